@@ -1,0 +1,134 @@
+"""Argument checks with one message format: the argument, what was expected, what came, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+
+__all__ = [
+    "MissingExtraError",
+    "check_choice",
+    "check_finite",
+    "check_int",
+    "check_number",
+    "check_positive",
+    "check_shape",
+    "describe",
+    "type_error",
+    "value_error",
+]
+
+
+class MissingExtraError(ImportError):
+    """An optional package is needed for what was asked, and is not installed."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        """Name the missing ``package``, the ``extra`` that brings it and what it is needed for."""
+        super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'bayeshnet[{extra}]'")
+
+
+def describe(value: Any) -> str:
+    """Describe ``value`` in a few words for an error message; tensors by shape, dtype and device.
+
+    Example:
+        >>> describe(torch.zeros(2, 3))
+        'a tensor of shape (2, 3), torch.float32 on cpu'
+    """
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}, {value.dtype} on {value.device}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"a {type(value).__name__}, {text[:60]}..."
+
+
+def _message(argument: str, expected: str, got: Any, advice: str) -> str:
+    text = f"{argument}: expected {expected}, got {got if isinstance(got, _Said) else describe(got)}."
+    return f"{text} {advice}" if advice else text
+
+
+class _Said(str):
+    """A description of what came, to be shown without quotes."""
+
+
+def value_error(argument: str, expected: str, got: Any, advice: str = "", *, said: bool = False) -> ValueError:
+    """Build the ``ValueError`` for a bad value; ``said=True`` shows a string ``got`` as it is, without quotes.
+
+    Example:
+        >>> str(value_error("beta", "a number >= 0", -1, "Use 1.0 for the true KL."))
+        'beta: expected a number >= 0, got -1. Use 1.0 for the true KL.'
+    """
+    return ValueError(_message(argument, expected, _Said(got) if said else got, advice))
+
+
+def type_error(argument: str, expected: str, got: Any, advice: str = "", *, said: bool = False) -> TypeError:
+    """Build the ``TypeError`` for a value of a wrong type; arguments as in :func:`value_error`."""
+    return TypeError(_message(argument, expected, _Said(got) if said else got, advice))
+
+
+def check_choice(argument: str, value: Any, choices: Collection[Any], advice: str = "") -> Any:
+    """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
+    if value not in choices:
+        raise value_error(argument, "one of " + ", ".join(repr(c) for c in choices), value, advice)
+    return value
+
+
+def check_int(argument: str, value: Any, minimum: int | None = None, advice: str = "") -> int:
+    """Return ``value`` as an ``int`` (bools refused) of at least ``minimum``."""
+    expected = "an integer" if minimum is None else f"an integer >= {minimum}"
+    if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, torch.Tensor):
+        raise type_error(argument, expected, value, advice)
+    number = int(value.__index__())
+    if minimum is not None and number < minimum:
+        raise value_error(argument, expected, value, advice)
+    return number
+
+
+def check_number(
+    argument: str, value: Any, minimum: float | None = None, maximum: float | None = None, advice: str = ""
+) -> float:
+    """Return ``value`` as a finite ``float`` within the closed interval ``[minimum, maximum]``."""
+    bounds = [f">= {minimum}"] * (minimum is not None) + [f"<= {maximum}"] * (maximum is not None)
+    expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
+    if isinstance(value, (bool, str, torch.Tensor)) or not hasattr(value, "__float__"):
+        raise type_error(argument, expected, value, advice)
+    number = float(value)
+    low = minimum is not None and number < minimum
+    high = maximum is not None and number > maximum
+    if number != number or abs(number) == float("inf") or low or high:
+        raise value_error(argument, expected, value, advice)
+    return number
+
+
+def check_positive(argument: str, value: Any, advice: str = "") -> float:
+    """Return ``value`` as a finite ``float`` greater than zero."""
+    number = check_number(argument, value, advice=advice)
+    if number <= 0:
+        raise value_error(argument, "a number > 0", value, advice)
+    return number
+
+
+def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None], advice: str = "") -> torch.Tensor:
+    """Return ``tensor`` if its shape is ``shape``, in which ``None`` admits any size and a leading ``-1`` any batch.
+
+    Example:
+        >>> check_shape("x", torch.zeros(4, 2), (None, 2)).shape
+        torch.Size([4, 2])
+    """
+    if not isinstance(tensor, torch.Tensor):
+        raise type_error(argument, "a torch.Tensor", tensor, advice)
+    wanted, actual = tuple(shape), tuple(tensor.shape)
+    if wanted and wanted[0] == -1:
+        wanted = wanted[1:]
+        actual = actual[max(0, len(actual) - len(wanted)) :]
+    if len(wanted) != len(actual) or any(w is not None and w != a for w, a in zip(wanted, actual, strict=True)):
+        names = ", ".join("..." if w == -1 else "any" if w is None else str(w) for w in shape)
+        raise value_error(argument, f"a tensor of shape ({names})", tensor, advice)
+    return tensor
+
+
+def check_finite(argument: str, tensor: torch.Tensor, advice: str = "") -> torch.Tensor:
+    """Return ``tensor`` if all its entries are finite; this synchronises with the device, so keep it out of hot paths."""
+    if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
+        raise value_error(argument, "finite values", "NaN or infinity among its entries", advice, said=True)
+    return tensor

@@ -1,0 +1,68 @@
+"""The one contract of all KL estimators, and the record that they return."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions.base import WeightDraw
+
+__all__ = ["KLEstimate", "KLEstimator", "as_distribution"]
+
+
+@dataclass(frozen=True)
+class KLEstimate:
+    r"""An estimate of :math:`\mathrm{KL}(q \| p)` in nats.
+
+    Attributes:
+        value: the estimate (no gradient), or None when the method has none.
+        surrogate: scalar whose gradient is the method's gradient of the KL; its value has no meaning of its own.
+        lower: lower estimate, or None.
+        upper: upper estimate, or None.
+        diagnostics: what the method can say of itself; where KL splits, the keys ``analytic``, ``mutual_information``
+            (``value = analytic - mutual_information``) and ``standard_error`` are used by all.
+    """
+
+    value: Tensor | None
+    surrogate: Tensor
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class KLEstimator(ABC):
+    """Estimates how far a weight distribution is from a prior, value and gradient."""
+
+    @abstractmethod
+    def estimate(
+        self,
+        q: Distribution | nn.Module,
+        p: Distribution | nn.Module,
+        num_samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> KLEstimate:
+        """Estimate ``KL(q || p)`` from ``num_samples`` draws; a posterior module is called without a condition."""
+
+    def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
+        """Log-density of ``q`` at its own draws, ``(S,)``, whose gradient gives that of the KL; refused if unknown."""
+        raise ValueError(
+            f"estimator: expected one with a log-density per draw, got {type(self).__name__}. "
+            "Use it through ImplicitELBO, or take LIVI, ImportanceSandwich, MonteCarlo or ClosedForm."
+        )
+
+
+def as_distribution(q: Distribution | nn.Module, argument: str = "q") -> Distribution:
+    """Return ``q`` itself, or the distribution that a posterior module gives without a condition."""
+    dist = q() if isinstance(q, nn.Module) else q
+    if not isinstance(dist, Distribution) or len(dist.event_shape) != 1 or len(dist.batch_shape) != 0:
+        raise TypeError(
+            f"{argument}: expected a distribution of event shape (P,) without a batch shape, or a module that returns "
+            f"one, got {dist!r}."
+        )
+    return dist

@@ -1,0 +1,185 @@
+"""Task and TaskStream: plain records of what is to be learnt, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import check_choice, check_int, type_error, value_error
+
+__all__ = ["KINDS", "SCENARIOS", "Split", "Task", "TaskStream"]
+
+KINDS = ("classification", "regression")
+SCENARIOS = ("task", "domain", "class")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Inputs ``x`` ``(N, *input_shape)`` and targets ``y``: class indices ``(N,)``, or values ``(N, C)``."""
+
+    x: Tensor
+    y: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse empty and mismatched tensors."""
+        if not isinstance(self.x, Tensor) or not isinstance(self.y, Tensor):
+            raise type_error("x and y", "tensors", f"{type(self.x).__name__} and {type(self.y).__name__}", said=True)
+        if len(self.x) != len(self.y):
+            raise value_error("y", f"as many targets as inputs ({len(self.x)})", f"{len(self.y)}", said=True)
+        if len(self.x) == 0:
+            raise value_error("x", "at least one example", "none", said=True)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.x)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
+        """Move both tensors; ``dtype`` applies to floating ones only."""
+
+        def move(t: Tensor) -> Tensor:
+            return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
+
+        return Split(move(self.x), move(self.y))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: data, kind and, for classes, the global label of each output.
+
+    Args:
+        name: shown in tables and figures.
+        train: training examples.
+        test: test examples; for synthetic regression their targets may be free of noise.
+        num_outputs: number ``C`` of classes or of target values.
+        kind: ``"classification"`` or ``"regression"``.
+        labels: global label of each of the ``C`` classes; by default ``0..C-1``.
+        validation: examples for choosing settings, if any.
+        info: what figures and metrics may want to know (such as the noise of the targets or the range to plot).
+    """
+
+    name: str
+    train: Split
+    test: Split
+    num_outputs: int
+    kind: str = "classification"
+    labels: tuple[int, ...] | None = None
+    validation: Split | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse labels outside the range, float labels and splits of different input shape."""
+        check_choice("kind", self.kind, KINDS)
+        check_int("num_outputs", self.num_outputs, 1)
+        for part, split in self.splits().items():
+            if split.x.shape[1:] != self.train.x.shape[1:]:
+                expected = f"inputs of shape {tuple(self.train.x.shape[1:])} as in train"
+                raise value_error(f"{part} of task {self.name!r}", expected, split.x)
+            self._check_targets(part, split.y)
+        if self.kind == "classification":
+            labels = tuple(range(self.num_outputs)) if self.labels is None else tuple(int(i) for i in self.labels)
+            if len(labels) != self.num_outputs or len(set(labels)) != len(labels):
+                raise value_error("labels", f"{self.num_outputs} distinct labels", labels)
+            object.__setattr__(self, "labels", labels)
+
+    def _check_targets(self, part: str, y: Tensor) -> None:
+        where = f"targets in {part} of task {self.name!r}"
+        if self.kind == "regression":
+            if y.ndim != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
+                raise value_error(where, f"a floating tensor of shape (N, {self.num_outputs})", y)
+            return
+        if y.ndim != 1 or y.is_floating_point():
+            raise value_error(where, "class indices of shape (N,)", y)
+        low, high = int(y.min()), int(y.max())
+        if low < 0 or high >= self.num_outputs:
+            expected = f"class indices from 0 to {self.num_outputs - 1}"
+            raise value_error(where, expected, f"values from {low} to {high}", "Number the classes of each task from 0.", said=True)
+
+    def splits(self) -> dict[str, Split]:
+        """The splits that exist, by name."""
+        parts = {"train": self.train, "validation": self.validation, "test": self.test}
+        return {name: split for name, split in parts.items() if split is not None}
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.train.x.shape[1:])
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Task:
+        """Move all splits."""
+        parts = {name: split.to(device, dtype) for name, split in self.splits().items()}
+        return Task(self.name, parts["train"], parts["test"], self.num_outputs, self.kind, self.labels,
+                    parts.get("validation"), self.info)  # fmt: skip
+
+
+class TaskStream(Sequence[Task]):
+    """Tasks in the order in which they are learnt.
+
+    Args:
+        tasks: at least one, all of one kind, one input shape and one number of outputs.
+        name: of the stream.
+        scenario: ``"task"`` (the task is given at test time), ``"domain"`` (same classes, other inputs) or ``"class"``
+            (the task is to be inferred too).
+        outliers: inputs that belong to none of the tasks, for out-of-distribution metrics: ``{name: (N, *input_shape)}``.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        name: str = "stream",
+        scenario: str = "class",
+        outliers: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        """Check that the tasks fit together."""
+        self.tasks = tuple(tasks)
+        self.name = name
+        self.scenario = check_choice("scenario", scenario, SCENARIOS)
+        self.outliers = dict(outliers or {})
+        if not self.tasks:
+            raise value_error("tasks", "at least one task", "none", said=True)
+        first = self.tasks[0]
+        for task in self.tasks[1:]:
+            for what in ("kind", "input_shape", "num_outputs"):
+                if getattr(task, what) != getattr(first, what):
+                    expected = f"{what} {getattr(first, what)} as in task {first.name!r}"
+                    raise value_error(f"task {task.name!r}", expected, getattr(task, what))
+        for key, x in self.outliers.items():
+            if tuple(x.shape[1:]) != first.input_shape:
+                raise value_error(f"outliers {key!r}", f"inputs of shape {first.input_shape}", x)
+
+    def __len__(self) -> int:
+        """Number of tasks."""
+        return len(self.tasks)
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]  # noqa: ANN
+        """One task, or a stream of some of them."""
+        if isinstance(index, slice):
+            return TaskStream(self.tasks[index], self.name, self.scenario, self.outliers)
+        return self.tasks[index]
+
+    def __iter__(self) -> Iterator[Task]:
+        """Iterate over the tasks in order."""
+        return iter(self.tasks)
+
+    @property
+    def kind(self) -> str:
+        """Kind of all tasks."""
+        return self.tasks[0].kind
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.tasks[0].input_shape
+
+    @property
+    def num_outputs(self) -> int:
+        """Outputs per task."""
+        return self.tasks[0].num_outputs
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskStream:
+        """Move all tasks and outliers."""
+        outliers = {k: x.to(device=device, dtype=dtype) for k, x in self.outliers.items()}
+        return TaskStream([t.to(device, dtype) for t in self.tasks], self.name, self.scenario, outliers)

@@ -1,0 +1,241 @@
+"""WeightSpec: names, shapes and roles of a network's weights, and the map between them and flat vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from .errors import check_shape, value_error
+
+__all__ = ["ROLES", "WeightEntry", "WeightSpec", "Whitening"]
+
+ROLES = ("weight", "bias", "norm_scale", "norm_shift", "embedding")
+"""What a tensor does in its network."""
+
+
+@dataclass(frozen=True)
+class WeightEntry:
+    """One tensor of a network: its name, shape, role, fan-in and whether it belongs to the last layer."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: str = "weight"
+    fan_in: int = 1
+    last: bool = False
+
+    @property
+    def numel(self) -> int:
+        """Number of weights in the tensor."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """The affine map ``w = loc + scale * u`` between whitened weights ``u`` and weights ``w``.
+
+    Shape:
+        ``loc`` and ``scale`` are ``(P,)``.
+    """
+
+    loc: Tensor
+    scale: Tensor
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """Names and shapes of ``P`` weights and the map ``names <-> flat (*batch, P)``.
+
+    Args:
+        entries: one :class:`WeightEntry` per tensor, in the order in which they are flattened.
+
+    Example:
+        >>> spec = WeightSpec.of(nn.Linear(3, 2))
+        >>> spec.names, spec.numel
+        (('weight', 'bias'), 8)
+        >>> {name: tuple(t.shape) for name, t in spec.unflatten(torch.zeros(5, 8)).items()}
+        {'weight': (5, 2, 3), 'bias': (5, 2)}
+    """
+
+    entries: tuple[WeightEntry, ...]
+    _offsets: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Refuse empty specifications, repeated names and unknown roles."""
+        if not self.entries:
+            raise value_error("entries", "at least one weight tensor", "none", said=True)
+        names = [e.name for e in self.entries]
+        repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+        if repeated:
+            raise value_error("entries", "distinct names", f"{repeated} more than once", said=True)
+        for entry in self.entries:
+            if entry.role not in ROLES:
+                raise value_error(f"role of {entry.name!r}", "one of " + ", ".join(ROLES), entry.role)
+        offsets = [0]
+        for entry in self.entries:
+            offsets.append(offsets[-1] + entry.numel)
+        object.__setattr__(self, "_offsets", tuple(offsets))
+
+    @classmethod
+    def of(cls, module: nn.Module, predicate: Callable[[str, nn.Parameter], bool] | None = None) -> WeightSpec:
+        """Specification of the parameters of ``module`` (tied ones once) for which ``predicate(name, p)`` holds."""
+        entries = []
+        owners = dict(module.named_modules())
+        for name, parameter in module.named_parameters():
+            if predicate is None or predicate(name, parameter):
+                prefix, _, leaf = name.rpartition(".")
+                entries.append(_entry(name, leaf, tuple(parameter.shape), owners[prefix]))
+        if not entries:
+            raise value_error("module", "a module with parameters that are selected", type(module).__name__, said=True)
+        return cls(_mark_last(_bias_fan_ins(entries)))
+
+    @classmethod
+    def of_shapes(
+        cls,
+        shapes: Sequence[Sequence[int]],
+        names: Sequence[str] | None = None,
+        roles: Sequence[str] | None = None,
+    ) -> WeightSpec:
+        """Specification from shapes alone; without ``roles`` a one-dimensional tensor counts as a bias."""
+        entries = []
+        for i, shape in enumerate(shapes):
+            size = tuple(int(s) for s in shape)
+            role = roles[i] if roles is not None else ("bias" if len(size) <= 1 else "weight")
+            entries.append(WeightEntry(names[i] if names is not None else f"w{i}", size, role, _fan_in(size)))
+        return cls(_mark_last(_bias_fan_ins(entries)))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in flattening order."""
+        return tuple(e.name for e in self.entries)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes in flattening order."""
+        return tuple(e.shape for e in self.entries)
+
+    @property
+    def numel(self) -> int:
+        """The number ``P`` of weights."""
+        return self._offsets[-1]
+
+    def slice(self, name: str) -> slice:
+        """Where the tensor ``name`` lies in the flat vector."""
+        try:
+            i = self.names.index(name)
+        except ValueError:
+            raise value_error("name", "one of " + ", ".join(self.names), name) from None
+        return slice(self._offsets[i], self._offsets[i + 1])
+
+    def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
+        """Views of ``flat`` ``(*batch, P)`` by name, each ``(*batch, *shape)``; nothing is copied."""
+        if flat.ndim == 0 or flat.shape[-1] != self.numel:
+            raise value_error("flat", f"a tensor of shape (..., {self.numel})", flat)
+        parts = flat.split([e.numel for e in self.entries], dim=-1)
+        return {e.name: p.unflatten(-1, e.shape or (1,)) if e.shape else p.squeeze(-1)
+                for e, p in zip(self.entries, parts, strict=True)}  # fmt: skip
+
+    def split(self, flat: Tensor) -> list[Tensor]:
+        """Like :meth:`unflatten`, as a list in order (what main networks take as ``weights``)."""
+        return list(self.unflatten(flat).values())
+
+    def flatten(self, tensors: Mapping[str, Tensor] | Iterable[Tensor]) -> Tensor:
+        """Join tensors ``(*batch, *shape)``, by name or in order, into one ``(*batch, P)``."""
+        if isinstance(tensors, Mapping):
+            missing = [n for n in self.names if n not in tensors]
+            if missing:
+                raise value_error("tensors", "a tensor for each name", f"none for {missing}", said=True)
+            tensors = [tensors[n] for n in self.names]
+        parts = list(tensors)
+        if len(parts) != len(self.entries):
+            raise value_error("tensors", f"{len(self.entries)} tensors", f"{len(parts)}", said=True)
+        flat = []
+        for entry, part in zip(self.entries, parts, strict=True):
+            if entry.shape:
+                check_shape(f"tensor {entry.name!r}", part, (-1, *entry.shape))
+            flat.append(part.reshape(*part.shape[: part.ndim - len(entry.shape)], entry.numel))
+        return torch.cat(flat, dim=-1)
+
+    def select(self, predicate: Callable[[WeightEntry], bool]) -> WeightSpec:
+        """The specification of the tensors for which ``predicate(entry)`` holds."""
+        return WeightSpec(tuple(e for e in self.entries if predicate(e)))
+
+    def mask(self, predicate: Callable[[WeightEntry], bool]) -> Tensor:
+        """Boolean ``(P,)``: which weights belong to tensors for which ``predicate(entry)`` holds."""
+        return self.spread(torch.tensor([bool(predicate(e)) for e in self.entries]))
+
+    def merge(self, other: WeightSpec) -> WeightSpec:
+        """The tensors of both specifications, those of ``self`` first."""
+        return WeightSpec(self.entries + other.entries)
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Repeat one value per tensor ``(*batch, len(entries))`` over its weights: ``(*batch, P)``."""
+        check_shape("values", values, (-1, len(self.entries)))
+        counts = torch.tensor([e.numel for e in self.entries], device=values.device)
+        return values.repeat_interleave(counts, dim=-1, output_size=self.numel)
+
+    def whitening(
+        self,
+        gain: float = math.sqrt(2.0),
+        last_gain: float = 1.0,
+        bias: float = 0.1,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> Whitening:
+        """Fan-in scales under which ``u ~ N(0, I)`` is a Kaiming-initialised network.
+
+        The scale is ``gain / sqrt(fan_in)`` for weights, ``last_gain / sqrt(fan_in)`` in the last layer and ``bias``
+        for biases and norm shifts; norm scales are ``1 + bias * u``.
+
+        References:
+            He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015.
+        """
+        scales, locs = [], []
+        for e in self.entries:
+            weight = (last_gain if e.last else gain) / math.sqrt(e.fan_in)
+            scales.append({"weight": weight, "embedding": 1.0}.get(e.role, bias))
+            locs.append(1.0 if e.role == "norm_scale" else 0.0)
+        dtype = dtype or torch.get_default_dtype()
+        return Whitening(
+            self.spread(torch.tensor(locs, dtype=dtype, device=device)),
+            self.spread(torch.tensor(scales, dtype=dtype, device=device)),
+        )
+
+
+def _fan_in(shape: tuple[int, ...]) -> int:
+    return max(1, math.prod(shape[1:])) if len(shape) > 1 else max(1, math.prod(shape))
+
+
+def _entry(name: str, leaf: str, shape: tuple[int, ...], owner: nn.Module) -> WeightEntry:
+    norms = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+    if isinstance(owner, norms):
+        role = "norm_scale" if leaf == "weight" else "norm_shift"
+    elif isinstance(owner, (nn.Embedding, nn.EmbeddingBag)):
+        role = "embedding"
+    else:
+        role = "bias" if len(shape) <= 1 or "bias" in leaf else "weight"
+    fan_in = _fan_in(shape)
+    if isinstance(owner, nn.modules.conv._ConvTransposeNd) and len(shape) > 1:
+        fan_in = max(1, shape[0] // owner.groups * math.prod(shape[2:]))
+    return WeightEntry(name, shape, role, fan_in)
+
+
+def _bias_fan_ins(entries: list[WeightEntry]) -> list[WeightEntry]:
+    """Give each bias the fan-in of the weight before it."""
+    fan_in, out = 1, []
+    for e in entries:
+        if e.role == "weight":
+            fan_in = e.fan_in
+        out.append(WeightEntry(e.name, e.shape, e.role, fan_in if e.role == "bias" else e.fan_in, e.last))
+    return out
+
+
+def _mark_last(entries: list[WeightEntry]) -> tuple[WeightEntry, ...]:
+    """Mark the last weight tensor and what follows it as the last layer."""
+    weights = [i for i, e in enumerate(entries) if e.role == "weight"]
+    start = weights[-1] if weights else len(entries)
+    return tuple(WeightEntry(e.name, e.shape, e.role, e.fan_in, i >= start) for i, e in enumerate(entries))
