@@ -1,0 +1,34 @@
+"""What all tests share: one seed, a figure backend without a screen, and the conditions of marked tests."""
+
+import os
+
+import pytest
+import torch
+
+os.environ["MPLBACKEND"] = "Agg"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--network", action="store_true", help="run the tests that need the internet")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip marked tests, and say why, where what they need is missing."""
+    missing = {}
+    if not torch.cuda.is_available():
+        missing["gpu"] = "needs a CUDA device"
+    if not config.getoption("--network"):
+        missing["network"] = "needs the internet: run with --network"
+    for item in items:
+        for mark, reason in missing.items():
+            if mark in item.keywords:
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    """Give each test the same random numbers, in whatever order the tests run, and float32 as the default."""
+    dtype = torch.get_default_dtype()
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(dtype)

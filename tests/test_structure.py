@@ -1,0 +1,168 @@
+"""The house rules hold in the whole package, and each check sees what it is there to see."""
+
+from pathlib import Path
+
+import pytest
+
+from tests import house_rules as rules
+
+PACKAGE = Path(__file__).parent.parent / "bayeshnet"
+TOP = {"__init__.py", "__main__.py"}
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+
+
+@pytest.mark.parametrize("check", rules.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_package(check):
+    """All files of the package keep the rule; the package's own top files stand above all floors."""
+    found = []
+    for file in FILES:
+        if file not in TOP or check not in (rules.check_floors,):
+            found += check((PACKAGE / file).read_text(encoding="utf-8"), file)
+    assert not found, "\n" + "\n".join(found)
+
+
+def test_every_folder_is_a_package():
+    """A folder without ``__init__.py`` would be missing from the installed package."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert [folder.name for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+UPWARD = [
+    ("weights.py", "from bayeshnet.functional import batched_forward"),
+    ("weights.py", "from .functional import batched_forward"),
+    ("hnets/mlp_hnet.py", "from ..distributions import HypernetPosterior"),
+    ("hnets/mlp_hnet.py", "from .. import distributions"),
+    ("hnets/mlp_hnet.py", "import bayeshnet.estimators.livi"),
+    ("hnets/mlp_hnet.py", "def f():\n    from bayeshnet import guides"),
+    ("hnets/mlp_hnet.py", "if TYPE_CHECKING:\n    from ..guides import HypernetGuide"),
+    ("hnets/mlp_hnet.py", "importlib.import_module('bayeshnet.guides')"),
+    ("hnets/mlp_hnet.py", "import_module('..guides', __name__)"),
+    ("hnets/mlp_hnet.py", "from bayeshnet import WeightSpec"),
+    ("metrics/accuracy.py", "from ..weights import WeightSpec"),
+    ("tasks.py", "from .metrics import accuracy"),
+    ("data/toy.py", "from ..weights import WeightSpec"),
+    ("inference/fit.py", "from ..data import regression1d"),
+    ("errors.py", "from .tasks import Task"),
+    ("newcomer.py", ""),
+]
+
+
+@pytest.mark.parametrize(("path", "source"), UPWARD)
+def test_floors_refuse(path, source):
+    assert len(rules.check_floors(source, path)) == 1
+
+
+DOWNWARD = [
+    ("weights.py", "from .errors import value_error"),
+    (
+        "hnets/mlp_hnet.py",
+        "from ..mnets.mlp import MLP\nfrom . import hnet_helpers\nfrom .. import weights\nimport torch",
+    ),
+    ("hnets/private/deep.py", "from ..geometry import gram\nfrom ...weights import WeightSpec"),
+    ("guides/auto.py", "from ..metrics import ece\nfrom ..estimators import Auto\nfrom ..tasks import Task"),
+    ("data/toy.py", "from ..tasks import Task\nfrom ..errors import value_error\nfrom .gaussians import modes2d"),
+    ("cli.py", "from .data import regression1d\nfrom .reports import table"),
+]
+
+
+@pytest.mark.parametrize(("path", "source"), DOWNWARD)
+def test_floors_accept(path, source):
+    assert rules.check_floors(source, path) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "count"),
+    [
+        ("estimators/livi.py", "import pyro", 1),
+        ("estimators/livi.py", "def f():\n    from pyro import sample", 1),
+        ("data/toy.py", "import pyro.distributions as dist", 1),
+        ("guides/auto.py", "import pyro", 0),
+        ("cli.py", "from pyro import sample", 0),
+        ("reports/plots.py", "import matplotlib.pyplot as plt", 1),
+        ("reports/plots.py", "try:\n    import rich\nexcept ImportError:\n    pass", 1),
+        ("reports/plots.py", "def f():\n    import matplotlib.pyplot as plt", 0),
+        ("reports/plots.py", "if TYPE_CHECKING:\n    from matplotlib.figure import Figure", 0),
+        ("reports/plots.py", "import numpy, scipy, torch", 0),
+    ],
+)
+def test_third_party(path, source, count):
+    assert len(rules.check_third_party(source, path)) == count
+
+
+def test_sizes_refuse_a_long_file():
+    assert rules.check_sizes("x = 1\n" * 300, "weights.py") == []
+    assert len(rules.check_sizes("x = 1\n" * 301, "weights.py")) == 1
+
+
+@pytest.mark.parametrize(("lines", "count"), [(40, 0), (41, 1)])
+def test_sizes_count_code_alone(lines, count):
+    """Docstring, blank lines, comments and signature do not count; a bracket over several lines does."""
+    padding = '    """One.\n\n    Two.\n    """\n\n    # why\n'
+    source = (
+        "class A:\n  def f(\n    self,\n  ):\n" + padding + "    x = 1\n" * (lines - 3) + "    y = (\n      1\n    )\n"
+    )
+    assert len(rules.check_sizes(source, "weights.py")) == count
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "count"),
+    [
+        ("weights.py", "def f(a, b, c, d, e, f, g): ...", 1),
+        ("weights.py", "def f(a, b, c, d, e, f, *, g, h): ...", 0),
+        ("weights.py", "def _f(a, b, c, d, e, f, g): ...", 0),
+        ("weights.py", "class A:\n    def __init__(self, a, b, c, d, e, f): ...", 0),
+        ("weights.py", "class A:\n    def __init__(self, a, b, c, d, e, f, g): ...", 1),
+        ("weights.py", "class _A:\n    def __init__(self, a, b, c, d, e, f, g): ...", 0),
+        ("hnets/mlp_hnet.py", "class A:\n    def __init__(self, a, b, c, d, e, f, g): ...", 0),
+        ("hnets/mlp_hnet.py", "class A:\n    def other(self, a, b, c, d, e, f, g): ...", 1),
+    ],
+)
+def test_signatures(path, source, count):
+    assert len(rules.check_signatures(source, path)) == count
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [("print('x')", 1), ("def f():\n    assert True", 1), ("console.print('x')", 0), ("'print(x)'  # assert x", 0)],
+)
+def test_silence(source, count):
+    assert len(rules.check_silence(source, "weights.py")) == count
+
+
+ABSTRACT = "class A(ABC):\n    @abc.abstractmethod\n    def f(self):\n        raise NotImplementedError\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ("# TODO later", 1),
+        ('"""FIXME"""', 1),
+        ("raise NotImplementedError", 1),
+        ("def f():\n    raise NotImplementedError('no')", 1),
+        (ABSTRACT, 0),
+        ("try:\n    f()\nexcept NotImplementedError:\n    raise", 0),
+    ],
+)
+def test_finished(source, count):
+    assert len(rules.check_finished(source, "weights.py")) == count
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "count"),
+    [
+        ("weights.py", '"""Doc."""\n__all__ = ["f"]', 0),
+        ("weights.py", '"""Doc."""\n__all__: list[str] = []', 0),
+        ("weights.py", '"""Doc."""', 1),
+        ("weights.py", '__all__ = ["f"]', 1),
+        ("hnets/__init__.py", '"""Doc."""', 1),
+        ("hnets/_formats.py", '"""Doc."""', 0),
+        ("hnets/_formats.py", "x = 1", 1),
+    ],
+)
+def test_interface(path, source, count):
+    assert len(rules.check_interface(source, path)) == count
+
+
+def test_exempt_names_are_few():
+    """The list of long signatures names documented functions, not whole folders."""
+    assert {folder for folder, _ in rules.LONG_SIGNATURES} == {"hnets", "layers", "mnets"}
