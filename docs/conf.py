@@ -1,0 +1,75 @@
+"""Configuration of Sphinx; writes one reference page for each public module of the package before the build."""
+
+import pkgutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import bayeshnet  # noqa: E402
+
+project = "bayeshnet"
+author = "The bayeshnet developers"
+copyright = "the bayeshnet developers"
+release = version = bayeshnet.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.doctest",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build"]
+html_theme = "furo"
+html_title = f"bayeshnet {release}"
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+# An override without a docstring says nothing new: the contract it fulfils is described with the base class.
+autodoc_inherit_docstrings = False
+# Names that two modules export, such as continual.Task and tasks.Task, are one object: either page will do.
+suppress_warnings = ["ref.python"]
+
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+napoleon_custom_sections = ["Shape", "Errors"]
+
+# The reference from the bottom of the house to its top; modules that are not named here come last.
+ORDER = (
+    "weights", "functional", "tasks", "layers", "mnets", "hnets", "distributions", "estimators", "guides", "inference",
+    "continual", "data", "metrics", "reports", "errors",
+)  # fmt: skip
+HIDDEN = {"cli"}
+
+
+def write_reference(folder):
+    """Write a page for each public module that exists, and the list of pages that ``api.rst`` includes."""
+    found = {module.name for module in pkgutil.iter_modules(bayeshnet.__path__)} - HIDDEN
+    names = sorted((name for name in found if not name.startswith("_")), key=lambda name: (*_rank(name), name))
+    folder.mkdir(exist_ok=True)
+    for old in set(folder.glob("*.rst")) - {folder / f"{name}.rst" for name in names}:
+        old.unlink()
+    for name in names:
+        title = f"bayeshnet.{name}"
+        write(folder / f"{name}.rst", f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n")
+    entries = "".join(f"   api/{name}\n" for name in names)
+    write(folder / "toctree.inc", f".. toctree::\n   :maxdepth: 1\n\n{entries}")
+
+
+def write(path, text):
+    """Write a file only if it changes, so that the next build does not read it again for nothing."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _rank(name):
+    return (0, ORDER.index(name)) if name in ORDER else (1, 0)
+
+
+write_reference(HERE / "api")
