@@ -1,0 +1,19 @@
+"""Building blocks of networks whose weights may come from outside."""
+
+from __future__ import annotations
+
+from .batchnorm_layer import BatchNormLayer
+from .context_mod_layer import ContextModLayer
+from .initialisers import calc_fan_in_and_out, init_params, xavier_fan_in_
+from .self_attention_layer import SelfAttnLayerV2
+from .spectral_norm import SpectralNorm
+
+__all__ = [
+    "BatchNormLayer",
+    "ContextModLayer",
+    "SelfAttnLayerV2",
+    "SpectralNorm",
+    "calc_fan_in_and_out",
+    "init_params",
+    "xavier_fan_in_",
+]

@@ -1,0 +1,229 @@
+"""Batch normalisation whose statistics, gains and shifts may belong to a condition or come from outside."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import check_int, check_number, value_error
+
+__all__ = ["BatchNormLayer"]
+
+
+class BatchNormLayer(nn.Module):
+    r"""Batch normalisation with several sets of running statistics and optional external tensors.
+
+    .. math::
+
+        y = \frac{x - m^{(t)}}{\sqrt{v^{(t)} + \epsilon}} \, \gamma^{(t)} + \beta^{(t)}
+
+    Statistics :math:`m^{(t)}, v^{(t)}` are kept per condition :math:`t`: one set at construction, one more by each
+    :meth:`checkpoint_stats`. They can also be handed to :meth:`forward`, as gains and shifts can.
+
+    In training mode the batch is normalised by its own statistics and the running ones are updated (given ones in
+    place, unless they require a gradient); in evaluation mode the running ones are used. Frozen statistics stay at
+    mean 0 and variance 1 and are used in both modes. Without running statistics those of the batch are always used.
+
+    Args:
+        num_features: number of channels :math:`C`.
+        momentum: weight of the new batch in the running statistics; None averages all batches equally.
+        affine: whether the layer keeps gains and shifts of its own.
+        track_running_stats: whether running statistics are kept.
+        frozen_stats: whether the statistics stay at mean 0 and variance 1 (needs ``track_running_stats=False``).
+        learnable_stats: whether the running statistics are parameters, which receive gradients in evaluation mode and
+            are updated from batches in training mode (needs ``track_running_stats=False``).
+
+    Shape:
+        inputs ``(N, C, ...)``, output alike; statistics, gains and shifts ``(C,)``.
+
+    Raises:
+        ValueError: for options that exclude each other.
+
+    References:
+        Ioffe, Szegedy, "Batch normalization: accelerating deep network training by reducing internal covariate shift",
+        2015. Von Oswald, Henning, Grewe, Sacramento, "Continual learning with hypernetworks", 2020.
+
+    Example:
+        >>> layer = BatchNormLayer(3)
+        >>> layer.checkpoint_stats()
+        >>> layer.num_stats, layer(torch.randn(8, 3), stats_id=1).shape
+        (2, torch.Size([8, 3]))
+    """
+
+    eps = 1e-5
+
+    def __init__(
+        self,
+        num_features: int,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        frozen_stats: bool = False,
+        learnable_stats: bool = False,
+    ) -> None:
+        """Create gains, shifts and the first set of statistics as configured."""
+        super().__init__()
+        if (frozen_stats or learnable_stats) and track_running_stats:
+            which = "frozen_stats" if frozen_stats else "learnable_stats"
+            raise value_error("track_running_stats", f"False when {which} is chosen", True)
+        if frozen_stats and learnable_stats:
+            raise value_error("learnable_stats", "False when frozen_stats is chosen", True)
+        self._num_features = check_int("num_features", num_features, 1)
+        self._momentum = None if momentum is None else check_number("momentum", momentum, 0.0, 1.0)
+        self._affine, self._frozen, self._learnable = affine, frozen_stats, learnable_stats
+        self._track_running_stats = track_running_stats
+        self.scale = nn.Parameter(torch.ones(num_features)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
+        self.register_buffer("_like", torch.empty(0), persistent=False)
+        self._num_stats = 0
+        if track_running_stats or frozen_stats or learnable_stats:
+            self._add_stats(None)
+
+    @property
+    def weights(self) -> nn.ParameterList | None:
+        """Gains and shifts that the layer keeps, or None."""
+        return nn.ParameterList([self.scale, self.bias]) if self._affine else None
+
+    @property
+    def param_shapes(self) -> list[list[int]]:
+        """Shapes of gains and shifts, kept or not."""
+        return [[self._num_features], [self._num_features]]
+
+    @property
+    def hyper_shapes(self) -> list[list[int]] | None:
+        """Shapes of the gains and shifts that :meth:`forward` may be given, or None if the layer keeps them."""
+        return None if self._affine else self.param_shapes
+
+    @property
+    def num_stats(self) -> int:
+        """Number of sets of running statistics."""
+        return self._num_stats
+
+    @property
+    def uses_batch(self) -> bool:
+        """Whether in the present mode a batch is normalised by its own statistics."""
+        tracked = self._track_running_stats or self._learnable
+        return not self._frozen and (self.training or not tracked)
+
+    @property
+    def updates_stats(self) -> bool:
+        """Whether in the present mode a forward pass changes running statistics."""
+        return self.training and (self._track_running_stats or self._learnable)
+
+    def forward(
+        self,
+        inputs: Tensor,
+        running_mean: Tensor | None = None,
+        running_var: Tensor | None = None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        stats_id: int | None = None,
+    ) -> Tensor:
+        """Normalise ``inputs``.
+
+        Args:
+            inputs: activations ``(N, C, ...)``.
+            running_mean: statistics to use instead of the layer's own; needs ``running_var``.
+            running_var: see ``running_mean``.
+            weight: gains to use instead of the layer's own (none, if it has none).
+            bias: shifts to use instead of the layer's own (none, if it has none).
+            stats_id: which set of the layer's statistics to use; needed if there are several.
+        """
+        weight = self.scale if weight is None else weight
+        bias = self.bias if bias is None else bias
+        if (running_mean is None) != (running_var is None):
+            raise value_error("running_mean, running_var", "both or neither", "one of them", said=True)
+        momentum = self._momentum
+        if running_mean is not None and running_var is not None:
+            if stats_id is not None:
+                warnings.warn("stats_id is ignored since running statistics are given.", stacklevel=2)
+            if momentum is None and self.training:
+                raise value_error("momentum", "a number when statistics are given in training mode", None)
+            return self._normalise(inputs, running_mean, running_var, weight, bias, self.training, momentum)
+        if self._num_stats == 0:
+            return F.batch_norm(inputs, None, None, weight, bias, training=True, eps=self.eps)
+        mean, var = self.get_stats(self._stats_id(stats_id))
+        if self.updates_stats and momentum is None:
+            count = self._buffers[f"count_{self._stats_id(stats_id)}"]
+            count.add_(1)  # type: ignore[union-attr]
+            momentum = 1.0 / float(count)  # type: ignore[arg-type]
+        return self._normalise(inputs, mean, var, weight, bias, self.uses_batch, momentum)
+
+    def _normalise(
+        self,
+        x: Tensor,
+        mean: Tensor,
+        var: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        batch: bool,
+        momentum: float | None,
+    ) -> Tensor:
+        """Normalise by the batch (updating ``mean`` and ``var``) or by ``mean`` and ``var``."""
+        learns = mean.requires_grad or var.requires_grad
+        if batch and not learns:
+            return F.batch_norm(x, mean, var, weight, bias, True, momentum or 0.0, self.eps)
+        if batch and self._learnable:
+            with torch.no_grad():
+                F.batch_norm(x, mean.data, var.data, None, None, True, momentum or 0.0, self.eps)
+        if batch:
+            return F.batch_norm(x, None, None, weight, bias, True, eps=self.eps)
+        if not learns:
+            return F.batch_norm(x, mean, var, weight, bias, False, eps=self.eps)
+        # torch's kernel has no gradient with respect to the statistics.
+        scale = torch.rsqrt(var + self.eps) * (1.0 if weight is None else weight)
+        shift = (0.0 if bias is None else bias) - mean * scale
+        view = (-1,) + (1,) * (x.ndim - 2)
+        return x * scale.view(view) + shift.view(view)
+
+    def _stats_id(self, stats_id: int | None) -> int:
+        if stats_id is None:
+            if self._num_stats > 1:
+                raise value_error("stats_id", f"an integer below {self._num_stats}", None,
+                                  "The layer has several sets of statistics.")  # fmt: skip
+            return 0
+        stats_id = check_int("stats_id", stats_id, 0)
+        if stats_id >= self._num_stats:
+            raise value_error("stats_id", f"an integer below {self._num_stats}", stats_id,
+                              "checkpoint_stats() adds a set of statistics.")  # fmt: skip
+        return stats_id
+
+    def checkpoint_stats(self, device: torch.device | str | None = None) -> None:
+        """Start a new set of running statistics (mean 0, variance 1), on ``device`` or where the last set is."""
+        if not (self._track_running_stats or self._learnable):
+            raise value_error("track_running_stats", "True where statistics are checkpointed", False)
+        self._add_stats(device)
+
+    def _add_stats(self, device: torch.device | str | None) -> None:
+        like = self.get_stats()[0] if self._num_stats else self._like
+        where: dict[str, Any] = {"dtype": like.dtype, "device": like.device if device is None else device}
+        mean, var = torch.zeros(self._num_features, **where), torch.ones(self._num_features, **where)
+        for name, value in ((f"mean_{self._num_stats}", mean), (f"var_{self._num_stats}", var)):
+            if self._learnable:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+        if self._momentum is None:
+            self.register_buffer(f"count_{self._num_stats}", torch.zeros((), dtype=torch.long, device=where["device"]))
+        self._num_stats += 1
+
+    def get_stats(self, stats_id: int | None = None) -> tuple[Tensor, Tensor]:
+        """Running mean and variance ``(C,)`` of set ``stats_id``, by default the most recent one."""
+        if self._num_stats == 0:
+            raise value_error("stats_id", "a layer that keeps statistics", "track_running_stats=False", said=True)
+        i = self._num_stats - 1 if stats_id is None else self._stats_id(stats_id)
+        store: Mapping[str, Any] = self._parameters if self._learnable else self._buffers
+        return store[f"mean_{i}"], store[f"var_{i}"]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make room for all sets of statistics in the state, so that checkpoints survive a round trip."""
+        found = [re.fullmatch(re.escape(prefix) + r"mean_(\d+)", key) for key in state_dict]
+        for _ in range(self._num_stats, sum(m is not None for m in found)):
+            self._add_stats(None)
+        super()._load_from_state_dict(state_dict, prefix, *args)

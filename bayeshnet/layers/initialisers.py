@@ -1,0 +1,47 @@
+"""Initialisation of weight tensors in place, and the fans that initialisation is scaled by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import value_error
+
+__all__ = ["calc_fan_in_and_out", "init_params", "xavier_fan_in_"]
+
+
+def calc_fan_in_and_out(shapes: Sequence[int]) -> tuple[int, int]:
+    """Fan-in and fan-out of a weight tensor ``(out, in, *kernel)``.
+
+    Example:
+        >>> calc_fan_in_and_out([16, 3, 5, 5])
+        (75, 400)
+    """
+    if len(shapes) < 2:
+        raise value_error("shapes", "the shape of a tensor with at least two dimensions", list(shapes))
+    field = math.prod(shapes[2:])
+    return shapes[1] * field, shapes[0] * field
+
+
+def init_params(weights: Tensor, bias: Tensor | None = None, generator: torch.Generator | None = None) -> None:
+    r"""Initialise a linear or convolutional layer in place as PyTorch does.
+
+    With :math:`n` the fan-in, both are uniform in :math:`[-1/\sqrt{n}, 1/\sqrt{n}]`.
+    """
+    nn.init.kaiming_uniform_(weights, a=math.sqrt(5), generator=generator)
+    if bias is not None:
+        bound = 1 / math.sqrt(max(1, calc_fan_in_and_out(weights.shape)[0]))
+        nn.init.uniform_(bias, -bound, bound, generator=generator)
+
+
+def xavier_fan_in_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    r"""Fill ``tensor`` from a uniform distribution of variance :math:`1/n`, :math:`n` its fan-in, and return it.
+
+    References:
+        Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.
+    """
+    bound = math.sqrt(3.0 / calc_fan_in_and_out(tensor.shape)[0])
+    return nn.init.uniform_(tensor, -bound, bound, generator=generator)

@@ -1,0 +1,62 @@
+"""Spectral normalisation of a weight that may come from anywhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import check_int, check_shape
+
+__all__ = ["SpectralNorm"]
+
+
+class SpectralNorm(nn.Module):
+    r"""Divide a weight by an estimate of its largest singular value, :math:`W / (u^\top W v)`.
+
+    The singular vectors are kept as buffers; in training mode each call refines them by a power iteration, in
+    evaluation mode they stay. The estimate is differentiated with :math:`u, v` constant.
+
+    Args:
+        shape: of the weight ``(out, in, *kernel)``, seen as a matrix ``(out, in * kernel)``.
+        num_iters: power iterations per call in training mode.
+        dim: the output dimension of the weight (1 for transposed convolutions).
+
+    References:
+        Miyato, Kataoka, Koyama, Yoshida, "Spectral normalization for generative adversarial networks", 2018.
+
+    Example:
+        >>> norm = SpectralNorm((4, 3), num_iters=50)
+        >>> round(torch.linalg.matrix_norm(norm(torch.randn(4, 3)), 2).item(), 3)
+        1.0
+    """
+
+    eps = 1e-12
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, shape: Sequence[int], num_iters: int = 1, dim: int = 0) -> None:
+        """Start from random unit vectors."""
+        super().__init__()
+        self._shape, self._dim = tuple(shape), dim
+        self._num_iters = check_int("num_iters", num_iters, 1)
+        rows = self._shape[dim]
+        columns = max(1, math.prod(self._shape) // max(1, rows))
+        self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))
+        self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=self.eps))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return ``weight`` over its spectral norm."""
+        check_shape("weight", weight, self._shape)
+        matrix = weight.movedim(self._dim, 0).flatten(1)
+        if self.training:
+            with torch.no_grad():
+                for _ in range(self._num_iters):
+                    self.v.copy_(F.normalize(matrix.t().mv(self.u), dim=0, eps=self.eps))
+                    self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=self.eps))
+        # Copies, because the next call changes the buffers that this one's gradient needs.
+        sigma = torch.dot(self.u.clone(), matrix.mv(self.v.clone()))
+        return weight / sigma
