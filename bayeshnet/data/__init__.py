@@ -1,0 +1,39 @@
+"""Streams of tasks: real data sets split by class or permuted, toy problems, and builders for data of one's own."""
+
+from .builders import class_order, from_arrays, from_datasets, split_by_class
+from .cifar import load_cifar, split_cifar10, split_cifar100
+from .digits import load_digits, permuted_digits, split_digits
+from .idx import load_idx_folder, read_idx
+from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
+from .outliers import image_outliers
+from .registry import STREAMS, StreamEntry, get_stream, stream_options
+from .toy import modes2d, regression1d
+from .transforms import permuted, rotated
+
+__all__ = [
+    "STREAMS",
+    "StreamEntry",
+    "class_order",
+    "from_arrays",
+    "from_datasets",
+    "get_stream",
+    "image_outliers",
+    "load_cifar",
+    "load_digits",
+    "load_idx_folder",
+    "modes2d",
+    "permuted",
+    "permuted_digits",
+    "permuted_fashion_mnist",
+    "permuted_mnist",
+    "read_idx",
+    "regression1d",
+    "rotated",
+    "split_by_class",
+    "split_cifar10",
+    "split_cifar100",
+    "split_digits",
+    "split_fashion_mnist",
+    "split_mnist",
+    "stream_options",
+]

@@ -1,0 +1,260 @@
+"""Streams from anything: arrays, torch datasets, one data set split by class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import check_choice, check_int, type_error, value_error
+from ..tasks import KINDS, SCENARIOS, Split, Task, TaskStream
+from .selection import as_inputs, as_labels, as_values, held_out, limited
+
+__all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class"]
+
+
+def class_order(available: Sequence[int], order: Sequence[int] | str | None, seed: int = 0) -> list[int]:
+    """Return the classes in the order in which they are learnt.
+
+    Args:
+        available: the labels of the data set.
+        order: ``None`` (ascending), ``"random"`` (shuffled by ``seed``) or some or all of the labels, each once.
+        seed: of the shuffle.
+
+    Example:
+        >>> class_order(range(4), [3, 1])
+        [3, 1]
+    """
+    if order is None:
+        return sorted(available)
+    if isinstance(order, str):
+        check_choice("order", order, ("random",), "Or give the labels in the order wanted.")
+        shuffle = torch.randperm(len(available), generator=torch.Generator().manual_seed(seed))
+        return [sorted(available)[i] for i in shuffle.tolist()]
+    chosen = [check_int("order", label) for label in order]
+    if len(set(chosen)) != len(chosen) or not set(chosen) <= set(available):
+        raise value_error("order", f"distinct labels among {sorted(available)}", order)
+    return chosen
+
+
+def split_by_class(
+    x: Any,
+    y: Any,
+    x_test: Any = None,
+    y_test: Any = None,
+    *,
+    num_tasks: int | None = None,
+    classes_per_task: int = 2,
+    order: Sequence[int] | str | None = None,
+    scenario: str = "class",
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    flatten: bool = False,
+    class_names: Sequence[str] | None = None,
+    name: str = "split",
+    info: Mapping[str, Any] | None = None,
+    outliers: Mapping[str, Tensor] | None = None,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Split one labelled data set into tasks of a few classes each.
+
+    Args:
+        x: inputs ``(N, ...)``: array or tensor; ``uint8`` is divided by 255.
+        y: labels ``(N,)``: any integers.
+        x_test: test inputs; without them a stratified share of the data is held out.
+        y_test: test labels.
+        num_tasks: by default as many as the classes give.
+        classes_per_task: outputs of each task.
+        order: the classes in the order in which they are learnt (see :func:`class_order`).
+        scenario: ``"class"`` and ``"task"`` keep the labels of the data set as the global ones; ``"domain"`` gives
+            every task the labels ``0..classes_per_task-1``.
+        test_fraction: share of the whole data set held out when no test set is given.
+        validation_fraction: share of each task's training set held out for choosing settings.
+        max_train: at most so many training examples per task, validation included (a stratified random choice).
+        max_test: at most so many test examples per task.
+        flatten: make every input a vector.
+        class_names: one name per label of the data set, ascending.
+        name: of the stream.
+        info: kept in every task.
+        outliers: inputs that belong to no task.
+        data_seed: of every random choice above.
+
+    Example:
+        >>> stream = split_by_class(torch.rand(40, 3), torch.arange(40) % 4, name="toy")
+        >>> len(stream), stream.num_outputs, stream[1].labels
+        (2, 2, (2, 3))
+    """
+    check_choice("scenario", scenario, SCENARIOS)
+    train = Split(_tensor_inputs(x, "x"), as_labels(y))
+    if (x_test is None) != (y_test is None):
+        raise value_error("x_test and y_test", "both or neither", "one of them", said=True)
+    if x_test is None:
+        train, test = held_out(train, test_fraction, data_seed, "test_fraction")
+    else:
+        test = Split(_tensor_inputs(x_test, "x_test"), as_labels(y_test, "y_test"))
+    available = torch.unique(train.y).tolist()
+    names = dict(zip(available, class_names or map(str, available), strict=class_names is not None))
+    tasks: list[Task] = []
+    parts_of = ((train, "train", max_train, "max_train"), (test, "test", max_test, "max_test"))
+    for classes in _groups(available, class_order(available, order, data_seed), num_tasks, classes_per_task):
+        parts = [
+            limited(_of_classes(split, classes, flatten, where), most, data_seed, argument)
+            for split, where, most, argument in parts_of
+        ]
+        labels = None if scenario == "domain" else tuple(classes)
+        title = _title([names[c] for c in classes], len(tasks))
+        tasks.append(_with_validation(title, parts, len(classes), labels, validation_fraction, data_seed, info))
+    return TaskStream(tasks, name, scenario, outliers)
+
+
+def _tensor_inputs(x: Any, argument: str) -> Tensor:
+    # Images of bytes stay bytes until the classes of a task are chosen: a quarter of the memory.
+    tensor = torch.as_tensor(x) if hasattr(x, "dtype") else as_inputs(x, argument)
+    return tensor if tensor.dtype == torch.uint8 and tensor.ndim else as_inputs(tensor, argument)
+
+
+def _groups(available: list[int], order: list[int], num_tasks: int | None, size: int) -> list[list[int]]:
+    check_int("classes_per_task", size, 1)
+    most = len(order) // size
+    count = most if num_tasks is None else check_int("num_tasks", num_tasks, 1)
+    if not 1 <= count <= most:
+        expected = f"num_tasks * classes_per_task of at most {len(order)} classes"
+        got = f"{num_tasks or 1} * {size}"
+        raise value_error("num_tasks", expected, got, "Take fewer tasks, or fewer classes in each.", said=True)
+    return [order[size * t : size * (t + 1)] for t in range(count)]
+
+
+def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str) -> Split:
+    wanted = torch.tensor(classes, device=split.y.device)
+    hits = split.y[:, None] == wanted
+    for label, present in zip(classes, hits.any(0).tolist(), strict=True):
+        if not present:
+            raise value_error(f"labels in {where}", f"examples of class {label}", "none", said=True)
+    rows = hits.any(1).nonzero()[:, 0]
+    x = as_inputs(split.x[rows])
+    return Split(x.flatten(1) if flatten else x, hits[rows].int().argmax(1))
+
+
+def _title(names: Sequence[str], index: int) -> str:
+    return " / ".join(names) if len(names) <= 3 else f"task {index + 1}"
+
+
+def _with_validation(
+    name: str,
+    parts: Sequence[Split],
+    num_outputs: int,
+    labels: tuple[int, ...] | None,
+    fraction: float,
+    seed: int,
+    info: Mapping[str, Any] | None,
+    kind: str = "classification",
+) -> Task:
+    train, test = parts
+    validation = None
+    if fraction:
+        train, validation = held_out(train, fraction, seed, "validation_fraction")
+    return Task(name, train, test, num_outputs, kind, labels, validation, dict(info or {}))
+
+
+def from_arrays(
+    tasks: Sequence[Sequence[Any]],
+    *,
+    kind: str = "classification",
+    scenario: str = "class",
+    names: Sequence[str] | None = None,
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
+    name: str = "arrays",
+    info: Mapping[str, Any] | None = None,
+    outliers: Mapping[str, Tensor] | None = None,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Build a stream of one ``(x, y)`` or ``(x, y, x_test, y_test)`` per task.
+
+    Class labels may be any integers: each task numbers its own from 0 in ascending order and keeps the given ones as
+    its global labels (``"domain"``: all tasks share the labels of all).
+
+    Args:
+        tasks: tuples of arrays or tensors.
+        kind: ``"classification"`` or ``"regression"``.
+        scenario: see :class:`~bayeshnet.tasks.TaskStream`.
+        names: one per task.
+        test_fraction: share held out of the tasks that come without a test set.
+        validation_fraction: share of each training set held out.
+        name: of the stream.
+        info: kept in every task.
+        outliers: inputs that belong to no task.
+        data_seed: of the random choices.
+
+    Example:
+        >>> stream = from_arrays([(torch.rand(8, 3), [5, 7] * 4), (torch.rand(8, 3), [1, 2] * 4)])
+        >>> stream[0].labels, stream[0].train.y.unique()
+        ((5, 7), tensor([0, 1]))
+    """
+    check_choice("kind", kind, KINDS)
+    check_choice("scenario", scenario, SCENARIOS)
+    if names is not None and len(names) != len(tasks):
+        raise value_error("names", f"one name for each of the {len(tasks)} tasks", names)
+    read = [_read_pair(arrays, kind, i, test_fraction, data_seed) for i, arrays in enumerate(tasks)]
+    everything = [split for parts in read for split in parts]
+    built = []
+    for i, parts in enumerate(read):
+        title = names[i] if names is not None else f"task {i + 1}"
+        num_outputs, labels = parts[0].y.shape[-1], None
+        if kind == "classification":
+            classes = torch.unique(torch.cat([p.y for p in (everything if scenario == "domain" else parts)]))
+            parts = [Split(p.x, torch.searchsorted(classes, p.y)) for p in parts]
+            num_outputs, labels = len(classes), tuple(classes.tolist())
+        built.append(_with_validation(title, parts, num_outputs, labels, validation_fraction, data_seed, info, kind))
+    return TaskStream(built, name, scenario, outliers)
+
+
+def _read_pair(arrays: Any, kind: str, index: int, test_fraction: float, seed: int) -> list[Split]:
+    if not isinstance(arrays, (tuple, list)) or len(arrays) not in (2, 4):
+        raise type_error(f"tasks[{index}]", "(x, y) or (x, y, x_test, y_test)", arrays)
+    targets = as_labels if kind == "classification" else as_values
+    splits = [
+        Split(as_inputs(arrays[j], f"x of tasks[{index}]"), targets(arrays[j + 1], f"y of tasks[{index}]"))
+        for j in range(0, len(arrays), 2)
+    ]
+    return splits if len(splits) == 2 else list(held_out(splits[0], test_fraction, seed, "test_fraction"))
+
+
+def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None = None, **options: Any) -> TaskStream:
+    """Build a stream of map-style ``torch.utils.data.Dataset`` objects of ``(x, y)`` pairs, one per task.
+
+    Args:
+        datasets: training sets; they are read into memory once.
+        test_datasets: one per task; without them a share is held out.
+        options: of :func:`from_arrays`.
+
+    Example:
+        >>> sets = [torch.utils.data.TensorDataset(torch.rand(8, 3), torch.arange(8) % 2 + 2 * t) for t in range(3)]
+        >>> len(from_datasets(sets))
+        3
+    """
+    if test_datasets is not None and len(test_datasets) != len(datasets):
+        raise value_error("test_datasets", f"one for each of {len(datasets)} tasks", f"{len(test_datasets)}", said=True)
+    tests = test_datasets if test_datasets is not None else [None] * len(datasets)
+    arrays = []
+    for i, (train, test) in enumerate(zip(datasets, tests, strict=True)):
+        arrays.append((*_read_dataset(train, i), *(_read_dataset(test, i) if test is not None else ())))
+    return from_arrays(arrays, **options)
+
+
+def _read_dataset(dataset: Any, index: int) -> tuple[Tensor, Tensor]:
+    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
+        raise type_error(f"datasets[{index}]", "a map-style dataset (with __len__ and __getitem__)", dataset)
+    pairs = [dataset[i] for i in range(len(dataset))]
+    if not pairs or not isinstance(pairs[0], (tuple, list)) or len(pairs[0]) != 2:
+        raise value_error(f"datasets[{index}]", "(x, y) pairs, at least one", dataset)
+    try:
+        return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs])
+    except (TypeError, ValueError, RuntimeError) as error:
+        advice = "Give the dataset a transform that makes tensors, such as torchvision's ToTensor."
+        expected = "pairs of tensors of one shape"
+        raise value_error(f"datasets[{index}]", expected, str(error), advice, said=True) from error

@@ -1,0 +1,142 @@
+"""Split CIFAR-10 and CIFAR-100 from the files that torchvision leaves on disk; torchvision itself is not needed."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import value_error
+from ..tasks import TaskStream
+from .builders import split_by_class
+from .outliers import image_outliers
+
+__all__ = ["load_cifar", "split_cifar10", "split_cifar100"]
+
+_LAYOUT = {
+    10: ("cifar-10-batches-py", [f"data_batch_{i}" for i in range(1, 6)], ["test_batch"], "labels"),
+    100: ("cifar-100-python", ["train"], ["test"], "fine_labels"),
+}
+CIFAR10_CLASSES = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Admits arrays and built-in containers, nothing that could run code."""
+
+    _ADMITTED = frozenset({"_reconstruct", "ndarray", "dtype", "_frombuffer", "scalar"})
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.split(".")[0] == "numpy" and name in self._ADMITTED:
+            return super().find_class(module, name)
+        if (module, name) == ("_codecs", "encode"):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
+
+
+def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
+    if not path.is_file():
+        advice = "The folder must hold what torchvision's CIFAR10 or CIFAR100 unpacks."
+        where = f"the file {path.name!r} in {str(path.parent)!r}"
+        raise FileNotFoundError(f"data_dir: expected {where}, found none. {advice}")
+    try:
+        content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        images, labels = np.asarray(content["data"], dtype=np.uint8), np.asarray(content[label_key], dtype=np.int64)
+        return torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels)
+    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        expected = f"a pickled CIFAR batch with 'data' and {label_key!r}"
+        got = f"a torn or damaged file ({type(error).__name__}: {error})"
+        raise value_error(f"file {str(path)!r}", expected, got, "Fetch the file again.", said=True) from error
+
+
+def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tensor]:
+    """Read CIFAR-10 or CIFAR-100 from torchvision's layout.
+
+    Args:
+        data_dir: the folder given to torchvision as ``root``, or the unpacked folder itself.
+        classes: 10 or 100.
+
+    Returns:
+        ``x`` and ``x_test`` ``(N, 3, 32, 32)`` of bytes, ``y`` and ``y_test`` ``(N,)``.
+
+    Raises:
+        FileNotFoundError: if a file is missing.
+        ValueError: if one is damaged.
+    """
+    if data_dir is None:
+        advice = "Give the folder in which torchvision keeps CIFAR (--data-dir DIR on the command line)."
+        raise value_error("data_dir", "a folder with the CIFAR batches", None, advice)
+    name, train, test, key = _LAYOUT[classes]
+    folder = Path(data_dir).expanduser()
+    folder = folder / name if (folder / name).is_dir() else folder
+    data = {}
+    for suffix, files in (("", train), ("_test", test)):
+        batches = [_read_batch(folder / file, key) for file in files]
+        data["x" + suffix] = torch.cat([x for x, _ in batches])
+        data["y" + suffix] = torch.cat([y for _, y in batches])
+    return data
+
+
+def split_cifar10(
+    data_dir: str | Path | None = None,
+    num_tasks: int = 5,
+    classes_per_task: int = 2,
+    *,
+    order: Sequence[int] | str | None = None,
+    scenario: str = "class",
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    flatten: bool = False,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Split CIFAR-10 into tasks of a few classes each.
+
+    Inputs are in [0, 1], of shape ``(3, 32, 32)``, or ``(3072,)`` with ``flatten=True``. Arguments are those of
+    :func:`load_cifar` and :func:`~bayeshnet.data.split_by_class`.
+
+    References:
+        Learning Multiple Layers of Features from Tiny Images (Krizhevsky; 2009).
+    """
+    return _split(
+        data_dir, 10, num_tasks=num_tasks, classes_per_task=classes_per_task, order=order, scenario=scenario,
+        validation_fraction=validation_fraction, max_train=max_train, max_test=max_test, flatten=flatten,
+        data_seed=data_seed, class_names=CIFAR10_CLASSES,
+    )  # fmt: skip
+
+
+def split_cifar100(
+    data_dir: str | Path | None = None,
+    num_tasks: int = 10,
+    classes_per_task: int = 10,
+    *,
+    order: Sequence[int] | str | None = None,
+    scenario: str = "class",
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    flatten: bool = False,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Split CIFAR-100 (fine labels) into tasks of a few classes each; arguments as in :func:`split_cifar10`."""
+    return _split(
+        data_dir, 100, num_tasks=num_tasks, classes_per_task=classes_per_task, order=order, scenario=scenario,
+        validation_fraction=validation_fraction, max_train=max_train, max_test=max_test, flatten=flatten,
+        data_seed=data_seed,
+    )  # fmt: skip
+
+
+def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_seed: int, **options: Any) -> TaskStream:
+    data = load_cifar(data_dir, classes)
+    foreign = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
+    if flatten:
+        foreign = {key: x.flatten(1) for key, x in foreign.items()}
+    return split_by_class(
+        data["x"], data["y"], data["x_test"], data["y_test"], flatten=flatten, name=f"split-cifar{classes}",
+        outliers=foreign, info={"image_shape": (3, 32, 32)}, data_seed=data_seed, **options,
+    )  # fmt: skip

@@ -1,0 +1,98 @@
+"""The 8x8 handwritten digits of scikit-learn: real, small, and on every machine that has scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import MissingExtraError
+from ..tasks import TaskStream
+from .builders import split_by_class
+from .outliers import image_outliers
+from .transforms import permuted
+
+__all__ = ["load_digits", "permuted_digits", "split_digits"]
+
+IMAGE_SHAPE = (1, 8, 8)
+
+
+def load_digits() -> tuple[Tensor, Tensor]:
+    """Return the 1,797 images ``(N, 1, 8, 8)`` in [0, 1] and their labels ``(N,)``.
+
+    Raises:
+        MissingExtraError: if scikit-learn is not installed.
+    """
+    try:
+        from sklearn.datasets import load_digits as load
+    except ImportError as error:
+        raise MissingExtraError("scikit-learn", "app", "The digits data set") from error
+    data = load()
+    images = torch.as_tensor(data.images, dtype=torch.float32).reshape(-1, *IMAGE_SHAPE) / 16
+    return images, torch.as_tensor(data.target, dtype=torch.int64)
+
+
+def split_digits(
+    num_tasks: int = 5,
+    classes_per_task: int = 2,
+    *,
+    order: Sequence[int] | str | None = None,
+    scenario: str = "class",
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    flatten: bool = True,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Split scikit-learn's digits into tasks of a few each; by default five tasks of two, 450 test images in all.
+
+    Inputs are in [0, 1], of shape ``(64,)``, or ``(1, 8, 8)`` with ``flatten=False``. Foreign inputs: ``noise``,
+    ``inverted`` and ``shuffled``. Arguments are those of :func:`~bayeshnet.data.split_by_class`.
+
+    References:
+        Cascading Classifiers (Alpaydin, Kaynak; 1998), whose data these are.
+
+    Example:
+        >>> stream = split_digits()
+        >>> len(stream), stream.input_shape, sum(len(task.test) for task in stream)
+        (5, (64,), 450)
+    """
+    x, y = load_digits()
+    foreign = image_outliers(x.flatten(1) if flatten else x, 450, data_seed)
+    return split_by_class(
+        x, y, num_tasks=num_tasks, classes_per_task=classes_per_task, order=order, scenario=scenario,
+        test_fraction=test_fraction, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        flatten=flatten, name="split-digits", info={"image_shape": IMAGE_SHAPE}, outliers=foreign, data_seed=data_seed,
+    )  # fmt: skip
+
+
+def permuted_digits(
+    num_tasks: int = 5,
+    *,
+    scenario: str = "domain",
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    keep_first: bool = True,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Make tasks of all ten digits, each with its own fixed permutation of the 64 pixels.
+
+    Arguments are those of :func:`~bayeshnet.data.split_by_class` and :func:`~bayeshnet.data.permuted`.
+
+    Example:
+        >>> stream = permuted_digits(3)
+        >>> len(stream), stream.num_outputs, stream.scenario
+        (3, 10, 'domain')
+    """
+    base = split_digits(
+        1, 10, test_fraction=test_fraction, validation_fraction=validation_fraction, max_train=max_train,
+        max_test=max_test, data_seed=data_seed,
+    )  # fmt: skip
+    return permuted(
+        base[0], num_tasks, scenario=scenario, keep_first=keep_first, name="permuted-digits", outliers=base.outliers,
+        data_seed=data_seed,
+    )  # fmt: skip

@@ -1,0 +1,164 @@
+"""Split and permuted MNIST and Fashion-MNIST, from IDX files on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import MissingExtraError
+from ..tasks import TaskStream
+from .builders import split_by_class
+from .digits import IMAGE_SHAPE as DIGIT_SHAPE
+from .digits import load_digits
+from .idx import load_idx_folder
+from .outliers import image_outliers, resized
+from .transforms import permuted
+
+__all__ = ["FASHION_CLASSES", "permuted_fashion_mnist", "permuted_mnist", "split_fashion_mnist", "split_mnist"]
+
+FASHION_CLASSES = (
+    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
+)  # fmt: skip
+
+
+def split_fashion_mnist(
+    data_dir: str | Path | None = None,
+    num_tasks: int = 5,
+    classes_per_task: int = 2,
+    *,
+    order: Sequence[int] | str | None = None,
+    scenario: str = "class",
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    flatten: bool = True,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Split Fashion-MNIST into tasks of a few classes each.
+
+    By default five tasks of two classes, each with 12,000 training and 2,000 test images. Inputs are in [0, 1], of
+    shape ``(784,)``, or ``(1, 28, 28)`` with ``flatten=False``. Foreign inputs: ``noise``, ``inverted``, ``shuffled``
+    and, if scikit-learn is installed, its ``digits`` enlarged. Other arguments are those of
+    :func:`~bayeshnet.data.split_by_class`.
+
+    Args:
+        data_dir: folder with the four IDX files under MNIST's names, plain or with ``.gz``. Debian's package
+            ``dataset-fashion-mnist`` puts them into ``/usr/share/datasets/fashion-mnist``.
+
+    References:
+        Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao, Rasul, Vollgraf; 2017).
+    """
+    return _split(
+        data_dir, "split-fashion-mnist", foreign_digits=True, num_tasks=num_tasks, classes_per_task=classes_per_task,
+        order=order, scenario=scenario, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        flatten=flatten, data_seed=data_seed, class_names=FASHION_CLASSES,
+    )  # fmt: skip
+
+
+def split_mnist(
+    data_dir: str | Path | None = None,
+    num_tasks: int = 5,
+    classes_per_task: int = 2,
+    *,
+    order: Sequence[int] | str | None = None,
+    scenario: str = "class",
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    flatten: bool = True,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Split MNIST into tasks of a few digits each; arguments as in :func:`split_fashion_mnist`.
+
+    References:
+        Gradient-Based Learning Applied to Document Recognition (LeCun, Bottou, Bengio, Haffner; 1998).
+    """
+    return _split(
+        data_dir, "split-mnist", foreign_digits=False, num_tasks=num_tasks, classes_per_task=classes_per_task,
+        order=order, scenario=scenario, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        flatten=flatten, data_seed=data_seed,
+    )  # fmt: skip
+
+
+def permuted_fashion_mnist(
+    data_dir: str | Path | None = None,
+    num_tasks: int = 10,
+    *,
+    scenario: str = "domain",
+    validation_fraction: float = 0.0,
+    max_train: int | None = 10_000,
+    max_test: int | None = None,
+    keep_first: bool = True,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Make tasks of all ten classes of Fashion-MNIST, each with its own fixed permutation of the 784 pixels.
+
+    Args:
+        data_dir: see :func:`split_fashion_mnist`.
+        num_tasks: how many permutations.
+        scenario: see :func:`~bayeshnet.data.permuted`.
+        validation_fraction: share of the training images held out.
+        max_train: training images per task, the same ones in each. All 60,000 (``None``) take 190 MB per task.
+        max_test: test images per task.
+        keep_first: leave the first task as it is.
+        data_seed: of permutations and random choices.
+    """
+    base = split_fashion_mnist(
+        data_dir, 1, 10, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        data_seed=data_seed,
+    )  # fmt: skip
+    return permuted(
+        base[0], num_tasks, scenario=scenario, keep_first=keep_first, name="permuted-fashion-mnist",
+        outliers=base.outliers, data_seed=data_seed,
+    )  # fmt: skip
+
+
+def permuted_mnist(
+    data_dir: str | Path | None = None,
+    num_tasks: int = 10,
+    *,
+    scenario: str = "domain",
+    validation_fraction: float = 0.0,
+    max_train: int | None = 10_000,
+    max_test: int | None = None,
+    keep_first: bool = True,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Make tasks of all ten digits of MNIST, each permuted its own way; arguments as in :func:`permuted_fashion_mnist`."""
+    base = split_mnist(
+        data_dir, 1, 10, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        data_seed=data_seed,
+    )  # fmt: skip
+    return permuted(
+        base[0], num_tasks, scenario=scenario, keep_first=keep_first, name="permuted-mnist", outliers=base.outliers,
+        data_seed=data_seed,
+    )  # fmt: skip
+
+
+def _split(
+    data_dir: str | Path | None, name: str, *, foreign_digits: bool, flatten: bool, data_seed: int, **options: Any
+) -> TaskStream:
+    data = load_idx_folder(data_dir)
+    shape = tuple(data["x"].shape[1:])
+    foreign = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
+    if foreign_digits:
+        foreign.update(_digits(shape))
+    if flatten:
+        foreign = {key: x.flatten(1) for key, x in foreign.items()}
+    return split_by_class(
+        data["x"], data["y"], data["x_test"], data["y_test"], flatten=flatten, name=name, outliers=foreign,
+        data_seed=data_seed, info={"image_shape": shape}, **options,
+    )  # fmt: skip
+
+
+def _digits(shape: tuple[int, ...]) -> dict[str, Tensor]:
+    try:
+        images, _ = load_digits()
+    except MissingExtraError:
+        return {}
+    inner = resized(images[:1000], DIGIT_SHAPE, (shape[1] - 4, shape[2] - 4))
+    return {"digits": torch.nn.functional.pad(inner, (2, 2, 2, 2))}

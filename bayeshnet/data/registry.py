@@ -1,0 +1,77 @@
+"""Streams by name, for configuration files and the command line."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import check_choice, value_error
+from ..tasks import TaskStream
+from .cifar import split_cifar10, split_cifar100
+from .digits import permuted_digits, split_digits
+from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
+from .toy import modes2d, regression1d
+
+__all__ = ["STREAMS", "StreamEntry", "get_stream", "stream_options"]
+
+
+@dataclass(frozen=True)
+class StreamEntry:
+    """A named stream: what builds it, and what it is in one line."""
+
+    builder: Callable[..., TaskStream]
+    description: str
+
+    @property
+    def needs_files(self) -> bool:
+        """Whether the builder reads files from a ``data_dir``."""
+        return "data_dir" in inspect.signature(self.builder).parameters
+
+
+STREAMS: dict[str, StreamEntry] = {
+    "split-digits": StreamEntry(split_digits, "scikit-learn's 8x8 digits, five tasks of two"),
+    "permuted-digits": StreamEntry(permuted_digits, "scikit-learn's 8x8 digits, pixels permuted, five tasks of ten"),
+    "split-fashion-mnist": StreamEntry(split_fashion_mnist, "Fashion-MNIST from IDX files, five tasks of two classes"),
+    "permuted-fashion-mnist": StreamEntry(permuted_fashion_mnist, "Fashion-MNIST, pixels permuted, ten tasks of ten"),
+    "split-mnist": StreamEntry(split_mnist, "MNIST from IDX files, five tasks of two digits"),
+    "permuted-mnist": StreamEntry(permuted_mnist, "MNIST, pixels permuted, ten tasks of ten"),
+    "regression1d": StreamEntry(regression1d, "three polynomials on three intervals, 20 noisy points each"),
+    "modes2d": StreamEntry(modes2d, "six Gaussian modes in the plane, three tasks of two"),
+    "split-cifar10": StreamEntry(split_cifar10, "CIFAR-10 as torchvision leaves it on disk, five tasks of two"),
+    "split-cifar100": StreamEntry(split_cifar100, "CIFAR-100 as torchvision leaves it on disk, ten tasks of ten"),
+}
+
+
+def stream_options(name: str) -> dict[str, Any]:
+    """Return the options of a stream and their defaults.
+
+    Example:
+        >>> stream_options("modes2d")["num_train"]
+        10
+    """
+    parameters = inspect.signature(STREAMS[check_choice("data", name, STREAMS)].builder).parameters
+    return {key: parameter.default for key, parameter in parameters.items()}
+
+
+def get_stream(name: str, **options: Any) -> TaskStream:
+    """Build the stream of that name.
+
+    Args:
+        name: one of :data:`STREAMS`.
+        options: of its builder; options that are ``None`` and unknown to the builder are left out.
+
+    Raises:
+        ValueError: if there is no such stream or no such option; the message lists those that exist.
+
+    Example:
+        >>> get_stream("split-digits", num_tasks=2).num_outputs
+        2
+    """
+    known = stream_options(name)
+    given = {key: value for key, value in options.items() if key in known or value is not None}
+    for key in given:
+        if key not in known:
+            raise value_error(f"option of {name!r}", "one of " + ", ".join(known), key)
+    return STREAMS[name].builder(**given)

@@ -1,0 +1,109 @@
+"""Choosing examples: stratified subsets, and arrays as tensors fit for a task."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import check_int, check_number, type_error, value_error
+from ..tasks import Split
+
+__all__ = ["as_inputs", "as_labels", "as_values", "held_out", "limited", "stratified"]
+
+
+def as_inputs(x: Any, argument: str = "x") -> Tensor:
+    """Turn an array, list or tensor into a floating tensor; ``uint8`` images are divided by 255.
+
+    Example:
+        >>> as_inputs(torch.tensor([[0, 255]], dtype=torch.uint8))
+        tensor([[0., 1.]])
+    """
+    tensor = _as_tensor(x, argument)
+    if tensor.ndim == 0:
+        raise value_error(argument, "an array of examples (N, ...)", tensor)
+    if tensor.dtype == torch.uint8:
+        return tensor.to(torch.float32) / 255
+    return tensor if tensor.is_floating_point() else tensor.to(torch.float32)
+
+
+def as_labels(y: Any, argument: str = "y") -> Tensor:
+    """Turn class labels into an ``int64`` tensor ``(N,)``; floating labels must be whole numbers."""
+    tensor = _as_tensor(y, argument)
+    if tensor.ndim != 1:
+        raise value_error(argument, "class labels of shape (N,)", tensor, "Give indices, not one-hot vectors.")
+    if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
+        raise value_error(argument, "whole numbers as class labels", tensor, "Say kind='regression' for values.")
+    return tensor.to(torch.int64)
+
+
+def as_values(y: Any, argument: str = "y") -> Tensor:
+    """Turn regression targets into a floating tensor ``(N, C)``; ``(N,)`` becomes ``(N, 1)``."""
+    tensor = _as_tensor(y, argument)
+    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.float32)
+    if tensor.ndim not in (1, 2):
+        raise value_error(argument, "targets of shape (N,) or (N, C)", tensor)
+    return tensor[:, None] if tensor.ndim == 1 else tensor
+
+
+def _as_tensor(x: Any, argument: str) -> Tensor:
+    try:
+        tensor = torch.as_tensor(x)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise type_error(argument, "a tensor or an array of numbers", x) from error
+    return tensor
+
+
+def stratified(y: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
+    r"""Choose exactly ``count`` of the ``N`` examples at random so that each class keeps its share.
+
+    Class :math:`c` with :math:`N_c` examples gets :math:`\lfloor N_c \cdot count / N \rfloor`, and the classes with the
+    largest remainders get one more until ``count`` is reached. Floating targets count as one class.
+
+    Args:
+        y: targets ``(N,)`` or ``(N, C)``.
+        count: from 0 to ``N``.
+        generator: of the random choice.
+
+    Returns:
+        Mask ``(N,)``, true for the chosen ones.
+
+    Example:
+        >>> stratified(torch.tensor([0] * 6 + [1] * 2), 4)[6:].sum()
+        tensor(1)
+    """
+    strata = torch.zeros(len(y), dtype=torch.int64) if y.is_floating_point() else y.cpu()
+    _, which, sizes = torch.unique(strata, return_inverse=True, return_counts=True)
+    share = sizes.double() * count / len(y)
+    quota = share.floor().long()
+    quota[(share - quota).argsort(descending=True, stable=True)[: count - int(quota.sum())]] += 1
+    order = (which + torch.rand(len(y), generator=generator, dtype=torch.float64)).argsort()
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(y)) - (sizes.cumsum(0) - sizes)[which[order]]
+    return (ranks < quota[which]).to(y.device)
+
+
+def held_out(split: Split, fraction: float, seed: int, argument: str = "fraction") -> tuple[Split, Split]:
+    """Part ``split`` into the rest and a stratified share of ``ceil(fraction * N)`` examples.
+
+    Example:
+        >>> rest, held = held_out(Split(torch.zeros(10, 3), torch.arange(10) % 2), 0.2, seed=0)
+        >>> len(rest), len(held)
+        (8, 2)
+    """
+    fraction = check_number(argument, fraction, 0.0, 1.0)
+    count = math.ceil(fraction * len(split) - 1e-9)
+    if not 0 < count < len(split):
+        raise value_error(argument, f"a share of the {len(split)} examples that leaves some on both sides", fraction)
+    mask = stratified(split.y, count, torch.Generator().manual_seed(seed))
+    return Split(split.x[~mask], split.y[~mask]), Split(split.x[mask], split.y[mask])
+
+
+def limited(split: Split, most: int | None, seed: int, argument: str = "most") -> Split:
+    """Keep at most ``most`` examples, a stratified random choice; ``None`` keeps all."""
+    if most is None or check_int(argument, most, 1) >= len(split):
+        return split
+    mask = stratified(split.y, most, torch.Generator().manual_seed(seed))
+    return Split(split.x[mask], split.y[mask])

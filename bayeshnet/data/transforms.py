@@ -1,0 +1,120 @@
+"""Streams made of one task by transforming its inputs: permuted pixels, rotated images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ..errors import check_choice, check_int, type_error, value_error
+from ..tasks import SCENARIOS, Split, Task, TaskStream
+
+__all__ = ["permuted", "rotated"]
+
+
+def permuted(
+    task: Task,
+    num_tasks: int = 10,
+    *,
+    scenario: str = "domain",
+    keep_first: bool = True,
+    name: str = "permuted",
+    outliers: dict[str, Tensor] | None = None,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Make tasks of one by permuting the entries of every input, by one fixed permutation per task.
+
+    Args:
+        task: what is permuted.
+        num_tasks: how many tasks.
+        scenario: with ``"class"`` each task gets global labels of its own, else all share those of ``task``.
+        keep_first: leave the first task as it is, as is usual in the literature.
+        name: of the stream.
+        outliers: inputs that belong to no task.
+        data_seed: of the permutations; task ``t`` has the same one whatever ``num_tasks`` is.
+
+    Example:
+        >>> data = Split(torch.rand(4, 5), torch.arange(4) % 2)
+        >>> base = Task("a", data, data, 2)
+        >>> [t.name for t in permuted(base, 3)]
+        ['as is', 'permuted 1', 'permuted 2']
+    """
+    check_int("num_tasks", num_tasks, 1)
+    generator = torch.Generator().manual_seed(data_seed)
+    size = math.prod(task.input_shape)
+    tasks = []
+    for t in range(num_tasks):
+        order = torch.arange(size) if keep_first and t == 0 else torch.randperm(size, generator=generator)
+        title = "as is" if keep_first and t == 0 else f"permuted {t if keep_first else t + 1}"
+        made = _mapped(task, title, t, scenario, _permutation(order.to(task.train.x.device)))
+        tasks.append(made)
+    return TaskStream(tasks, name, scenario, outliers)
+
+
+def _permutation(order: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.flatten(1)[:, order].reshape(x.shape)
+
+
+def rotated(
+    task: Task,
+    angles: Sequence[float] = (0, 45, 90, 135),
+    *,
+    image_shape: Sequence[int] | None = None,
+    scenario: str = "domain",
+    name: str = "rotated",
+    outliers: dict[str, Tensor] | None = None,
+) -> TaskStream:
+    """Make tasks of one by turning its images counter-clockwise about their centre (bilinear; zeros flow in).
+
+    Args:
+        task: what is rotated.
+        angles: in degrees, one per task.
+        image_shape: ``(channels, height, width)`` of flattened inputs; by default taken from
+            ``task.info["image_shape"]`` or from the inputs' own shape.
+        scenario: see :func:`permuted`.
+        name: of the stream.
+        outliers: inputs that belong to no task.
+
+    Example:
+        >>> data = Split(torch.rand(4, 1, 8, 8), torch.arange(4) % 2)
+        >>> base = Task("a", data, data, 2)
+        >>> [t.name for t in rotated(base, (0, 90))]
+        ['0 degrees', '90 degrees']
+    """
+    shape = tuple(image_shape or task.info.get("image_shape", task.input_shape))
+    if len(shape) == 2:
+        shape = (1, *shape)
+    if len(shape) != 3 or math.prod(shape) != math.prod(task.input_shape):
+        expected = f"(channels, height, width) that hold {math.prod(task.input_shape)} values"
+        raise value_error("image_shape", expected, shape)
+    if isinstance(angles, (str, int, float)):
+        raise type_error("angles", "a sequence of degrees", angles)
+    turns = [(f"{angle:g} degrees", _rotation(float(angle), shape)) for angle in angles]
+    tasks = [_mapped(task, title, t, scenario, turn) for t, (title, turn) in enumerate(turns)]
+    return TaskStream(tasks, name, scenario, outliers)
+
+
+def _rotation(degrees: float, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+
+    def turn(x: Tensor) -> Tensor:
+        images = x.reshape(-1, *shape)
+        # Offsets are in pixels here and scaled to the unit square of grid_sample, so oblong images turn without shear.
+        ratio = shape[1] / shape[2]
+        theta = torch.tensor([[cos, -sin * ratio, 0.0], [sin / ratio, cos, 0.0]], dtype=x.dtype, device=x.device)
+        grid = torch.nn.functional.affine_grid(theta.expand(len(x), 2, 3), list(images.shape), align_corners=False)
+        return torch.nn.functional.grid_sample(images, grid, align_corners=False).reshape(x.shape)
+
+    return turn
+
+
+def _mapped(task: Task, name: str, index: int, scenario: str, change: Callable[[Tensor], Tensor]) -> Task:
+    check_choice("scenario", scenario, SCENARIOS)
+    parts = {key: Split(change(split.x), split.y) for key, split in task.splits().items()}
+    labels = task.labels
+    if scenario == "class" and labels is not None:
+        labels = tuple(label + index * (max(labels) + 1) for label in labels)
+    train, test, validation = parts["train"], parts["test"], parts.get("validation")
+    return Task(name, train, test, task.num_outputs, task.kind, labels, validation, task.info)
