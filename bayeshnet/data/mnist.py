@@ -128,7 +128,7 @@ def permuted_mnist(
     keep_first: bool = True,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Make tasks of all ten digits of MNIST, each permuted its own way; arguments as in :func:`permuted_fashion_mnist`."""
+    """Make tasks of all ten digits of MNIST with permuted pixels; arguments as in :func:`permuted_fashion_mnist`."""
     base = split_mnist(
         data_dir, 1, 10, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
         data_seed=data_seed,

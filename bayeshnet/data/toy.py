@@ -97,10 +97,10 @@ def modes2d(
 ) -> TaskStream:
     r"""Build tasks of two classes in the plane, each class one Gaussian mode on a circle of radius 5.
 
-    With :math:`K` = ``2 * num_tasks`` modes (six by default), mode :math:`k` has its centre at :math:`5(\sin a_k, \cos a_k)`,
-    :math:`a_k = 2\pi(k + 1/2)/K`; task :math:`t` has the modes :math:`2t` and :math:`2t+1`. ``info`` of each task holds ``centres``
-    ``(K, 2)``, ``std`` and ``plot_range``, in the units of the inputs. Foreign inputs ``plane``: uniform in the plot
-    range, at least five standard deviations from each centre.
+    With :math:`K` = ``2 * num_tasks`` modes (six by default), mode :math:`k` has its centre at
+    :math:`5(\sin a_k, \cos a_k)`, :math:`a_k = 2\pi(k + 1/2)/K`; task :math:`t` has the modes :math:`2t` and
+    :math:`2t+1`. ``info`` of each task holds ``centres`` ``(K, 2)``, ``std`` and ``plot_range``, in the units of the
+    inputs. Foreign inputs ``plane``: uniform in the plot range, at least five standard deviations from each centre.
 
     Args:
         num_train: training points per mode.
