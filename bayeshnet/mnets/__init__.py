@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .mlp import MLP
 from .mnet_interface import MainNetInterface
 
-__all__ = ["MainNetInterface"]
+__all__ = ["MLP", "MainNetInterface"]

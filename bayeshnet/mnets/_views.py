@@ -113,9 +113,9 @@ class TensorViews:
 
     @property
     def layer_bias_vectors(self) -> nn.ParameterList:
-        """Bias vectors of :attr:`layer_weight_tensors`, None for a weight without; empty if not :attr:`has_bias`."""
-        pairs = pair_biases(self._ledger.internal) if self._has_bias else []
-        return nn.ParameterList([None if b is None else b.live for _, b in pairs])
+        """Bias vectors of :attr:`layer_weight_tensors`, None for a weight without; empty if there are none at all."""
+        biases = [b for _, b in pair_biases(self._ledger.internal)]
+        return nn.ParameterList([None if b is None else b.live for b in biases] if any(biases) else [])
 
     @property
     def batchnorm_layers(self) -> nn.ModuleList | None:

@@ -1,0 +1,52 @@
+"""A multi-layer perceptron under many weight vectors at once, by batched matrix products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["elementwise", "mlp_forward"]
+
+_MODULES = (
+    nn.CELU, nn.ELU, nn.GELU, nn.Hardtanh, nn.Identity, nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6,
+    nn.SELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Softsign, nn.Tanh, nn.Tanhshrink,
+)  # fmt: skip
+_FUNCTIONS = (
+    torch.relu, torch.tanh, torch.sigmoid, torch.sin, torch.cos, torch.exp, F.relu, F.tanh, F.sigmoid, F.elu, F.gelu,
+    F.leaky_relu, F.silu, F.selu, F.softplus, F.mish,
+)  # fmt: skip
+
+
+def elementwise(function: Callable[[Tensor], Tensor] | None) -> bool:
+    """Whether ``function`` is known to act on each entry alone, whatever the layout."""
+    return function is None or type(function) in _MODULES or any(function is f for f in _FUNCTIONS)
+
+
+def mlp_forward(
+    tensors: Sequence[Tensor],
+    x: Tensor,
+    has_bias: bool,
+    activation: Callable[[Tensor], Tensor] | None,
+    dropout_rate: float | None,
+    out_fn: Callable[[Tensor], Tensor] | None,
+) -> Any:
+    """Outputs ``(S, N, out)`` for weights ``(S, out, in)``, biases ``(S, out)``, ``x`` ``(N, in)`` or ``(S, N, in)``.
+
+    Activations are kept as ``(S, features, N)``, so that every product is one ``baddbmm`` without copies.
+    """
+    step = 2 if has_bias else 1
+    samples = tensors[0].shape[0]
+    h = x.mT if x.ndim == 3 else x.t().unsqueeze(0).expand(samples, -1, -1)
+    for i in range(0, len(tensors), step):
+        weight = tensors[i]
+        h = torch.baddbmm(tensors[i + 1].unsqueeze(-1), weight, h) if has_bias else torch.bmm(weight, h)
+        if i + step < len(tensors):
+            if dropout_rate is not None:
+                h = torch.dropout(h, dropout_rate, True)
+            h = h if activation is None else activation(h)
+    h = h.mT
+    return h if out_fn is None else (out_fn(h), h)

@@ -1,0 +1,170 @@
+"""The multi-layer perceptron."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import check_int, value_error
+from ..layers import SpectralNorm
+from ._batched import elementwise, mlp_forward
+from ._parts import Modulation, Pass, add_batch_norm, add_context_mod, add_layer, check_dropout, dropout, finish
+from .mnet_interface import MainNetInterface, Weights
+
+__all__ = ["MLP"]
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class MLP(MainNetInterface):
+    r"""A multi-layer perceptron :math:`h_l = a(W_l h_{l-1} + b_l)` whose last layer is linear.
+
+    In a hidden layer, what follows the linear map is: modulation, batch norm, dropout, activation; or, with
+    ``context_mod_post_activation``, batch norm, dropout, activation, modulation.
+
+    Args:
+        n_in: number of inputs.
+        n_out: number of outputs.
+        hidden_layers: sizes of the hidden layers.
+        activation_fn: nonlinearity of the hidden layers, or None.
+        use_bias: whether layers have biases.
+        no_weights: whether weights (also those of batch norm) come from outside.
+        init_weights: values for the internal parameters to start from.
+        dropout_rate: in hidden layers; -1 for none.
+        use_spectral_norm: divide weight matrices by their spectral norm.
+        use_batch_norm: normalise hidden layers before the activation.
+        bn_track_stats: keep running statistics; batch statistics are used otherwise.
+        distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
+        use_context_mod: modulate the output of each linear layer by gains and shifts.
+        context_mod_inputs: modulate the inputs too.
+        no_last_layer_context_mod: do not modulate the outputs.
+        context_mod_no_weights: whether gains and shifts come from outside.
+        context_mod_post_activation: modulate hidden layers after the activation.
+        context_mod_gain_offset: use ``1 + gain``.
+        context_mod_gain_softplus: use ``softplus(gain)``.
+        out_fn: applied to the outputs; the network then returns ``(out_fn(y), y)``.
+        verbose: log the size of the network.
+
+    Shape:
+        inputs ``(N, n_in)``, outputs ``(N, n_out)``.
+
+    Example:
+        >>> net = MLP(2, 1, hidden_layers=(8,), no_weights=True)
+        >>> net.hyper_shapes_learned
+        [[8, 2], [8], [1, 8], [1]]
+        >>> net(torch.zeros(5, 2), weights=[torch.zeros(s) for s in net.hyper_shapes_learned]).shape
+        torch.Size([5, 1])
+    """
+
+    def __init__(
+        self,
+        n_in: int = 1,
+        n_out: int = 1,
+        hidden_layers: Sequence[int] = (10, 10),
+        activation_fn: Activation | None = torch.nn.ReLU(),
+        use_bias: bool = True,
+        no_weights: bool = False,
+        init_weights: Sequence[Tensor] | None = None,
+        dropout_rate: float = -1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+        bn_track_stats: bool = True,
+        distill_bn_stats: bool = False,
+        use_context_mod: bool = False,
+        context_mod_inputs: bool = False,
+        no_last_layer_context_mod: bool = False,
+        context_mod_no_weights: bool = False,
+        context_mod_post_activation: bool = False,
+        context_mod_gain_offset: bool = False,
+        context_mod_gain_softplus: bool = False,
+        out_fn: Activation | None = None,
+        verbose: bool = True,
+    ) -> None:
+        """Declare the tensors in the order modulation, batch norm, linear layers."""
+        super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True, has_linear_out=out_fn is None)
+        if use_spectral_norm and no_weights:
+            raise value_error("use_spectral_norm", "False for a network with no_weights", True)
+        self._modulation = Modulation(
+            use_context_mod, context_mod_inputs, no_last_layer_context_mod, context_mod_no_weights,
+            context_mod_post_activation, context_mod_gain_offset, context_mod_gain_softplus,
+        )  # fmt: skip
+        sizes = [check_int("n_in", n_in, 1), *(check_int("hidden_layers", h, 1) for h in hidden_layers)]
+        sizes.append(check_int("n_out", n_out, 1))
+        self._sizes, self._a_fun, self._out_fn = sizes, activation_fn, out_fn
+        self._dropout_rate = check_dropout(dropout_rate)
+        first = int(use_context_mod and context_mod_inputs)
+        step = 1 + use_batch_norm + use_context_mod
+        starts = [first + i * step for i in range(len(sizes) - 1)]
+        shapes = self._modulation.shapes([sizes[0]], [[n] for n in sizes[1:]])
+        after = step - 1 if context_mod_post_activation else 1
+        numbers = [0] * first + [s + after for s in starts[:-1]] + [starts[-1] + 1]
+        add_context_mod(self, self._modulation, shapes, numbers[: len(shapes)])
+        if use_batch_norm:
+            after = 1 if context_mod_post_activation else step - 1
+            add_batch_norm(self, sizes[1:-1], [s + after for s in starts[:-1]], no_weights=no_weights,
+                           track=bn_track_stats, distill=distill_bn_stats)  # fmt: skip
+        for n, m, number in zip(sizes[:-1], sizes[1:], starts, strict=True):
+            add_layer(self, [m, n], number, bias=use_bias, no_weights=no_weights)
+        shapes = self.weight_shapes(n_in, n_out, hidden_layers, use_bias=False)
+        self._spectral = nn.ModuleList([SpectralNorm(s) for s in shapes]) if use_spectral_norm else None
+        finish(self, init_weights, verbose)
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Weights | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: Any = None,
+    ) -> Any:
+        """Compute the outputs ``(N, n_out)``, or ``(out_fn(y), y)`` if there is an ``out_fn``.
+
+        Args:
+            x: inputs ``(N, n_in)``.
+            weights: as in :class:`MainNetInterface`; also a dict with lists ``internal_weights`` and/or
+                ``mod_weights``, or a list of the modulation tensors alone.
+            distilled_params: running means and variances to use.
+            condition: identifier of the batch statistics, or a dict with ``bn_stats_id`` and/or ``cmod_ckpt_id``
+                (checkpoint of the modulation layers).
+        """
+        run, mod = Pass(self, weights, distilled_params, condition), self._modulation
+        h = run.modulate(x) if mod.use_context_mod and mod.context_mod_inputs else x
+        last = len(run.layers) - 1
+        for i, (weight, bias) in enumerate(run.layers):
+            # A spectral norm divides the linear map, not its bias.
+            h = F.linear(h, weight if self._spectral is None else self._spectral[i](weight), bias)
+            before = not mod.context_mod_post_activation or i == last
+            if mod.use_context_mod and before and not (i == last and mod.no_last_layer_context_mod):
+                h = run.modulate(h)
+            if i == last:
+                break
+            if self._batchnorm_layers is not None:
+                h = run.normalise(h)
+            h = dropout(h, self._dropout_rate, self.training)
+            h = h if self._a_fun is None else self._a_fun(h)
+            if mod.use_context_mod and mod.context_mod_post_activation:
+                h = run.modulate(h)
+        return h if self._out_fn is None else (self._out_fn(h), h)
+
+    def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
+        """Batched matrix products over all samples; None with batch or spectral norm, modulation or odd activations."""
+        plain = self._batchnorm_layers is None and self._context_mod_layers is None and self._spectral is None
+        if not plain or not elementwise(self._a_fun) or not elementwise(self._out_fn):
+            return None
+        if len(self._ledger.learned) not in (0, len(self._ledger.records)) or x.ndim != 2 + per_sample_inputs:
+            return None
+        rate = self._dropout_rate if self.training else None
+        return mlp_forward(self.weight_spec.split(weights), x, self._has_bias, self._a_fun, rate, self._out_fn)
+
+    @staticmethod
+    def weight_shapes(
+        n_in: int = 1, n_out: int = 1, hidden_layers: Sequence[int] = (10, 10), use_bias: bool = True
+    ) -> list[list[int]]:
+        """Shapes of the tensors of a plain network of these sizes."""
+        sizes = [n_in, *hidden_layers, n_out]
+        pairs = [([m, n], [m]) for n, m in pairwise(sizes)]
+        return [shape for pair in pairs for shape in (pair if use_bias else pair[:1])]
