@@ -27,7 +27,7 @@ __all__ = ["WeightSpec", "__version__", "diagnose"]
 _HOMES = {"WeightSpec": "weights", "diagnose": "estimators"}
 _MODULES = {
     "continual", "data", "distributions", "errors", "estimators", "functional", "guides", "hnets", "inference",
-    "layers", "metrics", "mnets", "reports", "tasks", "weights",
+    "layers", "metrics", "mnets", "reports", "runs", "tasks", "weights",
 }  # fmt: skip
 
 

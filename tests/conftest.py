@@ -1,11 +1,16 @@
 """What all tests share: one seed, a figure backend without a screen, and the conditions of marked tests."""
 
 import os
+import sys
 
 import pytest
 import torch
+from hypothesis import settings
 
 os.environ["MPLBACKEND"] = "Agg"
+# The same examples in each run, and no time limit for each: the first call of much in torch is slow.
+settings.register_profile("bayeshnet", deadline=None, derandomize=True)
+settings.load_profile("bayeshnet")
 
 
 def pytest_addoption(parser):
@@ -26,9 +31,11 @@ def pytest_collection_modifyitems(config, items):
 
 
 @pytest.fixture(autouse=True)
-def seed():
-    """Give each test the same random numbers, in whatever order the tests run, and float32 as the default."""
+def fresh_state():
+    """Start each test with the same random numbers and leave no global state, in whatever order the tests run."""
     dtype = torch.get_default_dtype()
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(dtype)
+    if "pyro" in sys.modules:
+        sys.modules["pyro"].clear_param_store()

@@ -1,12 +1,19 @@
 """The house rules hold in the whole package, and each check sees what it is there to see."""
 
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
+import bayeshnet
 from tests import house_rules as rules
 
-PACKAGE = Path(__file__).parent.parent / "bayeshnet"
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "bayeshnet"
 TOP = {"__init__.py", "__main__.py"}
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
@@ -16,9 +23,40 @@ def test_package(check):
     """All files of the package keep the rule; the package's own top files stand above all floors."""
     found = []
     for file in FILES:
-        if file not in TOP or check not in (rules.check_floors,):
+        if file not in TOP or check is not rules.check_floors:
             found += check((PACKAGE / file).read_text(encoding="utf-8"), file)
     assert not found, "\n" + "\n".join(found)
+
+
+def test_public_names_resolve():
+    """What the package's top loads at first use exists, and no public module is missing there."""
+    for name in dir(bayeshnet):
+        getattr(bayeshnet, name)
+    modules = {module.name for module in pkgutil.iter_modules(bayeshnet.__path__)} - {"cli", "commands"}
+    assert {name for name in modules if not name.startswith("_")} == bayeshnet._MODULES
+
+
+def test_import_of_the_package_loads_no_framework():
+    """The version and ``--help`` do not wait for torch."""
+    code = "import sys, bayeshnet; sys.exit(bool({'torch', 'pyro'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_versions_agree():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^version: (.*)$", citation, flags=re.M) == [bayeshnet.__version__]
+    assert re.findall(r"^## \[(\d.*?)\]", changelog, flags=re.M)[0] == bayeshnet.__version__
+
+
+def test_constraints_pin_what_is_tested():
+    """Each direct dependency of the library and of what ``[test]`` brings has exactly one tested version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *(need for name in ("app", "docs", "parity", "test") for need in extras[name])]
+    names = {re.split(r"[\[<>=!~ ]", need)[0] for need in needed} - {"bayeshnet"}
+    pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
+    assert sorted(pin.split("==")[0] for pin in pins) == sorted(names)
 
 
 def test_every_folder_is_a_package():
@@ -43,6 +81,7 @@ UPWARD = [
     ("data/toy.py", "from ..weights import WeightSpec"),
     ("inference/fit.py", "from ..data import regression1d"),
     ("errors.py", "from .tasks import Task"),
+    ("continual/learner.py", "from ..runs import Experiment"),
     ("newcomer.py", ""),
 ]
 
@@ -61,7 +100,8 @@ DOWNWARD = [
     ("hnets/private/deep.py", "from ..geometry import gram\nfrom ...weights import WeightSpec"),
     ("guides/auto.py", "from ..metrics import ece\nfrom ..estimators import Auto\nfrom ..tasks import Task"),
     ("data/toy.py", "from ..tasks import Task\nfrom ..errors import value_error\nfrom .gaussians import modes2d"),
-    ("cli.py", "from .data import regression1d\nfrom .reports import table"),
+    ("cli.py", "from . import __version__\nfrom .data import regression1d\nfrom .commands import run"),
+    ("commands/run.py", "from ..runs import Experiment\nfrom ..reports import table"),
 ]
 
 
@@ -97,9 +137,9 @@ def test_sizes_refuse_a_long_file():
 @pytest.mark.parametrize(("lines", "count"), [(40, 0), (41, 1)])
 def test_sizes_count_code_alone(lines, count):
     """Docstring, blank lines, comments and signature do not count; a bracket over several lines does."""
-    padding = '    """One.\n\n    Two.\n    """\n\n    # why\n'
+    padding = '    """One.\n\n    Two.\n    """\n\n    # why\n    def inner():\n      """One.\n\n      Two."""\n'
     source = (
-        "class A:\n  def f(\n    self,\n  ):\n" + padding + "    x = 1\n" * (lines - 3) + "    y = (\n      1\n    )\n"
+        "class A:\n  def f(\n    self,\n  ):\n" + padding + "    x = 1\n" * (lines - 4) + "    y = (\n      1\n    )\n"
     )
     assert len(rules.check_sizes(source, "weights.py")) == count
 
