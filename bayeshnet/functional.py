@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from .errors import check_choice, check_int, check_shape, type_error, value_error
 from .weights import WeightSpec
@@ -16,8 +20,9 @@ __all__ = ["STRATEGIES", "batched_forward"]
 STRATEGIES = ("auto", "vmap", "loop", "bmm")
 """How outputs under many weight vectors can be computed."""
 
-_VMAP_WORK = 2**17
-"""Multiplications per sample (weights times inputs, roughly) up to which one ``vmap`` beats a loop on a CPU."""
+# Up to these sizes one batched call beats a loop on a CPU, where what is saved is the overhead of Python; see
+# benchmarks/batched_forward.py. Weights per sample; weights times inputs; the same for convolutions, with all pixels.
+_WIDE, _WORK, _CONV_WORK = 2**18, 2**22, 2**20
 
 
 def batched_forward(
@@ -66,70 +71,89 @@ def batched_forward(
     check_choice("strategy", strategy, STRATEGIES)
     if not isinstance(net, nn.Module):
         raise type_error("net", "a torch.nn.Module", net)
-    spec = _spec(net)
-    check_shape("weights", weights, (None, spec.numel), "Use weight_spec.flatten(tensors).")
+    job = _Job.of(net, per_sample_inputs, condition, distilled_params)
+    check_shape("weights", weights, (None, job.spec.numel), "Use weight_spec.flatten(tensors).")
     samples = weights.shape[0]
     if samples == 0:
         raise value_error("weights", "at least one weight vector", weights)
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", f"inputs (S, N, ...) with S = {samples}", x)
-    call = _caller(net, spec, condition, distilled_params)
-    own = condition is None and distilled_params is None
     size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
-    outputs = []
-    for start in range(0, samples, size):
-        part = weights if size >= samples else weights[start : start + size]
-        inputs = x[start : start + size] if per_sample_inputs and size < samples else x
-        outputs.append(_run(net, call, part, inputs, strategy, per_sample_inputs, own))
-    return outputs[0] if len(outputs) == 1 else _gather(torch.cat, outputs)
+    if size >= samples:
+        return job.run(weights, x, strategy)
+    parts = weights.split(size)
+    inputs = x.split(size) if per_sample_inputs else [x] * len(parts)
+    return _gather(torch.cat, [job.run(w, one, strategy) for w, one in zip(parts, inputs, strict=True)])
 
 
-def _run(
-    net: nn.Module,
-    call: Callable[[Tensor, Any], Any],
-    weights: Tensor,
-    x: Any,
-    strategy: str,
-    per_sample: bool,
-    own: bool,
-) -> Any:
-    """Outputs of one chunk of samples."""
-    hook = getattr(net, "batched_forward", None) if own else None
-    if strategy in ("auto", "bmm"):
-        outputs = hook(weights, x, per_sample_inputs=per_sample) if hook is not None else None
-        if outputs is not None:
-            return outputs
-        if strategy == "bmm":
-            raise value_error("strategy", "one that the network offers", strategy,
-                              "It has no batched forward of its own for these arguments; use 'auto'.")  # fmt: skip
-    if strategy == "vmap":
-        return _vmap(call, weights, x, per_sample)
-    if strategy == "auto" and _vmap_pays(net, weights, x, per_sample):
-        try:
-            return _vmap(call, weights, x, per_sample)
-        except RuntimeError:  # An operation without a batching rule, which cannot be known beforehand.
-            pass
-    return _loop(call, weights, x, per_sample)
+@dataclass(frozen=True)
+class _Job:
+    """A network as a function of one flat weight vector and inputs, and what is known of it."""
 
+    net: nn.Module
+    spec: WeightSpec
+    call: Callable[[Tensor, Any], Any]
+    hook: Callable[..., Any] | None
+    per_sample: bool
 
-def _loop(call: Callable[[Tensor, Any], Any], weights: Tensor, x: Any, per_sample: bool) -> Any:
-    # unbind has a backward pass of linear cost; indexing would fill a whole gradient per sample.
-    inputs = x.unbind(0) if per_sample else [x] * weights.shape[0]
-    return _gather(torch.stack, [call(w, one) for w, one in zip(weights.unbind(0), inputs, strict=True)])
+    @classmethod
+    def of(cls, net: nn.Module, per_sample: bool, condition: Any, distilled_params: Sequence[Tensor] | None) -> _Job:
+        extra = {"condition": condition, "distilled_params": distilled_params}
+        extra = {key: value for key, value in extra.items() if value is not None}
+        spec = getattr(net, "weight_spec", None)
+        if isinstance(spec, WeightSpec):
+            main: Any = net
+            hook = getattr(net, "batched_forward", None) if not extra else None
+            return cls(net, spec, lambda w, x: main(x, weights=spec.split(w), **extra), hook, per_sample)
+        if extra:
+            raise value_error(", ".join(extra), "None for a module that is no main network", "a value", said=True)
+        own = WeightSpec.of(net)
+        return cls(net, own, lambda w, x: functional_call(net, own.unflatten(w), (x,)), None, per_sample)
 
+    def run(self, weights: Tensor, x: Any, strategy: str) -> Any:
+        """Outputs of one chunk of samples."""
+        if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE:
+            strategy = "loop"
+        if strategy in ("auto", "bmm"):
+            outputs = None if self.hook is None else self.hook(weights, x, per_sample_inputs=self.per_sample)
+            if outputs is not None:
+                return outputs
+            if strategy == "bmm":
+                raise value_error("strategy", "one that the network offers", strategy,
+                                  "It has no batched forward of its own for these arguments; use 'auto'.")  # fmt: skip
+        if strategy == "vmap":
+            return self.vmap(weights, x)
+        if strategy == "auto" and self.vmap_pays(weights, x):
+            try:
+                return self.vmap(weights, x)
+            except RuntimeError:  # An operation without a batching rule, which cannot be known beforehand.
+                pass
+        return self.loop(weights, x)
 
-def _vmap(call: Callable[[Tensor, Any], Any], weights: Tensor, x: Any, per_sample: bool) -> Any:
-    return torch.func.vmap(call, in_dims=(0, 0 if per_sample else None), randomness="different")(weights, x)
+    def loop(self, weights: Tensor, x: Any) -> Any:
+        # unbind has a backward pass of linear cost; indexing would fill a whole gradient per sample.
+        inputs = x.unbind(0) if self.per_sample else [x] * weights.shape[0]
+        return _gather(torch.stack, [self.call(w, one) for w, one in zip(weights.unbind(0), inputs, strict=True)])
 
+    def vmap(self, weights: Tensor, x: Any) -> Any:
+        mapped = torch.func.vmap(self.call, in_dims=(0, 0 if self.per_sample else None), randomness="different")
+        with warnings.catch_warnings():
+            # Said of operations that vmap itself loops over, which is still right.
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            return mapped(weights, x)
 
-def _vmap_pays(net: nn.Module, weights: Tensor, x: Any, per_sample: bool) -> bool:
-    """Whether ``vmap`` is possible as far as can be told, and quicker than a loop."""
-    if weights.shape[0] < 3 or any(_changes_state(m) for m in net.modules()):
-        return False
-    if weights.device.type != "cpu":
-        return True
-    rows = x.shape[int(per_sample)] if isinstance(x, Tensor) and x.ndim > int(per_sample) else 1
-    return rows * weights.shape[1] <= _VMAP_WORK
+    def vmap_pays(self, weights: Tensor, x: Any) -> bool:
+        """Whether ``vmap`` is possible as far as can be told, and quicker than a loop."""
+        if weights.shape[0] < 3 or any(_changes_state(m) for m in self.net.modules()):
+            return False
+        if weights.device.type != "cpu":
+            return True
+        if not isinstance(x, Tensor) or x.ndim <= self.per_sample:
+            return self.spec.numel <= _CONV_WORK
+        shape = x.shape[1:] if self.per_sample else x.shape
+        if any(e.role == "weight" and len(e.shape) > 2 for e in self.spec.entries):
+            return math.prod(shape) * self.spec.numel <= _CONV_WORK
+        return shape[0] * self.spec.numel <= _WORK
 
 
 def _changes_state(module: nn.Module) -> bool:
@@ -141,26 +165,6 @@ def _changes_state(module: nn.Module) -> bool:
     if isinstance(module, nn.utils.parametrizations._SpectralNorm):
         return module.training
     return bool(getattr(module, "updates_stats", False))
-
-
-def _spec(net: nn.Module) -> WeightSpec:
-    spec = getattr(net, "weight_spec", None)
-    return spec if isinstance(spec, WeightSpec) else WeightSpec.of(net)
-
-
-def _caller(
-    net: nn.Module, spec: WeightSpec, condition: Any, distilled_params: Sequence[Tensor] | None
-) -> Callable[[Tensor, Any], Any]:
-    """The network as a function of one flat weight vector and inputs."""
-    if isinstance(getattr(net, "weight_spec", None), WeightSpec):
-        extra: dict[str, Any] = {} if condition is None else {"condition": condition}
-        if distilled_params is not None:
-            extra["distilled_params"] = distilled_params
-        return lambda w, x: net(x, weights=spec.split(w), **extra)
-    if condition is not None or distilled_params is not None:
-        raise value_error("condition, distilled_params", "None for a module that is no main network", "one given",
-                          said=True)  # fmt: skip
-    return lambda w, x: torch.func.functional_call(net, spec.unflatten(w), (x,))
 
 
 def _gather(join: Callable[[list[Tensor]], Tensor], outputs: list[Any]) -> Any:
