@@ -41,7 +41,7 @@ class WeightDistribution(Distribution):
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` reparameterised weight vectors together with their latents."""
 
-    def rsample(self, sample_shape: torch.Size | tuple[int, ...] = torch.Size()) -> Tensor:
+    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
         """Draw reparameterised weights: ``(*sample_shape, P)``."""
         shape = torch.Size(sample_shape)
         return self.draw(shape.numel()).w.reshape(*shape, self.event_shape[0])

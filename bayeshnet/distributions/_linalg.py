@@ -1,0 +1,45 @@
+"""Small dense linear algebra in n x n, in double precision where the device has it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["capacitance_cholesky", "identity_plus_cholesky", "precise"]
+
+
+def precise(x: Tensor) -> Tensor:
+    """``x`` in float64, or unchanged on a device that has no float64."""
+    return x if x.device.type == "mps" else x.double()
+
+
+def identity_plus_cholesky(gram: Tensor) -> Tensor:
+    r"""Cholesky factor of :math:`I + G` for positive semi-definite ``gram`` ``(*B, n, n)``, in double precision.
+
+    A Gram matrix of low rank is harmless, as :math:`I + G \succeq I`. One computed in single precision may have lost
+    that by rounding; then its negative eigenvalues are set to zero. NaN or infinity raises.
+    """
+    matrix = precise(gram)
+    matrix = matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    root, info = torch.linalg.cholesky_ex(matrix)
+    if bool(info.any()):
+        return torch.linalg.cholesky(_repaired(matrix))
+    return root
+
+
+def _repaired(matrix: Tensor) -> Tensor:
+    """The nearest matrix with eigenvalues of at least one."""
+    if not bool(torch.isfinite(matrix.detach()).all()):
+        raise ValueError(
+            "gram: expected finite values, got NaN or infinity. Look at the weights of the hypernetwork and at sigma."
+        )
+    matrix = 0.5 * (matrix + matrix.mT)
+    values, vectors = torch.linalg.eigh(matrix.detach())
+    lift = (vectors * (1 - values).clamp_min(0).unsqueeze(-2)) @ vectors.mT
+    floor = torch.finfo(matrix.dtype).eps * values[..., -1:, None].clamp_min(1)
+    return matrix + lift + floor * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+
+
+def capacitance_cholesky(factor: Tensor, diag: Tensor) -> Tensor:
+    r"""Cholesky factor of :math:`I_r + F^\top \mathrm{diag}(d)^{-1} F` ``(r, r)``."""
+    return identity_plus_cholesky(factor.T @ (factor / diag.unsqueeze(-1)))

@@ -1,0 +1,59 @@
+"""A deterministic weight vector as a (degenerate) weight distribution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..errors import check_shape
+from ..weights import WeightSpec
+from .base import WeightDistribution, WeightDraw
+
+__all__ = ["Dirac"]
+
+
+class Dirac(WeightDistribution):
+    """All mass at ``loc``: maximum a-posteriori learning in the clothes of a weight distribution.
+
+    It has no density, so its KL to a prior has no value; estimators give the gradient of ``-log p(loc)`` instead.
+
+    Args:
+        loc: the weights ``(P,)``.
+        weight_spec: names and shapes of the weights.
+
+    Example:
+        >>> Dirac(torch.ones(3)).rsample((2,)).shape
+        torch.Size([2, 3])
+    """
+
+    arg_constraints = {"loc": constraints.real_vector}  # noqa: RUF012 (the name and kind are torch's)
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, loc: Tensor, weight_spec: WeightSpec | None = None) -> None:
+        """Keep ``loc``."""
+        self.loc = check_shape("loc", loc, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
+        self.weight_spec = weight_spec
+        super().__init__(torch.Size(), loc.shape, validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The weights ``(P,)``."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Zeros ``(P,)``."""
+        return torch.zeros_like(self.loc)
+
+    def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
+        """The same weights ``num`` times; ``generator`` is not used."""
+        return WeightDraw(self.loc.expand(num, *self.loc.shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Refused: a point mass has no density."""
+        raise ValueError(
+            "Dirac.log_prob: expected a distribution with a density, got a point mass. Its KL has no value; use "
+            "ClosedForm, which gives the gradient of -log p(loc)."
+        )

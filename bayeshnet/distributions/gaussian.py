@@ -1,0 +1,166 @@
+"""Gaussian weight distributions: independent weights, and low rank plus diagonal."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..errors import check_shape, type_error
+from ..weights import WeightSpec
+from ._linalg import capacitance_cholesky
+from ._noise import normal_like
+from .base import WeightDistribution, WeightDraw
+
+__all__ = ["LowRankGaussian", "MeanFieldGaussian"]
+
+_LOG_2PI = math.log(2 * math.pi)
+
+
+class MeanFieldGaussian(WeightDistribution):
+    r"""Independent Gaussian weights :math:`w_i \sim N(loc_i, scale_i^2)`.
+
+    Args:
+        loc: means ``(P,)``.
+        scale: standard deviations, ``(P,)`` or ``()``.
+        weight_spec: names and shapes of the weights.
+        validate_args: whether to look at the values of ``scale``.
+
+    Example:
+        >>> q = MeanFieldGaussian(torch.zeros(3), torch.tensor(0.5))
+        >>> q.rsample((2,)).shape, round(float(q.log_prob(torch.zeros(3))), 4)
+        (torch.Size([2, 3]), -0.6774)
+    """
+
+    arg_constraints = {"loc": constraints.real_vector, "scale": constraints.independent(constraints.positive, 1)}  # noqa: RUF012
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        weight_spec: WeightSpec | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        """Keep ``loc`` and ``scale`` spread to ``(P,)``."""
+        self.loc = _vector("loc", loc)
+        if not isinstance(scale, Tensor):
+            raise type_error("scale", "a torch.Tensor", scale)
+        self.scale = scale.expand(self.loc.shape) if scale.ndim == 0 else check_shape("scale", scale, self.loc.shape)
+        self.weight_spec = weight_spec
+        super().__init__(torch.Size(), self.loc.shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """Means ``(P,)``."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances ``(P,)``."""
+        return self.scale**2
+
+    def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
+        """Draw ``num`` weight vectors ``loc + scale * eps``."""
+        eps = normal_like(self.loc, (num, self.loc.shape[0]), generator)
+        return WeightDraw(self.loc + self.scale * eps, None, eps)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        standard = (value - self.loc) / self.scale
+        return -0.5 * (standard**2).sum(-1) - self.scale.log().sum() - 0.5 * self.loc.numel() * _LOG_2PI
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats."""
+        return self.scale.log().sum() + 0.5 * self.loc.numel() * (1 + _LOG_2PI)
+
+    def detached(self) -> MeanFieldGaussian:
+        """The same distribution with constant parameters."""
+        return MeanFieldGaussian(self.loc.detach(), self.scale.detach(), self.weight_spec, validate_args=False)
+
+
+class LowRankGaussian(WeightDistribution):
+    r"""Gaussian of covariance :math:`F F^\top + \mathrm{diag}(d)`: the law of a linear hypernetwork.
+
+    Args:
+        loc: mean ``(P,)``.
+        factor: ``F`` ``(P, r)``; a rank above ``P`` is harmless.
+        diag: *variances* ``d`` of the independent part, ``(P,)`` (as ``cov_diag`` of
+            ``torch.distributions.LowRankMultivariateNormal``).
+        weight_spec: names and shapes of the weights.
+        validate_args: whether to look at the values of ``diag``.
+
+    Shape:
+        Draws are ``w`` ``(S, P)``, ``z`` ``(S, r)``, ``eps`` ``(S, P)``. Densities cost ``O(P r^2 + r^3)``.
+
+    Example:
+        >>> q = LowRankGaussian(torch.zeros(2), torch.ones(2, 1), torch.ones(2))
+        >>> round(float(q.log_prob(torch.zeros(2))), 4)
+        -2.3872
+    """
+
+    arg_constraints = {"loc": constraints.real_vector, "diag": constraints.independent(constraints.positive, 1)}  # noqa: RUF012
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        factor: Tensor,
+        diag: Tensor,
+        weight_spec: WeightSpec | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        """Keep the parameters."""
+        self.loc = _vector("loc", loc)
+        self.factor = check_shape("factor", factor, (self.loc.shape[0], None))
+        self.diag = check_shape("diag", diag, self.loc.shape, "These are variances, not standard deviations.")
+        self.weight_spec = weight_spec
+        super().__init__(torch.Size(), self.loc.shape, validate_args=validate_args)
+
+    @property
+    def mean(self) -> Tensor:
+        """Means ``(P,)``."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances ``(P,)``."""
+        return self.diag + (self.factor**2).sum(-1)
+
+    def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
+        """Draw ``num`` weight vectors ``loc + F z + sqrt(d) * eps``."""
+        z = normal_like(self.loc, (num, self.factor.shape[1]), generator)
+        eps = normal_like(self.loc, (num, self.loc.shape[0]), generator)
+        return WeightDraw(self.loc + z @ self.factor.T + self.diag.sqrt() * eps, z, eps)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats, by Woodbury's identity."""
+        root = capacitance_cholesky(self.factor, self.diag)
+        residual = (value - self.loc) / self.diag.sqrt()
+        inner = (residual / self.diag.sqrt()) @ self.factor
+        solved = torch.linalg.solve_triangular(root, inner.to(root).unsqueeze(-1), upper=False).squeeze(-1)
+        quadratic = (residual**2).sum(-1) - (solved**2).sum(-1).to(residual)
+        return -0.5 * quadratic - 0.5 * self._log_det(root) - 0.5 * self.loc.numel() * _LOG_2PI
+
+    def entropy(self) -> Tensor:
+        """Differential entropy in nats."""
+        log_det = self._log_det(capacitance_cholesky(self.factor, self.diag))
+        return 0.5 * log_det + 0.5 * self.loc.numel() * (1 + _LOG_2PI)
+
+    def detached(self) -> LowRankGaussian:
+        """The same distribution with constant parameters."""
+        parts = (self.loc.detach(), self.factor.detach(), self.diag.detach())
+        return LowRankGaussian(*parts, self.weight_spec, validate_args=False)
+
+    def _log_det(self, root: Tensor) -> Tensor:
+        return self.diag.log().sum() + 2 * root.diagonal().log().sum().to(self.diag)
+
+
+def _vector(argument: str, value: Tensor) -> Tensor:
+    return check_shape(argument, value, (None,), "Weights are flat vectors; see WeightSpec.flatten.")

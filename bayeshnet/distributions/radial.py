@@ -1,0 +1,121 @@
+"""Radial weight distribution: a direction and one radius per tensor."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..errors import check_shape, type_error, value_error
+from ..weights import WeightEntry, WeightSpec
+from ._noise import normal_like
+from .base import WeightDistribution, WeightDraw
+
+__all__ = ["Radial"]
+
+_EULER_GAMMA = 0.5772156649015329
+
+
+class Radial(WeightDistribution):
+    r"""Weights at a half-normal distance from their mean, in a uniform direction, tensor by tensor.
+
+    For each tensor of ``d`` weights :math:`w = loc + scale \odot \frac{\varepsilon}{|\varepsilon|} r` with
+    :math:`\varepsilon \sim N(0, I_d)` and one :math:`r \sim N(0, 1)`. Unlike a Gaussian, whose draws sit in a shell at
+    distance :math:`\sqrt d`, most mass stays near the mean. Each weight has variance ``scale**2 / d``.
+
+    Args:
+        loc: means ``(P,)``.
+        scale: scales ``(P,)`` or ``()``.
+        weight_spec: which weights belong together; one tensor of all if None.
+        validate_args: whether to look at the values of ``scale``.
+
+    References:
+        Farquhar, Osborne, Gal, "Radial Bayesian neural networks: beyond discrete support in large-scale Bayesian deep
+        learning", 2020.
+
+    Example:
+        >>> q = Radial(torch.zeros(1), torch.ones(1))
+        >>> round(float(q.log_prob(torch.zeros(1) + 1.0)), 4)  # one weight: the standard normal
+        -1.4189
+    """
+
+    arg_constraints = {"loc": constraints.real_vector, "scale": constraints.independent(constraints.positive, 1)}  # noqa: RUF012
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        scale: Tensor,
+        weight_spec: WeightSpec | None = None,
+        *,
+        validate_args: bool | None = None,
+    ) -> None:
+        """Keep the parameters."""
+        self.loc = check_shape("loc", loc, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
+        if not isinstance(scale, Tensor):
+            raise type_error("scale", "a torch.Tensor", scale)
+        self.scale = scale.expand(loc.shape) if scale.ndim == 0 else check_shape("scale", scale, loc.shape)
+        self._spec = weight_spec or WeightSpec((WeightEntry("w", tuple(loc.shape)),))
+        self.weight_spec = self._spec
+        if self._spec.numel != loc.shape[0]:
+            raise value_error("weight_spec", f"{loc.shape[0]} weights", str(self._spec.numel), said=True)
+        super().__init__(torch.Size(), loc.shape, validate_args=validate_args)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number ``d`` of weights of each tensor."""
+        return [entry.numel for entry in self._spec.entries]
+
+    @property
+    def mean(self) -> Tensor:
+        """Means ``(P,)``."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Variances ``(P,)``: ``scale**2 / d``."""
+        counts = torch.tensor(self.sizes, dtype=self.loc.dtype, device=self.loc.device)
+        return self.scale**2 / self._spec.spread(counts)
+
+    def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
+        """Draw ``num`` weight vectors."""
+        eps = normal_like(self.loc, (num, self.loc.shape[0]), generator)
+        radius = normal_like(self.loc, (num, len(self.sizes)), generator)
+        parts = eps.split(self.sizes, dim=-1)
+        unit = [part / part.norm(dim=-1, keepdim=True) * radius[:, i : i + 1] for i, part in enumerate(parts)]
+        return WeightDraw(self.loc + self.scale * torch.cat(unit, dim=-1))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats; infinite at a tensor's mean."""
+        parts = ((value - self.loc) / self.scale).split(self.sizes, dim=-1)
+        log_density = -self.scale.log().sum()
+        for part, d in zip(parts, self.sizes, strict=True):
+            distance = part.norm(dim=-1)
+            half_normal = 0.5 * math.log(2 / math.pi) - 0.5 * distance**2
+            thinning = (d - 1) * distance.log() if d > 1 else 0.0
+            log_density = log_density + half_normal - _log_sphere(d) - thinning
+        return log_density
+
+    def entropy(self) -> Tensor:
+        r"""Differential entropy in nats.
+
+        For each tensor :math:`\sum_i \log scale_i + \tfrac12 \log\frac{\pi e}{2} + \log\frac{2 \pi^{d/2}}{\Gamma(d/2)}
+        - \frac{d - 1}{2} (\gamma + \log 2)`.
+        """
+        constant = 0.0
+        for d in self.sizes:
+            constant += 0.5 * math.log(math.pi * math.e / 2) + _log_sphere(d)
+            constant -= 0.5 * (d - 1) * (_EULER_GAMMA + math.log(2))
+        return self.scale.log().sum() + constant
+
+    def detached(self) -> Radial:
+        """The same distribution with constant parameters."""
+        return Radial(self.loc.detach(), self.scale.detach(), self.weight_spec, validate_args=False)
+
+
+def _log_sphere(d: int) -> float:
+    """Log-area of the unit sphere in ``d`` dimensions."""
+    return math.log(2) + 0.5 * d * math.log(math.pi) - math.lgamma(d / 2)

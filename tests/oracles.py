@@ -1,0 +1,171 @@
+"""Problems with known answers for weight distributions and KL estimators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from bayeshnet.distributions import SemiImplicit
+from bayeshnet.hnets.geometry import Geometry
+
+DTYPE = torch.float64
+
+
+class DenseGeometry(Geometry):
+    """The geometry of any function, by full Jacobians and explicit weights: slow, obvious, independent."""
+
+    def __init__(
+        self, fn: Callable[[Tensor], Tensor], latent_size: int, num_weights: int, affine: bool = False
+    ) -> None:
+        self.fn = fn
+        self.latent_size, self.num_weights, self.is_affine = latent_size, num_weights, affine
+
+    def __call__(self, z: Tensor) -> Tensor:
+        return self.fn(z)
+
+    def jacobian(self, z: Tensor) -> Tensor:
+        flat = torch.func.vmap(torch.func.jacrev(self.fn))(z.reshape(-1, self.latent_size))
+        return flat.reshape(*z.shape[:-1], self.num_weights, self.latent_size)
+
+    def gram(self, z: Tensor, precision: float | Tensor = 1.0) -> Tensor:
+        jac = self.jacobian(z)
+        weighted = jac * torch.as_tensor(precision, dtype=jac.dtype).expand(self.num_weights).unsqueeze(-1)
+        return jac.mT @ weighted
+
+    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: float | Tensor = 1.0) -> Tensor:
+        offset = self.fn(z) if centre is None else self.fn(z) - centre
+        return (offset**2 * precision).sum(-1)
+
+    def sqdist_between(self, z: Tensor, other: Tensor, precision: float | Tensor = 1.0) -> Tensor:
+        return ((self.fn(z) - self.fn(other)) ** 2 * precision).sum(-1)
+
+    def inner(self, z: Tensor, v: Tensor) -> Tensor:
+        return (self.fn(z) * v).sum(-1)
+
+    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
+        return ((self.fn(z) - self.fn(other)) * v).sum(-1)
+
+    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
+        return (self.jacobian(z).mT @ v.unsqueeze(-1)).squeeze(-1)
+
+    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
+        return (self.jacobian(z) @ t.unsqueeze(-1)).squeeze(-1)
+
+    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        jac = self.jacobian(z)
+        return jac if index is None else jac[..., index, :]
+
+    def zero_latent(self) -> Tensor:
+        return torch.zeros(self.latent_size, dtype=DTYPE)
+
+
+@dataclass
+class LinearProblem:
+    """``u = A z + b + sigma eps``: everything about it is known, for any number of weights."""
+
+    A: Tensor
+    b: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def make(cls, n: int, P: int, sigma: float = 0.1, per_weight: bool = False, seed: int = 0) -> LinearProblem:
+        gen = torch.Generator().manual_seed(seed)
+        A = torch.randn(P, n, dtype=DTYPE, generator=gen) / math.sqrt(n)
+        b = 0.3 * torch.randn(P, dtype=DTYPE, generator=gen)
+        noise = torch.full((), sigma, dtype=DTYPE)
+        if per_weight:
+            noise = sigma * (0.5 + torch.rand(P, dtype=DTYPE, generator=gen))
+        return cls(A.requires_grad_(), b.requires_grad_(), noise.requires_grad_())
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [self.A, self.b, self.sigma]
+
+    def geometry(self, affine: bool = False) -> Geometry:
+        return DenseGeometry(lambda z: z @ self.A.T + self.b, self.A.shape[1], self.A.shape[0], affine)
+
+    def q(self, affine: bool = False) -> SemiImplicit:
+        """The distribution; an estimator does not see that it is linear unless ``affine``."""
+        return SemiImplicit(self.geometry(affine), self.sigma)
+
+    def dense(self) -> torch.distributions.MultivariateNormal:
+        """The same law with its full covariance."""
+        noise = torch.diag_embed(self.sigma.expand(self.b.shape) ** 2)
+        return torch.distributions.MultivariateNormal(self.b, self.A @ self.A.T + noise)
+
+    def information(self) -> Tensor:
+        """Mutual information of weights and latent."""
+        scaled = self.A / self.sigma.expand(self.b.shape).unsqueeze(-1)
+        return 0.5 * torch.linalg.slogdet(torch.eye(self.A.shape[1], dtype=DTYPE) + scaled.T @ scaled)[1]
+
+    def kl(self, loc: Tensor, scale: Tensor) -> Tensor:
+        """KL to ``N(loc, scale**2)`` in a form that needs no P x P matrix: trace and squares minus the information."""
+        variance = scale.expand(self.b.shape) ** 2
+        noise = self.sigma.expand(self.b.shape) ** 2
+        second = noise + (self.A**2).sum(-1) + (self.b - loc) ** 2
+        conditional = 0.5 * (second / variance - 1 + variance.log() - noise.log()).sum()
+        return conditional - self.information()
+
+
+@dataclass
+class TanhProblem:
+    """``u = W2 tanh(W1 z + c) + b + sigma eps``, a small nonlinear hypernetwork."""
+
+    W1: Tensor
+    c: Tensor
+    W2: Tensor
+    b: Tensor
+    sigma: Tensor
+    extra: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def make(
+        cls, n: int, P: int, H: int = 16, sigma: float = 0.1, gain: float = 1.0, per_weight: bool = False, seed: int = 0
+    ) -> TanhProblem:
+        gen = torch.Generator().manual_seed(seed)
+
+        def normal(*size: int) -> Tensor:
+            return torch.randn(*size, dtype=DTYPE, generator=gen)
+
+        noise = torch.full((), sigma, dtype=DTYPE)
+        if per_weight:
+            noise = sigma * (0.5 + torch.rand(P, dtype=DTYPE, generator=gen))
+        parts = (
+            gain * normal(H, n) / math.sqrt(n),
+            0.1 * normal(H),
+            normal(P, H) / math.sqrt(H),
+            0.3 * normal(P),
+            noise,
+        )
+        return cls(*(t.requires_grad_() for t in parts))
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [self.W1, self.c, self.W2, self.b, self.sigma]
+
+    def h(self, z: Tensor) -> Tensor:
+        return torch.tanh(z @ self.W1.T + self.c) @ self.W2.T + self.b
+
+    def q(self) -> SemiImplicit:
+        return SemiImplicit(DenseGeometry(self.h, self.W1.shape[1], self.W2.shape[0]), self.sigma)
+
+
+def gradients(value: Tensor, parameters: list[Tensor]) -> list[Tensor]:
+    """Gradients, zeros where there is no path."""
+    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
+
+
+def cosine(a: list[Tensor], b: list[Tensor]) -> float:
+    """Cosine between two lists of gradients."""
+    x, y = (torch.cat([t.reshape(-1) for t in part]) for part in (a, b))
+    return float(x @ y / (x.norm() * y.norm()))
+
+
+def relative_error(a: list[Tensor], b: list[Tensor]) -> float:
+    """Largest relative error per tensor of gradients ``a`` against ``b``."""
+    return max(float((x - y).norm() / y.norm().clamp_min(1e-30)) for x, y in zip(a, b, strict=True))
