@@ -1,0 +1,54 @@
+"""Metrics as pure functions of tensors: fractions in [0, 1] and nats, never percent."""
+
+from .classification import ReliabilityBins, accuracy, brier, ece, nll, reliability_bins
+from .continual import (
+    ContinualSummary,
+    average_accuracy,
+    backward_transfer,
+    during_accuracy,
+    final_accuracy,
+    forgetting,
+    forward_transfer,
+    summarise,
+    task_inference_accuracy,
+)
+from .detection import auroc, fpr95, fpr_at
+from .distances import median_distance, mmd, sliced_wasserstein
+from .regression import coverage, crps, gaussian_crps, gaussian_log_likelihood, mse, rmse, sample_log_likelihood
+from .uncertainty import agreement, confidence, entropy, expected_entropy, mutual_information
+
+__all__ = [
+    "ContinualSummary",
+    "ReliabilityBins",
+    "accuracy",
+    "agreement",
+    "auroc",
+    "average_accuracy",
+    "backward_transfer",
+    "brier",
+    "confidence",
+    "coverage",
+    "crps",
+    "during_accuracy",
+    "ece",
+    "entropy",
+    "expected_entropy",
+    "final_accuracy",
+    "forgetting",
+    "forward_transfer",
+    "fpr95",
+    "fpr_at",
+    "gaussian_crps",
+    "gaussian_log_likelihood",
+    "median_distance",
+    "mmd",
+    "mse",
+    "mutual_information",
+    "nll",
+    "reliability_bins",
+    "rmse",
+    "sample_log_likelihood",
+    "sliced_wasserstein",
+    "summarise",
+    "task_inference_accuracy",
+]

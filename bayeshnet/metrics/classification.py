@@ -1,0 +1,136 @@
+"""How good predictive class probabilities are: accuracy, NLL, Brier score, calibration."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import MissingExtraError, check_int, check_positive
+from ._checks import check_pair
+
+__all__ = ["ReliabilityBins", "accuracy", "brier", "ece", "nll", "reliability_bins"]
+
+
+def accuracy(probs: Tensor, y: Tensor) -> Tensor:
+    """Share of examples whose most probable class is the true one.
+
+    Args:
+        probs: class probabilities, logits or any scores ``(N, C)``.
+        y: true classes ``(N,)``.
+
+    Returns:
+        Fraction in [0, 1], of shape ``()``.
+
+    Example:
+        >>> accuracy(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
+        tensor(0.5000)
+    """
+    probs, y = check_pair(probs, y)
+    return (probs.argmax(-1) == y).to(probs.dtype).mean()
+
+
+def nll(probs: Tensor, y: Tensor, smallest: float = 1e-12) -> Tensor:
+    r"""Mean negative log-probability of the true class, :math:`-\frac1N \sum_i \log p_i(y_i)`, in nats.
+
+    Args:
+        probs: class probabilities ``(N, C)``.
+        y: true classes ``(N,)``.
+        smallest: probabilities are held at or above it, so that one sure mistake does not make the mean infinite.
+
+    Example:
+        >>> nll(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
+        tensor(0.6931)
+    """
+    probs, y = check_pair(probs, y)
+    return -probs.gather(1, y[:, None]).clamp(min=check_positive("smallest", smallest)).log().mean()
+
+
+def brier(probs: Tensor, y: Tensor) -> Tensor:
+    r"""Brier score :math:`\frac1N \sum_i \sum_c (p_{ic} - [y_i = c])^2`, from 0 (right and sure) to 2.
+
+    References:
+        Verification of Forecasts Expressed in Terms of Probability (Brier, 1950).
+
+    Example:
+        >>> brier(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
+        tensor(0.5000)
+    """
+    probs, y = check_pair(probs, y)
+    return (probs - torch.nn.functional.one_hot(y, probs.shape[1]).to(probs.dtype)).square().sum(1).mean()
+
+
+def ece(probs: Tensor, y: Tensor, num_bins: int = 15) -> Tensor:
+    r"""Expected calibration error :math:`\sum_b \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|`, as a fraction.
+
+    Predictions are put into bins of equal width by their confidence (largest probability), and in each bin the mean
+    confidence is compared with the accuracy. Computed by torchmetrics.
+
+    Args:
+        probs: class probabilities ``(N, C)``.
+        y: true classes ``(N,)``.
+        num_bins: bins on [0, 1].
+
+    Raises:
+        MissingExtraError: if torchmetrics is not installed.
+
+    References:
+        Obtaining Well Calibrated Probabilities Using Bayesian Binning (Naeini, Cooper, Hauskrecht; 2015).
+        On Calibration of Modern Neural Networks (Guo, Pleiss, Sun, Weinberger; 2017).
+
+    Example:
+        >>> ece(torch.tensor([[0.9, 0.1], [0.9, 0.1]]), torch.tensor([0, 1]))
+        tensor(0.4000)
+    """
+    probs, y = check_pair(probs, y)
+    check_int("num_bins", num_bins, 1)
+    try:
+        from torchmetrics.functional.classification import multiclass_calibration_error as error_of
+    except ImportError as error:
+        raise MissingExtraError("torchmetrics", "app", "The expected calibration error") from error
+    # A confidence of exactly 1 belongs to the last bin; torchmetrics would give it one of its own.
+    below_one = probs.clamp(max=1 - torch.finfo(probs.dtype).eps)
+    return error_of(below_one, y, max(2, probs.shape[1]), n_bins=num_bins, norm="l1", validate_args=False)
+
+
+@dataclass(frozen=True)
+class ReliabilityBins:
+    """What a reliability diagram shows, bin by bin: tensors ``(num_bins,)``; empty bins hold zeros.
+
+    Args:
+        edges: of the bins, ``(num_bins + 1,)``.
+        confidence: mean confidence of the predictions in a bin.
+        accuracy: their accuracy.
+        counts: their number.
+    """
+
+    edges: Tensor
+    confidence: Tensor
+    accuracy: Tensor
+    counts: Tensor
+
+
+def reliability_bins(probs: Tensor, y: Tensor, num_bins: int = 15) -> ReliabilityBins:
+    """Mean confidence and accuracy in bins of confidence of equal width, the last one closed.
+
+    Args:
+        probs: class probabilities ``(N, C)``.
+        y: true classes ``(N,)``.
+        num_bins: bins on [0, 1].
+
+    Example:
+        >>> reliability_bins(torch.tensor([[0.9, 0.1], [0.9, 0.1]]), torch.tensor([0, 1]), 2).accuracy
+        tensor([0.0000, 0.5000])
+    """
+    probs, y = check_pair(probs, y)
+    edges = torch.linspace(0, 1, check_int("num_bins", num_bins, 1) + 1, dtype=probs.dtype, device=probs.device)
+    confidence, predicted = probs.max(1)
+    bins = (torch.bucketize(confidence, edges, right=True) - 1).clamp(0, num_bins - 1)
+
+    def total(values: Tensor) -> Tensor:
+        return torch.zeros(num_bins, dtype=probs.dtype, device=probs.device).index_add(0, bins, values)
+
+    counts = total(torch.ones_like(confidence))
+    right = total((predicted == y).to(probs.dtype))
+    return ReliabilityBins(edges, total(confidence) / counts.clamp(min=1), right / counts.clamp(min=1), counts)

@@ -1,0 +1,164 @@
+r"""What a matrix of accuracies says about continual learning.
+
+``matrix[i, j]`` is the accuracy on task ``j`` after learning task ``i``, ``(T, T)``; entries above the diagonal (tasks
+not learnt yet) may be NaN. Any number for which more is better will do. Results are in the units of the matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import check_choice, check_shape, type_error, value_error
+
+__all__ = [
+    "ContinualSummary",
+    "average_accuracy",
+    "backward_transfer",
+    "during_accuracy",
+    "final_accuracy",
+    "forgetting",
+    "forward_transfer",
+    "summarise",
+    "task_inference_accuracy",
+]
+
+
+def _learnt(matrix: Tensor) -> Tensor:
+    if not isinstance(matrix, Tensor) or not matrix.is_floating_point():
+        raise type_error("matrix", "a floating tensor of accuracies (T, T)", matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
+        raise value_error("matrix", "accuracies (T, T): rows in time, columns of tasks", matrix)
+    if bool(matrix.tril().isnan().any()):
+        raise value_error("matrix", "numbers on and below the diagonal", "NaN among them", said=True)
+    return matrix
+
+
+def during_accuracy(matrix: Tensor) -> Tensor:
+    r"""Mean accuracy on each task just after learning it, :math:`\frac1T \sum_t A_{tt}`."""
+    return _learnt(matrix).diagonal().mean()
+
+
+def final_accuracy(matrix: Tensor) -> Tensor:
+    r"""Mean accuracy on all tasks after the last one, :math:`\frac1T \sum_t A_{Tt}`."""
+    return _learnt(matrix)[-1].mean()
+
+
+def average_accuracy(matrix: Tensor) -> Tensor:
+    r"""Mean over time of the accuracy on the tasks learnt so far, :math:`\frac1T\sum_i \frac1i \sum_{j\le i} A_{ij}`.
+
+    Example:
+        >>> average_accuracy(torch.tensor([[1.0, torch.nan], [0.5, 1.0]]))
+        tensor(0.8750)
+    """
+    lower = _learnt(matrix).tril().nan_to_num(0.0)
+    return (lower.sum(1) / torch.arange(1, len(matrix) + 1, dtype=matrix.dtype, device=matrix.device)).mean()
+
+
+def backward_transfer(matrix: Tensor) -> Tensor:
+    r"""Mean change of the earlier tasks, :math:`\frac1{T-1} \sum_{t<T} (A_{Tt} - A_{tt})`; 0 for a single task.
+
+    References:
+        Gradient Episodic Memory for Continual Learning (Lopez-Paz, Ranzato; 2017).
+    """
+    change = (_learnt(matrix)[-1] - matrix.diagonal())[:-1]
+    return change.mean() if len(change) else matrix.new_zeros(())
+
+
+def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
+    r"""What earlier tasks give to a task not yet learnt, :math:`\frac1{T-1} \sum_{t>1} (A_{t-1,t} - b_t)`.
+
+    Args:
+        matrix: accuracies ``(T, T)`` that are numbers just above the diagonal too.
+        baseline: accuracy without any learning: a number, or one per task ``(T,)``.
+
+    References:
+        Gradient Episodic Memory for Continual Learning (Lopez-Paz, Ranzato; 2017).
+    """
+    ahead = _learnt(matrix).diagonal(1)
+    if bool(ahead.isnan().any()):
+        raise value_error(
+            "matrix", "numbers just above the diagonal", "NaN there", "Evaluate the next task too.", said=True
+        )
+    if isinstance(baseline, Tensor) and baseline.ndim:
+        baseline = check_shape("baseline", baseline, (len(matrix),))[1:]
+    return (ahead - baseline).mean() if len(ahead) else matrix.new_zeros(())
+
+
+def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
+    r"""How much accuracy was lost by the end; positive is bad.
+
+    Args:
+        matrix: accuracies ``(T, T)``.
+        reference: ``"during"``: accuracy just after learning minus final accuracy, mean of all :math:`T` tasks,
+            :math:`\frac1T \sum_t (A_{tt} - A_{Tt})`; ``"best"``: best earlier accuracy minus final accuracy, mean of
+            the first :math:`T-1` tasks, :math:`\frac1{T-1} \sum_{t<T} (\max_{t \le i < T} A_{it} - A_{Tt})`.
+
+    References:
+        Riemannian Walk for Incremental Learning: Understanding Forgetting and Intransigence (Chaudhry, Dokania,
+        Ajanthan, Torr; 2018), for ``"best"``.
+
+    Example:
+        >>> forgetting(torch.tensor([[1.0, torch.nan], [0.5, 1.0]]))
+        tensor(0.2500)
+    """
+    check_choice("reference", reference, ("during", "best"))
+    if reference == "during":
+        return during_accuracy(matrix) - final_accuracy(matrix)
+    size = len(_learnt(matrix))
+    if size == 1:
+        return matrix.new_zeros(())
+    later = torch.ones(size, size, dtype=torch.bool, device=matrix.device).tril()
+    best = matrix.masked_fill(~later, -torch.inf)[:-1, :-1].amax(0)
+    return (best - matrix[-1, :-1]).mean()
+
+
+def task_inference_accuracy(scores: Tensor, task: Tensor | int) -> Tensor:
+    """Share of inputs for which the true task has the highest score.
+
+    Args:
+        scores: of each task for each input ``(N, T)``: log-density, negative entropy, posterior of the task.
+        task: index of the true task, one for all or ``(N,)``.
+
+    Returns:
+        Fraction of shape ``()``.
+
+    Example:
+        >>> task_inference_accuracy(torch.tensor([[-1.0, -2.0], [-3.0, -1.0]]), 0)
+        tensor(0.5000)
+    """
+    check_shape("scores", scores, (None, None))
+    if isinstance(task, Tensor) and task.ndim:
+        check_shape("task", task, (len(scores),))
+    return (scores.argmax(1) == task).to(torch.get_default_dtype()).mean()
+
+
+@dataclass(frozen=True)
+class ContinualSummary:
+    """The numbers of one accuracy matrix, in its units; see the functions of the same names."""
+
+    during: float
+    final: float
+    average: float
+    backward_transfer: float
+    forgetting: float
+    forgetting_from_best: float
+
+
+def summarise(matrix: Tensor) -> ContinualSummary:
+    """Compute all summaries of an accuracy matrix ``(T, T)``.
+
+    Example:
+        >>> summarise(torch.tensor([[1.0, torch.nan], [0.5, 1.0]])).final
+        0.75
+    """
+    return ContinualSummary(
+        during=float(during_accuracy(matrix)),
+        final=float(final_accuracy(matrix)),
+        average=float(average_accuracy(matrix)),
+        backward_transfer=float(backward_transfer(matrix)),
+        forgetting=float(forgetting(matrix)),
+        forgetting_from_best=float(forgetting(matrix, "best")),
+    )

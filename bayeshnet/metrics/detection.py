@@ -1,0 +1,91 @@
+"""How well a score tells foreign inputs from known ones: AUROC and the false-positive rate at a given recall."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import MissingExtraError, check_number, type_error, value_error
+
+__all__ = ["auroc", "fpr95", "fpr_at"]
+
+
+def auroc(known: Tensor, foreign: Tensor) -> Tensor:
+    r"""Area under the ROC curve: the probability that a foreign input scores above a known one, ties counted half.
+
+    Only the order of the scores matters: entropies, negative log-densities and logits all do. Computed by torchmetrics.
+
+    Args:
+        known: uncertainty of inputs like the training data ``(N,)``; larger means more foreign.
+        foreign: uncertainty of foreign inputs ``(M,)``.
+
+    Returns:
+        Fraction of shape ``()``: 1 separates perfectly, 1/2 is chance.
+
+    Raises:
+        MissingExtraError: if torchmetrics is not installed.
+
+    Example:
+        >>> auroc(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.9]))
+        tensor(0.8750)
+    """
+    scores, positive = _ranked(known, foreign)
+    return _torchmetrics().binary_auroc(scores, positive, validate_args=False)
+
+
+def fpr_at(known: Tensor, foreign: Tensor, recall: float = 0.95) -> Tensor:
+    """Share of foreign inputs taken for known when at least ``recall`` of the known ones are accepted.
+
+    Args:
+        known: uncertainty of inputs like the training data ``(N,)``; larger means more foreign.
+        foreign: uncertainty of foreign inputs ``(M,)``.
+        recall: share of known inputs that must be accepted, in [0, 1].
+
+    Returns:
+        Fraction of shape ``()``: 0 is best.
+
+    Example:
+        >>> fpr_at(torch.tensor([0.1, 0.2]), torch.tensor([0.2, 0.9]), recall=0.5)
+        tensor(0.)
+    """
+    check_number("recall", recall, 0, 1)
+    scores, positive = _ranked(known, foreign)
+    false, true, _ = _torchmetrics().binary_roc(scores, positive, validate_args=False)
+    # Known inputs are the positives here, accepted while their score is low: the same curve walked from its other end.
+    accepted, mistaken = 1 - false, 1 - true
+    return mistaken[accepted >= recall - 1e-6].min()
+
+
+def fpr95(known: Tensor, foreign: Tensor) -> Tensor:
+    """:func:`fpr_at` a recall of 95 %.
+
+    References:
+        A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks (Hendrycks, Gimpel;
+        2017).
+        Enhancing the Reliability of Out-of-Distribution Image Detection in Neural Networks (Liang, Li,
+        Srikant; 2018).
+    """
+    return fpr_at(known, foreign, 0.95)
+
+
+def _ranked(known: Tensor, foreign: Tensor) -> tuple[Tensor, Tensor]:
+    for name, scores in (("known", known), ("foreign", foreign)):
+        if not isinstance(scores, Tensor):
+            raise type_error(name, "a tensor of scores (N,)", scores)
+        if scores.ndim != 1 or len(scores) == 0:
+            raise value_error(name, "scores of shape (N,), at least one", scores)
+        if bool(scores.isnan().any()):
+            raise value_error(name, "scores that can be ordered", "NaN among them", said=True)
+    # Ranks in [0, 1]: torchmetrics squashes scores outside of it, which makes ties of large ones.
+    _, ranks = torch.cat([known, foreign]).unique(return_inverse=True)
+    scores = ranks.to(torch.get_default_dtype()) / ranks.max().clamp(min=1)
+    positive = torch.cat([torch.zeros_like(known), torch.ones_like(foreign)]).long()
+    return scores, positive
+
+
+def _torchmetrics():  # type: ignore[no-untyped-def]
+    try:
+        from torchmetrics.functional import classification
+    except ImportError as error:
+        raise MissingExtraError("torchmetrics", "app", "The ROC curve") from error
+    return classification
