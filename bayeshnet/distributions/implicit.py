@@ -122,6 +122,19 @@ class HypernetPosterior(WeightPosterior):
         kind = SharedNoise if self.noise == "shared" else SemiImplicit
         return kind(geometry, sigma, self.whitening, self.weight_spec, validate_args=False)
 
+    @property
+    def num_conditions(self) -> int:
+        """Number of conditions that the hypernetwork, or the one that generates its parameters, keeps."""
+        return max((hnet.num_known_conds for hnet in self._conditioned()), default=0)
+
+    def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
+        """Make room for ``num`` more conditions, everywhere where they count; returns the new parameters."""
+        return [parameter for hnet in self._conditioned() for parameter in hnet.add_conditions(num)]
+
+    def _conditioned(self) -> list[HyperNetInterface]:
+        parts = (self.hnet, self._weights, getattr(self.sigma, "hnet", None))
+        return [p for p in parts if isinstance(p, HyperNetInterface) and p.num_known_conds]
+
     def extra_repr(self) -> str:
         """What a printed posterior says of itself besides its parts."""
         return f"noise={self.noise!r}, n={self.latent_size}, P={self.weight_spec.numel}, cond_id={self.cond_id}"
