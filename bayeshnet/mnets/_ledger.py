@@ -40,6 +40,11 @@ class TensorRecord:
     home: tuple[nn.Module, str] | None
 
     @property
+    def conditional(self) -> bool:
+        """Whether a hypernetwork's tensor belongs to a condition (its group is ``cond0``, ``cond1``, ...)."""
+        return self.group is not None and self.group.startswith("cond")
+
+    @property
     def live(self) -> Tensor:
         """The parameter as it is now (after ``.to``, inside ``functional_call``, ...)."""
         if self.home is None:
@@ -86,6 +91,18 @@ class TensorLedger:
         """The records whose tensor is given from outside."""
         found = self._cache.get("learned")
         return self._cached("learned", [r for r in self.records if r.home is None]) if found is None else found
+
+    @property
+    def unconditional(self) -> list[TensorRecord]:
+        """The records of a hypernetwork that belong to no condition: those whose group is not ``cond...``."""
+        found = self._cache.get("uncond")
+        return self._cached("uncond", [r for r in self.records if not r.conditional]) if found is None else found
+
+    @property
+    def conditional(self) -> list[TensorRecord]:
+        """The records of a hypernetwork that belong to a condition: those whose group is ``cond0``, ``cond1``, ..."""
+        found = self._cache.get("cond")
+        return self._cached("cond", [r for r in self.records if r.conditional]) if found is None else found
 
     def refs(self, records: Iterable[TensorRecord]) -> list[int]:
         """Positions of ``records`` among all records."""
