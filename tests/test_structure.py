@@ -59,6 +59,14 @@ def test_constraints_pin_what_is_tested():
     assert sorted(pin.split("==")[0] for pin in pins) == sorted(names)
 
 
+def test_all_data_files_are_installed():
+    """Each file of the package that is not Python matches a pattern of package-data."""
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+    installed = {path for pattern in setuptools["package-data"]["bayeshnet"] for path in PACKAGE.glob(pattern)}
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert files - installed == set()
+
+
 def test_every_folder_is_a_package():
     """A folder without ``__init__.py`` would be missing from the installed package."""
     folders = {path.parent for path in PACKAGE.rglob("*.py")}
