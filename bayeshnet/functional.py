@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,9 +138,7 @@ class _Job:
 
     def vmap(self, weights: Tensor, x: Any) -> Any:
         mapped = torch.func.vmap(self.call, in_dims=(0, 0 if self.per_sample else None), randomness="different")
-        with warnings.catch_warnings():
-            # Said of operations that vmap itself loops over, which is still right.
-            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+        with _vmap_surroundings():
             return mapped(weights, x)
 
     def vmap_pays(self, weights: Tensor, x: Any) -> bool:
@@ -154,6 +153,21 @@ class _Job:
         if any(e.role == "weight" and len(e.shape) > 2 for e in self.spec.entries):
             return math.prod(shape) * self.spec.numel <= _CONV_WORK
         return shape[0] * self.spec.numel <= _WORK
+
+
+@contextmanager
+def _vmap_surroundings() -> Iterator[None]:
+    """Silence and settle what ``vmap`` meets in torch's own modules."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # In evaluation mode attention takes a path without derivatives, as it cannot see that batched weights need some.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with warnings.catch_warnings():
+            # Said of operations that vmap itself loops over, which is still right.
+            warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _changes_state(module: nn.Module) -> bool:

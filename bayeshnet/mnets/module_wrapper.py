@@ -67,40 +67,43 @@ class ModuleMainNet(MainNetInterface):
         _check_module(module)
         check_choice("batch_norm", batch_norm, BATCH_NORM_POLICIES)
         spec = WeightSpec.of(module)
-        owners = {name: name.rpartition(".")[0] for name in spec.names}
-        last = module.get_submodule(owners[spec.names[-1]])
-        weights = [e for e in spec.entries if e.role == "weight"]
-        fc_out = bool(weights) and isinstance(module.get_submodule(owners[weights[-1].name]), nn.Linear)
+        final = _owner(module, spec.names[-1])[0]
+        weights = [e.name for e in spec.entries if e.role == "weight"]
+        fc_out = bool(weights) and isinstance(_owner(module, weights[-1])[0], nn.Linear)
         super().__init__(
             has_bias=any(e.role == "bias" for e in spec.entries),
             has_fc_out=fc_out,
-            mask_fc_out=fc_out and isinstance(last, nn.Linear),
+            mask_fc_out=fc_out and isinstance(final, nn.Linear),
         )
         self._batch_norm = batch_norm
         self.module = copy.deepcopy(module)
-        aliases = _aliases(self.module)
-        chosen = _select(select, aliases, dict(self.module.named_parameters()))
-        self._aliases = {name: aliases[name] for name in chosen}
-        layers = {owner: i for i, owner in enumerate(dict.fromkeys(owners.values()))}
-        for e in spec.entries:
-            home = (self.module.get_submodule(owners[e.name]), e.name.rpartition(".")[2])
-            self._declare(
-                e.shape,
-                _META_NAMES.get(e.role, e.role),
-                layers[owners[e.name]],
-                internal=e.name not in self._aliases,
-                label=e.name,
-                role=e.role,
-                fan_in=e.fan_in,
-                home=None if e.name in self._aliases else home,
-            )
-        for names in self._aliases.values():
-            _to_buffer(self.module, names)
+        self._aliases = _aliases(self.module)
+        self._selected = _select(select, self._aliases, dict(self.module.named_parameters()))
+        self._declare_entries(spec)
+        for name in self._selected:
+            _to_buffer(self.module, self._aliases[name])
         self._norms = [m for m in self.module.modules() if isinstance(m, _NORMS) and m.running_mean is not None]
         if batch_norm == "batch":
             for norm in self._norms:
                 norm.running_mean, norm.running_var, norm.track_running_stats = None, None, False
         self.train(module.training)
+
+    def _declare_entries(self, spec: WeightSpec) -> None:
+        """Declare all parameters, numbering the submodules that own some as layers."""
+        layers: dict[str, int] = {}
+        for e in spec.entries:
+            path = e.name.rpartition(".")[0]
+            inside = e.name not in self._selected
+            self._declare(
+                e.shape,
+                _META_NAMES.get(e.role, e.role),
+                layers.setdefault(path, len(layers)),
+                internal=inside,
+                label=e.name,
+                role=e.role,
+                fan_in=e.fan_in,
+                home=_owner(self.module, e.name) if inside else None,
+            )
 
     def train(self, mode: bool = True) -> ModuleMainNet:
         """Set the mode; with the batch-norm policy ``"eval"``, batch norm stays in evaluation mode."""
@@ -134,16 +137,15 @@ class ModuleMainNet(MainNetInterface):
                 "All weight samples would update the same statistics: choose what batch norm is to do.",
             )  # fmt: skip
         tensors = self._resolve(weights)
-        given = {
-            r.label: t for r, t in zip(self._ledger.records, tensors, strict=True) if r.home is None or t is not r.live
-        }
-        named = {alias: t for label, t in given.items() for alias in self._aliases.get(label, (label,))}
+        pairs = zip(self._ledger.records, tensors, strict=True)
+        given = [(r.label, t) for r, t in pairs if r.home is None or t is not r.live]
+        named = {alias: t for label, t in given for alias in self._aliases[label]}
         args = x if isinstance(x, tuple) else (x,)
         return functional_call(self.module, named, args, tie_weights=False)
 
     def module_weights(self) -> Tensor:
         """Flat values ``(P,)`` that the selected parameters have in the module."""
-        return self.weight_spec.flatten([self.module.get_buffer(name) for name in self._aliases])
+        return self.weight_spec.flatten([self.module.get_buffer(name) for name in self._selected])
 
     def to_module(self, weights: Tensor) -> nn.Module:
         """A copy of the module, with parameters again, under the flat ``weights`` ``(P,)``."""
@@ -154,7 +156,7 @@ class ModuleMainNet(MainNetInterface):
             for name in self._aliases[label]:
                 owner, leaf = _owner(module, name)
                 del owner._buffers[leaf]
-                owner.register_parameter(leaf, parameter)
+                setattr(owner, leaf, parameter)  # Unlike register_parameter, this tells recurrent layers.
         return module
 
 
