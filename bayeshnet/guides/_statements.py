@@ -1,0 +1,25 @@
+"""Parameter statements for Pyro without its global parameter store."""
+
+from __future__ import annotations
+
+from pyro.poutine.runtime import am_i_wrapped, effectful
+from torch import Tensor, nn
+
+__all__ = ["declare_parameters"]
+
+
+def declare_parameters(name: str, module: nn.Module) -> None:
+    """Tell the handlers around us, such as ``pyro.infer.SVI``, which parameters ``module`` has.
+
+    Pyro's optimisers step what they see in such statements. The parameters stay those of the module: nothing is written
+    to the global store, whether ``module_local_params`` is set or not. Without a handler this does nothing.
+    """
+    if am_i_wrapped():
+        for key, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                _state(parameter, name=f"{name}$$${key}")
+
+
+@effectful(type="param")
+def _state(value: Tensor) -> Tensor:
+    return value

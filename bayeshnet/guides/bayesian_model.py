@@ -1,0 +1,128 @@
+"""The generative program of a Bayesian network: weights from the prior, targets from the likelihood of the outputs."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..errors import check_int, type_error, value_error
+from ..functional import batched_forward
+from ..mnets import MainNetInterface, ModuleMainNet
+from ..weights import WeightSpec
+from ._statements import declare_parameters
+from .likelihoods import Likelihood
+from .sites import as_pyro
+
+__all__ = ["BayesianModel"]
+
+
+class BayesianModel(nn.Module):
+    r"""A Bayesian neural network as a Pyro program.
+
+    .. math:: w \sim p(w), \qquad y_i \sim p(y \mid f_w(x_i)), \quad i = 1, \dots, N.
+
+    The weights are one flat site ``"weights"``, targets are the site ``"y"`` in the plate ``"data"``. A batch stands
+    for the whole data set: its log-likelihood is scaled by ``num_data / len(x)``, here and nowhere else. Plates to the
+    left of ``"data"``, such as the one of vectorised particles, run the network under all their weights at once.
+
+    Args:
+        net: main network, or any ``torch.nn.Module`` (all its parameters become random then).
+        prior: distribution over the ``P`` weights, or a module that returns one.
+        likelihood: from :mod:`bayeshnet.guides.likelihoods`.
+        num_data: size of the data set; None if each call sees all of it.
+        strategy: how the network runs under many weights, see :func:`bayeshnet.functional.batched_forward`.
+        chunk_size: weights at once, to bound memory.
+
+    Example:
+        >>> from bayeshnet.distributions import FanInGaussian
+        >>> from bayeshnet.guides import Gaussian
+        >>> net = ModuleMainNet(nn.Linear(3, 1))
+        >>> model = BayesianModel(net, FanInGaussian(net.weight_spec), Gaussian(0.1), num_data=100)
+        >>> x, y = torch.randn(10, 3), torch.randn(10, 1)
+        >>> model.log_likelihood(torch.randn(5, 4), x, y).shape
+        torch.Size([5])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        prior: Distribution | nn.Module,
+        likelihood: Likelihood,
+        num_data: int | None = None,
+        *,
+        strategy: str = "auto",
+        chunk_size: int | None = None,
+    ) -> None:
+        """Join the parts."""
+        super().__init__()
+        if not isinstance(net, nn.Module):
+            raise type_error("net", "a main network or a torch.nn.Module", net)
+        if not isinstance(likelihood, Likelihood):
+            raise type_error("likelihood", "a Likelihood", likelihood, "For example Categorical() or Gaussian(0.1).")
+        self.net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+        self.prior = prior
+        self.likelihood = likelihood
+        self.num_data = None if num_data is None else check_int("num_data", num_data, 1)
+        self.strategy = strategy
+        self.chunk_size = chunk_size
+        as_pyro(prior, self.weight_spec.numel)
+
+    @property
+    def weight_spec(self) -> WeightSpec:
+        """Names and shapes of the weights."""
+        return self.net.weight_spec
+
+    def with_data(self, num_data: int) -> BayesianModel:
+        """The same model, sharing all parts, for a data set of another size."""
+        other = copy.copy(self)
+        other.num_data = check_int("num_data", num_data, 1)
+        return other
+
+    def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
+        """Outputs ``(S, N, C)`` for inputs ``x`` ``(N, ...)`` under ``weights`` ``(S, P)``."""
+        return batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
+
+    def log_likelihood(self, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """Log-likelihood ``(S,)`` in nats of the whole data set, estimated from the batch ``x``, ``y``."""
+        log_prob = self.likelihood.log_prob(self.outputs(weights, x), y).sum(-1)
+        return log_prob * self.scale(len(y))
+
+    def scale(self, batch_size: int) -> float:
+        """How many data each one of a batch stands for."""
+        if self.num_data is None:
+            return 1.0
+        if batch_size > self.num_data:
+            raise value_error("x", f"at most num_data = {self.num_data} examples", str(batch_size), said=True)
+        return self.num_data / batch_size
+
+    def forward(self, x: Tensor, y: Tensor | None = None, *, cond_id: Any = None, cond_input: Any = None) -> Tensor:
+        """Run the program on inputs ``x`` ``(N, ...)``; observes ``y`` if given, else draws it.
+
+        ``cond_id`` and ``cond_input`` are for guides, which Pyro calls with the same arguments.
+        """
+        declare_parameters("model", self)
+        weights = pyro.sample("weights", as_pyro(self.prior, self.weight_spec.numel))
+        outputs = self._batched_outputs(weights, x)
+        size = len(x)
+        if y is None:
+            plate = pyro.plate("data", size, dim=-1)
+        else:
+            self.scale(size)
+            total = size if self.num_data is None else self.num_data
+            plate = pyro.plate("data", total, subsample=torch.arange(size, device=x.device), dim=-1)
+        with plate:
+            return pyro.sample("y", self.likelihood.distribution(outputs), obs=y)
+
+    def _batched_outputs(self, weights: Tensor, x: Tensor) -> Tensor:
+        """Outputs ``(*B, N, C)`` for weights ``(*B, 1, P)``, the 1 being the place of the data plate, or ``(P,)``."""
+        batch = weights.shape[:-1]
+        if batch and batch[-1] != 1:
+            expected = "plates around the model at dim=-2 or further left, since dim=-1 is the plate of the data"
+            raise value_error("weights", expected, weights)
+        outputs = self.outputs(weights.reshape(-1, weights.shape[-1]), x)
+        return outputs.reshape(*batch[:-1], *outputs.shape[1:])

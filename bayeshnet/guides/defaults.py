@@ -1,0 +1,32 @@
+"""What is known of a distribution's density, and the estimator that guides take when none is given."""
+
+from __future__ import annotations
+
+from torch.distributions import Distribution
+
+from ..distributions.dirac import Dirac
+from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
+from ..estimators import LIVI, ClosedForm, ImportanceSandwich, KLEstimator, MonteCarlo
+
+__all__ = ["default_estimator", "has_density_per_draw", "has_exact_density"]
+
+
+def has_exact_density(distribution: Distribution) -> bool:
+    """Whether ``log_prob`` answers at any weights: not for nonlinear hypernetworks and not for point masses."""
+    if isinstance(distribution, SemiImplicit):
+        return distribution.geometry.is_affine
+    return not isinstance(distribution, (GeneratedWeights, Dirac))
+
+
+def has_density_per_draw(estimator: KLEstimator) -> bool:
+    """Whether ``log_density`` and its gradient are those of each draw; for most they are so on average over draws."""
+    if isinstance(estimator, MonteCarlo):
+        return not estimator.stick_the_landing
+    return isinstance(estimator, ImportanceSandwich) and not estimator.control_variate
+
+
+def default_estimator(distribution: Distribution) -> KLEstimator:
+    """LIVI for hypernetwork posteriors, the exact KL for distributions with a density and for point masses."""
+    if isinstance(distribution, GeneratedWeights) and not has_exact_density(distribution):
+        return LIVI()
+    return ClosedForm()

@@ -1,0 +1,102 @@
+"""Guides with an exact density, on the same footing as hypernetwork guides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from ..distributions import LowRankPosterior, MeanFieldPosterior, RadialPosterior
+from ..errors import type_error
+from ..estimators.base import KLEstimator
+from ..weights import WeightSpec
+from .hypernet_guide import HypernetGuide
+
+__all__ = ["LowRankGuide", "MeanFieldGuide", "RadialGuide"]
+
+
+class MeanFieldGuide(HypernetGuide):
+    """Independent Gaussian weights.
+
+    Args:
+        net: the network, or the :class:`~bayeshnet.weights.WeightSpec` of its weights.
+        estimator: of the KL; None for the exact one where there is a closed form.
+        name: of the site.
+        options: of :class:`~bayeshnet.distributions.MeanFieldPosterior`: ``sigma``, ``scale``, ``init``.
+
+    Example:
+        >>> MeanFieldGuide(nn.Linear(3, 2), scale="fan_in")().shape
+        torch.Size([8])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | WeightSpec,
+        estimator: KLEstimator | None = None,
+        name: str = "weights",
+        **options: Any,
+    ) -> None:
+        """Create the posterior."""
+        super().__init__(MeanFieldPosterior(spec_of(net), **options), estimator, name)
+
+
+class LowRankGuide(HypernetGuide):
+    """Gaussian weights whose covariance is a low rank plus a diagonal.
+
+    Args:
+        net: the network, or the :class:`~bayeshnet.weights.WeightSpec` of its weights.
+        rank: of the covariance's first part.
+        estimator: of the KL; None for the exact one where there is a closed form.
+        name: of the site.
+        options: of :class:`~bayeshnet.distributions.LowRankPosterior`: ``sigma``, ``spread``, ``scale``, ``init``.
+
+    Example:
+        >>> LowRankGuide(nn.Linear(3, 2), rank=2)().shape
+        torch.Size([8])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | WeightSpec,
+        rank: int = 8,
+        estimator: KLEstimator | None = None,
+        name: str = "weights",
+        **options: Any,
+    ) -> None:
+        """Create the posterior."""
+        super().__init__(LowRankPosterior(spec_of(net), rank, **options), estimator, name)
+
+
+class RadialGuide(HypernetGuide):
+    """A radial distribution per weight tensor: the distance from the mean is that of a scalar Gaussian.
+
+    Args:
+        net: the network, or the :class:`~bayeshnet.weights.WeightSpec` of its weights.
+        estimator: of the KL; None for the exact one where there is a closed form.
+        name: of the site.
+        options: of :class:`~bayeshnet.distributions.RadialPosterior`: ``sigma``, ``scale``, ``init``.
+
+    Example:
+        >>> RadialGuide(nn.Linear(3, 2))().shape
+        torch.Size([8])
+    """
+
+    def __init__(
+        self,
+        net: nn.Module | WeightSpec,
+        estimator: KLEstimator | None = None,
+        name: str = "weights",
+        **options: Any,
+    ) -> None:
+        """Create the posterior."""
+        super().__init__(RadialPosterior(spec_of(net), **options), estimator, name)
+
+
+def spec_of(net: nn.Module | WeightSpec) -> WeightSpec:
+    """Names and shapes of the weights of a main network or of any module, or the specification given."""
+    if isinstance(net, WeightSpec):
+        return net
+    if not isinstance(net, nn.Module):
+        raise type_error("net", "a main network, a torch.nn.Module or a WeightSpec", net)
+    own = getattr(net, "weight_spec", None)
+    return own if isinstance(own, WeightSpec) else WeightSpec.of(net)

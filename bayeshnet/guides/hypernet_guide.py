@@ -1,0 +1,83 @@
+"""Guides for Bayesian networks: a weight posterior and an estimator of its KL as an ordinary Pyro guide."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pyro
+from torch import Tensor, nn
+
+from ..distributions.base import WeightDistribution
+from ..errors import type_error
+from ..estimators.base import KLEstimator
+from ..weights import WeightSpec
+from ._statements import declare_parameters
+from .defaults import default_estimator
+from .implicit_site import ImplicitSite
+
+__all__ = ["HypernetGuide"]
+
+
+class HypernetGuide(nn.Module):
+    r"""A posterior over flat weights as a Pyro guide with one site.
+
+    The site draws :math:`w \sim q(\cdot \mid \mathrm{condition})`, anew for each particle, and its log-density is the
+    estimator's. It works with ``Trace_ELBO`` and ``TraceGraph_ELBO``, looped or vectorised, and with
+    :class:`~bayeshnet.inference.ImplicitELBO`, which has less variance; losses that would be wrong are refused.
+
+    Args:
+        posterior: module that returns a weight distribution when called with a condition, such as
+            :class:`~bayeshnet.distributions.HypernetPosterior`.
+        estimator: of the KL; None chooses by the distribution: exact where there is a closed form, else LIVI.
+        name: of the site.
+
+    Example:
+        >>> from bayeshnet.distributions import HypernetPosterior
+        >>> from bayeshnet.hnets import HMLP
+        >>> hnet = HMLP([[2, 3], [2]], uncond_in_size=2, cond_in_size=4, num_cond_embs=3, layers=[8], verbose=False)
+        >>> guide = HypernetGuide(HypernetPosterior(hnet))
+        >>> guide(cond_id=1).shape, guide.condition(2)().shape
+        (torch.Size([8]), torch.Size([8]))
+    """
+
+    def __init__(self, posterior: nn.Module, estimator: KLEstimator | None = None, name: str = "weights") -> None:
+        """Keep the parts."""
+        super().__init__()
+        if not isinstance(posterior, nn.Module) or not hasattr(posterior, "weight_spec"):
+            advice = "For example HypernetPosterior(hnet) or MeanFieldPosterior(net.weight_spec)."
+            raise type_error("posterior", "a posterior module", posterior, advice)
+        if estimator is not None and not isinstance(estimator, KLEstimator):
+            raise type_error("estimator", "a KLEstimator or None", estimator, "For example LIVI().")
+        self.posterior = posterior
+        self.estimator = estimator
+        self.name = name
+        self._condition: tuple[Any, Tensor | None] = (None, None)
+
+    @property
+    def weight_spec(self) -> WeightSpec:
+        """Names and shapes of the weights."""
+        spec: WeightSpec = self.posterior.weight_spec  # type: ignore[assignment]
+        return spec
+
+    def condition(self, cond_id: Any = None, cond_input: Tensor | None = None) -> HypernetGuide:
+        """The same guide, sharing all parameters, whose condition is this one unless a call gives another."""
+        other = copy.copy(self)
+        other._condition = (cond_id, cond_input)
+        return other
+
+    def distribution(self, cond_id: Any = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The weight distribution at a condition, or at the guide's own."""
+        if cond_id is None and cond_input is None:
+            cond_id, cond_input = self._condition
+        return self.posterior(cond_id, cond_input)
+
+    def estimator_for(self, distribution: WeightDistribution) -> KLEstimator:
+        """The guide's estimator, or the default one for ``distribution``."""
+        return default_estimator(distribution) if self.estimator is None else self.estimator
+
+    def forward(self, *args: Any, cond_id: Any = None, cond_input: Tensor | None = None, **kwargs: Any) -> Tensor:
+        """Sample the weights ``(*B, P)``; other arguments are the model's and have no effect."""
+        declare_parameters("guide", self)
+        base = self.distribution(cond_id, cond_input)
+        return pyro.sample(self.name, ImplicitSite(base, self.estimator_for(base)))

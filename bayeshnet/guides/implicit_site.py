@@ -1,0 +1,93 @@
+"""The guide's sample site: draws that remember how they were made, and a log-density that answers for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import Distribution, constraints, kl_divergence, register_kl
+
+from ..distributions.base import WeightDistribution, WeightDraw
+from ..estimators.base import KLEstimator
+from ._losses import weighting_loss
+from .defaults import has_density_per_draw, has_exact_density
+from .sites import bare
+
+__all__ = ["ImplicitSite"]
+
+
+class ImplicitSite(TorchDistribution):
+    r"""A weight distribution as a Pyro site whose density comes from an estimator.
+
+    Expanded by a plate, it draws anew for each particle. ``log_prob`` of a value that this very object drew is
+    ``estimator.log_density`` of the remembered draw, whose value and gradient are those of :math:`\log q` in
+    expectation. At any other value only distributions with an exact density answer.
+
+    Args:
+        base: the weight distribution.
+        estimator: gives the density of draws.
+        batch_shape: of the site, as plates ask for it.
+    """
+
+    arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (the name and kind are torch's)
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(
+        self,
+        base: WeightDistribution,
+        estimator: KLEstimator,
+        batch_shape: torch.Size | tuple[int, ...] = torch.Size(),
+    ) -> None:
+        """Keep the parts."""
+        self.base = base
+        self.estimator = estimator
+        self._drawn: tuple[Tensor, WeightDraw] | None = None
+        super().__init__(torch.Size(batch_shape), base.event_shape, validate_args=False)
+
+    def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ImplicitSite:
+        """The same distribution with another batch shape, whose entries are drawn independently."""
+        return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape))
+
+    def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
+        """Draw reparameterised weights ``(*sample_shape, *batch_shape, P)`` and remember how."""
+        shape = torch.Size(sample_shape) + self.batch_shape
+        draw = self.base.draw(shape.numel())
+        weights = draw.w.reshape(shape + self.event_shape)
+        self._drawn = (weights, draw)
+        return weights
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density in nats of what was drawn last, of the shape of its batch; see the class for other values."""
+        draw = self._drawn[1] if self._drawn is not None and value is self._drawn[0] else None
+        loss = None if draw is None else weighting_loss()
+        if has_exact_density(self.base) and (draw is None or loss is not None):
+            return self.base.log_prob(value)
+        if draw is None:
+            raise ValueError(
+                "value: expected weights that this site drew itself, with their gradient, got others. The density of "
+                f"{type(self.base).__name__} is known at its own draws only: use Trace_ELBO, TraceGraph_ELBO or "
+                "ImplicitELBO, or a guide with an exact density such as MeanFieldGuide or LowRankGuide."
+            )
+        if loss is not None and not has_density_per_draw(self.estimator):
+            raise ValueError(
+                f"loss: expected one that averages over particles, got {type(loss).__name__}, which weights each one "
+                f"by its own density. {type(self.estimator).__name__} is right on average over draws only: use "
+                "Trace_ELBO or ImplicitELBO, or the estimator ImportanceSandwich(control_variate=False)."
+            )
+        return self.estimator.log_density(self.base, draw).reshape(value.shape[:-1])
+
+
+@register_kl(ImplicitSite, Distribution)
+def _kl_implicit(q: ImplicitSite, p: Distribution) -> Tensor:
+    """Closed form where densities are exact; refused otherwise, since a loss that asks would drop the estimator."""
+    if not has_exact_density(q.base):
+        raise ValueError(
+            "loss: expected one that evaluates the guide's log-density, got one that asks for a closed-form KL "
+            f"(TraceMeanField_ELBO), which {type(q.base).__name__} does not have. Use Trace_ELBO, or ImplicitELBO, "
+            "which takes the analytic part of the KL and estimates the rest."
+        )
+    return kl_divergence(q.base, bare(p)).expand(q.batch_shape)

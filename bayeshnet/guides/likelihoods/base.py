@@ -1,0 +1,65 @@
+"""The contract of likelihoods: how the outputs of a main network become a distribution over targets."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ...errors import check_int, value_error
+
+__all__ = ["Likelihood"]
+
+
+class Likelihood(nn.Module, ABC):
+    """Turns outputs ``(*B, N, C)`` of a main network into distributions of batch shape ``(*B, N)`` over targets.
+
+    ``B`` are weight draws (none, or one dimension or more on the left), ``N`` are data. Parameters of the likelihood,
+    such as a learned noise, are parameters of this module.
+
+    Attributes:
+        kind: ``"classification"``, where uncertainty is measured by entropies (nats), or ``"regression"``, where it is
+            measured by variances summed over targets.
+    """
+
+    kind: ClassVar[str]
+
+    def num_outputs(self, num_targets: int) -> int:
+        """How many outputs a network needs for ``num_targets`` classes or target values."""
+        return check_int("num_targets", num_targets, 1)
+
+    @abstractmethod
+    def distribution(self, outputs: Tensor) -> TorchDistribution:
+        """Distribution over targets given outputs ``(*B, N, C)``, of batch shape ``(*B, N)``."""
+
+    @abstractmethod
+    def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Log-likelihood in nats of targets ``y`` ``(N,)`` or ``(N, C)`` under outputs ``(*B, N, C)``: ``(*B, N)``."""
+
+    @abstractmethod
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Mean of the targets, probabilities for classes: ``(*B, N, C)``."""
+
+    @abstractmethod
+    def noise(self, outputs: Tensor) -> Tensor:
+        """Uncertainty that remains when the weights are known, entropy or summed variance: ``(*B, N)``."""
+
+    @abstractmethod
+    def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
+        """Total uncertainty ``(N,)`` of a mixture over weight draws.
+
+        Args:
+            mean: mean over draws of :meth:`mean`, ``(N, C)``.
+            between: variance over draws of :meth:`mean`, ``(N, C)``.
+            noise: mean over draws of :meth:`noise`, ``(N,)``.
+        """
+
+
+def check_values(outputs: Tensor, y: Tensor, num_targets: int) -> Tensor:
+    """Return ``y`` if it is ``(N, C)`` for outputs ``(*B, N, ...)``; ``(N,)`` would broadcast wrongly."""
+    if y.shape != (outputs.shape[-2], num_targets):
+        expected = f"targets of shape ({outputs.shape[-2]}, {num_targets})"
+        raise value_error("y", expected, y, "One column per target value: y.unsqueeze(-1) for a single one.")
+    return y

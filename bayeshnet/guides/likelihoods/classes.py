@@ -1,0 +1,92 @@
+"""Likelihoods of classes: one of C, or C yes-or-no answers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from ...errors import value_error
+from .base import Likelihood, check_values
+
+__all__ = ["Bernoulli", "Categorical"]
+
+
+class Categorical(Likelihood):
+    r"""One of ``C`` classes, outputs are logits: :math:`p(y = c) = \exp(f_c) / \sum_k \exp(f_k)`.
+
+    Shape:
+        Outputs are ``(*B, N, C)``, targets are class indices ``(N,)``.
+
+    Example:
+        >>> import torch
+        >>> Categorical().log_prob(torch.zeros(5, 2, 4), torch.tensor([0, 3])).shape
+        torch.Size([5, 2])
+    """
+
+    kind: ClassVar[str] = "classification"
+
+    def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
+        """Categorical distribution with logits ``outputs``."""
+        return dist.Categorical(logits=outputs)
+
+    def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Log-probability of the classes ``y`` ``(N,)``: ``(*B, N)``, in nats."""
+        if y.shape != outputs.shape[-2:-1] or y.is_floating_point():
+            raise value_error("y", f"class indices of shape ({outputs.shape[-2]},)", y)
+        batch = outputs.shape[:-1]
+        index = y.expand(batch).reshape(-1)
+        return -F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), index, reduction="none").reshape(batch)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Class probabilities ``(*B, N, C)``."""
+        return outputs.softmax(-1)
+
+    def noise(self, outputs: Tensor) -> Tensor:
+        """Entropy of the class probabilities, in nats: ``(*B, N)``."""
+        log_probs = outputs.log_softmax(-1)
+        return -(log_probs.exp() * log_probs).sum(-1)
+
+    def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
+        """Entropy of the mean class probabilities, in nats: ``(N,)``."""
+        return -mean.xlogy(mean).sum(-1)
+
+
+class Bernoulli(Likelihood):
+    r"""``C`` independent yes-or-no targets, outputs are logits: :math:`p(y_c = 1) = 1 / (1 + \exp(-f_c))`.
+
+    Shape:
+        Outputs are ``(*B, N, C)``, targets are floats 0 or 1 of shape ``(N, C)``.
+
+    Example:
+        >>> import torch
+        >>> Bernoulli().log_prob(torch.zeros(1, 1), torch.ones(1, 1))
+        tensor([-0.6931])
+    """
+
+    kind: ClassVar[str] = "classification"
+
+    def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
+        """Bernoulli distributions with logits ``outputs``, the last dimension being an event."""
+        return dist.Bernoulli(logits=outputs).to_event(1)
+
+    def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Log-probability of ``y`` ``(N, C)``, summed over the answers: ``(*B, N)``, in nats."""
+        target = check_values(outputs, y, outputs.shape[-1]).to(outputs.dtype).expand(outputs.shape)
+        return -F.binary_cross_entropy_with_logits(outputs, target, reduction="none").sum(-1)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Probabilities of yes ``(*B, N, C)``."""
+        return outputs.sigmoid()
+
+    def noise(self, outputs: Tensor) -> Tensor:
+        """Entropy of the answers, summed, in nats: ``(*B, N)``."""
+        yes, no = F.logsigmoid(outputs), F.logsigmoid(-outputs)
+        return -(yes.exp() * yes + no.exp() * no).sum(-1)
+
+    def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
+        """Entropy of the mean probabilities, summed over the answers, in nats: ``(N,)``."""
+        rest = 1 - mean
+        return -(mean.xlogy(mean) + rest.xlogy(rest)).sum(-1)

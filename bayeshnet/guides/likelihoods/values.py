@@ -1,0 +1,160 @@
+"""Likelihoods of values: Gaussian noise of one size or of a size that depends on the input, and counts."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC
+from typing import ClassVar
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import check_int, check_positive, value_error
+from .base import Likelihood, check_values
+
+__all__ = ["Gaussian", "HeteroscedasticGaussian", "Poisson"]
+
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class _Values(Likelihood, ABC):
+    """Likelihoods whose uncertainty is a variance: the law of total variance joins noise and spread of the means."""
+
+    kind: ClassVar[str] = "regression"
+
+    def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
+        """Mean variance of the noise plus variance of the mean, summed over targets: ``(N,)``."""
+        return noise + between.sum(-1)
+
+
+class Gaussian(_Values):
+    r"""Independent Gaussian noise of the same size everywhere: :math:`y_c \sim N(f_c, s_c^2)`.
+
+    Args:
+        noise: standard deviation :math:`s` in the targets' units, one number or one per target ``(C,)``.
+        learn: whether :math:`\log s` is a parameter, started at ``noise``.
+
+    Shape:
+        Outputs are ``(*B, N, C)``, targets ``(N, C)``.
+
+    Example:
+        >>> likelihood = Gaussian(noise=0.5, learn=True)
+        >>> likelihood.log_prob(torch.zeros(3, 1), torch.zeros(3, 1)).detach()
+        tensor([-0.2258, -0.2258, -0.2258])
+    """
+
+    def __init__(self, noise: float | Tensor = 1.0, learn: bool = False) -> None:
+        """Keep the logarithm of the noise as a parameter or a buffer."""
+        super().__init__()
+        if isinstance(noise, Tensor):
+            if noise.ndim > 1 or not bool((noise > 0).all()):
+                raise value_error("noise", "standard deviations > 0 of shape () or (C,)", noise)
+        else:
+            noise = torch.tensor(check_positive("noise", noise))
+        if learn:
+            self.log_scale = nn.Parameter(noise.detach().log())
+        else:
+            self.register_buffer("log_scale", noise.log())
+
+    @property
+    def scale(self) -> Tensor:
+        """Standard deviation of the noise, ``()`` or ``(C,)``."""
+        return self.log_scale.exp()
+
+    def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
+        """Normal distributions around ``outputs``, the last dimension being an event."""
+        return dist.Normal(outputs, self.scale).to_event(1)
+
+    def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
+        check_values(outputs, y, outputs.shape[-1])
+        standard = (y - outputs) * (-self.log_scale).exp()
+        return (-0.5 * standard.square() - (self.log_scale + _HALF_LOG_2PI)).sum(-1)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The outputs themselves."""
+        return outputs
+
+    def noise(self, outputs: Tensor) -> Tensor:
+        """Variance of the noise, summed over targets: ``(*B, N)``."""
+        return (2 * self.log_scale).exp().expand(outputs.shape).sum(-1)
+
+
+class HeteroscedasticGaussian(_Values):
+    r"""Gaussian noise whose size the network predicts: :math:`y \sim N(f, s^2)`, :math:`s = s_{min} + \log(1 + e^r)`.
+
+    Args:
+        min_scale: smallest standard deviation :math:`s_{min}`, in the targets' units; keeps the density bounded.
+
+    Shape:
+        Outputs are ``(*B, N, 2C)``, the means first; targets ``(N, C)``.
+
+    Example:
+        >>> HeteroscedasticGaussian().num_outputs(3)
+        6
+    """
+
+    def __init__(self, min_scale: float = 1e-3) -> None:
+        """Check the smallest scale."""
+        super().__init__()
+        self.min_scale = check_positive("min_scale", min_scale)
+
+    def num_outputs(self, num_targets: int) -> int:
+        """Twice the number of targets."""
+        return 2 * check_int("num_targets", num_targets, 1)
+
+    def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and standard deviations ``(*B, N, C)``."""
+        if outputs.shape[-1] % 2:
+            raise value_error("outputs", "an even number of outputs: means and raw scales", outputs)
+        mean, raw = outputs.chunk(2, dim=-1)
+        return mean, self.min_scale + F.softplus(raw)
+
+    def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
+        """Normal distributions, the last dimension being an event."""
+        return dist.Normal(*self.split(outputs)).to_event(1)
+
+    def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
+        mean, scale = self.split(outputs)
+        check_values(outputs, y, mean.shape[-1])
+        return (-0.5 * ((y - mean) / scale).square() - scale.log() - _HALF_LOG_2PI).sum(-1)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The first half of the outputs."""
+        return self.split(outputs)[0]
+
+    def noise(self, outputs: Tensor) -> Tensor:
+        """Variance of the noise, summed over targets: ``(*B, N)``."""
+        return self.split(outputs)[1].square().sum(-1)
+
+
+class Poisson(_Values):
+    r"""Counts whose logarithmic rate the network predicts: :math:`y_c \sim \mathrm{Poisson}(e^{f_c})`.
+
+    Shape:
+        Outputs are ``(*B, N, C)``, targets are counts as floats ``(N, C)``.
+
+    Example:
+        >>> Poisson().log_prob(torch.zeros(1, 1), torch.ones(1, 1))
+        tensor([-1.])
+    """
+
+    def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
+        """Poisson distributions, the last dimension being an event."""
+        return dist.Poisson(outputs.exp()).to_event(1)
+
+    def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Log-probability of the counts ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
+        counts = check_values(outputs, y, outputs.shape[-1]).to(outputs.dtype)
+        return (counts * outputs - outputs.exp() - torch.lgamma(counts + 1)).sum(-1)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """The rates."""
+        return outputs.exp()
+
+    def noise(self, outputs: Tensor) -> Tensor:
+        """Variance of the counts, which is their rate, summed over targets: ``(*B, N)``."""
+        return outputs.exp().sum(-1)

@@ -1,0 +1,149 @@
+"""Checkpoints: the tensors of a module in a safetensors file and a record in JSON beside it, written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from .._version import __version__
+from ..errors import type_error, value_error
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+_FORMAT = 1
+
+
+def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None = None) -> None:
+    """Save the state of ``module`` as ``path.safetensors`` and ``record`` as ``path.json``.
+
+    Each file is written beside its place, flushed to the disk and moved there in one step: whenever the machine stops,
+    each is old or new, never half. The record is written last and names the tensors that it belongs to, so that a pair
+    that does not belong together is found out by :func:`load_checkpoint`.
+
+    Args:
+        path: without a suffix; one of the two suffixes is taken off.
+        module: its ``state_dict`` must consist of tensors.
+        record: anything that JSON can hold.
+
+    Raises:
+        TypeError: if the state holds something else than tensors, or the record something that JSON does not know.
+    """
+    tensors_path, record_path = _paths(path)
+    state = _tensors(module)
+    digest = _digest(state)
+    try:
+        body = {"format": _FORMAT, "bayeshnet": __version__, "tensors": digest, "record": dict(record or {})}
+        text = json.dumps(body, allow_nan=False, indent=1)
+    except (TypeError, ValueError) as error:
+        raise type_error("record", "what JSON can hold, without NaN", str(error), said=True) from error
+    tensors_path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(tensors_path, lambda temporary: save_file(state, temporary, {"digest": digest}))
+    _replace(record_path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+
+
+def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[str, Any]:
+    """Load a checkpoint into ``module`` and return its record.
+
+    Args:
+        path: as for :func:`save_checkpoint`.
+        module: of the same structure as the one saved; None to read the record alone.
+
+    Raises:
+        FileNotFoundError: if one of the two files is missing.
+        ValueError: if a file is damaged, the two do not belong together, or the tensors do not fit ``module``. Files
+            and module are left as they were.
+    """
+    tensors_path, record_path = _paths(path)
+    for file in (tensors_path, record_path):
+        if not file.is_file():
+            raise FileNotFoundError(
+                f"path: expected a checkpoint, got no file {str(file)!r}. Its two files belong together."
+            )
+    try:
+        body = json.loads(record_path.read_text(encoding="utf-8"))
+        digest, record = body["tensors"], body["record"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(record_path, error) from error
+    if module is not None:
+        try:
+            state = load_file(tensors_path)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise _damaged(tensors_path, error) from error
+        if _digest(state) != digest:
+            advice = "One of the two files is of another checkpoint, or was changed. Use the checkpoint before it."
+            raise value_error("path", f"tensors that belong to {str(record_path)!r}", str(tensors_path), advice)
+        _fill(module, state, tensors_path)
+    return dict(record)
+
+
+def _paths(path: str | Path) -> tuple[Path, Path]:
+    base = Path(path)
+    if base.suffix in (".safetensors", ".json"):
+        base = base.with_suffix("")
+    return base.with_name(base.name + ".safetensors"), base.with_name(base.name + ".json")
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The state as tensors that share no memory, on the CPU."""
+    state = {}
+    for name, value in module.state_dict().items():
+        if not isinstance(value, Tensor):
+            advice = "Keep what is no tensor in the record."
+            raise type_error(f"state_dict entry {name!r}", "a tensor", value, advice)
+        state[name] = value.detach().cpu().contiguous().clone()
+    return state
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    """A short fingerprint of names, shapes and contents."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=16)
+    for name in sorted(state):
+        value = state[name].contiguous()
+        digest.update(f"{name}:{tuple(value.shape)}:{value.dtype};".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b"")
+    return digest.hexdigest()
+
+
+def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    own = module.state_dict()
+    missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
+    if missing or unknown or wrong:
+        parts = {"missing": missing, "unknown": unknown, "of another shape": wrong}
+        got = "; ".join(f"{key}: {', '.join(names[:5])}" for key, names in parts.items() if names)
+        advice = f"{str(path)!r} was saved from a module of another structure."
+        raise value_error("module", "the structure of the module that was saved", got, advice, said=True)
+    module.load_state_dict(dict(state))
+
+
+def _replace(path: Path, write: Callable[[str], Any]) -> None:
+    """Let ``write`` fill a new file, flush it to the disk and move it to ``path``."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    try:
+        write(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    advice = "The file was left as it is; use the checkpoint before it, or remove it and run again."
+    return value_error(
+        "path", "an undamaged checkpoint", f"{str(path)!r}, which cannot be read ({error})", advice, said=True
+    )

@@ -1,0 +1,173 @@
+"""ImplicitELBO: the evidence lower bound with the analytic part of the KL and an estimator for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pyro.infer import ELBO
+from pyro.poutine.runtime import am_i_wrapped
+from torch import Tensor
+
+from ..errors import check_int, check_number, type_error
+from ..estimators import KLEstimate, KLEstimator
+from ..guides import BayesianModel, HypernetGuide
+from ._traces import TracedTerms, trace_terms
+from .terms import ELBOTerms
+
+__all__ = ["ImplicitELBO"]
+
+
+class ImplicitELBO(ELBO):
+    r"""A Pyro loss that takes from the guide's weight distribution a whole KL instead of log-densities of draws.
+
+    .. math:: \mathcal{L} = \frac1S \sum_{s=1}^S -\log p(D \mid w_s) + \beta\, \widehat{\mathrm{KL}}(q \| p).
+
+    It equals ``Trace_ELBO`` in expectation and has less variance: the noise of ``P`` dimensions in
+    :math:`\log q(w) - \log p(w)` is integrated out, and the KL has its own number of latents. All ``S`` particles are
+    drawn and evaluated in one batch. Use it like any Pyro loss (``SVI``, ``differentiable_loss``), or ask for
+    :meth:`terms`.
+
+    Args:
+        estimator: of the KL; None for the guide's.
+        num_particles: weight draws ``S`` for the likelihood.
+        num_latents: latents (or draws) for the KL; None for the estimator's default.
+        beta: temperature of the KL; 1 is the true one.
+        generator: of the draws; None for torch's global generator.
+        vectorize_particles: whether the model sees all particles in one plate; False runs it once per particle.
+        max_plate_nesting: plates of the model; found out by a first run if not given. Not needed for a
+            :class:`~bayeshnet.guides.BayesianModel`.
+
+    Attributes:
+        last: the :class:`ELBOTerms` of the last evaluation, detached.
+
+    Example:
+        >>> from bayeshnet.distributions import FanInGaussian, HypernetPosterior
+        >>> from bayeshnet.guides import Gaussian
+        >>> from bayeshnet.hnets import HMLP
+        >>> from bayeshnet.mnets import MLP
+        >>> net = MLP(1, 1, hidden_layers=(5,), no_weights=True, verbose=False)
+        >>> hnet = HMLP(net.hyper_shapes_learned, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, verbose=False)
+        >>> guide = HypernetGuide(HypernetPosterior(hnet, scale="fan_in", weight_spec=net.weight_spec))
+        >>> model = BayesianModel(net, FanInGaussian(net.weight_spec), Gaussian(0.1))
+        >>> terms = ImplicitELBO(num_particles=4).terms(model, guide, torch.randn(20, 1), torch.randn(20, 1))
+        >>> bool(torch.isclose(terms.loss, terms.nll + terms.kl))
+        True
+    """
+
+    def __init__(
+        self,
+        estimator: KLEstimator | None = None,
+        num_particles: int = 1,
+        num_latents: int | None = None,
+        beta: float = 1.0,
+        *,
+        generator: torch.Generator | None = None,
+        vectorize_particles: bool = True,
+        max_plate_nesting: float = float("inf"),
+    ) -> None:
+        """Check and keep the settings."""
+        if estimator is not None and not isinstance(estimator, KLEstimator):
+            raise type_error("estimator", "a KLEstimator or None", estimator, "For example LIVI().")
+        check_int("num_particles", num_particles, 1)
+        super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
+        self.estimator = estimator
+        self.num_latents = None if num_latents is None else check_int("num_latents", num_latents, 1)
+        self.beta = check_number("beta", beta, minimum=0.0)
+        self.generator = generator
+        self.last: ELBOTerms | None = None
+
+    def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> ELBOTerms:
+        """Evaluate the bound and its parts; arguments go to model and guide."""
+        if _is_plain(model, guide) and not am_i_wrapped():
+            terms = self._direct(model, guide, *args, **kwargs)
+        else:
+            with seeded(self.generator):
+                terms = self._joined(trace_terms(self, model, guide, args, kwargs))
+        self.last = ELBOTerms(terms.loss.detach(), terms.nll, terms.kl, terms.analytic, terms.mutual_information)
+        return terms
+
+    def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
+        """The bound as a scalar to be differentiated."""
+        return self.terms(model, guide, *args, **kwargs).loss
+
+    @torch.no_grad()
+    def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The bound as a number."""
+        return float(self.terms(model, guide, *args, **kwargs).loss)
+
+    def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
+        """The bound as a number, its gradient being added to ``.grad`` of the parameters."""
+        loss = self.terms(model, guide, *args, **kwargs).loss
+        if loss.requires_grad:
+            loss.backward(retain_graph=self.retain_graph)
+        return float(loss)
+
+    def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
+        """Refuse Pyro's own loops over traces, which would ask each draw for its density."""
+        raise TypeError("ImplicitELBO: expected a call of terms, loss or differentiable_loss, got one of _get_trace.")
+
+    def _direct(
+        self,
+        model: BayesianModel,
+        guide: HypernetGuide,
+        x: Tensor,
+        y: Tensor,
+        *,
+        cond_id: Any = None,
+        cond_input: Tensor | None = None,
+    ) -> ELBOTerms:
+        """The same without Pyro's machinery, for a Bayesian network and a guide over its weights."""
+        q = guide.distribution(cond_id, cond_input)
+        weights = q.draw(self.num_particles, self.generator).w
+        estimator = guide.estimator_for(q) if self.estimator is None else self.estimator
+        estimate = estimator.estimate(q, model.prior, self.num_latents, self.generator)
+        nll = -model.log_likelihood(weights, x, y).mean()
+        return self._joined(TracedTerms(nll, [estimate], weights=weights))
+
+    def _joined(self, parts: TracedTerms) -> ELBOTerms:
+        loss = parts.nll
+        kl: Tensor | None = None if parts.other is None else parts.other.detach()
+        if parts.other is not None:
+            loss = loss + self.beta * parts.other
+        for estimate in parts.estimates:
+            loss = loss + self.beta * _with_value(estimate)
+            if estimate.value is not None:
+                kl = estimate.value if kl is None else kl + estimate.value
+        known = all(estimate.value is not None for estimate in parts.estimates)
+        split = parts.estimates[0].diagnostics if len(parts.estimates) == 1 else {}
+        return ELBOTerms(
+            loss,
+            parts.nll.detach(),
+            kl if known else None,
+            split.get("analytic"),
+            split.get("mutual_information"),
+            parts.weights,
+        )
+
+
+def _is_plain(model: Any, guide: Any) -> bool:
+    """Whether nothing but :meth:`ImplicitELBO._direct` is happening in model and guide."""
+    plain = type(model) is BayesianModel and type(guide).forward is HypernetGuide.forward
+    return plain and guide.name == "weights" and not model._forward_hooks and not guide._forward_hooks
+
+
+def _with_value(estimate: KLEstimate) -> Tensor:
+    """A scalar with the estimate's value (zero if there is none) and its gradient."""
+    zero = estimate.surrogate - estimate.surrogate.detach()
+    return zero if estimate.value is None else estimate.value + zero
+
+
+@contextmanager
+def seeded(generator: torch.Generator | None) -> Iterator[None]:
+    """Let torch's global generator be seeded by ``generator`` inside, and restore it; nothing happens without one."""
+    if generator is None:
+        yield
+        return
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    devices = [generator.device] if generator.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,109 @@
+"""The training loss of one step: the bound per example, penalties, and terms of the step's draws and batch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import check_number, value_error
+from .elbo import ImplicitELBO
+from .run import PARTS
+from .schedules import Schedule
+
+__all__ = ["Objective", "Penalty", "Term"]
+
+Penalty = Callable[[], Tensor] | Callable[[int], Tensor]
+"""Returns a scalar to be added to the loss per example; may take the number of the step."""
+
+
+Term = Callable[..., Tensor]
+"""Called as ``term(weights, x, y, step)``; returns a scalar to be added to the loss per example.
+
+``weights`` ``(S, P)`` are the draws under which the likelihood was evaluated, with their gradient; ``x`` and ``y`` are
+the batch of the step (or what tensors the data have), ``step`` counts from 0.
+"""
+
+
+class Objective:
+    r"""The loss of one step in nats per example, :math:`(NLL + \beta\,\mathrm{KL}) / N` plus penalties and terms.
+
+    Args:
+        elbo: the bound, a Pyro loss with ``differentiable_loss``.
+        model: the model.
+        guide: the guide.
+        num_data: the number ``N``.
+        beta: temperature of the KL, a number or a function of the step.
+        arguments: keyword arguments of model and guide.
+        penalties: see :func:`~bayeshnet.inference.fit`.
+        extra_terms: see :func:`~bayeshnet.inference.fit`.
+    """
+
+    def __init__(
+        self,
+        elbo: Any,
+        model: Any,
+        guide: Any,
+        num_data: int,
+        beta: float | Schedule = 1.0,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        penalties: Sequence[Penalty] = (),
+        extra_terms: Sequence[Term] = (),
+    ) -> None:
+        """Keep the parts."""
+        self.elbo, self.model, self.guide, self.num_data = elbo, model, guide, num_data
+        self.beta = beta if callable(beta) else check_number("beta", beta, minimum=0.0)
+        self.arguments = dict(arguments or {})
+        self.penalties = [_of_step(penalty) for penalty in penalties]
+        self.terms = list(extra_terms)
+        if self.terms and not isinstance(elbo, ImplicitELBO):
+            raise value_error(
+                "extra_terms", "none with this loss", elbo, "Use ImplicitELBO, which shows its weight draws."
+            )
+
+    def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor]:
+        """The loss ``()`` and the record ``(len(PARTS),)`` of the step."""
+        beta = self.beta(step) if callable(self.beta) else self.beta
+        record: dict[str, Tensor | float | None] = {"beta": beta, "lr": lr}
+        if isinstance(self.elbo, ImplicitELBO):
+            self.elbo.beta = beta
+            terms = self.elbo.terms(self.model, self.guide, *batch, **self.arguments)
+            loss, weights = terms.loss / self.num_data, terms.weights
+            record |= {"nll": terms.nll / self.num_data, "kl": terms.kl}
+            record |= {"analytic": terms.analytic, "mutual_information": terms.mutual_information}
+        else:
+            loss, weights = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments), None
+            loss = loss / self.num_data
+        if self.penalties:
+            penalty = torch.stack([p(step) for p in self.penalties]).sum()
+            loss, record["penalty"] = loss + penalty, penalty
+        if self.terms:
+            extra = torch.stack([term(weights, *batch, step) for term in self.terms]).sum()
+            loss, record["extra"] = loss + extra, extra
+        record["loss"] = loss
+        return loss, _row(record, loss.detach())
+
+
+def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor:
+    """The record as one tensor, NaN for what is not known."""
+    values = [record.get(name) for name in PARTS]
+    if like.device.type == "cpu":
+        numbers = [v.item() if isinstance(v, Tensor) else float("nan") if v is None else v for v in values]
+        return torch.tensor(numbers, dtype=torch.float64)
+    nan = like.new_tensor(float("nan"))
+    return torch.stack([
+        nan if v is None else v.detach().to(nan) if isinstance(v, Tensor) else nan.new_tensor(v) for v in values
+    ])  # fmt: skip
+
+
+def _of_step(penalty: Callable[..., Tensor]) -> Callable[[int], Tensor]:
+    """A penalty as a function of the step."""
+    try:
+        required = [p for p in inspect.signature(penalty).parameters.values() if p.default is p.empty]
+    except (TypeError, ValueError):
+        required = []
+    return penalty if required else lambda step: penalty()

@@ -1,0 +1,127 @@
+"""What is trained, by which optimiser, and how its learning rate changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import check_positive, type_error, value_error
+from .schedules import Cosine, Schedule
+
+__all__ = ["OptimizerFactory", "Stepper", "trainable"]
+
+OptimizerFactory = Callable[..., torch.optim.Optimizer]
+"""An optimiser class, or a function of the parameters."""
+
+
+def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.Parameter]:
+    """Parameters of guide and model that ask for a gradient, each once; ``first_run`` lets lazy guides make theirs."""
+    if not isinstance(guide, nn.Module):
+        raise type_error(
+            "guide", "a torch.nn.Module", guide, "A guide that is a function has no parameters to collect."
+        )
+    if next(guide.parameters(), None) is None:
+        first_run()
+    modules = [module for module in (guide, model) if isinstance(module, nn.Module)]
+    found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+    if not found:
+        raise value_error("guide", "parameters to train", "none", "All are frozen, or the guide has none.", said=True)
+    return list(found.values())
+
+
+class Stepper:
+    """An optimiser with its learning-rate schedule and gradient clipping.
+
+    Args:
+        parameters: what to train; not used when ``optimizer`` is one already.
+        optimizer: an optimiser, a class, a function of the parameters, or None for Adam.
+        lr: learning rate.
+        scheduler: ``"cosine"``, a function of the step, a class or function of the optimiser, or None.
+        num_steps: steps planned, for ``"cosine"``.
+        grad_clip: largest norm of the gradient, or None.
+    """
+
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        optimizer: torch.optim.Optimizer | OptimizerFactory | None,
+        lr: float,
+        scheduler: str | Schedule | Callable[[torch.optim.Optimizer], Any] | None,
+        num_steps: int,
+        grad_clip: float | None = None,
+    ) -> None:
+        """Build the optimiser and the schedule."""
+        self.optimizer = _make_optimizer(list(parameters), optimizer, check_positive("lr", lr))
+        self.grad_clip = grad_clip
+        self.factor: Schedule | None = None
+        self.scheduler: Any = None
+        self.base = [group["lr"] for group in self.optimizer.param_groups]
+        if scheduler == "cosine":
+            self.factor = Cosine(max(num_steps, 1))
+        elif isinstance(scheduler, str):
+            raise value_error("scheduler", "'cosine', a function or a class of torch.optim.lr_scheduler", scheduler)
+        elif scheduler is not None:
+            self._take(scheduler)
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        """All that the optimiser changes."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def prepare(self, step: int) -> float:
+        """Set the learning rate of ``step``; returns that of the first group."""
+        if self.factor is not None:
+            factor = self.factor(step)
+            for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+                group["lr"] = base * factor
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def step(self, loss: Tensor) -> None:
+        """Differentiate ``loss`` and make one step."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if self.grad_clip is not None:
+            nn.utils.clip_grad_norm_(self.parameters, self.grad_clip)
+        self.optimizer.step()
+        if self.scheduler is not None:
+            self.scheduler.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of optimiser and scheduler."""
+        scheduler = None if self.scheduler is None else self.scheduler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from another run."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scheduler is not None:
+            self.scheduler.load_state_dict(state["scheduler"])
+
+    def _take(self, scheduler: Any) -> None:
+        """A function of the step answers to a number; anything else is made with the optimiser."""
+        try:
+            first = scheduler(0)
+        except (TypeError, AttributeError):
+            first = None
+        if isinstance(first, (int, float)):
+            self.factor = scheduler
+            return
+        made = scheduler(self.optimizer)
+        if not hasattr(made, "step") or not hasattr(made, "state_dict"):
+            raise type_error("scheduler", "a function that makes a torch scheduler", scheduler)
+        self.scheduler = made
+
+
+def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -> torch.optim.Optimizer:
+    if isinstance(optimizer, torch.optim.Optimizer):
+        return optimizer
+    if optimizer is None:
+        fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
+        return torch.optim.Adam(parameters, lr=lr, fused=fused)
+    made = optimizer(parameters, lr=lr) if isinstance(optimizer, type) else optimizer(parameters)
+    if not isinstance(made, torch.optim.Optimizer):
+        raise type_error("optimizer", "an optimiser, its class or a function that makes one", optimizer)
+    return made

@@ -1,0 +1,156 @@
+"""Predictive: predictions with uncertainty, in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import check_int, type_error, value_error
+from ..functional import batched_forward
+from ..guides import HypernetGuide, Likelihood
+from ..mnets import MainNetInterface, ModuleMainNet
+from ._moments import Moments
+from .prediction import Prediction
+from .quantiles import predictive_quantiles
+
+__all__ = ["Predictive"]
+
+
+class Predictive:
+    r"""Averages a main network over draws of its weights: :math:`p(y|x) \approx \frac1S \sum_s p(y | f_{w_s}(x))`.
+
+    All inputs of a call share the same draws, and none is stored: memory is that of one chunk of draws and one chunk of
+    inputs, besides the results. Only ``keep_samples`` and ``quantiles`` need more.
+
+    Args:
+        guide: a guide over the network's weights, or a posterior module.
+        net: the main network, or the ``torch.nn.Module`` that the model was made of.
+        likelihood: how outputs become predictions; None takes them as they are, without noise.
+        num_samples: draws ``S``.
+        sample_chunk: draws at a time; all of them if None.
+        input_chunk: inputs at a time; all of them if None.
+
+    Example:
+        >>> from bayeshnet.guides import Categorical, MeanFieldGuide
+        >>> net = nn.Linear(4, 3)
+        >>> prediction = Predictive(MeanFieldGuide(net), net, Categorical(), num_samples=10)(torch.randn(7, 4))
+        >>> prediction.mean.shape, prediction.epistemic.shape
+        (torch.Size([7, 3]), torch.Size([7]))
+    """
+
+    def __init__(
+        self,
+        guide: nn.Module,
+        net: nn.Module,
+        likelihood: Likelihood | None = None,
+        num_samples: int = 100,
+        *,
+        sample_chunk: int | None = None,
+        input_chunk: int | None = None,
+    ) -> None:
+        """Keep the parts."""
+        if not isinstance(guide, nn.Module) or not hasattr(guide, "weight_spec"):
+            raise type_error("guide", "a guide over weights or a posterior module", guide)
+        if likelihood is not None and not isinstance(likelihood, Likelihood):
+            raise type_error("likelihood", "a Likelihood or None", likelihood)
+        self.guide = guide if isinstance(guide, HypernetGuide) else HypernetGuide(guide)
+        self.net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+        self.likelihood = likelihood
+        self.num_samples = check_int("num_samples", num_samples, 1)
+        self.sample_chunk = None if sample_chunk is None else check_int("sample_chunk", sample_chunk, 1)
+        self.input_chunk = None if input_chunk is None else check_int("input_chunk", input_chunk, 1)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        x: Tensor,
+        cond_id: Any = None,
+        cond_input: Tensor | None = None,
+        *,
+        keep_samples: bool = False,
+        quantiles: Sequence[float] = (),
+        generator: torch.Generator | None = None,
+    ) -> Prediction:
+        """Predict for inputs ``x`` ``(N, ...)``.
+
+        Args:
+            x: inputs.
+            cond_id: condition of the guide, such as the task.
+            cond_input: the same as a vector.
+            keep_samples: whether to keep the mean under each draw, ``(S, N, C)``.
+            quantiles: levels in (0, 1); needs the outputs under all draws at once for a chunk of inputs.
+            generator: of the draws.
+        """
+        levels = [_level(q) for q in quantiles]
+        chunks = self._chunks(x)
+        moments = [Moments(self.likelihood) for _ in chunks]
+        kept: list[list[Tensor]] = [[] for _ in chunks]
+        for weights in self._draws(cond_id, cond_input, generator):
+            for i, inputs in enumerate(chunks):
+                outputs = batched_forward(self.net, weights, inputs)
+                moments[i].add(outputs)
+                if keep_samples or levels:
+                    kept[i].append(outputs)
+        results = [m.result() for m in moments]
+        mean, spread, aleatoric, total = (torch.cat(parts) for parts in zip(*results, strict=True))
+        joined = [torch.cat(parts) for parts in kept if parts]
+        found = [predictive_quantiles(self.likelihood, outputs, levels) for outputs in joined] if levels else []
+        return Prediction(
+            mean,
+            total,
+            aleatoric,
+            (total - aleatoric).clamp_min(0),
+            spread,
+            self.likelihood.kind if self.likelihood is not None else "regression",
+            self.num_samples,
+            torch.cat([self._mean(outputs) for outputs in joined], dim=1) if keep_samples else None,
+            {level: torch.cat([part[level] for part in found]) for level in levels},
+        )
+
+    @torch.no_grad()
+    def log_likelihood(
+        self,
+        x: Tensor,
+        y: Tensor,
+        cond_id: Any = None,
+        cond_input: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        r"""Log-density of each target, :math:`\log \frac1S \sum_s p(y | f_{w_s}(x))`: ``(N,)``, in nats."""
+        if self.likelihood is None:
+            raise value_error("likelihood", "a likelihood, for log_likelihood", None, "Give one to Predictive.")
+        chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
+        sums: list[Tensor | None] = [None] * len(chunks)
+        for weights in self._draws(cond_id, cond_input, generator):
+            for i, (inputs, targets) in enumerate(chunks):
+                log_prob = self.likelihood.log_prob(batched_forward(self.net, weights, inputs), targets).logsumexp(0)
+                old = sums[i]
+                sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
+        return torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples)
+
+    def _chunks(self, x: Tensor) -> tuple[Tensor, ...]:
+        return (x,) if self.input_chunk is None or len(x) <= self.input_chunk else x.split(self.input_chunk)
+
+    def _draws(self, cond_id: Any, cond_input: Tensor | None, generator: torch.Generator | None) -> Iterator[Tensor]:
+        """Weights ``(at most sample_chunk, P)`` until there were ``num_samples``."""
+        q = self.guide.distribution(cond_id, cond_input)
+        left = self.num_samples
+        while left:
+            size = min(left, self.sample_chunk or left)
+            left -= size
+            yield q.draw(size, generator).w
+
+    def _mean(self, outputs: Tensor) -> Tensor:
+        return outputs if self.likelihood is None else self.likelihood.mean(outputs)
+
+
+def _level(quantile: Any) -> float:
+    level = float(quantile)
+    if not 0 < level < 1:
+        raise value_error("quantiles", "levels between 0 and 1", quantile)
+    return level

@@ -1,0 +1,122 @@
+"""What a training run is like while it goes on, what it leaves, and who is told about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["PARTS", "Callback", "FitResult", "Run"]
+
+PARTS = ("loss", "nll", "kl", "analytic", "mutual_information", "penalty", "extra", "beta", "lr")
+"""What is recorded of each step, in nats: ``loss`` and ``nll`` per example, the others in all; NaN if unknown."""
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a training run leaves.
+
+    Attributes:
+        history: for each name in :data:`PARTS`, its values over the steps of this run, ``(steps,)``.
+        steps: steps done in all, those before a resumed run included.
+        seconds: wall time of this run.
+        stopped: why it ended: ``"finished"`` or what a callback said.
+        state: hand it to :func:`~bayeshnet.inference.fit` to go on.
+    """
+
+    history: Mapping[str, Tensor]
+    steps: int
+    seconds: float
+    stopped: str
+    state: Mapping[str, Any]
+
+
+class Run:
+    """A training run as callbacks see it.
+
+    Attributes:
+        model: the model.
+        guide: the guide.
+        num_steps: steps planned.
+        per_epoch: steps per epoch, or None without data.
+        step: steps done.
+        stopped: why the run is to end, or None.
+    """
+
+    def __init__(self, model: Any, guide: Any, num_steps: int, per_epoch: int | None, first_step: int = 0) -> None:
+        """Begin a run at ``first_step``."""
+        self.model = model
+        self.guide = guide
+        self.num_steps = num_steps
+        self.per_epoch = per_epoch
+        self.step = self.first_step = first_step
+        self.stopped: str | None = None
+        self._begin = time.perf_counter()
+        self._blocks: list[Tensor] = []
+        self._row = _BLOCK
+
+    def stop(self, reason: str) -> None:
+        """End the run after this step."""
+        self.stopped = reason
+
+    @property
+    def seconds(self) -> float:
+        """Wall time so far."""
+        return time.perf_counter() - self._begin
+
+    @property
+    def rate(self) -> float:
+        """Steps per second so far."""
+        return (self.step - self.first_step) / max(self.seconds, 1e-9)
+
+    @property
+    def eta(self) -> float:
+        """Seconds that the rest will take at this rate."""
+        return (self.num_steps - self.step) / self.rate if self.rate > 0 else float("inf")
+
+    @property
+    def parts(self) -> dict[str, float]:
+        """The parts of the last step, see :data:`PARTS`; this waits for the device."""
+        if not self._blocks:
+            return {}
+        return dict(zip(PARTS, self._blocks[-1][self._row - 1].tolist(), strict=True))
+
+    def mean(self, name: str, steps: int) -> float:
+        """Mean of a part over the last ``steps`` steps of this run."""
+        values = self.history()[name][-steps:]
+        return float(values.mean()) if len(values) else float("nan")
+
+    def record(self, values: Tensor) -> None:
+        """Keep the parts of one step, a tensor ``(len(PARTS),)``."""
+        if self._row == _BLOCK:
+            self._blocks.append(values.new_empty(_BLOCK, len(PARTS)))
+            self._row = 0
+        self._blocks[-1][self._row] = values
+        self._row += 1
+        self.step += 1
+
+    def history(self) -> dict[str, Tensor]:
+        """All parts over the steps of this run, on the CPU."""
+        if not self._blocks:
+            return {name: torch.empty(0) for name in PARTS}
+        table = torch.cat([*self._blocks[:-1], self._blocks[-1][: self._row]]).cpu()
+        return dict(zip(PARTS, table.unbind(1), strict=True))
+
+
+class Callback:
+    """Is told how a training run goes on; override what you need. Call ``run.stop(reason)`` to end it."""
+
+    def on_start(self, run: Run) -> None:
+        """The run begins."""
+
+    def on_step(self, run: Run) -> None:
+        """A step was made; ``run.step`` counts it."""
+
+    def on_end(self, run: Run) -> None:
+        """The run has ended; also called when it ends by an error."""

@@ -1,0 +1,74 @@
+"""Schedules: numbers that change from step to step, for the learning rate and for the temperature of the KL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..errors import check_int, check_number
+
+__all__ = ["Cosine", "LinearWarmup", "Schedule"]
+
+Schedule = Callable[[int], float]
+"""Maps the number of the step, from 0, to a number."""
+
+
+@dataclass(frozen=True)
+class Cosine:
+    r"""A factor that falls from 1 to ``final`` along half a cosine, and stays there.
+
+    .. math:: f(t) = f_{end} + \tfrac12 (1 - f_{end}) (1 + \cos(\pi t / T)).
+
+    Args:
+        num_steps: the number ``T`` of steps.
+        final: the factor at the end.
+
+    Example:
+        >>> rate = Cosine(100)
+        >>> rate(0), round(rate(50), 3), rate(100)
+        (1.0, 0.505, 0.01)
+    """
+
+    num_steps: int
+    final: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_int("num_steps", self.num_steps, 1)
+        check_number("final", self.final, 0.0, 1.0)
+
+    def __call__(self, step: int) -> float:
+        """The factor at ``step``."""
+        part = min(step / self.num_steps, 1.0)
+        return self.final + 0.5 * (1 - self.final) * (1 + math.cos(math.pi * part))
+
+
+@dataclass(frozen=True)
+class LinearWarmup:
+    """A number that goes from ``start`` to ``end`` in ``num_steps`` equal steps and stays there, for KL warm-up.
+
+    Args:
+        num_steps: steps of the way.
+        start: the number at step 0.
+        end: the number from step ``num_steps`` on.
+
+    Example:
+        >>> beta = LinearWarmup(10)
+        >>> beta(0), beta(5), beta(1000)
+        (0.0, 0.5, 1.0)
+    """
+
+    num_steps: int
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_int("num_steps", self.num_steps, 1)
+        check_number("start", self.start)
+        check_number("end", self.end)
+
+    def __call__(self, step: int) -> float:
+        """The number at ``step``."""
+        return self.start + (self.end - self.start) * min(step / self.num_steps, 1.0)
