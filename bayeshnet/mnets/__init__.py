@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from .lenet import LeNet
 from .mlp import MLP
 from .mnet_interface import MainNetInterface
 from .module_wrapper import ModuleMainNet
+from .resnet import ResNet
+from .simple_rnn import SimpleRNN
+from .wide_resnet import WRN
+from .zenkenet import ZenkeNet
 
-__all__ = ["MLP", "MainNetInterface", "ModuleMainNet"]
+__all__ = ["MLP", "WRN", "LeNet", "MainNetInterface", "ModuleMainNet", "ResNet", "SimpleRNN", "ZenkeNet"]

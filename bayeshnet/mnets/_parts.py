@@ -126,6 +126,23 @@ def finish(net: MainNetInterface, init_weights: Sequence[Tensor] | None, verbose
                     net.num_internal_params)  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Modulator:
+    """A modulation layer with the gains and shifts of this pass."""
+
+    layer: ContextModLayer
+    gain: Tensor
+    shift: Tensor
+
+    def __call__(self, h: Tensor) -> Tensor:
+        """Modulate activations."""
+        return h * self.layer.preprocess_gain(self.gain) + self.shift
+
+    def at(self, step: int) -> Modulator:
+        """Gains and shifts of one time step, where they are ``(T, n)``."""
+        return Modulator(self.layer, self.gain[step], self.shift[step])
+
+
 class Pass:
     """One pass through a network: hands out layers in order, modulates and normalises.
 
@@ -152,14 +169,16 @@ class Pass:
         self.stats_id, ckpt_id = _parse_condition(condition, number, bool(norms), bool(modulation))
         count = 2 * len(modulation)
         if ckpt_id is not None:
-            weights, given = _without_modulation(net, weights, count), None
+            weights = _without_modulation(net, weights, count)
         else:
             weights = _join(net, weights, count)
         tensors = net._resolve(weights)
         names = [r.name for r in net._ledger.records]
-        given = None if ckpt_id is not None else tensors[:count]
-        self._ckpt_id, self._modulation = ckpt_id, iter(modulation)
-        self._modulation_weights = iter(given) if given is not None else None
+        self.modulators = [
+            Modulator(layer, *(layer.get_weights(ckpt_id) if ckpt_id is not None else tensors[2 * i : 2 * i + 2]))
+            for i, layer in enumerate(modulation)
+        ]
+        self._modulators = iter(self.modulators)
         end = count + 2 * len(norms)
         self._norms: Iterator[Any] = iter(norms)
         self._norm_weights = iter(tensors[count:end])
@@ -173,11 +192,7 @@ class Pass:
 
     def modulate(self, h: Tensor) -> Tensor:
         """Apply the next modulation layer."""
-        layer = next(self._modulation)
-        if self._modulation_weights is None:
-            return layer(h, ckpt_id=self._ckpt_id)
-        gain, shift = next(self._modulation_weights), next(self._modulation_weights)
-        return h * layer.preprocess_gain(gain) + shift
+        return next(self._modulators)(h)
 
     def normalise(self, h: Tensor) -> Tensor:
         """Apply the next batch-norm layer."""
@@ -261,5 +276,7 @@ def _statistics(
 
 
 def dropout(h: Tensor, rate: float | None, training: bool) -> Tensor:
-    """Apply dropout where there is a rate."""
-    return h if rate is None else torch.dropout(h, rate, training)
+    """Apply dropout where there is a rate; to whole feature maps, where there are any."""
+    if rate is None or not training:
+        return h
+    return torch.feature_dropout(h, rate, True) if h.ndim == 4 else torch.dropout(h, rate, True)

@@ -1,0 +1,119 @@
+"""LeNet, the early convolutional network, in three sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import check_choice, check_int
+from ._images import check_image_shape, to_maps
+from ._parts import Modulation, Pass, add_context_mod, add_layer, check_dropout, dropout, finish
+from .mnet_interface import MainNetInterface, Weights
+
+__all__ = ["LeNet"]
+
+# Input shape, feature maps of the two 5 x 5 convolutions, units of the hidden layer.
+_ARCHITECTURES = {
+    "mnist_small": ((28, 28, 1), 10, 20, 50),
+    "mnist_large": ((28, 28, 1), 20, 50, 500),
+    "cifar": ((32, 32, 3), 192, 192, 1000),
+}
+_KERNEL = 5
+
+
+class LeNet(MainNetInterface):
+    """Two convolutions, each followed by pooling, a hidden layer and an output layer.
+
+    Args:
+        in_shape: shape ``(H, W, C)`` of an image; ``(28, 28, 1)``, or ``(32, 32, 3)`` for ``'cifar'``.
+        num_classes: number of outputs (logits).
+        verbose: log the size of the network.
+        arch: ``'mnist_small'`` (21,840 weights), ``'mnist_large'`` (431,080) or ``'cifar'`` (5,747,394).
+        no_weights: whether weights come from outside.
+        init_weights: values for the internal parameters to start from.
+        dropout_rate: after convolutions (whole feature maps) and the hidden layer; -1 for none.
+        **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise`` for gains and
+            shifts per pixel rather than per feature map.
+
+    Shape:
+        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
+
+    References:
+        LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998.
+
+    Example:
+        >>> LeNet(arch="mnist_small").num_params
+        21840
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int] = (28, 28, 1),
+        num_classes: int = 10,
+        verbose: bool = True,
+        arch: str = "mnist_large",
+        no_weights: bool = False,
+        init_weights: Sequence[Tensor] | None = None,
+        dropout_rate: float = -1,
+        **kwargs: Any,
+    ) -> None:
+        """Declare the tensors in the order modulation, layers."""
+        super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
+        shape, first, second, hidden = _ARCHITECTURES[check_choice("arch", arch, list(_ARCHITECTURES))]
+        self._in_shape = check_image_shape(in_shape, exactly=shape)
+        self._num_classes = check_int("num_classes", num_classes, 1)
+        self._modulation = Modulation.of(kwargs)
+        self._dropout_rate = check_dropout(dropout_rate)
+        height, width, channels = self._in_shape
+        # A convolution takes 4 pixels off each side together, pooling halves what is left.
+        sizes = [((height - 4) // 2, (width - 4) // 2)]
+        sizes.append(((sizes[0][0] - 4) // 2, (sizes[0][1] - 4) // 2))
+        outputs = [[first, *sizes[0]], [second, *sizes[1]], [hidden], [num_classes]]
+        shapes = self._modulation.shapes([channels, height, width], outputs)
+        numbers = [0] * self._modulation.context_mod_inputs + [2, 4, 6, 8]
+        add_context_mod(self, self._modulation, shapes, numbers[: len(shapes)])
+        flat = second * sizes[1][0] * sizes[1][1]
+        kernels = [[first, channels, _KERNEL, _KERNEL], [second, first, _KERNEL, _KERNEL]]
+        for i, kernel in enumerate([*kernels, [hidden, flat], [num_classes, hidden]]):
+            add_layer(self, kernel, 2 * i + 1, bias=True, no_weights=no_weights)
+        finish(self, init_weights, verbose)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs."""
+        return self._num_classes
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Weights | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: Any = None,
+    ) -> Tensor:
+        """Compute logits ``(N, num_classes)``; ``condition`` is the checkpoint of the modulation layers.
+
+        Args:
+            x: images ``(N, H, W, C)``, flattened or not.
+            weights: as in :meth:`MLP.forward`.
+            distilled_params: None.
+            condition: a number (used if there is modulation) or a dict with key ``cmod_ckpt_id``.
+        """
+        run, mod = Pass(self, weights, distilled_params, condition, "cmod_ckpt_id"), self._modulation
+        h = to_maps(x, self._in_shape)
+        h = run.modulate(h) if mod.use_context_mod and mod.context_mod_inputs else h
+        for _ in range(2):
+            weight, bias = run.layer()
+            h = dropout(F.conv2d(h, weight, bias), self._dropout_rate, self.training)
+            h = self._activate(run, F.max_pool2d(h, 2))
+        h = self._activate(run, F.linear(h.flatten(1), *run.layer()))
+        h = F.linear(dropout(h, self._dropout_rate, self.training), *run.layer())
+        return run.modulate(h) if mod.use_context_mod and not mod.no_last_layer_context_mod else h
+
+    def _activate(self, run: Pass, h: Tensor) -> Tensor:
+        """Modulation before or after the nonlinearity."""
+        if not self._modulation.use_context_mod:
+            return F.relu(h)
+        return run.modulate(F.relu(h)) if self._modulation.context_mod_post_activation else F.relu(run.modulate(h))

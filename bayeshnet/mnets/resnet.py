@@ -1,0 +1,142 @@
+"""The residual network for small images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import check_int, value_error
+from ._images import check_image_shape, to_maps
+from ._parts import Modulation, Pass, add_layer, finish
+from ._residual import STRIDES, add_norms, check_maps, layer_outputs
+from .mnet_interface import MainNetInterface, Weights
+
+__all__ = ["ResNet"]
+
+
+class ResNet(MainNetInterface):
+    r"""A residual network of :math:`6n + 2` layers: a convolution, three groups of ``n`` blocks, an output layer.
+
+    A block computes :math:`a(c_2(a(c_1(h))) + h)`, :math:`c` a convolution with (if chosen) modulation and batch norm
+    and :math:`a` the rectifier. Where the number of feature maps grows, :math:`h` is padded by zeros, and where the
+    resolution halves, it is subsampled.
+
+    Args:
+        in_shape: shape ``(H, W, C)`` of an image.
+        num_classes: number of outputs (logits).
+        use_bias: whether layers have biases.
+        num_feature_maps: of the first convolution and of the three groups, not decreasing.
+        verbose: log the size of the network.
+        n: number of blocks in a group.
+        k: factor by which the groups are widened.
+        no_weights: whether weights (also those of batch norm) come from outside.
+        init_weights: values for the internal parameters to start from.
+        use_batch_norm: normalise after each convolution.
+        bn_track_stats: keep running statistics; batch statistics are used otherwise.
+        distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
+        context_mod_apply_pixel_wise: modulate each pixel rather than each feature map.
+        **kwargs: options of context modulation as in :class:`MLP`.
+
+    Shape:
+        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
+
+    References:
+        He, Zhang, Ren, Sun, "Deep residual learning for image recognition", 2016.
+
+    Example:
+        >>> ResNet(n=5, use_bias=False).num_params  # ResNet-32
+        464144
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int] = (32, 32, 3),
+        num_classes: int = 10,
+        use_bias: bool = True,
+        num_feature_maps: Sequence[int] = (16, 16, 32, 64),
+        verbose: bool = True,
+        n: int = 5,
+        k: int = 1,
+        no_weights: bool = False,
+        init_weights: Sequence[Tensor] | None = None,
+        use_batch_norm: bool = True,
+        bn_track_stats: bool = True,
+        distill_bn_stats: bool = False,
+        context_mod_apply_pixel_wise: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        """Declare the tensors in the order modulation, batch norm, layers."""
+        super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True)
+        self._in_shape = check_image_shape(in_shape)
+        self._num_classes = check_int("num_classes", num_classes, 1)
+        self._n = check_int("n", n, 1)
+        self._modulation = Modulation.of({"context_mod_apply_pixel_wise": context_mod_apply_pixel_wise, **kwargs})
+        self._maps = check_maps(num_feature_maps, k)
+        if any(b < a for a, b in pairwise(self._maps)):
+            raise value_error("num_feature_maps", "four integers that do not decrease", num_feature_maps,
+                              "Shortcuts are padded, which cannot take feature maps away.")  # fmt: skip
+        outputs = layer_outputs(self._in_shape, self._maps, n, num_classes)
+        add_norms(self, self._modulation, self._in_shape, outputs, batch_norm=use_batch_norm, no_weights=no_weights,
+                  track=bn_track_stats, distill=distill_bn_stats)  # fmt: skip
+        before = self._in_shape[2]
+        for i, (maps, *_) in enumerate(outputs):
+            shape = [maps, before] if i == len(outputs) - 1 else [maps, before, 3, 3]
+            add_layer(self, shape, 3 * i + 1, bias=use_bias, no_weights=no_weights)
+            before = maps
+        finish(self, init_weights, verbose)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs."""
+        return self._num_classes
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Weights | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: Any = None,
+    ) -> Tensor:
+        """Compute logits ``(N, num_classes)``.
+
+        Args:
+            x: images ``(N, H, W, C)``, flattened or not.
+            weights: as in :meth:`MLP.forward`.
+            distilled_params: running means and variances to use.
+            condition: as in :meth:`MLP.forward`.
+        """
+        run, mod = Pass(self, weights, distilled_params, condition), self._modulation
+        h = to_maps(x, self._in_shape)
+        h = run.modulate(h) if mod.use_context_mod and mod.context_mod_inputs else h
+        h = self._convolve(run, h, 1, None)
+        for group in range(1, 4):
+            for block in range(self._n):
+                stride = 1 if block else STRIDES[group]
+                shortcut = _pad(h, self._maps[group], stride)
+                h = self._convolve(run, h, stride, None)
+                h = self._convolve(run, h, 1, shortcut)
+        h = F.linear(h.mean((-2, -1)), *run.layer())
+        return run.modulate(h) if mod.use_context_mod and not mod.no_last_layer_context_mod else h
+
+    def _convolve(self, run: Pass, h: Tensor, stride: int, shortcut: Tensor | None) -> Tensor:
+        """Convolution, modulation, batch norm, shortcut, rectifier (then modulation, if it comes after)."""
+        mod = self._modulation
+        weight, bias = run.layer()
+        h = F.conv2d(h, weight, bias, stride=stride, padding=1)
+        if mod.use_context_mod and not mod.context_mod_post_activation:
+            h = run.modulate(h)
+        if self._batchnorm_layers is not None:
+            h = run.normalise(h)
+        h = F.relu(h if shortcut is None else h + shortcut)
+        return run.modulate(h) if mod.use_context_mod and mod.context_mod_post_activation else h
+
+
+def _pad(h: Tensor, maps: int, stride: int) -> Tensor:
+    """Subsample by ``stride`` and pad with zeros to ``maps`` feature maps."""
+    h = h if stride == 1 else h[..., ::stride, ::stride]
+    more = maps - h.shape[-3]
+    return F.pad(h, (0, 0, 0, 0, more // 2, more - more // 2)) if more else h

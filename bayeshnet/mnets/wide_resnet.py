@@ -1,0 +1,160 @@
+"""The wide residual network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import check_int, check_shape, value_error
+from ._images import check_image_shape, to_maps
+from ._parts import Modulation, Pass, add_layer, check_dropout, finish
+from ._residual import STRIDES, add_norms, check_maps, layer_outputs
+from .mnet_interface import MainNetInterface, Weights
+
+__all__ = ["WRN"]
+
+
+class WRN(MainNetInterface):
+    r"""A wide residual network ``WRN-d-k-B(3,3)`` of three groups of ``n`` blocks.
+
+    A block computes :math:`h + c_2(d(c_1(h)))`, :math:`c` being (modulation,) batch norm, rectifier and then
+    convolution, and :math:`d` dropout. Where feature maps or resolution change, a convolution of size 1 without bias takes the place
+    of the identity; ``d`` counts it among the convolutions.
+
+    Args:
+        in_shape: shape ``(H, W, C)`` of an image.
+        num_classes: number of outputs (logits).
+        n: number of blocks in a group.
+        k: factor by which the groups are widened.
+        num_feature_maps: of the first convolution and, before widening, of the three groups.
+        use_bias: whether convolutions have biases.
+        use_fc_bias: whether the output layer has one; as ``use_bias`` if None.
+        no_weights: whether weights (also those of batch norm) come from outside.
+        use_batch_norm: normalise before each rectifier.
+        bn_track_stats: keep running statistics; batch statistics are used otherwise.
+        distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
+        dropout_rate: after the first convolution of a block; -1 for none.
+        chw_input_format: whether inputs are ``(N, C, H, W)``.
+        verbose: log the size of the network.
+        **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise``.
+
+    Shape:
+        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, or ``(N, C, H, W)`` with ``chw_input_format``; outputs
+        ``(N, num_classes)``.
+
+    References:
+        Zagoruyko, Komodakis, "Wide residual networks", 2016.
+
+    Example:
+        >>> net = WRN(n=4, k=10, use_bias=False, no_weights=True)
+        >>> str(net), net.num_params
+        ('WRN-28-10-B(3,3)', 36479184)
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int] = (32, 32, 3),
+        num_classes: int = 10,
+        n: int = 4,
+        k: int = 10,
+        num_feature_maps: Sequence[int] = (16, 16, 32, 64),
+        use_bias: bool = True,
+        use_fc_bias: bool | None = None,
+        no_weights: bool = False,
+        use_batch_norm: bool = True,
+        bn_track_stats: bool = True,
+        distill_bn_stats: bool = False,
+        dropout_rate: float = -1,
+        chw_input_format: bool = False,
+        verbose: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """Declare the tensors in the order modulation, batch norm, convolutions of shortcuts, layers."""
+        fc_bias = use_bias if use_fc_bias is None else use_fc_bias
+        super().__init__(has_bias=use_bias and fc_bias, has_fc_out=True, mask_fc_out=True)
+        self._in_shape = check_image_shape(in_shape)
+        self._num_classes = check_int("num_classes", num_classes, 1)
+        self._n, self._k, self._mixed_bias = check_int("n", n, 1), k, bool(use_bias) != bool(fc_bias)
+        self._chw, self._dropout_rate = chw_input_format, check_dropout(dropout_rate)
+        self._modulation, maps = Modulation.of(kwargs), check_maps(num_feature_maps, k)
+        outputs = layer_outputs(self._in_shape, maps, n, num_classes)
+        add_norms(self, self._modulation, self._in_shape, outputs, batch_norm=use_batch_norm, no_weights=no_weights,
+                  track=bn_track_stats, distill=distill_bn_stats)  # fmt: skip
+        self._has_skip = [maps[g - 1] != maps[g] or STRIDES[g] != 1 for g in range(1, 4)]
+        for group in (g for g in range(1, 4) if self._has_skip[g - 1]):
+            shape = [maps[group], maps[group - 1], 1, 1]
+            add_layer(self, shape, -1, bias=False, no_weights=no_weights, label=f"skip{group}.weight")
+        before = self._in_shape[2]
+        for i, (size, *_) in enumerate(outputs):
+            last = i == len(outputs) - 1
+            shape = [size, before] if last else [size, before, 3, 3]
+            add_layer(self, shape, 3 * i + 1, bias=fc_bias if last else use_bias, no_weights=no_weights)
+            before = size
+        finish(self, None, verbose)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs."""
+        return self._num_classes
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether layers, other than those of shortcuts, have biases; refused where only some have."""
+        if self._mixed_bias:
+            raise value_error("use_fc_bias", "the value of use_bias where has_bias is asked for", "another", said=True)
+        return self._has_bias
+
+    def __str__(self) -> str:
+        """Name of the architecture, as in the paper."""
+        return f"WRN-{1 + 6 * self._n + sum(self._has_skip)}-{self._k}-B(3,3)"
+
+    def forward(
+        self,
+        x: Tensor,
+        weights: Weights | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: Any = None,
+    ) -> Tensor:
+        """Compute logits ``(N, num_classes)``.
+
+        Args:
+            x: images, in the layout of the constructor.
+            weights: as in :meth:`MLP.forward`.
+            distilled_params: running means and variances to use.
+            condition: as in :meth:`MLP.forward`.
+        """
+        run, mod = Pass(self, weights, distilled_params, condition), self._modulation
+        height, width, channels = self._in_shape
+        h = check_shape("x", x, (None, channels, height, width)) if self._chw else to_maps(x, self._in_shape)
+        skips = [run.layer()[0] if skip else None for skip in self._has_skip]
+        h = run.modulate(h) if mod.use_context_mod and mod.context_mod_inputs else h
+        weight, bias = run.layer()
+        h = F.conv2d(h, weight, bias, padding=1)
+        for group, skip in enumerate(skips, 1):
+            for block in range(self._n):
+                stride = 1 if block else STRIDES[group]
+                shortcut = h if skip is None or block else F.conv2d(h, skip, stride=stride)
+                h = self._convolve(run, h, stride)
+                if self._dropout_rate is not None:
+                    h = F.dropout(h, self._dropout_rate, self.training)
+                h = self._convolve(run, h, 1) + shortcut
+        h = F.linear(self._activate(run, h).mean((-2, -1)), *run.layer())
+        return run.modulate(h) if mod.use_context_mod and not mod.no_last_layer_context_mod else h
+
+    def _activate(self, run: Pass, h: Tensor) -> Tensor:
+        """Modulation, batch norm, rectifier (then modulation, if it comes after)."""
+        mod = self._modulation
+        if mod.use_context_mod and not mod.context_mod_post_activation:
+            h = run.modulate(h)
+        if self._batchnorm_layers is not None:
+            h = run.normalise(h)
+        h = F.relu(h)
+        return run.modulate(h) if mod.use_context_mod and mod.context_mod_post_activation else h
+
+    def _convolve(self, run: Pass, h: Tensor, stride: int) -> Tensor:
+        h = self._activate(run, h)
+        weight, bias = run.layer()
+        return F.conv2d(h, weight, bias, stride=stride, padding=1)
