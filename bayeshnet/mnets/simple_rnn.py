@@ -64,7 +64,7 @@ class SimpleRNN(MainNetInterface):
         rnn_layers: Sequence[int] = (10,),
         fc_layers_pre: Sequence[int] = (),
         fc_layers: Sequence[int] = (1,),
-        activation: Activation | None = torch.nn.Tanh(),
+        activation: Activation | None = torch.nn.Tanh(),  # noqa: B008 (documented default)
         use_lstm: bool = False,
         use_bias: bool = True,
         no_weights: bool = False,
@@ -227,9 +227,7 @@ class SimpleRNN(MainNetInterface):
                 layers.append([next(found)])
             elif self._num_ts is not None:
                 if steps > self._num_ts:
-                    raise value_error(
-                        "x", f"at most context_mod_num_ts = {self._num_ts} time steps", f"{steps}", said=True
-                    )
+                    raise value_error("x", f"at most {self._num_ts} time steps (context_mod_num_ts)", x)
                 one = None if self._separate else next(found)
                 every = [next(found) if one is None else one.at(t) for t in range(self._num_ts)]
                 layers.append(list(every[:steps]))

@@ -21,8 +21,8 @@ class WRN(MainNetInterface):
     r"""A wide residual network ``WRN-d-k-B(3,3)`` of three groups of ``n`` blocks.
 
     A block computes :math:`h + c_2(d(c_1(h)))`, :math:`c` being (modulation,) batch norm, rectifier and then
-    convolution, and :math:`d` dropout. Where feature maps or resolution change, a convolution of size 1 without bias takes the place
-    of the identity; ``d`` counts it among the convolutions.
+    convolution, and :math:`d` dropout. Where feature maps or resolution change, a convolution of size 1 without bias
+    takes the place of the identity; the ``d`` of the name counts it among the convolutions.
 
     Args:
         in_shape: shape ``(H, W, C)`` of an image.
