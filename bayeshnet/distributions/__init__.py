@@ -7,23 +7,41 @@ from .base import WeightDistribution, WeightDraw
 from .dirac import Dirac
 from .forms import as_gaussian, as_low_rank
 from .gaussian import LowRankGaussian, MeanFieldGaussian
+from .generated import GeneratedPosterior
+from .implicit import HypernetPosterior
 from .mixture import Mixture
+from .posterior_base import SampledNetwork, WeightPosterior
+from .posteriors import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior
 from .priors import FanInGaussian, ScaleMixturePrior
 from .radial import Radial
 from .semi_implicit import SemiImplicit, SharedNoise
+from .sigma import FixedSigma, GeneratedSigma, LearnedSigma, ModuleSigma, ParameterSigma
 
 __all__ = [
     "Dirac",
+    "DiracPosterior",
     "FanInGaussian",
+    "FixedSigma",
+    "GeneratedPosterior",
+    "GeneratedSigma",
+    "HypernetPosterior",
+    "LearnedSigma",
     "LowRankGaussian",
+    "LowRankPosterior",
     "MeanFieldGaussian",
+    "MeanFieldPosterior",
     "Mixture",
+    "ModuleSigma",
+    "ParameterSigma",
     "Radial",
+    "RadialPosterior",
+    "SampledNetwork",
     "ScaleMixturePrior",
     "SemiImplicit",
     "SharedNoise",
     "WeightDistribution",
     "WeightDraw",
+    "WeightPosterior",
     "as_gaussian",
     "as_low_rank",
     "kl",

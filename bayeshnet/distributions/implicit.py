@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ..errors import check_choice, check_positive, type_error, value_error
 from ..hnets.hnet_interface import HyperNetInterface
-from ..hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ..weights import WeightSpec, Whitening
 from .posterior_base import WeightPosterior
 from .semi_implicit import SemiImplicit, SharedNoise
@@ -145,7 +144,7 @@ def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
     if not isinstance(hnet, HyperNetInterface):
         raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet, "See bayeshnet.hnets, for example HMLP.")
     sigma, noise = None, "independent"
-    while isinstance(hnet, HPerturbWrapper):
+    while hasattr(hnet, "internal_hnet"):
         if hnet.input_handler is not None or hnet.output_handler is not None:
             raise value_error(
                 "hnet", "a perturbation wrapper without custom handlers", "one with an input or output handler",

@@ -1,0 +1,117 @@
+"""Explicit posteriors whose parameters a hypernetwork generates from the condition."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import check_choice, check_positive, type_error, value_error
+from ..hnets.hnet_interface import HyperNetInterface
+from ..weights import WeightSpec
+from .base import WeightDistribution
+from .dirac import Dirac
+from .gaussian import MeanFieldGaussian
+from .posterior_base import WeightPosterior
+from .radial import Radial
+from .whitening import resolve_whitening
+
+__all__ = ["GeneratedPosterior"]
+
+
+class GeneratedPosterior(WeightPosterior):
+    r"""Means and scales of an explicit posterior, generated per condition by one hypernetwork.
+
+    The hypernetwork's outputs are :math:`(\mu, \rho)` in u-space, of which :math:`w = loc + scale \odot u` and
+    :math:`\sigma = floor + \exp(\rho)\, (sigma - floor)`: an output of zero gives the initial ``sigma``.
+
+    Args:
+        hnet: hypernetwork without latent. Its ``target_shapes`` are the shapes of the weights for ``"dirac"``, and
+            these twice (means, then rhos) for the other families; see :meth:`target_shapes`.
+        family: ``"mean_field"``, ``"radial"`` or ``"dirac"``.
+        sigma: scale at an output of zero, in units of ``scale``.
+        scale: whitening as in :class:`HypernetPosterior`.
+        cond_id: the condition used when none is given.
+        weight_spec: names and shapes of the weights; from the hypernetwork's target shapes if None.
+        floor: the smallest scale.
+
+    References:
+        Henning, Cervera et al., "Posterior meta-replay for continual learning", 2021.
+
+    Example:
+        >>> from bayeshnet.hnets import HMLP
+        >>> shapes = GeneratedPosterior.target_shapes([[2, 3], [2]], "mean_field")
+        >>> hnet = HMLP(shapes, cond_in_size=4, num_cond_embs=3, layers=[8], verbose=False)
+        >>> posterior = GeneratedPosterior(hnet, "mean_field")
+        >>> posterior(cond_id=1).rsample((5,)).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        family: str = "mean_field",
+        *,
+        sigma: float = 0.02,
+        scale: Any = None,
+        cond_id: int | None = None,
+        weight_spec: WeightSpec | None = None,
+        floor: float = 1e-4,
+    ) -> None:
+        """Check the sizes and resolve the whitening."""
+        super().__init__()
+        if not isinstance(hnet, HyperNetInterface):
+            raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet, "See bayeshnet.hnets.HMLP.")
+        if hnet.uncond_in_size:
+            raise value_error(
+                "hnet", "a hypernetwork without latent (uncond_in_size of 0)", str(hnet.uncond_in_size),
+                "With a latent it is an implicit posterior: use HypernetPosterior.", said=True,
+            )  # fmt: skip
+        self.family = check_choice("family", family, ("mean_field", "radial", "dirac"))
+        self.hnet = hnet
+        self.cond_id = cond_id
+        self.weight_spec = _spec_of(hnet, family, weight_spec)
+        if check_positive("sigma", sigma) <= check_positive("floor", floor):
+            raise value_error("sigma", f"a number above the floor {floor}", sigma)
+        self.floor, self._log_init = floor, math.log(sigma - floor)
+        like = next(iter(hnet.parameters()), torch.zeros(())).detach()
+        whitening = resolve_whitening(scale, self.weight_spec, like)
+        self.register_buffer("loc", like.new_zeros(()) if whitening is None else whitening.loc)
+        self.register_buffer("scale", like.new_ones(()) if whitening is None else whitening.scale)
+
+    @staticmethod
+    def target_shapes(shapes: list[list[int]], family: str = "mean_field") -> list[list[int]]:
+        """The ``target_shapes`` that a hypernetwork for weights of ``shapes`` needs."""
+        check_choice("family", family, ("mean_field", "radial", "dirac"))
+        return [list(s) for s in shapes] * (1 if family == "dirac" else 2)
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The distribution at a condition, or at the default one."""
+        if cond_id is None and cond_input is None:
+            cond_id = self.cond_id
+        flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened").reshape(-1)
+        loc, scale, num = self.get_buffer("loc"), self.get_buffer("scale"), self.weight_spec.numel
+        mean = loc + scale * flat[:num]
+        if self.family == "dirac":
+            return Dirac(mean, self.weight_spec)
+        spread = scale * (self.floor + (flat[num:] + self._log_init).exp())
+        kind = Radial if self.family == "radial" else MeanFieldGaussian
+        return kind(mean, spread, self.weight_spec, validate_args=False)
+
+
+def _spec_of(hnet: HyperNetInterface, family: str, spec: WeightSpec | None) -> WeightSpec:
+    shapes = [list(s) for s in hnet.target_shapes]
+    parts = 1 if family == "dirac" else 2
+    half = len(shapes) // parts
+    if len(shapes) % parts or shapes[:half] * parts != shapes:
+        raise value_error(
+            "hnet", "target_shapes with the shapes of the weights twice, for means and rhos", str(shapes),
+            "Build them with GeneratedPosterior.target_shapes(shapes, family).", said=True,
+        )  # fmt: skip
+    if spec is None:
+        return WeightSpec.of_shapes(shapes[:half])
+    if spec.numel * parts != hnet.num_outputs:
+        raise value_error("weight_spec", f"{hnet.num_outputs // parts} weights", str(spec.numel), said=True)
+    return spec
