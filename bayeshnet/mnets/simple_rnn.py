@@ -227,9 +227,8 @@ class SimpleRNN(MainNetInterface):
                 layers.append([next(found)])
             elif self._num_ts is not None:
                 if steps > self._num_ts:
-                    raise value_error(
-                        "x", f"at most {self._num_ts} time steps (context_mod_num_ts)", f"{steps}", said=True
-                    )
+                    limit = f"at most {self._num_ts} time steps (context_mod_num_ts)"
+                    raise value_error("x", limit, f"{steps}", said=True)
                 one = None if self._separate else next(found)
                 every = [next(found) if one is None else one.at(t) for t in range(self._num_ts)]
                 layers.append(list(every[:steps]))
