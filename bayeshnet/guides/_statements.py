@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 from pyro.poutine.runtime import am_i_wrapped, effectful
 from torch import Tensor, nn
 
@@ -21,5 +23,8 @@ def declare_parameters(name: str, module: nn.Module) -> None:
 
 
 @effectful(type="param")
-def _state(value: Tensor) -> Tensor:
+def _state(parameter: nn.Parameter) -> Tensor:
+    """What Pyro expects of a statement: a tensor that says of which parameter it was made."""
+    value = parameter.detach()  # an alias, so that nothing is attached to the parameter itself, which may be pickled
+    value.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
     return value

@@ -1,0 +1,122 @@
+"""Likelihoods against Pyro's distributions, and their uncertainties against moments of samples and mixtures."""
+
+import pytest
+import torch
+from torch import nn
+
+from bayeshnet.guides import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Poisson
+from tests.oracles import DTYPE
+
+S, N, C = 4, 5, 3
+NOISE = torch.tensor([0.3, 1.0, 2.0], dtype=DTYPE)
+
+CASES = {
+    "categorical": (Categorical(), C, lambda: torch.randint(C, (N,))),
+    "bernoulli": (Bernoulli(), C, lambda: torch.randint(2, (N, C)).to(DTYPE)),
+    "gaussian": (Gaussian(0.7).to(DTYPE), C, lambda: torch.randn(N, C, dtype=DTYPE)),
+    "gaussian per target": (Gaussian(NOISE, learn=True), C, lambda: torch.randn(N, C, dtype=DTYPE)),
+    "heteroscedastic": (HeteroscedasticGaussian(0.1), 2 * C, lambda: torch.randn(N, C, dtype=DTYPE)),
+    "poisson": (Poisson(), C, lambda: torch.randint(6, (N, C)).to(DTYPE)),
+}
+cases = pytest.mark.parametrize("case", CASES)
+
+
+def outputs_of(case, *batch):
+    return torch.randn(*batch, N, CASES[case][1], dtype=DTYPE, requires_grad=True)
+
+
+@cases
+@pytest.mark.parametrize("batch", [(), (S,), (2, S)])
+def test_log_prob_is_that_of_the_distribution(case, batch):
+    likelihood, _, draw = CASES[case]
+    outputs, y = outputs_of(case, *batch), draw()
+    dist = likelihood.distribution(outputs)
+    assert dist.batch_shape == (*batch, N)
+    ours, theirs = likelihood.log_prob(outputs, y), dist.log_prob(y)
+    torch.testing.assert_close(ours, theirs)
+    mix = torch.randn_like(ours)
+    found = [torch.autograd.grad((mix * v).sum(), [outputs, *likelihood.parameters()]) for v in (ours, theirs)]
+    torch.testing.assert_close(*found)
+
+
+@cases
+def test_mean_and_noise_are_those_of_samples(case):
+    likelihood, _, _ = CASES[case]
+    outputs = outputs_of(case, S).detach()
+    dist = likelihood.distribution(outputs)
+    if case == "categorical":
+        torch.testing.assert_close(likelihood.mean(outputs), dist.probs)
+        torch.testing.assert_close(likelihood.noise(outputs), dist.entropy())
+    elif case == "bernoulli":
+        torch.testing.assert_close(likelihood.mean(outputs), dist.mean)
+        torch.testing.assert_close(likelihood.noise(outputs), dist.base_dist.entropy().sum(-1))
+    else:
+        torch.testing.assert_close(likelihood.mean(outputs), dist.mean)
+        torch.testing.assert_close(likelihood.noise(outputs).detach(), dist.variance.sum(-1).detach())
+
+
+@cases
+def test_total_is_that_of_the_mixture_over_draws(case):
+    likelihood, _, _ = CASES[case]
+    outputs = outputs_of(case, S).detach()
+    means, noise = likelihood.mean(outputs), likelihood.noise(outputs).mean(0).detach()
+    total = likelihood.total(means.mean(0), means.var(0, correction=0), noise)
+    if likelihood.kind == "classification":
+        p = means.mean(0)
+        parts = -p * p.log() if case == "categorical" else -p * p.log() - (1 - p) * (1 - p).log()
+        torch.testing.assert_close(total, parts.sum(-1))
+    else:
+        second = (likelihood.distribution(outputs).variance.detach() + means.square()).mean(0)
+        torch.testing.assert_close(total, (second - means.mean(0).square()).sum(-1))
+    assert (total >= noise - 1e-12).all()
+
+
+def test_certain_classes_have_zero_uncertainty():
+    sure = torch.tensor([[1.0, 0.0]])
+    assert Categorical().total(sure, sure * 0, torch.zeros(1)) == 0
+    assert Bernoulli().total(sure, sure * 0, torch.zeros(1)) == 0
+    assert torch.isfinite(Categorical().noise(torch.tensor([[1e4, -1e4]]))).all()
+
+
+@cases
+def test_targets_of_another_shape_are_refused(case):
+    likelihood, _, draw = CASES[case]
+    y = draw()
+    wrong = y.unsqueeze(-1) if y.ndim == 1 else y[:, 0]
+    with pytest.raises(ValueError, match="y: expected"):
+        likelihood.log_prob(outputs_of(case, S), wrong)
+
+
+def test_classes_must_be_integers():
+    with pytest.raises(ValueError, match="class indices"):
+        Categorical().log_prob(torch.zeros(2, 3), torch.zeros(2))
+
+
+def test_learned_noise_is_a_parameter_and_fixed_noise_a_buffer():
+    assert [name for name, _ in Gaussian(0.5, learn=True).named_parameters()] == ["log_scale"]
+    fixed = Gaussian(0.5)
+    assert list(fixed.parameters()) == []
+    assert list(fixed.state_dict()) == ["log_scale"]
+    assert fixed.to(torch.float64).scale.dtype == torch.float64
+    assert float(fixed.scale) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("noise", [0.0, -1.0, float("inf"), torch.zeros(3), torch.ones(2, 2)])
+def test_noise_must_be_positive(noise):
+    with pytest.raises(ValueError, match="noise"):
+        Gaussian(noise)
+
+
+def test_outputs_needed():
+    assert [CASES[case][0].num_outputs(C) for case in CASES] == [CASES[case][1] for case in CASES]
+    with pytest.raises(ValueError, match="an even number"):
+        HeteroscedasticGaussian().log_prob(torch.zeros(2, 3), torch.zeros(2, 1))
+
+
+def test_learned_noise_finds_the_residuals():
+    """The maximum of the likelihood in the noise is the root mean square of the residuals."""
+    likelihood, residuals = Gaussian(learn=True).to(DTYPE), torch.randn(50, 1, dtype=DTYPE)
+    best = residuals.square().mean().sqrt()
+    likelihood.log_scale = nn.Parameter(best.log())
+    likelihood.log_prob(torch.zeros(50, 1, dtype=DTYPE), residuals).sum().backward()
+    torch.testing.assert_close(likelihood.log_scale.grad, torch.zeros((), dtype=DTYPE), atol=1e-10, rtol=0)
