@@ -11,6 +11,7 @@ from pyro import poutine
 from pyro.distributions.util import is_identically_zero
 from pyro.infer.util import is_validation_enabled
 from pyro.poutine import Trace
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
@@ -46,21 +47,45 @@ class TracedTerms:
 def trace_terms(elbo: ImplicitELBO, model: Any, guide: Any, args: Any, kwargs: Any) -> TracedTerms:
     """Run guide and model, particles in one plate or in a loop, and collect the terms."""
     if not elbo.vectorize_particles or elbo.num_particles == 1:
-        runs = [_collect(elbo, *_run(elbo, model, guide, args, kwargs), 1) for _ in range(elbo.num_particles)]
+        runs = [_collect(elbo, _run(elbo, model, guide, args, kwargs), 1) for _ in range(elbo.num_particles)]
         return runs[0] if len(runs) == 1 else _mean(runs)
     if elbo.max_plate_nesting == float("inf"):
         elbo.max_plate_nesting = _plates_of(model, guide, args, kwargs) + 1
     plate = pyro.plate("num_particles_vectorized", elbo.num_particles, dim=-int(elbo.max_plate_nesting))
-    return _collect(elbo, *_run(elbo, plate(model), plate(guide), args, kwargs), elbo.num_particles)
+    return _collect(elbo, _run(elbo, model, guide, args, kwargs, plate), elbo.num_particles)
 
 
-def _run(elbo: ImplicitELBO, model: Any, guide: Any, args: Any, kwargs: Any) -> tuple[Trace, Trace]:
-    """Traces of model and guide, without log-densities."""
+@dataclass(frozen=True)
+class _Traces:
+    """Traces without log-densities, and the distributions of the model's sites before plates expanded them."""
+
+    model: Trace
+    guide: Trace
+    priors: dict[str, Any]
+
+
+class _Recorder(Messenger):
+    """Keeps the distributions of sample sites as the program states them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: dict[str, Any] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        self.found[msg["name"]] = msg["fn"]
+
+
+def _run(elbo: ImplicitELBO, model: Any, guide: Any, args: Any, kwargs: Any, plate: Any = None) -> _Traces:
+    """Run guide and model, both under ``plate`` if there is one."""
+    recorder = _Recorder()
+    program = recorder(model)
+    if plate is not None:
+        program, guide = plate(program), plate(guide)
     guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    model_trace = poutine.trace(poutine.replay(program, trace=guide_trace)).get_trace(*args, **kwargs)
     if is_validation_enabled():
         check_model_guide_match(model_trace, guide_trace, elbo.max_plate_nesting)
-    return prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace)
+    return _Traces(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), recorder.found)
 
 
 def _plates_of(model: Any, guide: Any, args: Any, kwargs: Any) -> int:
@@ -72,7 +97,8 @@ def _plates_of(model: Any, guide: Any, args: Any, kwargs: Any) -> int:
     return max((-frame.dim for site in sites for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
 
 
-def _collect(elbo: ImplicitELBO, model_trace: Trace, guide_trace: Trace, particles: int) -> TracedTerms:
+def _collect(elbo: ImplicitELBO, traces: _Traces, particles: int) -> TracedTerms:
+    model_trace, guide_trace = traces.model, traces.guide
     weight_sites = {name: site for name, site in _samples(guide_trace) if isinstance(site["fn"], ImplicitSite)}
     if not weight_sites:
         got = ", ".join(name for name, _ in _samples(guide_trace)) or "no site at all"
@@ -91,7 +117,7 @@ def _collect(elbo: ImplicitELBO, model_trace: Trace, guide_trace: Trace, particl
     for name, site in _samples(guide_trace):
         if name not in weight_sites:
             other = (0.0 if other is None else other) + _log_density(name, site) / particles
-    estimates = [_estimate(elbo, name, site, model_trace) for name, site in weight_sites.items()]
+    estimates = [_estimate(elbo, name, site, traces.priors) for name, site in weight_sites.items()]
     first = next(iter(weight_sites.values()))["value"]
     return TracedTerms(torch.as_tensor(nll), estimates, other, first.reshape(-1, first.shape[-1]))
 
@@ -109,14 +135,17 @@ def _log_density(name: str, site: Any) -> Tensor:
     return parts.scale_and_mask(site["scale"], site["mask"]).log_prob.sum()
 
 
-def _estimate(elbo: ImplicitELBO, name: str, site: Any, model_trace: Trace) -> KLEstimate:
+def _estimate(elbo: ImplicitELBO, name: str, site: Any, priors: dict[str, Any]) -> KLEstimate:
     """The KL of one weight site, scaled as handlers around it ask."""
-    if name not in model_trace.nodes:
-        advice = "Use Trace_ELBO, which needs no prior of its own for each site."
-        raise value_error(f"guide site {name!r}", "a site of the same name in the model", "none", advice, said=True)
-    fn, prior = site["fn"], bare(model_trace.nodes[name]["fn"])
+    where, advice = f"guide site {name!r}", "Use Trace_ELBO, which needs no prior of its own for each site."
+    if name not in priors:
+        raise value_error(where, "a site of the same name in the model", "none", advice, said=True)
+    fn, prior = site["fn"], bare(priors[name])
+    if prior.batch_shape:
+        expected = "a prior over one weight vector, which depends on no other latent"
+        raise value_error(where, expected, f"batch shape {tuple(prior.batch_shape)}", advice, said=True)
     if site["mask"] is not None:
-        raise value_error(f"guide site {name!r}", "no mask", site["mask"], "A KL has no entries to be masked.")
+        raise value_error(where, "no mask", site["mask"], "A KL has no entries to be masked.")
     estimator = fn.estimator if elbo.estimator is None else elbo.estimator
     estimate = estimator.estimate(fn.base, prior, elbo.num_latents)
     scale = site["scale"]

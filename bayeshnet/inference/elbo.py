@@ -25,10 +25,10 @@ class ImplicitELBO(ELBO):
 
     .. math:: \mathcal{L} = \frac1S \sum_{s=1}^S -\log p(D \mid w_s) + \beta\, \widehat{\mathrm{KL}}(q \| p).
 
-    It equals ``Trace_ELBO`` in expectation and has less variance: the noise of ``P`` dimensions in
-    :math:`\log q(w) - \log p(w)` is integrated out, and the KL has its own number of latents. All ``S`` particles are
-    drawn and evaluated in one batch. Use it like any Pyro loss (``SVI``, ``differentiable_loss``), or ask for
-    :meth:`terms`.
+    It equals ``Trace_ELBO`` in expectation, with gradients of less variance: the noise of ``P`` dimensions in
+    :math:`\log q(w) - \log p(w)` is integrated out, which matters most for the gradient of sigma, and the KL has its
+    own number of latents. All ``S`` particles are drawn and evaluated in one batch. Use it like any Pyro loss (``SVI``,
+    ``differentiable_loss``), or ask for :meth:`terms`.
 
     Args:
         estimator: of the KL; None for the guide's.
@@ -103,7 +103,7 @@ class ImplicitELBO(ELBO):
         loss = self.terms(model, guide, *args, **kwargs).loss
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
-        return float(loss)
+        return float(loss.detach())
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         """Refuse Pyro's own loops over traces, which would ask each draw for its density."""
