@@ -1,4 +1,4 @@
-"""The geometry of a hypernetwork: what a density needs of the map ``z -> h(z)``, without building weights if possible."""
+"""The geometry of a hypernetwork: what a density needs of the map ``z -> h(z)``, if possible without weights."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Precision = float | Tensor
 class Geometry(ABC):
     r"""The map :math:`h: \mathbb{R}^n \to \mathbb{R}^P` of a hypernetwork at a fixed condition and fixed weights.
 
-    With :math:`\Lambda` the diagonal ``precision`` and :math:`J` the Jacobian of :math:`h` at :math:`z`, all methods are
-    differentiable with respect to the hypernetwork's parameters, ``precision`` and their tensor arguments.
+    With :math:`\Lambda` the diagonal ``precision`` and :math:`J` the Jacobian of :math:`h` at :math:`z`, all methods
+    are differentiable with respect to the hypernetwork's parameters, ``precision`` and their tensor arguments.
 
     Shape:
         ``z`` is ``(*B, n)``; tensors over weights are ``(*B', P)`` with ``B'`` broadcastable against ``B``;

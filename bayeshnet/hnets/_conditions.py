@@ -1,0 +1,44 @@
+"""Conditions of hypernetworks: choosing them, and the tensors that belong to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import check_int, value_error
+from ..mnets._ledger import TensorLedger
+from ._arguments import check_ids, select
+
+__all__ = ["choose_condition", "new_embedding", "one_id", "own_tensor"]
+
+
+def choose_condition(per_condition: Sequence[Tensor | None], cond_id: Any, num_conds: int, cond_input: Any) -> Tensor:
+    """Stack the tensors of the conditions ``cond_id``: ``(B, *shape)``; ``cond_input`` must not be given as well."""
+    if cond_input is not None:
+        raise value_error("cond_id", "None when cond_input is given", cond_id, "They exclude each other.")
+    return select(per_condition, check_ids(cond_id, num_conds))
+
+
+def one_id(cond_id: Any, num_conds: int) -> int:
+    """A single condition as an int."""
+    return int(next(iter(check_ids(check_int("cond_id", cond_id), num_conds))))
+
+
+def own_tensor(net: Any, label: str) -> Tensor:
+    """The parameter that ``net`` keeps under ``label``."""
+    ledger: TensorLedger = net._ledger
+    record = next((r for r in ledger.records if r.label == label), None)
+    if record is None or record.home is None:
+        raise value_error("hypernetwork", f"one that keeps a tensor {label!r}", "one that does not", said=True)
+    return record.live
+
+
+def new_embedding(parameter: nn.Parameter, net: Any, std: float = 1.0) -> nn.Parameter:
+    """Move a new parameter to where the others of ``net`` are, and draw it from ``N(0, std^2)``."""
+    like = next((r.live for r in net._ledger.internal if r.live is not parameter), None)
+    if like is not None:
+        parameter.data = parameter.data.to(dtype=like.dtype, device=like.device)
+    nn.init.normal_(parameter, std=std)
+    return parameter

@@ -1,0 +1,167 @@
+"""The multilayer perceptron in hypernetworks, as functions of tensors: sizes, declarations and the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import check_int, check_number, type_error, value_error
+from ..layers import BatchNormLayer, SpectralNorm
+from ..layers.initialisers import init_params
+from ._activations import Activation
+
+__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "check_layers", "run_mlp"]
+
+
+@dataclass(frozen=True)
+class MLPSizes:
+    """Sizes of a perceptron whose input is ``[unconditional, chunk embedding, conditional]``, in this order."""
+
+    uncond: int
+    chunk: int
+    cond: int
+    layers: tuple[int, ...]
+    out: int
+    use_bias: bool = True
+    batch_norm: bool = False
+    skip: bool = False
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Input size of each layer, the output layer last."""
+        first = self.uncond + self.chunk + self.cond
+        widths = (first, *self.layers)
+        return (*widths[:-1], widths[-1] + self.uncond) if self.skip else widths
+
+
+@dataclass(frozen=True, eq=False)
+class MLPLayers:
+    """The tensors of a perceptron in one forward pass, and what lies between its layers.
+
+    Shape:
+        ``weights[k]`` ``(out, in)``; ``biases[k]`` ``(out,)`` or None; ``norms`` hold gains and shifts ``(out,)``.
+    """
+
+    sizes: MLPSizes
+    weights: list[Tensor]
+    biases: list[Tensor | None]
+    norms: list[tuple[BatchNormLayer, Tensor, Tensor]]
+    activation: Activation
+    dropout: nn.Module | None
+
+
+def check_layers(layers: Any) -> tuple[int, ...]:
+    """Return sizes of hidden layers as a tuple of positive ints."""
+    if not isinstance(layers, (list, tuple)):
+        raise type_error("layers", "a list or tuple of integers", layers)
+    return tuple(check_int("layers", size, 1) for size in layers)
+
+
+class MLPSubnet(nn.Module):
+    """What a perceptron in a hypernetwork has besides its tensors: activation, dropout, norms."""
+
+    def __init__(
+        self, sizes: MLPSizes, activation_fn: Activation, dropout_rate: float, use_spectral_norm: bool, internal: bool
+    ) -> None:
+        """Check the options and create the layers; ``internal`` says whether batch norm keeps gains and shifts."""
+        super().__init__()
+        self.sizes = sizes
+        if activation_fn is not None and (not callable(activation_fn) or isinstance(activation_fn, type)):
+            raise type_error("activation_fn", "a function of a tensor, or None", activation_fn,
+                             "Pass an instance such as torch.nn.ReLU().")  # fmt: skip
+        self.activation_fn = activation_fn
+        rate = check_number("dropout_rate", dropout_rate)
+        if rate != -1 and not 0 <= rate <= 1:
+            raise value_error("dropout_rate", "a number in [0, 1), or -1 (or 1) for no dropout", dropout_rate)
+        self.dropout = nn.Dropout(rate) if 0 < rate < 1 else None
+        norms = [BatchNormLayer(size, affine=internal) for size in sizes.layers] if sizes.batch_norm else []
+        self.norms = nn.ModuleList(norms)
+        shapes = list(zip(sizes.layers, sizes.widths, strict=False))
+        self.spectral = nn.ModuleList([SpectralNorm(shape) for shape in shapes]) if use_spectral_norm else None
+
+    def declare(self, net: Any, internal: bool) -> None:
+        """Declare gains and shifts, then weights and biases, in ``net``, and initialise them as linear layers are."""
+        for i, norm in enumerate(self.norms):
+            for name, key in (("bn_scale", "scale"), ("bn_shift", "bias")):
+                home = (norm, key) if internal else None
+                net._declare((self.sizes.layers[i],), name, 2 * i + 2, internal=internal, group="uncond", home=home)
+        outs = (*self.sizes.layers, self.sizes.out)
+        for i, (size_out, size_in) in enumerate(zip(outs, self.sizes.widths, strict=True)):
+            weight = net._declare((size_out, size_in), "weight", 2 * i + 1, internal=internal, group="uncond")
+            bias = None
+            if self.sizes.use_bias:
+                bias = net._declare((size_out,), "bias", 2 * i + 1, internal=internal, group="uncond")
+            if weight is not None:
+                init_params(weight, bias)
+
+    def layers(self, tensors: Sequence[Tensor]) -> MLPLayers:
+        """The layers made of ``tensors``, given in the order of :meth:`declare`."""
+        start = 2 * len(self.norms)
+        norms = [(norm, tensors[2 * i], tensors[2 * i + 1]) for i, norm in enumerate(self.norms)]
+        count = len(self.sizes.layers) + 1
+        step = 2 if self.sizes.use_bias else 1
+        weights = list(tensors[start : start + step * count : step])
+        biases = list(tensors[start + 1 : start + step * count : step]) if self.sizes.use_bias else [None] * count
+        if self.spectral is not None:
+            weights[:-1] = [norm(weight) for norm, weight in zip(self.spectral, weights, strict=False)]
+        return MLPLayers(self.sizes, weights, biases, norms, self.activation_fn, self.dropout)  # type: ignore[arg-type]
+
+
+def run_mlp(
+    layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, chunk: Tensor | None = None, stats_id: Any = None
+) -> Tensor:
+    """Outputs for unconditional and conditional inputs and, if there are chunks, for each chunk embedding.
+
+    Shape:
+        ``uncond`` ``(B, n)``, ``cond`` ``(B, m)``, ``chunk`` ``(C, e)`` or ``(B, C, e)`` (each ``B`` may be 1); result
+        ``(B, out)``, with chunks ``(B, C, out)``.
+    """
+    x = _first_layer(layers, uncond, cond, chunk)
+    chunks = x.shape[1] if x.ndim == 3 else 0
+    if len(layers.weights) == 1:
+        return x
+    if chunks:
+        x = x.flatten(0, 1)
+    for i in range(1, len(layers.weights)):
+        if layers.norms:
+            norm, scale, shift = layers.norms[i - 1]
+            x = norm(x, weight=scale, bias=shift, stats_id=stats_id)
+        if layers.dropout is not None:
+            x = layers.dropout(x)
+        if type(layers.activation) is nn.ReLU:
+            x = torch.relu_(x)  # the layer's output is used here only, and no derivative needs it
+        elif layers.activation is not None:
+            x = layers.activation(x)
+        if layers.sizes.skip and i == len(layers.weights) - 1:
+            x = torch.cat([x, _spread(uncond, x.shape[0], chunks)], dim=-1)
+        x = F.linear(x, layers.weights[i], layers.biases[i])
+    return x.unflatten(0, (-1, chunks)) if chunks else x
+
+
+def _spread(uncond: Tensor | None, rows: int, chunks: int) -> Tensor:
+    """The unconditional input ``(B, n)`` for each of ``rows = B * chunks`` rows."""
+    if uncond is None:
+        raise value_error("uncond_input", "an input for the linear skip connection", None)
+    return uncond.unsqueeze(1).expand(-1, chunks, -1).reshape(rows, -1) if chunks else uncond.expand(rows, -1)
+
+
+def _first_layer(layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, chunk: Tensor | None) -> Tensor:
+    """The first layer, linear in its three inputs: each part is computed once, and the parts are added."""
+    weight, bias = layers.weights[0], layers.biases[0]
+    parts = [part for part in (uncond, cond) if part is not None]
+    batch = max((part.shape[0] for part in parts), default=1)
+    if chunk is None:
+        rows = [part.expand(batch, -1) for part in parts]
+        return F.linear(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), weight, bias)
+    sizes = layers.sizes
+    w_uncond, w_chunk, w_cond = weight.split([sizes.uncond, sizes.chunk, sizes.cond], dim=1)
+    shared = [F.linear(x, w) for x, w in ((uncond, w_uncond), (cond, w_cond)) if x is not None]
+    x = F.linear(chunk, w_chunk, bias)
+    for part in shared:
+        x = x + part.unsqueeze(1)
+    return x if x.ndim == 3 else x.unsqueeze(0)

@@ -1,0 +1,157 @@
+"""A fully connected hypernetwork that generates all weights at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import check_int, value_error
+from ._activations import Activation
+from ._arguments import Given, check_batch, check_input, one_row
+from ._conditions import choose_condition, new_embedding, one_id, own_tensor
+from ._mlp_body import MLPBody
+from ._mlp_core import MLPSizes, MLPSubnet, check_layers, run_mlp
+from .geometry import Geometry
+from .head_geometry import HeadGeometry
+from .hnet_interface import HyperNetInterface
+
+__all__ = ["HMLP"]
+
+
+class HMLP(HyperNetInterface):
+    r"""Full hypernetwork: a perceptron from ``[uncond_input, cond_input]`` to all weights.
+
+    .. math:: h(x, e) = W a(x, e) + b
+
+    with one linear output head for all target tensors. Without hidden layers the map is linear.
+
+    Args:
+        target_shapes: shapes of the tensors to generate.
+        uncond_in_size: size of unconditional inputs, such as noise.
+        cond_in_size: size of conditional inputs, such as task embeddings. With 0 there are no conditions.
+        layers: sizes of the hidden layers; may be empty.
+        verbose: whether to log a summary.
+        activation_fn: hidden activation, a function of a tensor; None for none.
+        use_bias: whether layers have biases.
+        no_uncond_weights: whether all unconditional weights are given to :meth:`forward`.
+        no_cond_weights: whether embeddings are given to :meth:`forward`.
+        num_cond_embs: number of conditions, each with an embedding (drawn from ``N(0, I)``) of size ``cond_in_size``.
+        dropout_rate: probability of dropping hidden units before the activation; -1 (or 1) for no dropout.
+        use_spectral_norm: whether hidden weight matrices are divided by their spectral norm. The output head is left
+            as it is, since its scale is that of the generated weights.
+        use_batch_norm: whether hidden units are batch-normalised before the activation.
+        linear_skip: whether the unconditional input also enters the output head directly,
+            :math:`W [a(x, e), x] + b`, which keeps the Jacobian well conditioned from the start.
+
+    References:
+        Ha, Dai, Le, "HyperNetworks", 2017. Von Oswald, Henning, Grewe, Sacramento, "Continual learning with
+        hypernetworks", 2020.
+
+    Example:
+        >>> hnet = HMLP([[10, 5], [10]], cond_in_size=4, num_cond_embs=3, verbose=False)
+        >>> [tuple(t.shape) for t in hnet(cond_id=1)]
+        [(10, 5), (10,)]
+        >>> hnet(cond_id=[0, 2], ret_format="flattened").shape
+        torch.Size([2, 60])
+    """
+
+    def __init__(
+        self,
+        target_shapes: Sequence[Sequence[int]],
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        layers: Sequence[int] = (100, 100),
+        verbose: bool = True,
+        activation_fn: Activation = torch.nn.ReLU(),
+        use_bias: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+        dropout_rate: float = -1,
+        use_spectral_norm: bool = False,
+        use_batch_norm: bool = False,
+        *,
+        linear_skip: bool = False,
+    ) -> None:
+        """Check the arguments, then declare embeddings, norms and layers, in this order."""
+        conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
+        super().__init__(
+            target_shapes, uncond_in_size, conds, has_bias=bool(use_bias), has_fc_out=True, mask_fc_out=True
+        )
+        self._cond_in_size, self._no_cond_weights = cond_in_size, bool(no_cond_weights)
+        hidden = check_layers(layers)
+        if not self.uncond_in_size + cond_in_size:
+            raise value_error("uncond_in_size and cond_in_size", "at least one positive size", "0 and 0", said=True)
+        if linear_skip and not (hidden and self.uncond_in_size):
+            raise value_error("linear_skip", "False without hidden layers or without unconditional input", True)
+        sizes = MLPSizes(
+            self.uncond_in_size, 0, cond_in_size, hidden, self.num_outputs, bool(use_bias), bool(use_batch_norm),
+            bool(linear_skip),
+        )  # fmt: skip
+        self.subnet = MLPSubnet(sizes, activation_fn, dropout_rate, use_spectral_norm, not no_uncond_weights)
+        for cond in range(conds):
+            self._add_condition(cond)
+        self.subnet.declare(self, not no_uncond_weights)
+        self._announce(verbose)
+
+    @property
+    def cond_in_size(self) -> int:
+        """Size of conditional inputs."""
+        return self._cond_in_size
+
+    def _add_condition(self, cond: int) -> list[nn.Parameter]:
+        parameter = self._declare(
+            (self._cond_in_size,), "embedding", 0, internal=not self._no_cond_weights, group=f"cond{cond}",
+            label=f"cond{cond}.embedding", position=cond,
+        )  # fmt: skip
+        return [] if parameter is None else [new_embedding(parameter, self)]
+
+    def _cond_input(self, given: Given, cond_input: Any, cond_id: Any) -> Tensor | None:
+        """The conditional input ``(B, cond_in_size)``, as given or from the embeddings."""
+        if cond_id is not None:
+            return choose_condition(given.cond, cond_id, self._num_known_conds, cond_input)
+        return check_input("cond_input", cond_input, self._cond_in_size, "cond_in_size")
+
+    def forward(  # type: ignore[override]
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: int | Sequence[int] | Tensor | None = None,
+        weights: Sequence[Tensor] | Mapping[str, Any] | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> Any:
+        """Generate weights; arguments as in :meth:`HyperNetInterface.forward`.
+
+        ``condition`` is passed as ``stats_id`` to the batch-norm layers.
+        """
+        self._check_call(ret_format, distilled_params)
+        given = self._given(weights)
+        cond = self._cond_input(given, cond_input, cond_id)
+        uncond = check_input("uncond_input", uncond_input, self._uncond_in_size, "uncond_in_size")
+        check_batch(uncond_input=uncond, cond_input=cond)
+        flat = run_mlp(self.subnet.layers(given.uncond), uncond, cond, stats_id=condition)
+        return self._formatted(flat, ret_format)
+
+    def geometry(
+        self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None
+    ) -> Geometry:
+        """The geometry through the output head; see :meth:`HyperNetInterface.geometry`."""
+        self._check_geometry()
+        given = self._given(weights)
+        cond = one_row(self._cond_input(given, one_row(cond_input), cond_id))
+        layers = self.subnet.layers(given.uncond)
+        body = MLPBody(layers, None if cond is None else cond[0], None, condition)
+        return HeadGeometry(body, layers.weights[-1], layers.biases[-1], self.num_outputs)
+
+    def get_cond_in_emb(self, cond_id: int) -> Tensor:
+        """The embedding ``(cond_in_size,)`` of condition ``cond_id``."""
+        return own_tensor(self, f"cond{one_id(cond_id, self.num_known_conds)}.embedding")
+
+    def distillation_targets(self) -> None:
+        """Return None: nothing is distilled."""
+        return None
