@@ -154,7 +154,7 @@ def _first_layer(layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, 
     """The first layer, linear in its three inputs: each part is computed once, and the parts are added."""
     weight, bias = layers.weights[0], layers.biases[0]
     parts = [part for part in (uncond, cond) if part is not None]
-    batch = max((part.shape[0] for part in parts), default=1)
+    batch = max([1, *(part.shape[0] for part in parts)])
     if chunk is None:
         rows = [part.expand(batch, -1) for part in parts]
         return F.linear(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), weight, bias)
