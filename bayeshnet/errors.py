@@ -128,7 +128,7 @@ def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None]
 
 
 def check_finite(argument: str, tensor: torch.Tensor, advice: str = "") -> torch.Tensor:
-    """Return ``tensor`` if all its entries are finite; this synchronises with the device, so keep it out of hot paths."""
+    """Return ``tensor`` if all its entries are finite; it synchronises with the device: not for hot paths."""
     if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
         raise value_error(argument, "finite values", "NaN or infinity among its entries", advice, said=True)
     return tensor

@@ -96,7 +96,9 @@ class Task:
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= self.num_outputs:
             expected = f"class indices from 0 to {self.num_outputs - 1}"
-            raise value_error(where, expected, f"values from {low} to {high}", "Number the classes of each task from 0.", said=True)
+            raise value_error(
+                where, expected, f"values from {low} to {high}", "Number the classes of each task from 0.", said=True
+            )
 
     def splits(self) -> dict[str, Split]:
         """The splits that exist, by name."""
@@ -123,7 +125,8 @@ class TaskStream(Sequence[Task]):
         name: of the stream.
         scenario: ``"task"`` (the task is given at test time), ``"domain"`` (same classes, other inputs) or ``"class"``
             (the task is to be inferred too).
-        outliers: inputs that belong to none of the tasks, for out-of-distribution metrics: ``{name: (N, *input_shape)}``.
+        outliers: inputs that belong to none of the tasks, for out-of-distribution metrics: ``{name: (N,
+            *input_shape)}``.
     """
 
     def __init__(
@@ -154,7 +157,7 @@ class TaskStream(Sequence[Task]):
         """Number of tasks."""
         return len(self.tasks)
 
-    def __getitem__(self, index):  # type: ignore[no-untyped-def, override]  # noqa: ANN
+    def __getitem__(self, index: Any) -> Any:
         """One task, or a stream of some of them."""
         if isinstance(index, slice):
             return TaskStream(self.tasks[index], self.name, self.scenario, self.outliers)

@@ -1,0 +1,78 @@
+"""What a person sees while a run goes on: a progress bar per task with rate, remaining time and the loss's parts."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any
+
+from ..errors import MissingExtraError
+from ..inference import Callback, Progress, Run
+from ..runs.experiment import Listener
+from ..tasks import TaskStream
+
+__all__ = ["Display", "make_console"]
+
+
+def make_console() -> Any:
+    """A rich console on standard output."""
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise MissingExtraError("rich", "app", "the command line") from None
+    return Console()
+
+
+class Display(Listener):
+    """Progress bars of a run, to be used as a context.
+
+    Args:
+        console: of rich.
+    """
+
+    def __init__(self, console: Any) -> None:
+        """Make the columns."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+        self.bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._current: Any = None
+
+    def __enter__(self) -> Display:
+        """Show the bars."""
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bars as they are."""
+        self.bars.stop()
+
+    def callbacks(self, number: int, stream: TaskStream) -> list[Callback]:
+        """A bar for task ``number``."""
+        name = f"task {number + 1}/{len(stream)}  {stream[number].name}"
+        self._current = self.bars.add_task(name, total=1, said="")
+        return [Progress(self._report, interval=0.2)]
+
+    def task_done(self, number: int, stream: TaskStream, record: dict[str, Any]) -> None:
+        """Say how the tasks so far are solved."""
+        given = sum(record["given"]) / len(record["given"])
+        what = f"accuracy so far {100 * given:.1f} %" if stream.kind == "classification" else f"MSE so far {given:.4f}"
+        last = self.bars.tasks[self._current].fields["said"]
+        self.bars.update(self._current, said=f"{last}  {what}")
+        self.bars.refresh()
+
+    def _report(self, run: Run) -> None:
+        window = min(50, run.step - run.first_step)
+        said = ""
+        if window:
+            nll, kl = run.mean("nll", window), run.mean("kl", window)
+            divergence = f"  KL {kl:.0f} nats" if kl == kl else ""
+            said = f"{run.rate:.0f} steps/s  ETA {run.eta:.0f} s  NLL {nll:.3f}{divergence}"
+        self.bars.update(self._current, completed=run.step, total=run.num_steps, said=said)

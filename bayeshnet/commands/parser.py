@@ -1,0 +1,125 @@
+"""The parser of ``bayeshnet run``: made from the signature of :class:`~bayeshnet.runs.experiment.Experiment`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..errors import MissingExtraError
+from ..runs.configuration import named_configuration
+from ..runs.experiment import Experiment
+from ..runs.folder import RunFolder
+
+__all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
+
+DEFAULT_DATA, DEFAULT_METHOD = "split-digits", "posterior-replay"
+_SHORT = {"--estimator": "--learner.estimator"}
+_OWN = ("config", "output", "resume", "quick")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What a command line of ``bayeshnet run`` asks for.
+
+    Attributes:
+        experiment: the objects to run.
+        config: the same as YAML text, complete, for the run's folder.
+        output: folder to write; None for one named after data, method and seed.
+        resume: folder to continue, or None.
+    """
+
+    experiment: Experiment
+    config: str
+    output: Path | None
+    resume: Path | None
+
+
+def parse_run(words: Sequence[str]) -> RunRequest:
+    """Parse the words after ``bayeshnet run``; what is wrong with them becomes a ``ValueError`` of one line."""
+    words = [_rename(word) for word in words]
+    first = _first_pass(words)
+    parser = _make_parser()
+    if first.resume is not None:
+        return _resume(parser, first.resume, words)
+    base = named_configuration(first.data or _data_of(first.config) or DEFAULT_DATA, first.method, quick=first.quick)
+    settings = parser.parse_args([f"--config={base}", *words])
+    return _request(parser, settings, None)
+
+
+def _rename(word: str) -> str:
+    head, equals, tail = word.partition("=")
+    head = _SHORT.get(head, head)
+    if head.startswith("--data-"):
+        head = head.replace("-", "_").replace("__", "--", 1)
+    return head + equals + tail
+
+
+def _first_pass(words: Sequence[str]) -> argparse.Namespace:
+    """The few words that choose the named configuration below all others."""
+    first = argparse.ArgumentParser("bayeshnet run", add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--data")
+    first.add_argument("--method", default=DEFAULT_METHOD)
+    first.add_argument("--quick", action="store_true")
+    first.add_argument("--config", type=Path, action="append", default=[])
+    first.add_argument("--resume", type=Path)
+    try:
+        options, _ = first.parse_known_args(list(words))
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
+    for path in options.config:
+        if not path.is_file():
+            raise ValueError(f"--config: expected a YAML file, got {str(path)!r}, which does not exist.")
+    return options
+
+
+def _data_of(files: Sequence[Path]) -> str | None:
+    import yaml
+
+    for path in reversed(files):
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(settings, dict) and settings.get("data"):
+            return str(settings["data"])
+    return None
+
+
+def _make_parser() -> Any:
+    try:
+        import jsonargparse
+    except ImportError:
+        raise MissingExtraError("jsonargparse", "app", "the command line") from None
+
+    class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, name-defined]
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise ValueError(message) from None
+
+    parser = Parser(prog="bayeshnet run", description=Experiment.__doc__.splitlines()[0] if Experiment.__doc__ else "")
+    parser.add_argument("--config", action="config", help="YAML file over the named configuration; may be repeated")
+    parser.add_argument("--output", type=Path | None, help="folder to write (by default runs/DATA-METHOD-seedS)")
+    parser.add_argument("--resume", type=Path | None, help="folder of a run to finish")
+    parser.add_argument("--quick", action="store_true", help="the same work in a fraction of the time")
+    parser.add_class_arguments(Experiment)
+    return parser
+
+
+def _resume(parser: Any, folder: Path, words: Sequence[str]) -> RunRequest:
+    left = [w for i, w in enumerate(words) if not w.startswith("--resume") and words[i - 1 : i] != ["--resume"]]
+    config = RunFolder(folder).open()
+    if left:
+        raise ValueError(
+            f"--resume: expected no other option, got {' '.join(left)}. A run is finished with the configuration that "
+            f"it was begun with ({folder / 'config.yaml'}); start a new run for another one."
+        )
+    return _request(parser, parser.parse_args([f"--config={config}"]), folder)
+
+
+def _request(parser: Any, settings: Any, resume: Path | None) -> RunRequest:
+    output = settings.get("output")
+    for key in _OWN:
+        settings.pop(key, None)
+    config = parser.dump(settings, skip_none=False, skip_validation=True)
+    objects = vars(parser.instantiate(settings))
+    experiment = Experiment(**{key: value for key, value in objects.items() if key not in _OWN})
+    return RunRequest(experiment, config, output, resume)

@@ -1,0 +1,64 @@
+"""``bayeshnet run``: learn a stream, show the results, leave a folder."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..runs.experiment import execute
+from ..runs.folder import RunFolder
+from ..runs.results import conclude
+from .display import Display, make_console
+from .parser import RunRequest, parse_run
+
+__all__ = ["main"]
+
+
+def main(words: Sequence[str]) -> int:
+    """Run the command; returns the exit code."""
+    begin = time.perf_counter()
+    request = parse_run(words)
+    stream = request.experiment.stream()
+    folder = _open_folder(request)
+    console = make_console()
+    console.print(f"[bold]{request.experiment.method}[/bold] on [bold]{request.experiment.data}[/bold], "
+                  f"seed {request.experiment.seed} -> {folder.path}")  # fmt: skip
+    try:
+        with Display(console) as display:
+            state, records = execute(request.experiment, folder, stream, display)
+        with console.status("assessing, drawing, writing"):
+            result = conclude(request.experiment, folder, stream, state, records)
+    except KeyboardInterrupt:
+        done = folder.last_task()
+        sys.stderr.write(
+            f"\ninterrupted: {done} of {len(stream)} tasks are saved in {folder.path / 'checkpoints'}; "
+            f"finish with: bayeshnet run --resume {folder.path}\n"
+        )
+        return 130
+    for part in result.renderables():
+        console.print(part)
+    console.print(
+        f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {folder.path}"
+    )
+    return 0
+
+
+def _open_folder(request: RunRequest) -> RunFolder:
+    if request.resume is not None:
+        return RunFolder(request.resume)
+    folder = RunFolder(request.output or _default_folder(request))
+    folder.create(request.config)
+    return folder
+
+
+def _default_folder(request: RunRequest) -> Path:
+    """The first free folder of ``runs/data-method-seedS``, ``...-2``, ``...-3``."""
+    e = request.experiment
+    base = Path("runs") / f"{e.data}-{e.method}-seed{e.seed}"
+    path, number = base, 1
+    while path.exists():
+        number += 1
+        path = base.with_name(f"{base.name}-{number}")
+    return path

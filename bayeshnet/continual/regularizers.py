@@ -1,0 +1,99 @@
+"""Output regularisers: what a shared generator emits for old tasks is held where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import singledispatch
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..distributions import MeanFieldGaussian, SemiImplicit, WeightPosterior
+from ..errors import check_int, check_number, type_error
+
+__all__ = ["OutputRegularizer", "emitted", "latent_of"]
+
+
+class OutputRegularizer:
+    r"""Squared distance between what the generator emits for old tasks now and what it emitted before.
+
+    .. math:: R = \lambda \frac{1}{|S|} \sum_{s \in S} \mathbb{E}_z \| u(z, s) - u_{\text{old}}(z, s) \|^2
+
+    over old tasks :math:`S`, with the same latents under both generators, summed over the weights in the units in
+    which the generator emits them (whitened ones, where the posterior has scales). It is added to the mean loss per
+    example.
+
+    Args:
+        strength: the factor :math:`\lambda`; 0 forgets, large values cost plasticity.
+        num_latents: latents per old task and step.
+        max_tasks: at most so many old tasks per step, drawn anew at random each time, so that the cost of a step does
+            not grow with the number of tasks; None takes all of them.
+
+    References:
+        von Oswald, Henning, Grewe, Sacramento, "Continual learning with hypernetworks", 2020.
+        Henning, Cervera, et al., "Posterior meta-replay for continual learning", 2021.
+    """
+
+    def __init__(self, strength: float = 4e-3, num_latents: int = 2, max_tasks: int | None = None) -> None:
+        """Check the arguments."""
+        self.strength = check_number("strength", strength, minimum=0.0)
+        self.num_latents = check_int("num_latents", num_latents, 1)
+        self.max_tasks = None if max_tasks is None else check_int("max_tasks", max_tasks, 1)
+
+    def penalty(
+        self,
+        posterior: WeightPosterior,
+        previous: WeightPosterior,
+        num_old: int,
+        generator: torch.Generator | None = None,
+    ) -> Callable[[], Tensor]:
+        """The term for tasks ``0..num_old-1`` as a function that draws anew at each call."""
+
+        def term() -> Tensor:
+            distances = []
+            for task in self._choose(num_old, generator):
+                with torch.no_grad():
+                    before = previous(task)
+                    z = latent_of(before, self.num_latents, generator)
+                    target = emitted(before, z)
+                distances.append((emitted(posterior(task), z) - target).square().sum(-1).mean())
+            return self.strength * torch.stack(distances).mean()
+
+        return term
+
+    def _choose(self, num_old: int, generator: torch.Generator | None) -> list[int]:
+        if self.max_tasks is None or num_old <= self.max_tasks:
+            return list(range(num_old))
+        device = generator.device if generator is not None else None
+        return torch.randperm(num_old, generator=generator, device=device)[: self.max_tasks].tolist()
+
+
+def latent_of(distribution: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor | None:
+    """Latents ``(num, n)`` for a distribution that has them, else None."""
+    if isinstance(distribution, SemiImplicit):
+        return distribution.geometry.draw_latent(num, generator)
+    return None
+
+
+@singledispatch
+def emitted(distribution: Distribution, z: Tensor | None) -> Tensor:
+    """What a generator emitted for this distribution, ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)``."""
+    raise type_error(
+        "posterior", "one whose distributions an output regulariser knows", type(distribution).__name__,
+        "Use a hypernetwork posterior, a generated mean-field one or a deterministic one.", said=True,
+    )  # fmt: skip
+
+
+@emitted.register
+def _(distribution: SemiImplicit, z: Tensor | None) -> Tensor:
+    if z is None:
+        raise type_error("z", "latents (M, n)", z)
+    u = distribution.geometry(z)
+    sigma = distribution.sigma
+    return torch.cat([u, sigma.expand(len(z), -1)], dim=-1) if sigma.ndim else u
+
+
+@emitted.register
+def _(distribution: MeanFieldGaussian, z: Tensor | None) -> Tensor:
+    return torch.cat([distribution.loc, distribution.scale])

@@ -1,0 +1,96 @@
+"""What the posteriors of several tasks share: a generator, everything, or nothing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from torch import Tensor, nn
+
+from ..distributions import FanInGaussian, WeightDistribution, WeightPosterior
+from ..weights import WeightSpec
+from .families import PosteriorFamily
+
+__all__ = ["GeneratedTasks", "OneForAll", "OnePerTask", "TaskPosterior"]
+
+
+class TaskPosterior(WeightPosterior):
+    """A weight posterior for each task of a stream; called with the task's number, it grows by one task at a time.
+
+    Args:
+        family: builds a posterior over the weights of ``spec``.
+        spec: names and shapes of the main network's weights.
+    """
+
+    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+        """Start without tasks."""
+        super().__init__()
+        self._family = family
+        self._prior: FanInGaussian | None = None
+        self.weight_spec = spec
+        self.num_tasks = 0
+
+    def prior(self, like: Tensor) -> FanInGaussian:
+        """The prior of all tasks, ``N(0, I)`` over whitened weights, in the dtype and on the device of ``like``."""
+        if self._prior is None or self._prior.loc.dtype != like.dtype or self._prior.loc.device != like.device:
+            self._prior = self._family.prior(self.weight_spec, like)
+        return self._prior
+
+    @abstractmethod
+    def grow(self) -> None:
+        """Make room for one more task."""
+
+
+class GeneratedTasks(TaskPosterior):
+    """One generator of all posteriors, with an embedding per task."""
+
+    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+        """Build the generator."""
+        super().__init__(family, spec)
+        self.generator = family.build(spec)
+
+    def grow(self) -> None:
+        """Add an embedding; the first task uses the one that the generator came with."""
+        self.num_tasks += 1
+        if self.num_tasks > self.generator.num_conditions:
+            self.generator.add_conditions(self.num_tasks - self.generator.num_conditions)
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The distribution of task ``cond_id``."""
+        return self.generator(cond_id, cond_input)
+
+
+class OneForAll(TaskPosterior):
+    """One posterior, whatever the task."""
+
+    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+        """Build the posterior."""
+        super().__init__(family, spec)
+        self.posterior = family.build(spec)
+
+    def grow(self) -> None:
+        """Count the task."""
+        self.num_tasks += 1
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The distribution, the same for every ``cond_id``."""
+        return self.posterior(0)
+
+
+class OnePerTask(TaskPosterior):
+    """A posterior of its own for each task."""
+
+    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+        """Start without posteriors."""
+        super().__init__(family, spec)
+        self.posteriors = nn.ModuleList()
+
+    def grow(self) -> None:
+        """Build one more."""
+        self.num_tasks += 1
+        like = next(self.parameters(), None)
+        posterior = self._family.build(self.weight_spec)
+        self.posteriors.append(posterior if like is None else posterior.to(like))
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The distribution of task ``cond_id``."""
+        return self.posteriors[0 if cond_id is None else cond_id](0)

@@ -1,0 +1,56 @@
+"""What a learner knows: one module that saves, loads and moves as a whole."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ..errors import value_error
+from ..mnets import MainNetInterface
+from ..tasks import Task
+from .density import TaskDensity
+from .sharing import TaskPosterior
+
+__all__ = ["LearnerState"]
+
+
+class LearnerState(nn.Module):
+    """Everything that a learner knows after some tasks.
+
+    Args:
+        net: the main network.
+        likelihood: how outputs become a distribution over targets; may hold learned parameters.
+        posterior: weight posterior, called with a task's number.
+        task: gives kind, input shape and outputs, which all tasks share.
+
+    Attributes:
+        densities: compact density of the inputs, one per task learnt.
+        labels: global labels of each task's classes, one tuple per task learnt (empty for regression).
+    """
+
+    def __init__(self, net: MainNetInterface, likelihood: nn.Module, posterior: TaskPosterior, task: Task) -> None:
+        """Join the parts."""
+        super().__init__()
+        self.net = net
+        self.likelihood = likelihood
+        self.posterior = posterior
+        self.densities = nn.ModuleList()
+        self.labels: list[tuple[int, ...]] = []
+        self.kind = task.kind
+        self.input_shape = task.input_shape
+        self.num_outputs = task.num_outputs
+
+    @property
+    def num_tasks(self) -> int:
+        """Number of tasks learnt so far."""
+        return len(self.densities)
+
+    def check(self, task: Task) -> None:
+        """Refuse a task that does not fit those learnt before."""
+        for what in ("kind", "input_shape", "num_outputs"):
+            if getattr(task, what) != getattr(self, what):
+                raise value_error(f"task {task.name!r}", f"{what} {getattr(self, what)} as before", getattr(task, what))
+
+    def close_task(self, task: Task, density: TaskDensity) -> None:
+        """Record that ``task`` has been learnt."""
+        self.densities.append(density)
+        self.labels.append(task.labels or ())

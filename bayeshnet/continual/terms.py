@@ -1,0 +1,34 @@
+"""Extra terms of the training loss that look at the step's own weight draws and batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..guides import BayesianModel
+from .outliers import PseudoOutliers
+
+__all__ = ["OutlierTerm"]
+
+
+class OutlierTerm:
+    """Cross-entropy to the uniform distribution on pseudo-outliers made from the batch, under the step's weights.
+
+    Args:
+        model: runs the network.
+        outliers: makes the inputs and says what the term weighs.
+        generator: of the making.
+    """
+
+    def __init__(
+        self, model: BayesianModel, outliers: PseudoOutliers, generator: torch.Generator | None = None
+    ) -> None:
+        """Keep the parts."""
+        self.model = model
+        self.outliers = outliers
+        self.generator = generator
+
+    def __call__(self, weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """The term, a scalar in per-example units, for weights ``(S, P)`` and the batch ``x``."""
+        logits = self.model.outputs(weights, self.outliers.make(x, self.generator))
+        return -self.outliers.weight * logits.log_softmax(dim=-1).mean()

@@ -1,0 +1,41 @@
+"""Settings of one task's training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import check_int, check_number, check_positive
+
+__all__ = ["Training"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """How one task is fitted; handed to :func:`bayeshnet.inference.fit`.
+
+    Args:
+        steps: optimiser steps per task.
+        batch_size: examples per step.
+        lr: learning rate of Adam; a new optimiser for each task, cosine decay to 1 %.
+        num_particles: weight draws per step for the likelihood.
+        num_latents: latents per step for the KL.
+        beta: temperature of the KL; 1 is the true one.
+        max_norm: clip the norm of the whole gradient, if given.
+    """
+
+    steps: int = 700
+    batch_size: int = 32
+    lr: float = 2e-3
+    num_particles: int = 8
+    num_latents: int = 10
+    beta: float = 1.0
+    max_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        for name in ("steps", "batch_size", "num_particles", "num_latents"):
+            check_int(name, getattr(self, name), 1)
+        check_positive("lr", self.lr)
+        check_number("beta", self.beta, minimum=0.0)
+        if self.max_norm is not None:
+            check_positive("max_norm", self.max_norm)

@@ -1,0 +1,102 @@
+"""The folder of a run: configuration, checkpoints after each task, metrics; all files are written atomically."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ..errors import value_error
+from ..inference.checkpoint import load_checkpoint, save_checkpoint
+
+__all__ = ["RunFolder", "write_text"]
+
+_STEM = re.compile(r"^task-(\d+)\.json$")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file so that it is either there as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class RunFolder:
+    """A run's folder: ``config.yaml``, ``checkpoints/task-NN.{safetensors,json}``, ``metrics.json``, ``figures/``.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """Keep the path; nothing is read or written yet."""
+        self.path = Path(path)
+
+    @property
+    def config(self) -> Path:
+        """The configuration of the run."""
+        return self.path / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """The results of the run."""
+        return self.path / "metrics.json"
+
+    @property
+    def figures(self) -> Path:
+        """The folder of figures."""
+        return self.path / "figures"
+
+    @property
+    def report(self) -> Path:
+        """The self-contained page of results."""
+        return self.path / "report.html"
+
+    def create(self, config: str) -> None:
+        """Create the folder with its configuration; an existing one is refused unless it is empty."""
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise value_error(
+                "output", "a folder that does not exist yet", str(self.path),
+                f"Choose another --output, or continue that run with: bayeshnet run --resume {self.path}",
+            )  # fmt: skip
+        write_text(self.config, config)
+
+    def open(self) -> str:
+        """The configuration of an existing run."""
+        if not self.config.is_file():
+            raise value_error("resume", "the folder of a run, with a config.yaml", str(self.path))
+        return self.config.read_text(encoding="utf-8")
+
+    def last_task(self) -> int:
+        """Number of tasks whose checkpoint is complete."""
+        folder = self.path / "checkpoints"
+        found = [_STEM.match(p.name) for p in folder.glob("task-*.json")] if folder.is_dir() else []
+        return max((int(m.group(1)) for m in found if m), default=0)
+
+    def save_task(self, number: int, state: Any, record: dict[str, Any]) -> None:
+        """Save the state after ``number`` tasks, with a record of results so far."""
+        (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
+        save_checkpoint(self._stem(number), state, record)
+
+    def load_task(self, number: int, state: Any) -> dict[str, Any]:
+        """Load the state after ``number`` tasks into ``state``; returns the record saved with it."""
+        return load_checkpoint(self._stem(number), state)
+
+    def save_metrics(self, metrics: dict[str, Any]) -> None:
+        """Write ``metrics.json``."""
+        write_text(self.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+
+    def _stem(self, number: int) -> Path:
+        return self.path / "checkpoints" / f"task-{number:02d}"
