@@ -25,6 +25,9 @@ class GaussianBump(nn.Module):
         tensor([1.0000, 0.3679])
     """
 
+    elementwise = True
+    """Says that each entry is mapped alone, so that batched products apply."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation elementwise."""
         return torch.exp(-x.square())

@@ -22,8 +22,9 @@ _FUNCTIONS = (
 
 
 def elementwise(function: Callable[[Tensor], Tensor] | None) -> bool:
-    """Whether ``function`` is known to act on each entry alone, whatever the layout."""
-    return function is None or type(function) in _MODULES or any(function is f for f in _FUNCTIONS)
+    """Whether ``function`` is known to act on each entry alone, or says so by an attribute ``elementwise``."""
+    known = type(function) in _MODULES or any(function is f for f in _FUNCTIONS)
+    return function is None or known or getattr(function, "elementwise", False) is True
 
 
 def mlp_forward(
