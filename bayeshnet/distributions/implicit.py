@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import check_choice, check_positive, type_error, value_error
 from ..hnets.hnet_interface import HyperNetInterface
+from ..hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ..weights import WeightSpec, Whitening
 from .posterior_base import WeightPosterior
 from .semi_implicit import SemiImplicit, SharedNoise
@@ -144,7 +145,7 @@ def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
     if not isinstance(hnet, HyperNetInterface):
         raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet, "See bayeshnet.hnets, for example HMLP.")
     sigma, noise = None, "independent"
-    while hasattr(hnet, "internal_hnet"):
+    if isinstance(hnet, HPerturbWrapper):
         if hnet.input_handler is not None or hnet.output_handler is not None:
             raise value_error(
                 "hnet", "a perturbation wrapper without custom handlers", "one with an input or output handler",
@@ -153,6 +154,10 @@ def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
             )  # fmt: skip
         sigma, noise = float(hnet.sigma_noise), hnet.noise
         hnet = hnet.internal_hnet
+        if isinstance(hnet, HPerturbWrapper):
+            raise value_error(
+                "hnet", "at most one perturbation wrapper", "two", "Their noises add: give one.", said=True
+            )
     if not hnet.uncond_in_size:
         raise value_error(
             "hnet", "a hypernetwork with an unconditional input, the latent", "uncond_in_size of 0",

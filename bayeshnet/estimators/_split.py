@@ -15,7 +15,7 @@ from ..distributions._linalg import identity_plus_cholesky, precise
 from ..distributions.base import WeightDistribution, WeightDraw
 from ..distributions.forms import as_gaussian, as_low_rank
 from ..distributions.priors import FanInGaussian
-from ..distributions.semi_implicit import SemiImplicit, SharedNoise, total
+from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit, SharedNoise, total
 from ..errors import check_int, type_error, value_error
 from .base import as_distribution
 
@@ -34,6 +34,7 @@ __all__ = [
     "same_size",
     "sample_from",
     "spread_of",
+    "whiten_like",
 ]
 
 
@@ -201,3 +202,8 @@ def check_value(value: Tensor, method: str) -> Tensor:
             "hypernetwork, its inputs, sigma and the prior."
         )
     return value
+
+
+def whiten_like(q: Distribution, w: Tensor) -> Tensor:
+    """Weights ``(S, P)`` in the u-space of ``q``, or as they are; a KL does not see the difference."""
+    return q.whiten(w) if isinstance(q, GeneratedWeights) else w

@@ -1,0 +1,158 @@
+"""What the kernel estimators share: distances, widths, and scores that are a small matrix times the samples."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions._linalg import precise
+from ..distributions.base import WeightDraw
+from ..distributions.dirac import Dirac
+from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
+from ..errors import check_choice, check_positive, type_error, value_error
+from ._cross_entropy import log_prob_of
+from ._split import check_value, conditional_kl, draw_from, prior_of
+from .base import KLEstimate, as_distribution
+
+__all__ = ["KernelSamples", "check_width", "gram_and_distances", "kernel_width", "score_estimate"]
+
+_COLUMNS = 2**24
+"""Entries that a block of columns of the samples may have."""
+
+
+def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Inner products of the centred samples ``(M, P)`` and squared distances between them, ``(M, M)`` each.
+
+    Accumulated block by block in double precision: no ``(M, M, P)`` tensor and no copy of the samples.
+    """
+    block = max(1, _COLUMNS // max(1, x.shape[0]))
+    gram = precise(x.new_zeros(x.shape[0], x.shape[0]))
+    for part in x.split(block, dim=1):
+        centred = precise(part) if part.shape[1] * x.shape[0] <= _COLUMNS // 8 else part
+        centred = centred - centred.mean(0)
+        gram += precise(centred @ centred.T)
+    norms = gram.diagonal()
+    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
+    return gram, distances.fill_diagonal_(0)
+
+
+def cross_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Squared distances ``(M, K)`` between rows of ``x`` ``(M, P)`` and ``y`` ``(K, P)``, differentiable."""
+    centre = y.detach().mean(0)
+    left, right = precise(x - centre), precise(y - centre)
+    norms = left.square().sum(-1)[:, None] + right.square().sum(-1)[None, :]
+    return (norms - 2 * left @ right.T).clamp_min(0)
+
+
+def kernel_width(distances: Tensor, width: float | str) -> Tensor:
+    """The kernel's length: a number, or the median of all pairwise distances, those of zero included."""
+    if isinstance(width, str):
+        return distances.flatten().median().sqrt().clamp_min(torch.finfo(distances.dtype).tiny)
+    return torch.as_tensor(width, dtype=distances.dtype, device=distances.device)
+
+
+def check_width(width: Any) -> float | str:
+    """``"median"`` or a number > 0."""
+    if isinstance(width, str):
+        return check_choice("width", width, ("median",), "Or give a number > 0.")
+    return check_positive("width", width, "Or 'median', which adapts to the distances.")
+
+
+@dataclass(frozen=True)
+class KernelSamples:
+    """Draws in the space where the kernel lives, with what all of them need.
+
+    Attributes:
+        q: the posterior.
+        draw: the draws.
+        x: samples ``(M, P)``, whitened where the posterior has a whitening.
+    """
+
+    q: Distribution
+    draw: WeightDraw
+    x: Tensor
+
+    @classmethod
+    def take(cls, q: Any, num: int, method: str, generator: torch.Generator | None) -> KernelSamples:
+        """Draw ``num`` samples; a learned sigma, which kernels are blind to, and fewer than two samples are refused."""
+        posterior = as_distribution(q)
+        if isinstance(posterior, Dirac):
+            raise type_error(
+                "q", "a distribution with a density", "Dirac", "A point mass has no score: use ClosedForm.", said=True
+            )
+        if isinstance(posterior, GeneratedWeights) and posterior.sigma.requires_grad:
+            raise value_error(
+                "q", "a fixed sigma", "one that requires grad",
+                f"{method} is blind to scales far below the kernel's width and would shrink it: learn sigma with LIVI, "
+                "or detach it.", said=True,
+            )  # fmt: skip
+        if num < 2:
+            raise value_error("num_samples", "at least 2 samples", num, f"{method} compares samples with each other.")
+        draw = draw_from(posterior, num, generator)
+        return cls(posterior, draw, posterior.whiten(draw.w) if isinstance(posterior, GeneratedWeights) else draw.w)
+
+
+class _ScoreSurrogate(torch.autograd.Function):
+    """A scalar whose gradient with respect to samples ``x`` is ``A x / M``, made block by block."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, matrix: Tensor) -> Tensor:
+        ctx.save_for_backward(x, matrix)
+        return x.new_zeros(())
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, matrix = ctx.saved_tensors
+        return apply_score(matrix * (grad / x.shape[0]).to(matrix), x), None
+
+
+def apply_score(matrix: Tensor, x: Tensor) -> Tensor:
+    """Product of ``(M, M)`` (whose rows sum to zero) and samples ``(M, P)``, block by block."""
+    block = max(1, _COLUMNS // max(1, x.shape[0]))
+    if x.shape[1] <= block:
+        return (matrix @ precise(x - x.mean(0))).to(x) if x.numel() < _COLUMNS // 8 else matrix.to(x) @ (x - x.mean(0))
+    out, small = torch.empty_like(x), matrix.to(x)
+    for start in range(0, x.shape[1], block):
+        part = x[:, start : start + block]
+        torch.matmul(small, part - part.mean(0), out=out[:, start : start + block])
+    return out
+
+
+def score_estimate(
+    samples: KernelSamples, p: Distribution | nn.Module, matrix: Tensor, diagnostics: dict[str, Any]
+) -> KLEstimate:
+    r"""The record of an estimator whose score at its own samples is :math:`\hat s(x_i) = \sum_j A_{ij} x_j`.
+
+    The surrogate is :math:`\tfrac1M \sum_i \hat s(x_i)^\top x_i - \tfrac1M \sum_i \log p(w_i)` with the score constant.
+    The value is None: it would need the density, not its score.
+    """
+    q, draw, x = samples.q, samples.draw, samples.x
+    prior = prior_of(q, p)
+    analytic = conditional_kl(q, prior) if isinstance(q, SemiImplicit) and draw.z is not None else None
+    if analytic is not None and draw.z is not None:
+        cross = analytic.at(draw.z).mean()
+    else:
+        cross = -log_prob_of(prior, draw.w).mean()
+    check_value(cross.detach(), "q, p")
+    surrogate = _ScoreSurrogate.apply(x, matrix.detach()) + cross
+    return KLEstimate(
+        None, surrogate, None, None, {"why_no_value": "a score has no normalising constant", **diagnostics}
+    )
+
+
+def stein_trace(matrix: Tensor, gram: Tensor, num_weights: int) -> Tensor:
+    r"""The share of dimensions that a score ``A x`` sees, :math:`-\tfrac1{MP} \sum_i \hat s(x_i)^\top (x_i - \bar x)`.
+
+    It is one for the true score.
+    """
+    return -(matrix * gram).sum() / (gram.shape[0] * num_weights)
+
+
+def log_normal(eps: Tensor) -> Tensor:
+    """Log-density ``(S,)`` of standard normal noise ``(S, P)``."""
+    return -0.5 * precise(eps).square().sum(-1) - 0.5 * eps.shape[-1] * math.log(2 * math.pi)

@@ -1,0 +1,151 @@
+"""AVB: the KL from a classifier that tells posterior from prior."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions.gaussian import MeanFieldGaussian
+from ..errors import check_int, check_positive
+from ._cross_entropy import log_prob_of
+from ._networks import make_mlp
+from ._split import check_value, draw_from, number_of_samples, prior_of, sample_from, spread_of
+from .base import KLEstimate, KLEstimator, as_distribution
+
+__all__ = ["AVB"]
+
+
+class AVB(nn.Module, KLEstimator):
+    r"""Adversarial variational Bayes with adaptive contrast.
+
+    A discriminator ``T`` learns to tell weights of ``q`` from those of a contrast ``r``, a Gaussian with their means
+    and standard deviations; at its optimum :math:`T = \log q - \log r`, and
+
+    .. math:: \mathrm{KL}(q \| p) = E_q[T(w)] + E_q[\log r(w) - \log p(w)].
+
+    An imperfect discriminator only loses: the value is too small. Once it separates both sides perfectly its gradient
+    fades. Measured, ``T`` found 14 to 54 nats at 100 and more dimensions where hundreds were due. ``saturated`` says
+    so.
+
+    The discriminator is part of this object (created at the first estimate, or by :meth:`build`), trained by its own
+    Adam for ``steps`` steps before each estimate.
+
+    Args:
+        hidden: sizes of the discriminator's hidden layers.
+        num_draws: weight vectors of an estimate.
+        batch_size: weight vectors of each side in a training step.
+        steps: training steps per estimate.
+        lr: learning rate.
+        contrast_draws: weight vectors for the moments of ``r``; 0 contrasts with the prior itself, which then needs no
+            density.
+
+    References:
+        Mescheder, Nowozin, Geiger, "Adversarial variational Bayes: unifying variational autoencoders and generative
+        adversarial networks", 2017.
+    """
+
+    def __init__(
+        self,
+        hidden: Sequence[int] = (128, 128),
+        num_draws: int = 32,
+        *,
+        batch_size: int = 128,
+        steps: int = 5,
+        lr: float = 1e-3,
+        contrast_draws: int = 100,
+    ) -> None:
+        """Keep the settings; the discriminator is built when the number of weights is known."""
+        super().__init__()
+        self.hidden = tuple(check_int("hidden", size, 1) for size in hidden)
+        self.num_draws = check_int("num_draws", num_draws, 1)
+        self.batch_size = check_int("batch_size", batch_size, 1)
+        self.steps = check_int("steps", steps, 0)
+        self.lr = check_positive("lr", lr)
+        self.contrast_draws = check_int("contrast_draws", contrast_draws, 0)
+        if self.contrast_draws == 1:
+            self.contrast_draws = check_int("contrast_draws", contrast_draws, 2, "A standard deviation needs two.")
+        self.discriminator: nn.Sequential | None = None
+        self._optimizer: torch.optim.Optimizer | None = None
+
+    def build(self, num_weights: int, like: Tensor, generator: torch.Generator | None = None) -> None:
+        """Create the discriminator for ``num_weights`` weights in the dtype and on the device of ``like``."""
+        self.discriminator = make_mlp([num_weights, *self.hidden, 1], like, generator)
+        self._optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.lr)
+
+    def estimate(
+        self,
+        q: Distribution | nn.Module,
+        p: Distribution | nn.Module,
+        num_samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> KLEstimate:
+        """Train the discriminator, then estimate the KL from ``num_samples`` weight vectors (``num_draws`` if None).
+
+        Returns:
+            Diagnostics ``discriminated`` (the part from ``T``), ``accuracy`` of the discriminator on the training
+            batches and ``saturated`` (accuracy above 0.95: more is hidden from it than it can say).
+        """
+        posterior = as_distribution(q)
+        prior = prior_of(posterior, p)
+        contrast = self._contrast(posterior, prior, generator)
+        accuracy = self.train_discriminator(posterior, contrast, self.steps, generator)
+        w = draw_from(posterior, number_of_samples(num_samples, self.num_draws), generator).w
+        frozen = {name: value.detach() for name, value in self._net(w, generator).named_parameters()}
+        logits = torch.func.functional_call(self._net(w, generator), frozen, (_standardise(w, contrast),)).squeeze(-1)
+        terms = logits
+        if contrast is not prior:
+            terms = logits + contrast.log_prob(w) - log_prob_of(prior, w, generator)
+        surrogate = terms.mean()
+        value = check_value(surrogate.detach(), "AVB")
+        diagnostics = {
+            "discriminated": logits.detach().mean(),
+            "accuracy": accuracy,
+            "saturated": None if accuracy is None else accuracy > 0.95,
+            "standard_error": spread_of(terms),
+        }
+        return KLEstimate(value, surrogate, None, None, diagnostics)
+
+    def train_discriminator(
+        self, q: Distribution | nn.Module, contrast: Distribution, steps: int, generator: torch.Generator | None = None
+    ) -> Tensor | None:
+        """Train ``T`` to tell draws of ``q`` from draws of ``contrast``; the mean accuracy, or None without a step."""
+        posterior, accuracies = as_distribution(q), []
+        for _ in range(steps):
+            real = sample_from(posterior, self.batch_size, generator)
+            other = sample_from(contrast, self.batch_size, generator)
+            net = self._net(real, generator)
+            optimizer = self._optimizer
+            with torch.enable_grad():
+                ours, theirs = (net(_standardise(w, contrast)) for w in (real, other))
+                loss = F.softplus(-ours).mean() + F.softplus(theirs).mean()
+                if optimizer is not None:
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+            accuracies.append(0.5 * ((ours > 0).to(loss).mean() + (theirs < 0).to(loss).mean()).detach())
+        return torch.stack(accuracies).mean() if accuracies else None
+
+    def _contrast(self, q: Distribution, p: Distribution, generator: torch.Generator | None) -> Distribution:
+        """A Gaussian with the moments of ``q``, or the prior itself."""
+        if not self.contrast_draws:
+            return p
+        w = sample_from(q, self.contrast_draws, generator)
+        tiny = torch.finfo(w.dtype).tiny
+        return MeanFieldGaussian(w.mean(0), w.std(0).clamp_min(tiny), validate_args=False)
+
+    def _net(self, w: Tensor, generator: torch.Generator | None) -> nn.Sequential:
+        if self.discriminator is None or self.discriminator[0].in_features != w.shape[1]:
+            self.build(w.shape[1], w.detach(), generator)
+        net = self.discriminator
+        if net is None:
+            raise ValueError("discriminator: expected one after build(), got None.")
+        return net
+
+
+def _standardise(w: Tensor, contrast: Distribution) -> Tensor:
+    """Weights in units of the contrast's standard deviations, where it is our Gaussian."""
+    return (w - contrast.loc) / contrast.scale if isinstance(contrast, MeanFieldGaussian) else w
