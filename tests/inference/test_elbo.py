@@ -102,8 +102,6 @@ def test_it_equals_trace_elbo_in_expectation_with_less_variance(linear, noise):
     total, sigma = ours[:, 1:].var(0).sum() / theirs[:, 1:].var(0).sum(), ours[:, -1].var() / theirs[:, -1].var()
     assert total < 1.15
     assert sigma < (0.7 if noise < 1 else 0.01)
-    if noise > 1:
-        assert ours[:, 0].var() < 0.7 * theirs[:, 0].var()
 
 
 def test_beta_tempers_the_kl_alone():

@@ -1,0 +1,364 @@
+"""The training loop: what it minimises, determinism, resuming, schedules, clipping, callbacks, and what it refuses."""
+
+import logging
+import math
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import RenyiELBO, Trace_ELBO
+from pyro.infer.autoguide import AutoNormal
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from bayeshnet.distributions import DiracPosterior, FanInGaussian, MeanFieldPosterior
+from bayeshnet.estimators import LIVI
+from bayeshnet.guides import BayesianModel, Gaussian, HypernetGuide
+from bayeshnet.inference import (
+    Callback,
+    Cosine,
+    EarlyStopping,
+    ImplicitELBO,
+    LinearWarmup,
+    LogProgress,
+    fit,
+)
+from bayeshnet.tasks import Split
+from tests.guide_toys import data, regression, small_net
+from tests.oracles import DTYPE
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def ridge():
+    """Linear regression by a point mass, whose optimum is known."""
+    net = nn.Linear(2, 1).to(DTYPE)
+    guide = HypernetGuide(DiracPosterior(small_spec(net)).to(DTYPE))
+    prior = dist.Normal(torch.zeros(3, dtype=DTYPE), 2.0).to_event(1)
+    return BayesianModel(net, prior, Gaussian(torch.tensor(0.3, dtype=DTYPE))), guide
+
+
+def small_spec(net):
+    from bayeshnet.weights import WeightSpec
+
+    return WeightSpec.of(net)
+
+
+def test_it_finds_the_known_optimum():
+    model, guide = ridge()
+    x, y = data(N=40)
+    result = fit(model, guide, (x, y), num_steps=500, lr=0.1, scheduler="cosine")
+    design = torch.cat([x, torch.ones(40, 1, dtype=DTYPE)], 1)
+    best = torch.linalg.solve(design.T @ design / 0.09 + torch.eye(3, dtype=DTYPE) / 4, design.T @ y / 0.09)
+    torch.testing.assert_close(guide.distribution().loc.detach(), best[:, 0], atol=1e-4, rtol=0)
+    assert result.steps == 500
+    assert result.stopped == "finished"
+    assert math.isnan(result.history["kl"][-1])
+
+
+def test_the_loss_of_a_step_is_the_one_documented():
+    model, guide = regression(num_data=None, linear=True)
+    x, y = data()
+    model = model.with_data(60)
+    torch.manual_seed(4)
+    terms = ImplicitELBO(LIVI(), num_particles=3, num_latents=4, beta=0.5).terms(model, guide, x, y)
+    torch.manual_seed(4)
+    seen = []
+
+    def term(weights, inputs, targets, step):
+        seen.append((weights, inputs, targets, step))
+        return weights.square().mean()
+
+    result = fit(
+        model, guide, (x, y), num_steps=1, lr=1e-9, estimator=LIVI(), num_particles=3, num_latents=4, beta=0.5,
+        penalties=[lambda: torch.tensor(2.0), lambda step: torch.tensor(3.0 + step)], extra_terms=[term],
+    )  # fmt: skip
+    history = {name: values[0] for name, values in result.history.items()}
+    extra = terms.weights.square().mean().detach()
+    expected = (terms.nll + 0.5 * terms.kl) / 60 + 5.0 + extra
+    for name, value in {
+        "loss": expected, "nll": terms.nll / 60, "kl": terms.kl, "analytic": terms.analytic, "extra": extra,
+        "mutual_information": terms.mutual_information, "penalty": torch.tensor(5.0), "beta": torch.tensor(0.5),
+    }.items():  # fmt: skip
+        torch.testing.assert_close(history[name], value.to(DTYPE).detach())
+    torch.testing.assert_close(seen[0][:3], (terms.weights, x, y))
+    assert seen[0][3] == 0
+    assert seen[0][0].requires_grad
+
+
+def test_a_model_without_size_is_given_that_of_the_data():
+    """Of two losses, one with batches, both are per example of the whole data set."""
+    model, guide = ridge()
+    x, y = data(N=40)
+    guide.requires_grad_(True)
+    result = fit(model, guide, (x, y), num_epochs=1, batch_size=8, lr=1e-12, generator=generator())
+    w = guide.distribution().loc.detach()[None]
+    full = -model.log_likelihood(w, x, y).item() / 40
+    assert result.steps == 5
+    assert float(result.history["nll"].mean()) == pytest.approx(full, rel=1e-6)
+    assert model.num_data is None
+
+
+def run(seed, steps, state=None, modules=None, callbacks=()):
+    model, guide = modules or regression()
+    result = fit(
+        model, guide, data(N=20), num_steps=steps, batch_size=6, lr=0.01, scheduler=Cosine(30), num_particles=3,
+        generator=generator(seed), state=state, callbacks=callbacks,
+    )  # fmt: skip
+    return guide, result
+
+
+def flat(guide):
+    return torch.cat([p.detach().flatten() for p in guide.parameters()])
+
+
+def test_a_generator_fixes_everything():
+    state = torch.get_rng_state()
+    first, second, other = run(1, 12), run(1, 12), run(2, 12)
+    assert torch.equal(flat(first[0]), flat(second[0]))
+    assert torch.equal(first[1].history["loss"], second[1].history["loss"])
+    assert not torch.equal(flat(first[0]), flat(other[0]))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_resumed_run_is_the_uninterrupted_one():
+    whole, _ = run(3, 25)
+    modules = regression()
+    _, half = run(3, 10, modules=modules)
+    again, rest = run(99, 25, state=half.state, modules=modules)
+    assert rest.steps == 25
+    assert len(rest.history["loss"]) == 15
+    torch.testing.assert_close(flat(again), flat(whole), rtol=0, atol=0)
+
+
+class Rates(Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_step(self, run):
+        self.seen.append(run.parts["lr"])
+
+
+SCHEDULES = {
+    "cosine": ("cosine", lambda t: 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * t / 8))),
+    "function": (lambda step: 1 / (1 + step), lambda t: 1 / (1 + t)),
+    "torch": (lambda opt: torch.optim.lr_scheduler.StepLR(opt, 3, 0.5), lambda t: 0.5 ** (t // 3)),
+    "class": (torch.optim.lr_scheduler.ConstantLR, lambda t: 1 / 3 if t < 5 else 1.0),
+    "none": (None, lambda t: 1.0),
+}
+
+
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_schedules_of_the_learning_rate(kind):
+    scheduler, factor = SCHEDULES[kind]
+    model, guide = ridge()
+    rates = Rates()
+    result = fit(model, guide, data(), num_steps=8, lr=0.2, scheduler=scheduler, callbacks=[rates])
+    assert rates.seen == pytest.approx([0.2 * factor(t) for t in range(8)])
+    assert result.history["lr"].tolist() == pytest.approx(rates.seen)
+
+
+def test_beta_may_change_from_step_to_step():
+    model, guide = regression()
+    result = fit(model, guide, data(), num_steps=5, beta=LinearWarmup(4, 0.2, 1.0))
+    assert result.history["beta"].tolist() == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+
+
+OPTIMIZERS = {
+    "class": lambda guide: torch.optim.SGD,
+    "function": lambda guide: lambda parameters: torch.optim.SGD(parameters, lr=0.1),
+    "instance": lambda guide: torch.optim.SGD(guide.parameters(), lr=0.1),
+}
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_any_optimiser(kind):
+    """One step of gradient descent, clipped, is a step of the length of the rate along the gradient of everything."""
+    model, guide = ridge()
+    before = flat(guide)
+    fit(
+        model, guide, data(), num_steps=1, lr=0.1, optimizer=OPTIMIZERS[kind](guide), grad_clip=0.5,
+        penalties=[lambda: 1e6 * guide.posterior.mean.u.sum()],
+    )  # fmt: skip
+    assert float((flat(guide) - before).norm()) == pytest.approx(0.05, rel=1e-4)
+
+
+def test_parameters_of_the_model_are_trained_too():
+    net = nn.Linear(2, 1).to(DTYPE)
+    spec = small_spec(net)
+    likelihood = Gaussian(torch.tensor(1.0, dtype=DTYPE), learn=True)
+    model = BayesianModel(net, FanInGaussian(spec, dtype=DTYPE), likelihood)
+    guide = HypernetGuide(MeanFieldPosterior(spec, sigma=0.01).to(DTYPE))
+    x, y = data(N=100)
+    fit(model, guide, (x, y), num_steps=600, lr=0.05, scheduler="cosine", generator=generator())
+    design = torch.cat([x, torch.ones(100, 1, dtype=DTYPE)], 1)
+    residuals = y - design @ torch.linalg.lstsq(design, y).solution
+    assert likelihood.scale.item() == pytest.approx(float(residuals.square().mean().sqrt()), rel=0.05)
+
+
+class Told(Callback):
+    def __init__(self, stop_at=None):
+        self.events, self.stop_at = [], stop_at
+
+    def on_start(self, run):
+        self.events.append("start")
+
+    def on_step(self, run):
+        self.events.append(run.step)
+        if run.step == self.stop_at:
+            run.stop("enough")
+
+    def on_end(self, run):
+        self.events.append("end")
+
+
+def test_callbacks_are_told_and_can_stop_the_run():
+    model, guide = ridge()
+    told = Told(stop_at=3)
+    result = fit(model, guide, data(), num_steps=10, callbacks=[told])
+    assert told.events == ["start", 1, 2, 3, "end"]
+    assert (result.steps, result.stopped) == (3, "enough")
+
+
+def test_progress_shows_rate_remaining_time_and_parts(caplog):
+    model, guide = regression()
+    seen = []
+    with caplog.at_level(logging.INFO, logger="bayeshnet.inference.callbacks"):
+        fit(
+            model, guide, data(), num_steps=4, callbacks=[LogProgress(interval=0.0)],
+            progress=lambda run: seen.append((run.step, run.eta, run.rate, run.parts.get("kl"))),
+        )  # fmt: skip
+    assert seen[0][0] == 0
+    assert seen[-1][0] == 4
+    assert seen[-1][1] == 0
+    assert seen[-1][2] > 0
+    assert "step 4 of 4" in caplog.messages[-1]
+    assert "nll" in caplog.messages[-1]
+
+
+def test_early_stopping_waits_its_patience():
+    model, guide = ridge()
+    values = iter([5.0, 4.0, 4.5, 3.9, 3.95, 3.99, 1.0])
+    stopping = EarlyStopping(patience=2, every=2, monitor=lambda run: next(values))
+    result = fit(model, guide, data(), num_steps=100, early_stopping=stopping)
+    assert result.steps == 12
+    assert result.stopped.startswith("early")
+    flat_loss = fit(model, guide, data(), num_steps=3000, lr=1e-12, early_stopping=EarlyStopping(3, 10, 1e-6))
+    assert flat_loss.steps == 40
+
+
+class Pairs(Dataset):
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, i):
+        return self.x[i], self.y[i]
+
+
+def test_data_in_all_forms():
+    x, y = data(N=20)
+    forms = [(x, y), [x, y], Split(x, y), TensorDataset(x, y), Pairs(x, y)]
+    for form in forms:
+        model, guide = ridge()
+        result = fit(model, guide, form, num_epochs=2, batch_size=6, generator=generator())
+        assert result.steps == 6
+    model, guide = ridge()
+    assert fit(model, guide, DataLoader(Pairs(x, y), 8), num_epochs=2).steps == 6
+
+
+def test_batches_are_permutations_without_repetition():
+    seen = []
+    model, guide = ridge()
+    x = torch.arange(20, dtype=DTYPE).unsqueeze(-1).expand(20, 2) / 20
+
+    def transform(inputs, targets, generator=None):
+        seen.append(inputs[:, 0].clone())
+        return inputs, targets
+
+    fit(model, guide, (x, x[:, :1]), num_steps=8, batch_size=5, transform=transform, generator=generator())
+    for epoch in (seen[:4], seen[4:]):
+        torch.testing.assert_close(torch.cat(epoch).sort().values, x[:, 0])
+    assert not torch.equal(torch.cat(seen[:4]), torch.cat(seen[4:]))
+
+
+def test_arguments_reach_the_guide():
+    model, guide = regression(num_conds=2)
+    before = guide.posterior.c.detach().clone()
+    fit(model, guide, data(), num_steps=2, arguments={"cond_id": 1})
+    moved = (guide.posterior.c.detach() - before).abs().sum(1)
+    assert moved[0] == 0
+    assert moved[1] > 0
+
+
+def test_it_trains_pyros_own_guides_with_pyros_own_losses():
+    with pyro.settings.context(module_local_params=True):
+        model, _ = regression()
+        guide = AutoNormal(model)
+        loss = Trace_ELBO(num_particles=4, vectorize_particles=True)
+        result = fit(model, guide, data(), num_steps=100, lr=0.02, elbo=loss, generator=generator())
+    assert result.history["loss"][-20:].mean() < result.history["loss"][:20].mean()
+    assert result.history["nll"].isnan().all()
+
+
+def test_a_model_without_data():
+    def model():
+        return pyro.sample("weights", dist.Normal(torch.zeros(13, dtype=DTYPE), 1.0).to_event(1))
+
+    guide = HypernetGuide(MeanFieldPosterior(small_net().weight_spec, sigma=0.5).to(DTYPE))
+    fit(model, guide, num_steps=300, lr=0.1, scheduler="cosine", generator=generator())
+    q = guide.distribution()
+    torch.testing.assert_close(q.scale, torch.ones_like(q.scale), atol=1e-3, rtol=0)
+
+
+REFUSALS = {
+    "no length": ({}, "one of the two"),
+    "two lengths": ({"num_steps": 1, "num_epochs": 1}, "one of the two"),
+    "loss": ({"num_steps": 1, "elbo": RenyiELBO(alpha=0.5)}, "differentiable_loss"),
+    "beside": ({"num_steps": 1, "elbo": Trace_ELBO(), "num_particles": 3}, "Give them to the loss itself"),
+    "term": ({"num_steps": 1, "elbo": Trace_ELBO(), "extra_terms": [lambda w, x, y, t: 0.0]}, "Use ImplicitELBO"),
+    "rate": ({"num_steps": 1, "lr": 0.0}, "lr: expected a number > 0"),
+    "schedule": ({"num_steps": 1, "scheduler": "linear"}, "'cosine'"),
+    "clip": ({"num_steps": 1, "grad_clip": -1.0}, "grad_clip"),
+    "batch": ({"num_steps": 1, "batch_size": 0}, "batch_size"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_arguments_that_do_not_fit_are_refused(case):
+    model, guide = ridge()
+    arguments, message = REFUSALS[case]
+    with pytest.raises((ValueError, TypeError), match=message):
+        fit(model, guide, data(), **arguments)
+
+
+def test_data_that_do_not_fit_are_refused():
+    model, guide = ridge()
+    x, y = data()
+    with pytest.raises(ValueError, match="one length"):
+        fit(model, guide, (x, y[:3]), num_steps=1)
+    with pytest.raises(TypeError, match="data: expected"):
+        fit(model, guide, "data", num_steps=1)
+    with pytest.raises(ValueError, match="which has its own"):
+        fit(model, guide, DataLoader(Pairs(x, y), 4), num_steps=1, batch_size=4)
+    with pytest.raises(ValueError, match="Give num_steps"):
+        fit(model, guide, num_epochs=1)
+    guide.requires_grad_(False)
+    with pytest.raises(ValueError, match="parameters to train"):
+        fit(model, guide, (x, y), num_steps=1)
+    with pytest.raises(TypeError, match="guide: expected"):
+        fit(model, lambda x, y: None, (x, y), num_steps=1)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_at_once():
+    model, guide = ridge()
+    x, y = data()
+    told = Told()
+    with pytest.raises(ValueError, match="finite loss"):
+        fit(model, guide, (x * float("nan"), y), num_steps=10, callbacks=[told])
+    assert told.events == ["start", "end"]
