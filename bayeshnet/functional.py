@@ -77,6 +77,8 @@ def batched_forward(
     samples = weights.shape[0]
     if samples == 0:
         raise value_error("weights", "at least one weight vector", weights)
+    if per_sample_inputs and not isinstance(x, Tensor):
+        raise type_error("x", "a tensor (S, N, ...) where per_sample_inputs is chosen", x)
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", f"inputs (S, N, ...) with S = {samples}", x)
     size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)

@@ -48,6 +48,11 @@ class SpectralNorm(nn.Module):
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))
         self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=self.eps))
 
+    @property
+    def updates_stats(self) -> bool:
+        """Whether in the present mode a forward pass changes the singular vectors."""
+        return self.training
+
     def forward(self, weight: Tensor) -> Tensor:
         """Return ``weight`` over its spectral norm."""
         check_shape("weight", weight, self._shape)

@@ -159,5 +159,5 @@ def _entries(records: Sequence[TensorRecord]) -> list[WeightEntry]:
     """Entries with fan-ins (a bias has that of its weight) and the last layer marked."""
     spec = WeightSpec.of_shapes([r.shape for r in records], [r.label for r in records], [r.role for r in records])
     fans = {r.label: r.fan_in for r in records}
-    fans.update({b.label: w.fan_in for w, b in pair_biases(records) if b is not None and w.fan_in is not None})
+    fans.update({b.label: b.fan_in or w.fan_in for w, b in pair_biases(records) if b is not None})
     return [WeightEntry(e.name, e.shape, e.role, fans[e.name] or e.fan_in, e.last) for e in spec.entries]
