@@ -4,7 +4,6 @@ import gzip
 import os
 import pickle
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from bayeshnet.data import load_cifar, permuted_mnist, read_idx, split_cifar10, split_fashion_mnist, split_mnist
 from bayeshnet.data.idx import FILES, load_idx_folder
+from tests.real_data import fashion_folder
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
@@ -147,13 +147,6 @@ def test_cifar_refuses_torn_files_and_pickles_that_run_code(tmp_path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="data_batch_3"):
         load_cifar(tmp_path)
-
-
-def fashion_folder():
-    folder = Path(os.environ.get("BAYESHNET_FASHION_MNIST", "/usr/share/datasets/fashion-mnist"))
-    if not folder.is_dir():
-        pytest.skip("Fashion-MNIST is not here: set BAYESHNET_FASHION_MNIST, or install dataset-fashion-mnist")
-    return folder
 
 
 def test_the_real_fashion_mnist():

@@ -1,0 +1,81 @@
+"""Fitting the parts of a density of inputs: clusters, and principal components with a residual variance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Part", "clusters", "groups", "principal"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Gaussian: mean ``(D,)``, orthonormal directions ``(D, q)``, their variances ``(q,)``, residual one ``()``."""
+
+    mean: Tensor
+    directions: Tensor
+    variance: Tensor
+    noise: Tensor
+
+
+def principal(x: Tensor, num_components: int, floor: Tensor) -> Part:
+    r"""Probabilistic PCA of ``x`` ``(N, D)`` by maximum likelihood.
+
+    With the eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the sample covariance, the variances along the
+    first :math:`q` eigenvectors are :math:`\lambda_1 \dots \lambda_q`, and all other directions have the mean of the
+    rest, :math:`\sigma^2 = \frac{1}{D-q} \sum_{i>q} \lambda_i`. No variance is below ``floor``. Few examples allow few
+    directions: at most a third of their number.
+    """
+    count, size = x.shape
+    q = min(num_components, size - 1, max(0, (count - 1) // 3))
+    mean = x.mean(0)
+    centred = x - mean
+    unit = max(1, count - 1)
+    if count > size:
+        values, vectors = torch.linalg.eigh(centred.T @ centred / unit)
+        variance, directions = values.flip(0)[:q], vectors.flip(1)[:, :q]
+    else:
+        values, vectors = torch.linalg.eigh(centred @ centred.T / unit)
+        variance = values.flip(0)[:q]
+        directions = torch.nn.functional.normalize(centred.T @ vectors.flip(1)[:, :q], dim=0)
+    total = centred.square().sum() / unit
+    noise = ((total - variance.sum()) / (size - q)).clamp(min=0)
+    noise = torch.maximum(noise, floor)
+    return Part(mean, directions, torch.maximum(variance, noise), noise)
+
+
+def clusters(x: Tensor, most: int, least_size: int, generator: torch.Generator) -> list[Tensor]:
+    """Part ``x`` by k-means into at most ``most`` clusters, or so few that each has ``least_size`` examples."""
+    for count in range(min(most, len(x) // max(1, least_size)), 1, -1):
+        which = _k_means(x, count, generator)
+        found = [x[which == k] for k in range(count)]
+        if min(map(len, found)) >= least_size:
+            return found
+    return [x]
+
+
+def _k_means(x: Tensor, count: int, generator: torch.Generator, iterations: int = 20) -> Tensor:
+    """Assignment ``(N,)`` by Lloyd's algorithm from k-means++ centres."""
+    chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
+    for _ in range(count - 1):
+        gap = torch.cdist(x, x[chosen]).amin(1).square().cpu()
+        # Among equal examples any choice is as good as another.
+        weight = gap if bool(gap.sum() > 0) else torch.ones_like(gap)
+        chosen = torch.cat([chosen, torch.multinomial(weight, 1, generator=generator).to(x.device)])
+    centres = x[chosen]
+    for _ in range(iterations):
+        which = torch.cdist(x, centres).argmin(1)
+        sums = torch.zeros_like(centres).index_add(0, which, x)
+        sizes = torch.bincount(which, minlength=count)[:, None]
+        centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+    return which
+
+
+def groups(x: Tensor, y: Tensor | None, num_parts: int) -> list[tuple[Tensor, int]]:
+    """Examples of each class with its number of parts; all together if there are no classes or too many of them."""
+    classes = None if y is None else torch.unique(y)
+    if y is None or classes is None or len(classes) > num_parts:
+        return [(x, num_parts)]
+    return [(x[y == c], num_parts // len(classes)) for c in classes]
