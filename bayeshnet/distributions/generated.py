@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import check_choice, check_positive, type_error, value_error
 from ..hnets.hnet_interface import HyperNetInterface
@@ -86,6 +86,15 @@ class GeneratedPosterior(WeightPosterior):
         """The ``target_shapes`` that a hypernetwork for weights of ``shapes`` needs."""
         check_choice("family", family, ("mean_field", "radial", "dirac"))
         return [list(s) for s in shapes] * (1 if family == "dirac" else 2)
+
+    @property
+    def num_conditions(self) -> int:
+        """Number of conditions that the hypernetwork keeps."""
+        return int(self.hnet.num_known_conds)
+
+    def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
+        """Make room for ``num`` more conditions; returns the new parameters."""
+        return list(self.hnet.add_conditions(num))
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution at a condition, or at the default one."""

@@ -155,9 +155,7 @@ def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
         sigma, noise = float(hnet.sigma_noise), hnet.noise
         hnet = hnet.internal_hnet
         if isinstance(hnet, HPerturbWrapper):
-            raise value_error(
-                "hnet", "at most one perturbation wrapper", "two", "Their noises add: give one.", said=True
-            )
+            raise value_error("hnet", "at most one perturbation wrapper", "two", "Give one.", said=True)
     if not hnet.uncond_in_size:
         raise value_error(
             "hnet", "a hypernetwork with an unconditional input, the latent", "uncond_in_size of 0",

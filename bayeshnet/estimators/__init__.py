@@ -7,6 +7,7 @@ from .avb import AVB
 from .base import KLEstimate, KLEstimator
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm
+from .diagnostics import Diagnosis, diagnose
 from .importance import ImportanceSandwich
 from .information import MutualInformation
 from .iwhvi import IWHVI
@@ -29,6 +30,7 @@ __all__ = [
     "Auto",
     "ChangeOfVariables",
     "ClosedForm",
+    "Diagnosis",
     "ImportanceSandwich",
     "KLEstimate",
     "KLEstimator",
@@ -39,4 +41,5 @@ __all__ = [
     "NuMethod",
     "Stein",
     "StochasticLIVI",
+    "diagnose",
 ]

@@ -39,7 +39,7 @@ class ImportanceSandwich(KLEstimator):
     Args:
         num_draws: weight vectors ``S``.
         num_proposals: latents ``K`` per weight vector.
-        num_starts: searches for modes per weight vector, the first from ``z_0``, the others from random latents. More
+        num_starts: searches for modes per weight vector, from ``z_0``, its mirror image, and random latents. More
             than one finds folds, where several latents make the same weights.
         inflation: factor on the proposal's standard deviations.
         dof: degrees of freedom of the proposal.
@@ -184,8 +184,8 @@ class ImportanceSandwich(KLEstimator):
         with torch.no_grad():
             starts = z0.unsqueeze(1)
             if self.num_starts > 1:
-                more = q.geometry.draw_latent(z0.shape[0] * (self.num_starts - 1), generator)
-                starts = torch.cat([starts, more.unflatten(0, (z0.shape[0], -1))], dim=1)
+                more = q.geometry.draw_latent(z0.shape[0] * (self.num_starts - 2), generator)
+                starts = torch.cat([starts, -starts, more.unflatten(0, (z0.shape[0], self.num_starts - 2))], dim=1)
             proposal = make_proposal(find_modes(anchored, starts, self.steps), self.inflation, self.dof)
             z = proposal.draw(self.num_proposals, generator)
         return _sides(anchored, proposal, z)
