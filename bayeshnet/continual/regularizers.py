@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions import MeanFieldGaussian, SemiImplicit, WeightPosterior
+from ..distributions import Dirac, MeanFieldGaussian, Radial, SemiImplicit
 from ..errors import check_int, check_number, type_error
+from .sharing import TaskPosterior
 
 __all__ = ["OutputRegularizer", "emitted", "latent_of"]
 
@@ -43,12 +44,14 @@ class OutputRegularizer:
 
     def penalty(
         self,
-        posterior: WeightPosterior,
-        previous: WeightPosterior,
+        posterior: TaskPosterior,
+        previous: TaskPosterior,
         num_old: int,
         generator: torch.Generator | None = None,
     ) -> Callable[[], Tensor]:
         """The term for tasks ``0..num_old-1`` as a function that draws anew at each call."""
+
+        unit = posterior.prior(next(posterior.parameters())).scale
 
         def term() -> Tensor:
             distances = []
@@ -56,8 +59,8 @@ class OutputRegularizer:
                 with torch.no_grad():
                     before = previous(task)
                     z = latent_of(before, self.num_latents, generator)
-                    target = emitted(before, z)
-                distances.append((emitted(posterior(task), z) - target).square().sum(-1).mean())
+                    target = emitted(before, z, unit)
+                distances.append((emitted(posterior(task), z, unit) - target).square().sum(-1).mean())
             return self.strength * torch.stack(distances).mean()
 
         return term
@@ -77,8 +80,12 @@ def latent_of(distribution: Distribution, num: int, generator: torch.Generator |
 
 
 @singledispatch
-def emitted(distribution: Distribution, z: Tensor | None) -> Tensor:
-    """What a generator emitted for this distribution, ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)``."""
+def emitted(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tensor:
+    """What a generator emitted for this distribution, in units of the prior's standard deviations ``unit`` ``(P,)``.
+
+    Returns:
+        ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)`` where there are none: weights, and what says how they spread.
+    """
     raise type_error(
         "posterior", "one whose distributions an output regulariser knows", type(distribution).__name__,
         "Use a hypernetwork posterior, a generated mean-field one or a deterministic one.", said=True,
@@ -86,14 +93,22 @@ def emitted(distribution: Distribution, z: Tensor | None) -> Tensor:
 
 
 @emitted.register
-def _(distribution: SemiImplicit, z: Tensor | None) -> Tensor:
+def _(distribution: SemiImplicit, z: Tensor | None, unit: Tensor) -> Tensor:
     if z is None:
         raise type_error("z", "latents (M, n)", z)
     u = distribution.geometry(z)
+    if distribution.whitening is None:
+        u = u / unit
     sigma = distribution.sigma
     return torch.cat([u, sigma.expand(len(z), -1)], dim=-1) if sigma.ndim else u
 
 
+@emitted.register(MeanFieldGaussian)
+@emitted.register(Radial)
+def _(distribution: MeanFieldGaussian | Radial, z: Tensor | None, unit: Tensor) -> Tensor:
+    return torch.cat([distribution.loc / unit, distribution.scale / unit])
+
+
 @emitted.register
-def _(distribution: MeanFieldGaussian, z: Tensor | None) -> Tensor:
-    return torch.cat([distribution.loc, distribution.scale])
+def _(distribution: Dirac, z: Tensor | None, unit: Tensor) -> Tensor:
+    return distribution.loc / unit

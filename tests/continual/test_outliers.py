@@ -1,0 +1,62 @@
+"""Pseudo-outliers: each kind is made of the right halves."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from bayeshnet.continual import NoiseOutliers, PatchOutliers
+from bayeshnet.continual.outliers import _misassemble
+
+
+def test_kinds_are_joined_mirrored_and_exchanged():
+    images = torch.arange(6 * 4 * 3.0).view(6, 1, 4, 3)
+    made = _misassemble(images, torch.Generator().manual_seed(0))
+    for i in (0, 3):  # joined: own upper half, the lower half of some image of the batch
+        assert torch.equal(made[i, 0, :2], images[i, 0, :2])
+        assert any(torch.equal(made[i, 0, 2:], images[j, 0, 2:]) for j in range(6))
+    for i in (1, 4):
+        assert torch.equal(made[i, 0, :2], images[i, 0, :2].flip(-1))
+        assert torch.equal(made[i, 0, 2:], images[i, 0, 2:])
+    for i in (2, 5):
+        assert torch.equal(made[i, 0, :2], images[i, 0, 2:])
+        assert torch.equal(made[i, 0, 2:], images[i, 0, :2])
+
+
+@pytest.mark.parametrize("shape", [(9, 64), (7, 1, 8, 8), (5, 3, 6, 4), (4, 10), (1, 64), (8, 6, 6)])
+def test_shapes_are_kept_and_pixels_are_the_batch_s(shape):
+    x = torch.rand(shape)
+    made = PatchOutliers().make(x, torch.Generator().manual_seed(0))
+    assert made.shape == x.shape
+    assert torch.isin(made, x).all()
+
+
+def test_left_and_right_halves_are_cut_too():
+    x = torch.arange(8 * 16.0).view(8, 16)
+    made = PatchOutliers().make(x, torch.Generator().manual_seed(0)).view(8, 4, 4)
+    images = x.view(8, 4, 4)
+    columns = [i for i in range(8) for j in range(8) if torch.equal(made[i][:, :2], images[j][:, 2:])]
+    rows = [i for i in range(8) for j in range(8) if torch.equal(made[i][:2], images[j][2:])]
+    assert columns and rows
+
+
+def test_the_same_seed_makes_the_same_outliers():
+    x = torch.rand(12, 64)
+    first, second = (PatchOutliers().make(x, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_noise_stays_in_its_box():
+    x = torch.rand(50, 3) * torch.tensor([1.0, 2.0, 3.0])
+    made = NoiseOutliers(margin=0.5).make(x, torch.Generator().manual_seed(0))
+    low, high = x.amin(0), x.amax(0)
+    assert (made >= low - 0.5 * (high - low)).all()
+    assert (made <= high + 0.5 * (high - low)).all()
+    assert ((made < low) | (made > high)).any()
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(ValueError, match="weight"):
+        PatchOutliers(weight=-1)
+    with pytest.raises(ValueError, match="image_shape: expected .* 64"):
+        PatchOutliers(image_shape=(4, 4)).make(torch.rand(3, 64))
