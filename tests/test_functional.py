@@ -8,6 +8,7 @@ from torch import nn
 
 from bayeshnet import WeightSpec, functional
 from bayeshnet.functional import batched_forward
+from bayeshnet.layers import GaussianBump
 from bayeshnet.mnets import MLP
 
 D = torch.float64
@@ -28,7 +29,7 @@ def spied(monkeypatch):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh(), None, torch.sigmoid, nn.Softmax(dim=1)])
+@pytest.mark.parametrize("activation", [nn.ReLU(), nn.Tanh(), None, torch.sigmoid, GaussianBump(), nn.Softmax(dim=1)])
 @pytest.mark.parametrize("per_sample", [True, False])
 def test_mlp_against_explicit_products(bias, activation, per_sample):
     net = MLP(3, 2, (4, 5), use_bias=bias, activation_fn=activation).double()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .activations import GaussianBump
 from .batchnorm_layer import BatchNormLayer
 from .context_mod_layer import ContextModLayer
 from .initialisers import calc_fan_in_and_out, init_params, xavier_fan_in_
@@ -11,6 +12,7 @@ from .spectral_norm import SpectralNorm
 __all__ = [
     "BatchNormLayer",
     "ContextModLayer",
+    "GaussianBump",
     "SelfAttnLayerV2",
     "SpectralNorm",
     "calc_fan_in_and_out",
