@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..errors import check_int, check_number
-from ..estimators import LIVI, KLEstimator
+from ..estimators import KLEstimator
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
 from ..inference import Callback, Predictive, fit
 from ..mnets import MainNetInterface, ModuleMainNet
@@ -38,7 +38,7 @@ class VariationalLearner(Learner):
     Args:
         network: a builder of the main network, or a network (any ``torch.nn.Module``) of which a copy is taken.
         posterior: a builder of the weight posterior.
-        estimator: of the KL; LIVI when None.
+        estimator: of the KL; None chooses by the distribution: a closed form where there is one, else LIVI.
         training: settings of the training loop.
         outliers: pseudo-outliers for classifiers, or None.
         likelihood: categorical for classes and Gaussian with learned noise for values when None.
@@ -63,7 +63,7 @@ class VariationalLearner(Learner):
         """Keep the parts."""
         self.network = network
         self.posterior = posterior
-        self.estimator = estimator if estimator is not None else LIVI()
+        self.estimator = estimator
         self.training = training if training is not None else Training()
         self.outliers = outliers
         self.likelihood = likelihood

@@ -1,0 +1,202 @@
+"""Learners: the contract that each keeps, on a stream that takes a second."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from bayeshnet.continual import (
+    DiracGenerator,
+    FineTuning,
+    HyperHypernetwork,
+    ImplicitGenerator,
+    MeanFieldGenerator,
+    MLPNetwork,
+    OutputRegularizer,
+    PatchOutliers,
+    PosteriorReplay,
+    Separate,
+    Split,
+    StreamPrediction,
+    Task,
+    Training,
+)
+from bayeshnet.estimators import MonteCarlo
+from bayeshnet.inference import Callback, Prediction, load_checkpoint, save_checkpoint
+
+FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_latents=4, beta=0.1)
+
+
+def make_task(number, size=40, kind="classification"):
+    generator = torch.Generator().manual_seed(number)
+    x = torch.randn(size, 4, generator=generator) * 0.3
+    x[:, number] += 2.0
+    if kind == "regression":
+        y = (number - 1.0) * x[:, :1]
+        return Task(f"task {number}", Split(x, y), Split(x, y), 1, "regression")
+    y = (x[:, 3] > 0).long()
+    return Task(f"task {number}", Split(x, y), Split(x, y), 2, labels=(2 * number, 2 * number + 1))
+
+
+def settings(**changes):
+    base = {"training": FAST, "num_samples": 20}
+    return {**base, **changes}
+
+
+IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,))
+NET = MLPNetwork((8,), "tanh")
+LEARNERS = {
+    "replay": lambda: PosteriorReplay(NET, IMPLICIT, **settings()),
+    "replay-outliers": lambda: PosteriorReplay(NET, IMPLICIT, outliers=PatchOutliers(0.1), **settings()),
+    "replay-some-tasks": lambda: PosteriorReplay(NET, IMPLICIT, regularizer=OutputRegularizer(max_tasks=1), **settings()),
+    "replay-hyper": lambda: PosteriorReplay(
+        NET, HyperHypernetwork(latent_size=2, embedding_size=4, layers=(4,), outer_layers=(4,)), **settings()
+    ),
+    "replay-generated-sigma": lambda: PosteriorReplay(
+        NET, ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,), sigma="generated"), **settings()
+    ),
+    "replay-mean-field": lambda: PosteriorReplay(
+        NET, MeanFieldGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **settings()
+    ),
+    "replay-dirac": lambda: PosteriorReplay(NET, DiracGenerator(embedding_size=4, layers=(8,)), **settings()),
+    "separate": lambda: Separate(NET, IMPLICIT, **settings()),
+    "fine-tuning": lambda: FineTuning(NET, IMPLICIT, **settings()),
+    "own-module": lambda: PosteriorReplay(
+        nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), IMPLICIT, **settings()
+    ),
+}
+
+
+@pytest.fixture(params=LEARNERS)
+def learner(request):
+    return LEARNERS[request.param]()
+
+
+def learn(learner, tasks, seed=0):
+    state = None
+    for number, task in enumerate(tasks):
+        state = learner.learn(state, task, seed=seed + number)
+    return state
+
+
+def same_state(a, b):
+    first, second = a.state_dict(), b.state_dict()
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+def test_contract(learner, tmp_path):
+    tasks = [make_task(t) for t in range(3)]
+    state = learn(learner, tasks[:2])
+    frozen = copy.deepcopy(state)
+    after = learner.learn(state, tasks[2], seed=2)
+    assert same_state(state, frozen), "learning must not change the state that it is given"
+    assert (state.num_tasks, after.num_tasks) == (2, 3)
+    assert after.labels == [(0, 1), (2, 3), (4, 5)]
+
+    x = torch.cat([task.test.x for task in tasks])
+    given = learner.predict(after, x, task_id=1)
+    assert isinstance(given, Prediction)
+    torch.testing.assert_close(given.mean.sum(-1), torch.ones(len(x)))
+    inferred = learner.predict(after, x)
+    assert isinstance(inferred, StreamPrediction)
+    assert inferred.means.shape == (len(x), 3, 2)
+    torch.testing.assert_close(inferred.predictions[1].mean, given.mean)
+    number = torch.arange(3).repeat_interleave(40)
+    assert (inferred.task("density") == number).float().mean() > 0.95
+
+    save_checkpoint(tmp_path / "state", after, {"labels": after.labels})
+    loaded = learner.restore(tasks[0], 3)
+    load_checkpoint(tmp_path / "state", loaded)
+    assert same_state(loaded, after)
+    torch.testing.assert_close(learner.predict(loaded, x, task_id=0).mean, learner.predict(after, x, task_id=0).mean)
+
+
+def test_the_same_seed_gives_the_same_state(learner):
+    tasks = [make_task(t) for t in range(2)]
+    first = learn(learner, tasks)
+    torch.rand(5)  # another global state must not matter
+    assert same_state(first, learn(learner, tasks))
+    assert not same_state(first, learn(learner, tasks, seed=100))
+
+
+def accuracy(learner, state, tasks):
+    hits = [(learner.predict(state, t.test.x, task_id=i).label == t.test.y).float().mean() for i, t in enumerate(tasks)]
+    return torch.stack(hits)
+
+
+def opposite_tasks():
+    """The same inputs with opposite labels: what is learnt second contradicts what was learnt first."""
+    first = make_task(0)
+    flipped = Split(first.train.x, 1 - first.train.y)
+    return [first, Task("flipped", flipped, flipped, 2, labels=(2, 3))]
+
+
+@pytest.mark.slow
+def test_replay_remembers_and_fine_tuning_forgets():
+    training = Training(steps=600, batch_size=40, lr=1e-2, num_particles=4, num_latents=4, beta=0.01)
+    tasks = opposite_tasks()
+    for make, remembers in ((PosteriorReplay, True), (Separate, True), (FineTuning, False)):
+        learner = make(NET, IMPLICIT, training=training, num_samples=20)
+        kept, new = accuracy(learner, learn(learner, tasks), tasks)
+        assert new > 0.9
+        assert (kept > 0.9) == remembers, make.__name__
+
+
+def test_without_its_regulariser_replay_changes_old_tasks_more():
+    tasks = opposite_tasks()
+    change = []
+    for strength in (0.0, 1.0):
+        learner = PosteriorReplay(NET, IMPLICIT, regularizer=OutputRegularizer(strength), **settings())
+        before = learner.learn(None, tasks[0], seed=0)
+        after = learner.learn(before, tasks[1], seed=1)
+        z = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            change.append((after.posterior(0).geometry(z) - before.posterior(0).geometry(z)).square().mean())
+    assert change[1] < 0.2 * change[0]
+
+
+def test_regression_streams(tmp_path):
+    tasks = [make_task(t, kind="regression") for t in range(2)]
+    learner = PosteriorReplay(NET, IMPLICIT, outliers=PatchOutliers(), **settings())
+    state = learn(learner, tasks)
+    inferred = learner.predict(state, tasks[0].test.x)
+    assert inferred.mean().shape == (40, 1)
+    with pytest.raises(ValueError, match="label: expected tasks of kind 'classification'"):
+        inferred.label()
+
+
+def test_callbacks_see_each_step():
+    class Count(Callback):
+        steps = 0
+
+        def on_step(self, run):
+            self.steps += 1
+
+    counter = Count()
+    LEARNERS["replay"]().learn(None, make_task(0), callbacks=[counter])
+    assert counter.steps == FAST.steps
+
+
+def test_double_precision_data_is_learnt_in_double_precision():
+    task = make_task(0).to(dtype=torch.float64)
+    state = LEARNERS["replay-outliers"]().learn(None, task)
+    assert {p.dtype for p in state.parameters()} == {torch.float64}
+
+
+def test_bad_input_is_refused():
+    learner = LEARNERS["replay"]()
+    state = learner.learn(None, make_task(0))
+    with pytest.raises(ValueError, match=r"x: expected inputs of shape \(N, 4\), got a tensor of shape \(3, 5\)"):
+        learner.predict(state, torch.zeros(3, 5))
+    with pytest.raises(ValueError, match="task_id: expected a number below the 1 tasks learnt, got 1"):
+        learner.predict(state, torch.zeros(3, 4), task_id=1)
+    other = Task("wide", Split(torch.zeros(2, 5), torch.tensor([0, 1])), Split(torch.zeros(2, 5), torch.tensor([0, 1])), 2)
+    with pytest.raises(ValueError, match="task 'wide': expected input_shape"):
+        learner.learn(state, other)
+    with pytest.raises(ValueError, match="steps: expected an integer >= 1"):
+        Training(steps=0)
+    with pytest.raises(ValueError, match="activation: expected one of"):
+        MLPNetwork((8,), "nonsense")
