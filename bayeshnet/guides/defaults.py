@@ -1,4 +1,4 @@
-"""What is known of a distribution's density, and the estimator that guides take when none is given."""
+"""What guides know of distributions and estimators."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from torch.distributions import Distribution
 
 from ..distributions.dirac import Dirac
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
-from ..estimators import LIVI, ClosedForm, ImportanceSandwich, KLEstimator, MonteCarlo
+from ..estimators import ImportanceSandwich, KLEstimator, MonteCarlo
 
-__all__ = ["default_estimator", "has_density_per_draw", "has_exact_density"]
+__all__ = ["has_density_per_draw", "has_exact_density"]
 
 
 def has_exact_density(distribution: Distribution) -> bool:
@@ -23,10 +23,3 @@ def has_density_per_draw(estimator: KLEstimator) -> bool:
     if isinstance(estimator, MonteCarlo):
         return not estimator.stick_the_landing
     return isinstance(estimator, ImportanceSandwich) and not estimator.control_variate
-
-
-def default_estimator(distribution: Distribution) -> KLEstimator:
-    """LIVI for hypernetwork posteriors, the exact KL for distributions with a density and for point masses."""
-    if isinstance(distribution, GeneratedWeights) and not has_exact_density(distribution):
-        return LIVI()
-    return ClosedForm()

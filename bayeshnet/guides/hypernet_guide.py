@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from ..distributions.base import WeightDistribution
 from ..errors import type_error
-from ..estimators.base import KLEstimator
+from ..estimators import Auto, KLEstimator
 from ..weights import WeightSpec
 from ._statements import declare_parameters
-from .defaults import default_estimator
 from .implicit_site import ImplicitSite
 
 __all__ = ["HypernetGuide"]
@@ -29,7 +28,8 @@ class HypernetGuide(nn.Module):
     Args:
         posterior: module that returns a weight distribution when called with a condition, such as
             :class:`~bayeshnet.distributions.HypernetPosterior`.
-        estimator: of the KL; None chooses by the distribution: exact where there is a closed form, else LIVI.
+        estimator: of the KL; None for :class:`~bayeshnet.estimators.Auto`: exact where there is a closed form, else
+            LIVI.
         name: of the site.
 
     Example:
@@ -50,7 +50,7 @@ class HypernetGuide(nn.Module):
         if estimator is not None and not isinstance(estimator, KLEstimator):
             raise type_error("estimator", "a KLEstimator or None", estimator, "For example LIVI().")
         self.posterior = posterior
-        self.estimator = estimator
+        self.estimator = Auto() if estimator is None else estimator
         self.name = name
         self._condition: tuple[Any, Tensor | None] = (None, None)
 
@@ -72,12 +72,8 @@ class HypernetGuide(nn.Module):
             cond_id, cond_input = self._condition
         return self.posterior(cond_id, cond_input)
 
-    def estimator_for(self, distribution: WeightDistribution) -> KLEstimator:
-        """The guide's estimator, or the default one for ``distribution``."""
-        return default_estimator(distribution) if self.estimator is None else self.estimator
-
     def forward(self, *args: Any, cond_id: Any = None, cond_input: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Sample the weights ``(*B, P)``; other arguments are the model's and have no effect."""
         declare_parameters("guide", self)
         base = self.distribution(cond_id, cond_input)
-        return pyro.sample(self.name, ImplicitSite(base, self.estimator_for(base)))
+        return pyro.sample(self.name, ImplicitSite(base, self.estimator))

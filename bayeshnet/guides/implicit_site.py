@@ -14,6 +14,7 @@ from ..distributions.base import WeightDistribution, WeightDraw
 from ..estimators.base import KLEstimator
 from ._losses import weighting_loss
 from .defaults import has_density_per_draw, has_exact_density
+from .flat import Flat
 from .sites import bare
 
 __all__ = ["ImplicitSite"]
@@ -22,14 +23,16 @@ __all__ = ["ImplicitSite"]
 class ImplicitSite(TorchDistribution):
     r"""A weight distribution as a Pyro site whose density comes from an estimator.
 
-    Expanded by a plate, it draws anew for each particle. ``log_prob`` of a value that this very object drew is
-    ``estimator.log_density`` of the remembered draw, whose value and gradient are those of :math:`\log q` in
-    expectation. At any other value only distributions with an exact density answer.
+    Expanded by a plate, it draws anew for each particle. ``log_prob`` of a value that this very object drew answers for
+    the remembered draws, with value and gradient those of :math:`\log q` in expectation. At any other value only
+    distributions with an exact density answer.
 
     Args:
         base: the weight distribution.
         estimator: gives the density of draws.
         batch_shape: of the site, as plates ask for it.
+        num_latents: latents of the estimator, whatever the number of draws: ``log_prob`` of own draws is then the
+            estimate of :math:`E_q \log q` for each of them. None for ``estimator.log_density`` at the draws themselves.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (the name and kind are torch's)
@@ -41,16 +44,18 @@ class ImplicitSite(TorchDistribution):
         base: WeightDistribution,
         estimator: KLEstimator,
         batch_shape: torch.Size | tuple[int, ...] = torch.Size(),
+        num_latents: int | None = None,
     ) -> None:
         """Keep the parts."""
         self.base = base
         self.estimator = estimator
+        self.num_latents = num_latents
         self._drawn: tuple[Tensor, WeightDraw] | None = None
         super().__init__(torch.Size(batch_shape), base.event_shape, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ImplicitSite:
         """The same distribution with another batch shape, whose entries are drawn independently."""
-        return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape))
+        return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape), self.num_latents)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draw reparameterised weights ``(*sample_shape, *batch_shape, P)`` and remember how."""
@@ -78,7 +83,15 @@ class ImplicitSite(TorchDistribution):
                 f"by its own density. {type(self.estimator).__name__} is right on average over draws only: use "
                 "Trace_ELBO or ImplicitELBO, or the estimator ImportanceSandwich(control_variate=False)."
             )
-        return self.estimator.log_density(self.base, draw).reshape(value.shape[:-1])
+        if self.num_latents is None or loss is not None:
+            return self.estimator.log_density(self.base, draw).reshape(value.shape[:-1])
+        return self._negative_entropy().expand(value.shape[:-1])
+
+    def _negative_entropy(self) -> Tensor:
+        """Estimate of the mean log-density; zero with the right gradient where the estimator has no value."""
+        estimate = self.estimator.estimate(self.base, Flat(self.event_shape[0]), self.num_latents)
+        gradient = estimate.surrogate - estimate.surrogate.detach()
+        return gradient if estimate.value is None else estimate.value + gradient
 
 
 @register_kl(ImplicitSite, Distribution)

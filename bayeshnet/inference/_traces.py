@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import type_error, value_error
 from ..estimators import KLEstimate
+from ..guides.flat import Flat
 from ..guides.implicit_site import ImplicitSite
 from ..guides.sites import bare
 
@@ -138,16 +139,20 @@ def _log_density(name: str, site: Any) -> Tensor:
 def _estimate(elbo: ImplicitELBO, name: str, site: Any, priors: dict[str, Any]) -> KLEstimate:
     """The KL of one weight site, scaled as handlers around it ask."""
     where, advice = f"guide site {name!r}", "Use Trace_ELBO, which needs no prior of its own for each site."
-    if name not in priors:
+    fn = site["fn"]
+    if name in priors:
+        prior, num_latents = bare(priors[name]), elbo.num_latents
+    elif site["infer"].get("is_auxiliary"):
+        prior, num_latents = Flat(fn.event_shape[0]), elbo.num_latents or fn.num_latents
+    else:
         raise value_error(where, "a site of the same name in the model", "none", advice, said=True)
-    fn, prior = site["fn"], bare(priors[name])
     if prior.batch_shape:
         expected = "a prior over one weight vector, which depends on no other latent"
         raise value_error(where, expected, f"batch shape {tuple(prior.batch_shape)}", advice, said=True)
     if site["mask"] is not None:
         raise value_error(where, "no mask", site["mask"], "A KL has no entries to be masked.")
     estimator = fn.estimator if elbo.estimator is None else elbo.estimator
-    estimate = estimator.estimate(fn.base, prior, elbo.num_latents)
+    estimate = estimator.estimate(fn.base, prior, num_latents)
     scale = site["scale"]
     if isinstance(scale, Tensor) or scale != 1.0:
         value = None if estimate.value is None else estimate.value * scale

@@ -122,7 +122,7 @@ class ImplicitELBO(ELBO):
         """The same without Pyro's machinery, for a Bayesian network and a guide over its weights."""
         q = guide.distribution(cond_id, cond_input)
         weights = q.draw(self.num_particles, self.generator).w
-        estimator = guide.estimator_for(q) if self.estimator is None else self.estimator
+        estimator = guide.estimator if self.estimator is None else self.estimator
         estimate = estimator.estimate(q, model.prior, self.num_latents, self.generator)
         nll = -model.log_likelihood(weights, x, y).mean()
         return self._joined(TracedTerms(nll, [estimate], weights=weights))
