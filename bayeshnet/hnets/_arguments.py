@@ -140,12 +140,12 @@ def select(per_condition: Sequence[Tensor | None], ids: list[int] | Tensor) -> T
     return present[0].unsqueeze(0) if len(present) == 1 else torch.stack(present)
 
 
-def one_row(x: Tensor | None, name: str = "cond_input") -> Tensor | None:
+def one_row(x: Tensor | None) -> Tensor | None:
     """The input of a single condition, ``(m,)`` or ``(1, m)``, as ``(1, m)``."""
     if x is None:
         return None
     row = x.unsqueeze(0) if isinstance(x, Tensor) and x.ndim == 1 else x
-    return check_shape(name, row, (1, None), "A geometry belongs to one condition.")
+    return check_shape("cond_input", row, (1, None), "A geometry belongs to one condition.")
 
 
 def check_batch(**inputs: Tensor | None) -> int:

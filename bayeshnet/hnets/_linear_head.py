@@ -69,7 +69,7 @@ class Weighing:
 
 def _times(x: Tensor, gram: Tensor) -> Tensor:
     """``x`` ``(*B, C, H)`` times a Gram matrix shared by the chunks, or one for each."""
-    return x @ gram if gram.ndim == 2 else (x.unsqueeze(-2) @ gram).squeeze(-2)
+    return x @ gram if gram.ndim == 2 else torch.einsum("...ch,chk->...ck", x, gram)
 
 
 class LinearHead:

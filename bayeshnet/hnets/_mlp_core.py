@@ -18,6 +18,10 @@ from ._activations import Activation
 __all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "check_layers", "run_mlp"]
 
 
+SETTLING = 15
+"""Power iterations at construction."""
+
+
 @dataclass(frozen=True)
 class MLPSizes:
     """Sizes of a perceptron whose input is ``[unconditional, chunk embedding, conditional]``, in this order."""
@@ -98,6 +102,14 @@ class MLPSubnet(nn.Module):
                 bias = net._declare((size_out,), "bias", 2 * i + 1, internal=internal, group="uncond")
             if weight is not None:
                 init_params(weight, bias)
+        if self.spectral is not None and internal:
+            self._settle(net.layer_weight_tensors)
+
+    def _settle(self, weights: Sequence[Tensor]) -> None:
+        """Let the estimates of the spectral norms converge, so that they are right before any training step."""
+        for norm, weight in zip(self.spectral or (), weights, strict=False):
+            for _ in range(SETTLING):
+                norm(weight)
 
     def layers(self, tensors: Sequence[Tensor]) -> MLPLayers:
         """The layers made of ``tensors``, given in the order of :meth:`declare`."""
@@ -147,7 +159,9 @@ def _spread(uncond: Tensor | None, rows: int, chunks: int) -> Tensor:
     """The unconditional input ``(B, n)`` for each of ``rows = B * chunks`` rows."""
     if uncond is None:
         raise value_error("uncond_input", "an input for the linear skip connection", None)
-    return uncond.unsqueeze(1).expand(-1, chunks, -1).reshape(rows, -1) if chunks else uncond.expand(rows, -1)
+    if chunks:
+        return uncond.unsqueeze(1).expand(rows // chunks, chunks, -1).reshape(rows, -1)
+    return uncond.expand(rows, -1)
 
 
 def _first_layer(layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, chunk: Tensor | None) -> Tensor:

@@ -139,10 +139,9 @@ class ChunkedHMLP(ChunkMethods, HyperNetInterface):
         self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None
     ) -> Geometry:
         """The geometry through the head, chunk by chunk; see :meth:`HyperNetInterface.geometry`."""
-        self._check_geometry()
+        self._check_geometry(cond_id)
         given = self._given(weights, ("chunk_embs",))
         cond, chunk = self.chunks.choose(given, one_row(cond_input), cond_id, self.num_known_conds)
-        cond = one_row(cond, "cond_id")
         if chunk.ndim == 3:
             if chunk.shape[0] != 1:
                 raise value_error("chunk_embs", "the embeddings of one condition", chunk)

@@ -13,7 +13,7 @@ from .geometry import Geometry, Precision
 
 __all__ = ["HeadGeometry"]
 
-BLOCK = 2**24
+BLOCK = 2**21
 """Entries of a body's Jacobian that are held at once; with more, chunks are treated block by block."""
 
 

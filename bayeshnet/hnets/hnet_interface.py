@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ..errors import check_choice, check_int, check_shape, type_error, value_error
 from ..layers import BatchNormLayer
 from ..mnets.mnet_interface import MainNetInterface
-from ._arguments import Given, one_row, resolve_weights
+from ._arguments import Given, check_ids, one_row, resolve_weights
 from ._deterministic import refuse_noise
 from ._formats import FORMATS, convert_format, to_format
 from ._geometry_methods import GeometryMethods
@@ -247,7 +247,7 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
             ValueError: without unconditional input, for more than one condition, or where ``h`` is not a function of
                 the latent alone (batch norm or dropout in training mode).
         """
-        self._check_geometry()
+        self._check_geometry(cond_id)
         cond_input = one_row(cond_input)
         given = {"cond_id": cond_id, "cond_input": cond_input, "weights": weights, "condition": condition}
 
@@ -256,8 +256,10 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
 
         return JacobianGeometry(fn, self.uncond_in_size, self.num_outputs, like=self._like(weights, cond_input))
 
-    def _check_geometry(self) -> None:
+    def _check_geometry(self, cond_id: Any) -> None:
         refuse_noise(self)
+        if cond_id is not None and len(check_ids(cond_id, self._num_known_conds)) != 1:
+            raise value_error("cond_id", "one condition, to which a geometry belongs", cond_id)
         if not self.uncond_in_size:
             raise value_error("uncond_in_size", "a hypernetwork with an unconditional input, the latent", 0)
 

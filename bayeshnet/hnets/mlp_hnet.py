@@ -141,9 +141,9 @@ class HMLP(HyperNetInterface):
         self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None
     ) -> Geometry:
         """The geometry through the output head; see :meth:`HyperNetInterface.geometry`."""
-        self._check_geometry()
+        self._check_geometry(cond_id)
         given = self._given(weights)
-        cond = one_row(self._cond_input(given, one_row(cond_input), cond_id))
+        cond = self._cond_input(given, one_row(cond_input), cond_id)
         layers = self.subnet.layers(given.uncond)
         body = MLPBody(layers, None if cond is None else cond[0], None, condition)
         return HeadGeometry(body, layers.weights[-1], layers.biases[-1], self.num_outputs)
