@@ -50,7 +50,7 @@ def batched_forward(
         net: a main network, or any module, all of whose parameters are then taken from ``weights`` in the order of
             ``WeightSpec.of(net)``.
         weights: flat weight vectors in the order of the network's ``weight_spec``.
-        x: inputs that all samples share.
+        x: inputs that all samples share; a wrapped or plain module may also take a tuple of several.
         strategy: one of :data:`STRATEGIES`.
         chunk_size: how many samples to compute at a time, which bounds memory; all by default.
         per_sample_inputs: whether ``x`` has a leading dimension of samples.
@@ -111,7 +111,7 @@ class _Job:
         if extra:
             raise value_error(", ".join(extra), "None for a module that is no main network", "a value", said=True)
         own = WeightSpec.of(net)
-        return cls(net, own, lambda w, x: functional_call(net, own.unflatten(w), (x,)), None, per_sample)
+        return cls(net, own, _functional(net, own), None, per_sample)
 
     def run(self, weights: Tensor, x: Any, strategy: str) -> Any:
         """Outputs of one chunk of samples."""
@@ -181,6 +181,11 @@ def _changes_state(module: nn.Module) -> bool:
     if isinstance(module, nn.utils.parametrizations._SpectralNorm):
         return module.training
     return bool(getattr(module, "updates_stats", False))
+
+
+def _functional(net: nn.Module, spec: WeightSpec) -> Callable[[Tensor, Any], Any]:
+    """The module as a function of one flat weight vector and an input, or a tuple of inputs."""
+    return lambda w, x: functional_call(net, spec.unflatten(w), x if isinstance(x, tuple) else (x,))
 
 
 def _gather(join: Callable[[list[Tensor]], Tensor], outputs: list[Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
@@ -26,6 +27,6 @@ def check_image_shape(in_shape: Sequence[int], exactly: Sequence[int] | None = N
 def to_maps(x: Tensor, in_shape: tuple[int, int, int]) -> Tensor:
     """Turn images, flat or ``(N, H, W, C)``, into feature maps ``(N, C, H, W)``."""
     height, width, channels = in_shape
-    if x.ndim < 2 or x[0].numel() != height * width * channels:
+    if x.ndim < 2 or math.prod(x.shape[1:]) != height * width * channels:
         raise value_error("x", f"images ({height}, {width}, {channels}), flattened or not", x)
     return x.reshape(-1, *in_shape).permute(0, 3, 1, 2)

@@ -105,6 +105,8 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
             parameter = home[0]._parameters[home[1]]
         elif internal:
             key = label.replace(".", "_")
+            while key in self.params:
+                key += "_"
             parameter = self.params[key] = nn.Parameter(torch.empty(size))
             home = (self.params, key)
         role = role or role_of(name, size)

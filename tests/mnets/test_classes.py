@@ -69,6 +69,11 @@ def test_initial_weights_and_log(caplog):
         MLP(2, 1, (3,), init_weights=[values[0], values[0], *values[2:]])
 
 
+def test_empty_batches():
+    for net, shape in ((MLP(2, 1), (0, 2)), (LeNet(arch="mnist_small"), (0, 784)), (SimpleRNN(2), (3, 0, 2))):
+        assert net(torch.zeros(shape)).numel() == 0
+
+
 def test_custom_init():
     net = MLP(50, 50, (50, 50))
     net.custom_init()

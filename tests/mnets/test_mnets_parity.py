@@ -48,19 +48,19 @@ def variants(count, options, plain=2, **fixed):
 
 
 CASES = [
-    *[("MLP", kw) for kw in variants(16, {
+    *[("MLP", kw) for kw in variants(10, {
         "n_in": (3,), "n_out": (2,), "hidden_layers": ((4, 5), ()), "use_bias": BOOL, "no_weights": BOOL,
         "use_batch_norm": BOOL, "bn_track_stats": BOOL, "out_fn": (None, torch.sigmoid),
         "activation_fn": (torch.nn.ReLU(), torch.nn.Tanh(), None)})],
     *[("LeNet", kw) for kw in variants(5, {"arch": ("mnist_small", "mnist_large"), "no_weights": BOOL})],
     *[("ZenkeNet", {"no_weights": no_weights, "dropout_rate": -1}) for no_weights in BOOL],
-    *[("ResNet", kw) for kw in variants(12, {
+    *[("ResNet", kw) for kw in variants(8, {
         **IMAGE, "use_bias": BOOL, "no_weights": BOOL, "use_batch_norm": BOOL, "bn_track_stats": BOOL,
         "context_mod_apply_pixel_wise": BOOL})],
-    *[("WRN", kw) for kw in variants(12, {
+    *[("WRN", kw) for kw in variants(8, {
         **IMAGE, "use_bias": BOOL, "use_fc_bias": (None, False, True), "no_weights": BOOL, "use_batch_norm": BOOL,
         "bn_track_stats": BOOL, "context_mod_apply_pixel_wise": BOOL})],
-    *[("SimpleRNN", kw) for kw in variants(20, {
+    *[("SimpleRNN", kw) for kw in variants(14, {
         "n_in": (2,), "rnn_layers": ((3,), (3, 4)), "fc_layers_pre": ((), (5,)), "fc_layers": ((), (2,), (4, 2)),
         "use_lstm": BOOL, "use_bias": BOOL, "no_weights": BOOL, "context_mod_last_step": BOOL},
         # The original fails to keep modulation weights itself.

@@ -145,6 +145,7 @@ def test_several_inputs_and_nested_outputs():
     outputs, (hidden, cell) = net((x, state), weights=net.weight_spec.split(flat[0]))
     many = batched_forward(net, flat, (x, state))
     assert isinstance(many[1], tuple)
+    torch.testing.assert_close(batched_forward(nn.LSTM(3, 4), flat, (x, state))[0], many[0])
     torch.testing.assert_close((many[0][0], many[1][0][0], many[1][1][0]), (outputs, hidden, cell))
 
 
