@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from bayeshnet.distributions import SemiImplicit
+from bayeshnet.distributions import MeanFieldGaussian, SemiImplicit, SharedNoise
 from bayeshnet.hnets.geometry import Geometry
 
 DTYPE = torch.float64
@@ -169,3 +170,114 @@ def cosine(a: list[Tensor], b: list[Tensor]) -> float:
 def relative_error(a: list[Tensor], b: list[Tensor]) -> float:
     """Largest relative error per tensor of gradients ``a`` against ``b``."""
     return max(float((x - y).norm() / y.norm().clamp_min(1e-30)) for x, y in zip(a, b, strict=True))
+
+
+@dataclass
+class BananaProblem:
+    """``w = Q (z1, z2 + b (z1^2 - 1)) + sigma eps`` with orthonormal ``Q`` (P, 2): nonlinear, with a density for any P."""
+
+    Q: Tensor
+    bend: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def make(cls, P: int = 50, bend: float = 1.0, sigma: float = 0.3, seed: int = 0) -> BananaProblem:
+        gen = torch.Generator().manual_seed(seed)
+        Q = torch.linalg.qr(torch.randn(P, 2, dtype=DTYPE, generator=gen))[0]
+        return cls(Q, *(torch.tensor(x, dtype=DTYPE).requires_grad_() for x in (bend, sigma)))
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [self.bend, self.sigma]
+
+    def h(self, z: Tensor) -> Tensor:
+        return torch.stack([z[..., 0], z[..., 1] + self.bend * (z[..., 0] ** 2 - 1)], dim=-1) @ self.Q.T
+
+    def q(self) -> SemiImplicit:
+        return SemiImplicit(DenseGeometry(self.h, 2, self.Q.shape[0]), self.sigma)
+
+    def log_density(self, w: Tensor) -> Tensor:
+        """Exact log-density: one integral over z1 given the first coordinate, by 120 Gauss-Hermite nodes."""
+        nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+        x, log_weight = torch.tensor(nodes), torch.tensor(weights).log() - 0.5 * math.log(2 * math.pi)
+        y, variance = w @ self.Q, self.sigma**2
+        rest = (w - y @ self.Q.T).square().sum(-1)
+        z1 = (y[..., :1] + self.sigma * (1 + variance).sqrt() * x) / (1 + variance)
+        inner = _log_normal(y[..., 1:] - self.bend * (z1**2 - 1), 1 + variance)
+        complement = -0.5 * rest / variance - 0.5 * (w.shape[-1] - 2) * (2 * math.pi * variance).log()
+        return _log_normal(y[..., 0], 1 + variance) + torch.logsumexp(inner + log_weight, dim=-1) + complement
+
+    def kl_to_standard(self, num: int = 40_000, seed: int = 1) -> Tensor:
+        """KL to N(0, I) with gradient: the entropy by many exact densities (in the plane), all else analytic."""
+        plane = BananaProblem(torch.eye(2, dtype=DTYPE), self.bend, self.sigma)
+        gen = torch.Generator().manual_seed(seed)
+        z, eps = (torch.randn(num, 2, dtype=DTYPE, generator=gen) for _ in range(2))
+        negative_entropy = plane.log_density(plane.h(z) + self.sigma * eps).mean()
+        num_weights = self.Q.shape[0]
+        negative_entropy = negative_entropy - 0.5 * (num_weights - 2) * (2 * math.pi * math.e * self.sigma**2).log()
+        second = 2 + 2 * self.bend**2 + num_weights * self.sigma**2
+        return negative_entropy + 0.5 * second + 0.5 * num_weights * math.log(2 * math.pi)
+
+
+def quadrature_log_density(problem: TanhProblem, w: Tensor, reach: float = 5.5, cell: float = 0.35) -> Tensor:
+    """Exact log-density of a nonlinear problem with one or two latents, by a grid that resolves the noise."""
+    n = problem.W1.shape[1]
+    slope = torch.linalg.matrix_norm(problem.W1, 2) * torch.linalg.matrix_norm(problem.W2, 2)
+    step = min(0.2, cell * float(problem.sigma.min() / slope))
+    axis = torch.arange(-reach, reach, step, dtype=DTYPE)
+    grid = torch.cartesian_prod(*[axis] * n).reshape(-1, n)
+    scaled = 1 / problem.sigma.expand(problem.b.shape)
+    basis, head = torch.linalg.qr(problem.W2 * scaled[:, None])  # P weights reduced to H coordinates
+    residual = (w - problem.b) * scaled
+    inside = residual @ basis
+    outside = (residual - inside @ basis.T).square().sum(-1)
+    made = torch.tanh(grid @ problem.W1.T + problem.c) @ head.T
+    base = -0.5 * grid.square().sum(-1) + n * math.log(step) - 0.5 * n * math.log(2 * math.pi)
+    integral = torch.logsumexp(base - 0.5 * torch.cdist(inside, made).square(), dim=-1)
+    return integral - 0.5 * outside + scaled.log().sum() - 0.5 * w.shape[1] * math.log(2 * math.pi)
+
+
+@dataclass
+class FoldProblem:
+    """``w = a z^2 + sigma eps``: each vector of weights has two latents, so LIVI's information is too large by log 2."""
+
+    a: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def make(cls, P: int = 20, sigma: float = 0.05, seed: int = 0) -> FoldProblem:
+        gen = torch.Generator().manual_seed(seed)
+        return cls(torch.randn(P, dtype=DTYPE, generator=gen), torch.tensor(sigma, dtype=DTYPE))
+
+    def q(self) -> SemiImplicit:
+        return SemiImplicit(DenseGeometry(lambda z: z**2 * self.a, 1, self.a.shape[0]), self.sigma)
+
+    def log_density(self, w: Tensor) -> Tensor:
+        """Exact log-density by a fine grid of the latent."""
+        z = torch.linspace(-7, 7, 40_001, dtype=DTYPE)
+        along, length = w @ self.a / self.a.norm(), self.a.norm()
+        outside = (w.square().sum(-1) - along**2) / self.sigma**2
+        inside = ((along[:, None] - length * z**2) / self.sigma) ** 2
+        log_integral = torch.logsumexp(-0.5 * inside - 0.5 * z**2, dim=-1) + math.log(
+            14 / 40_000 / math.sqrt(2 * math.pi)
+        )
+        return log_integral - 0.5 * outside - 0.5 * len(self.a) * (2 * math.pi * self.sigma**2).log()
+
+
+def banana_flow(bend: Tensor, sigma: float = 0.5) -> SharedNoise:
+    """The noiseless banana as a shared-noise map ``h(z) + sigma z`` of two weights: KL to N(0, I) is ``bend**2``."""
+
+    def h(z: Tensor) -> Tensor:
+        moved = torch.stack([z[..., 0], z[..., 1] + bend * (z[..., 0] ** 2 - 1)], dim=-1)
+        return moved - sigma * z
+
+    return SharedNoise(DenseGeometry(h, 2, 2), sigma)
+
+
+def standard_prior(P: int, scale: float = 1.0) -> MeanFieldGaussian:
+    """N(0, scale^2 I)."""
+    return MeanFieldGaussian(torch.zeros(P, dtype=DTYPE), torch.full((P,), scale, dtype=DTYPE))
+
+
+def _log_normal(x: Tensor, variance: Tensor) -> Tensor:
+    return -0.5 * x**2 / variance - 0.5 * (2 * math.pi * variance).log()

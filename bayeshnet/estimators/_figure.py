@@ -30,7 +30,7 @@ def draw_figure(report: Diagnosis) -> Figure:
 
 def _information(axes: Any, report: Diagnosis) -> None:
     info = report.information
-    axes.set_title("mutual information of weights and latent")
+    axes.set_title("mutual information")
     if not info:
         axes.set_axis_off()
         return

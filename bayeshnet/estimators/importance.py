@@ -215,23 +215,30 @@ def _sides(anchored: Anchored, proposal: Proposal, z: Tensor) -> _Sides:
 def _known_noise(q: SemiImplicit, draw: WeightDraw) -> tuple[Tensor, Tensor]:
     r"""Noise per draw of known mean zero, with a gradient of mean zero, and the determinants of LIVI without gradient.
 
-    Given ``z``, :math:`b = J^\top \varepsilon / \sigma` has covariance ``G``. So the linearised information
-    :math:`\tfrac12 [\log\det P + |z|^2 - (b - z)^\top P^{-1} (b - z)]`, ``P = I + G``, differs from its mean over
-    :math:`\varepsilon` by :math:`\tfrac12 [n - \mathrm{tr} P^{-1} + z^\top P^{-1} z - (b - z)^\top P^{-1} (b - z)]`;
-    added to that is the noise :math:`\tfrac12 (|z|^2 - n)` of the latent.
+    The linearised information per draw is :math:`\tfrac12 [\log\det P + |z|^2 - (b - z)^\top P^{-1} (b - z)]` with
+    :math:`P = I + G` and :math:`b = J^\top \varepsilon / \sigma`, which given ``z`` has covariance ``G``. So
+
+    .. math:: \tfrac12 [n - \mathrm{tr} P^{-1} + z^\top P^{-1} z - (b - z)^\top P^{-1} (b - z)]
+        + \tfrac12 [z^\top C z - \mathrm{tr}\, C]
+
+    has mean zero, the first part over :math:`\varepsilon`, the second over ``z`` for any matrix ``C`` that does not
+    depend on it: the mean of :math:`I - P^{-1}` over the other draws. For a linear hypernetwork it is all the noise
+    there is.
     """
     z0, eps = latent_and_noise(draw)
-    gram = precise(q.geometry.gram(z0, q.sigma**-2))
-    n = gram.shape[-1]
-    root = identity_plus_cholesky(gram)
+    root = identity_plus_cholesky(q.geometry.gram(z0, q.sigma**-2))
+    num, n = z0.shape
     z = z0.to(root)
     pulled = q.geometry.vjp(z0, eps / q.sigma).to(root) - z
-    sides = torch.stack([pulled, z], dim=-1)
     eye = torch.eye(n, dtype=root.dtype, device=root.device).expand_as(root)
-    solved = torch.linalg.solve_triangular(root, torch.cat([sides, eye], dim=-1), upper=False).square().sum(-2)
-    noise = n - solved[..., 2:].sum(-1) + solved[..., 1] - solved[..., 0]
-    livi = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-    return 0.5 * noise + 0.5 * (z.square().sum(-1) - n), livi
+    columns = torch.cat([torch.stack([pulled, z], dim=-1), eye], dim=-1)
+    solved = torch.linalg.solve_triangular(root, columns, upper=False)
+    squares = solved.square().sum(-2)
+    noise = n - squares[..., 2:].sum(-1) + squares[..., 1] - squares[..., 0]
+    inverse = (solved[..., 2:].mT @ solved[..., 2:]).detach()
+    others = eye - (inverse.sum(0) - inverse) / max(1, num - 1) if num > 1 else torch.zeros_like(inverse)
+    spread = ((others @ z.unsqueeze(-1)).squeeze(-1) * z).sum(-1) - others.diagonal(dim1=-2, dim2=-1).sum(-1)
+    return 0.5 * (noise + spread), root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def _log_conditional(q: SemiImplicit, draw: WeightDraw) -> Tensor:
