@@ -40,7 +40,7 @@ def _concrete(base: type) -> list[type]:
     """Public concrete classes under ``base``, in alphabetical order."""
     public = set(estimators.__all__)
     found: dict[str, type] = {}
-    todo = list(base.__subclasses__())
+    todo: list[type] = list(base.__subclasses__())
     while todo:
         cls = todo.pop()
         todo += cls.__subclasses__()

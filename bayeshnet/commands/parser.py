@@ -91,7 +91,7 @@ def _make_parser() -> Any:
     except ImportError:
         raise MissingExtraError("jsonargparse", "app", "the command line") from None
 
-    class Parser(jsonargparse.ArgumentParser):  # type: ignore[misc, name-defined]
+    class Parser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             raise ValueError(message) from None
 

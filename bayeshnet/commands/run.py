@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..reports import run_tables
+from ..runs.conclusion import conclude
 from ..runs.experiment import execute
 from ..runs.folder import RunFolder
-from ..runs.results import conclude
 from .display import Display, make_console
 from .parser import RunRequest, parse_run
 
@@ -37,8 +38,8 @@ def main(words: Sequence[str]) -> int:
             f"finish with: bayeshnet run --resume {folder.path}\n"
         )
         return 130
-    for part in result.renderables():
-        console.print(part)
+    for table in run_tables(result):
+        console.print(table.rich())
     console.print(
         f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {folder.path}"
     )

@@ -6,11 +6,14 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
-from ..distributions import FanInGaussian, WeightPosterior
+from ..distributions import FanInGaussian, GeneratedPosterior, HypernetPosterior
 from ..errors import check_positive
 from ..weights import WeightSpec, Whitening
 
-__all__ = ["PosteriorFamily"]
+__all__ = ["ConditionedPosterior", "PosteriorFamily"]
+
+ConditionedPosterior = HypernetPosterior | GeneratedPosterior
+"""Posteriors to which conditions can be added."""
 
 
 class PosteriorFamily(ABC):
@@ -32,7 +35,7 @@ class PosteriorFamily(ABC):
         self.bias_scale = check_positive("bias_scale", bias_scale)
 
     @abstractmethod
-    def build(self, spec: WeightSpec) -> WeightPosterior:
+    def build(self, spec: WeightSpec) -> ConditionedPosterior:
         """A new posterior over the weights of ``spec``, with room for one condition."""
 
     def whitening(self, spec: WeightSpec) -> Whitening:

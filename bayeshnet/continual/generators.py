@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..distributions import GeneratedPosterior, HypernetPosterior, WeightPosterior
+from ..distributions import GeneratedPosterior, HypernetPosterior
 from ..errors import check_choice, check_int, check_number, check_positive
 from ..hnets import HMLP, ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
-from .families import PosteriorFamily
+from .families import ConditionedPosterior, PosteriorFamily
 from .initialization import init_generator, init_outer_generator
 from .networks import make_activation
 
@@ -23,8 +23,8 @@ class ImplicitGenerator(PosteriorFamily):
         embedding_size: size of a task's embedding.
         layers: hidden layers of the hypernetwork.
         activation: of the hypernetwork.
-        sigma: standard deviation of the output noise in whitened units: a number, ``"learned"`` (per tensor, the same for
-            all tasks) or ``"generated"`` (per weight and task, by a second hypernetwork of the task alone).
+        sigma: standard deviation of the output noise in whitened units: a number, ``"learned"`` (per tensor, the same
+            for all tasks) or ``"generated"`` (per weight and task, by a second hypernetwork of the task alone).
         spread: standard deviation over latents of a whitened weight at the start.
         chunk_size: weights per chunk of a chunked hypernetwork; None for a full linear head.
         chunk_embedding_size: size of a chunk's embedding.
@@ -61,7 +61,7 @@ class ImplicitGenerator(PosteriorFamily):
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
         self.chunk_embedding_size = check_int("chunk_embedding_size", chunk_embedding_size, 1)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
+    def build(self, spec: WeightSpec) -> ConditionedPosterior:
         """Build the conditional generator."""
         settings: dict[str, Any] = {
             "uncond_in_size": self.latent_size,
@@ -131,7 +131,7 @@ class HyperHypernetwork(PosteriorFamily):
         self.sigma = check_positive("sigma", sigma)
         self.spread = check_number("spread", spread, minimum=0.0)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
+    def build(self, spec: WeightSpec) -> ConditionedPosterior:
         """Build both hypernetworks."""
         inner = self._inner(spec, no_uncond_weights=True)
         outer = HMLP(
@@ -194,9 +194,9 @@ class MeanFieldGenerator(PosteriorFamily):
         self.sigma = check_positive("sigma", sigma)
         self.spread = check_number("spread", spread, minimum=0.0)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
+    def build(self, spec: WeightSpec) -> ConditionedPosterior:
         """Build the generator of the explicit posterior's parameters."""
-        shapes = GeneratedPosterior.target_shapes(spec.shapes, self.family)
+        shapes = GeneratedPosterior.target_shapes([list(s) for s in spec.shapes], self.family)
         hnet = HMLP(
             shapes,
             cond_in_size=self.embedding_size,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..hnets import ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
@@ -38,19 +38,19 @@ def init_generator(hnet: HyperNetInterface, spec: WeightSpec, spread: float) -> 
         bias.zero_()
     head = weights[-1]
     if len(weights) > 1:
-        _init_inputs(hnet, weights[0], spread if chunked else 1.0, chunked)
+        _init_inputs(hnet, weights[0], spread if chunked else 1.0)
         head.normal_(std=(1.0 if chunked else spread) / math.sqrt(_TANH_POWER * head.shape[1]))
     else:
-        _init_inputs(hnet, head, spread, chunked)
+        _init_inputs(hnet, head, spread)
     if not chunked and biases:
         start = torch.randn_like(biases[-1])
         biases[-1].copy_(start * spec.mask(lambda e: e.role in ("weight", "embedding")).to(start))
 
 
-def _init_inputs(hnet: HyperNetInterface, first: Tensor, factor: float, chunked: bool) -> None:
+def _init_inputs(hnet: HyperNetInterface, first: Tensor, factor: float) -> None:
     """Give latent, chunk embedding and condition the same say, the latent and the condition times ``factor``."""
     latent = hnet.uncond_in_size
-    chunk = hnet.chunk_emb_size if chunked else 0
+    chunk = hnet.chunk_emb_size if isinstance(hnet, ChunkedHMLP) else 0
     sizes = [latent, chunk, first.shape[1] - latent - chunk]
     for part, size, scale in zip(first.split(sizes, dim=1), sizes, (factor, 1.0, factor), strict=True):
         if size:
@@ -90,7 +90,7 @@ def _typical(parameter: Tensor) -> Tensor:
     return torch.where(size > 0, size, torch.full_like(size, 0.1))
 
 
-def _layers(hnet: HyperNetInterface) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+def _layers(hnet: HyperNetInterface) -> tuple[list[Tensor], list[Tensor]]:
     """Weights and biases of the layers, in order."""
     parameters = hnet.unconditional_params or []
     names = [hnet.param_shapes_meta[i]["name"] for i in hnet.unconditional_param_shapes_ref]

@@ -50,7 +50,6 @@ class OutputRegularizer:
         generator: torch.Generator | None = None,
     ) -> Callable[[], Tensor]:
         """The term for tasks ``0..num_old-1`` as a function that draws anew at each call."""
-
         unit = posterior.prior(next(posterior.parameters())).scale
 
         def term() -> Tensor:
@@ -84,7 +83,8 @@ def emitted(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tenso
     """What a generator emitted for this distribution, in units of the prior's standard deviations ``unit`` ``(P,)``.
 
     Returns:
-        ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)`` where there are none: weights, and what says how they spread.
+        ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)`` where there are none: weights, and what says how they
+        spread.
     """
     raise type_error(
         "posterior", "one whose distributions an output regulariser knows", type(distribution).__name__,

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..distributions import FanInGaussian, WeightDistribution, WeightPosterior
 from ..weights import WeightSpec
-from .families import PosteriorFamily
+from .families import ConditionedPosterior, PosteriorFamily
 
 __all__ = ["GeneratedTasks", "OneForAll", "OnePerTask", "TaskPosterior"]
 
@@ -46,7 +46,7 @@ class GeneratedTasks(TaskPosterior):
     def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
         """Build the generator."""
         super().__init__(family, spec)
-        self.generator = family.build(spec)
+        self.generator: ConditionedPosterior = family.build(spec)
 
     def grow(self) -> None:
         """Add an embedding; the first task uses the one that the generator came with."""

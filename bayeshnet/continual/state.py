@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from ..errors import value_error
+from ..guides import Likelihood
 from ..mnets import MainNetInterface
 from ..tasks import Task
 from .density import TaskDensity
@@ -23,26 +24,34 @@ class LearnerState(nn.Module):
         task: gives kind, input shape and outputs, which all tasks share.
 
     Attributes:
-        densities: compact density of the inputs, one per task learnt.
         labels: global labels of each task's classes, one tuple per task learnt (empty for regression).
     """
 
-    def __init__(self, net: MainNetInterface, likelihood: nn.Module, posterior: TaskPosterior, task: Task) -> None:
+    net: MainNetInterface
+    likelihood: Likelihood
+    posterior: TaskPosterior
+
+    def __init__(self, net: MainNetInterface, likelihood: Likelihood, posterior: TaskPosterior, task: Task) -> None:
         """Join the parts."""
         super().__init__()
         self.net = net
         self.likelihood = likelihood
         self.posterior = posterior
-        self.densities = nn.ModuleList()
+        self._densities = nn.ModuleList()
         self.labels: list[tuple[int, ...]] = []
         self.kind = task.kind
         self.input_shape = task.input_shape
         self.num_outputs = task.num_outputs
 
     @property
+    def densities(self) -> list[TaskDensity]:
+        """Compact density of the inputs, one per task learnt."""
+        return [density for density in self._densities if isinstance(density, TaskDensity)]
+
+    @property
     def num_tasks(self) -> int:
         """Number of tasks learnt so far."""
-        return len(self.densities)
+        return len(self._densities)
 
     def check(self, task: Task) -> None:
         """Refuse a task that does not fit those learnt before."""
@@ -52,5 +61,5 @@ class LearnerState(nn.Module):
 
     def close_task(self, task: Task, density: TaskDensity) -> None:
         """Record that ``task`` has been learnt."""
-        self.densities.append(density)
+        self._densities.append(density)
         self.labels.append(task.labels or ())

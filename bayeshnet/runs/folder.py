@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from ..errors import value_error
-from ..inference.checkpoint import load_checkpoint, save_checkpoint
+from ..inference import load_checkpoint, save_checkpoint
+from ..reports import write_text
 
-__all__ = ["RunFolder", "write_text"]
+__all__ = ["RunFolder"]
 
 _STEM = re.compile(r"^task-(\d+)\.json$")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file so that it is either there as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
 
 
 class RunFolder:
@@ -93,10 +75,6 @@ class RunFolder:
     def load_task(self, number: int, state: Any) -> dict[str, Any]:
         """Load the state after ``number`` tasks into ``state``; returns the record saved with it."""
         return load_checkpoint(self._stem(number), state)
-
-    def save_metrics(self, metrics: dict[str, Any]) -> None:
-        """Write ``metrics.json``."""
-        write_text(self.metrics, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
     def _stem(self, number: int) -> Path:
         return self.path / "checkpoints" / f"task-{number:02d}"

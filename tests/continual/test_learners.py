@@ -51,7 +51,9 @@ NET = MLPNetwork((8,), "tanh")
 LEARNERS = {
     "replay": lambda: PosteriorReplay(NET, IMPLICIT, **settings()),
     "replay-outliers": lambda: PosteriorReplay(NET, IMPLICIT, outliers=PatchOutliers(0.1), **settings()),
-    "replay-some-tasks": lambda: PosteriorReplay(NET, IMPLICIT, regularizer=OutputRegularizer(max_tasks=1), **settings()),
+    "replay-some-tasks": lambda: PosteriorReplay(
+        NET, IMPLICIT, regularizer=OutputRegularizer(max_tasks=1), **settings()
+    ),
     "replay-hyper": lambda: PosteriorReplay(
         NET, HyperHypernetwork(latent_size=2, embedding_size=4, layers=(4,), outer_layers=(4,)), **settings()
     ),
@@ -114,7 +116,9 @@ def test_contract(learner, tmp_path):
     torch.testing.assert_close(learner.predict(loaded, x, task_id=0).mean, learner.predict(after, x, task_id=0).mean)
 
 
-def test_the_same_seed_gives_the_same_state(learner):
+@pytest.mark.parametrize("name", ["replay-outliers", "replay-some-tasks", "separate"])
+def test_the_same_seed_gives_the_same_state(name):
+    learner = LEARNERS[name]()
     tasks = [make_task(t) for t in range(2)]
     first = learn(learner, tasks)
     torch.rand(5)  # another global state must not matter
@@ -193,7 +197,8 @@ def test_bad_input_is_refused():
         learner.predict(state, torch.zeros(3, 5))
     with pytest.raises(ValueError, match="task_id: expected a number below the 1 tasks learnt, got 1"):
         learner.predict(state, torch.zeros(3, 4), task_id=1)
-    other = Task("wide", Split(torch.zeros(2, 5), torch.tensor([0, 1])), Split(torch.zeros(2, 5), torch.tensor([0, 1])), 2)
+    split = Split(torch.zeros(2, 5), torch.tensor([0, 1]))
+    other = Task("wide", split, split, 2)
     with pytest.raises(ValueError, match="task 'wide': expected input_shape"):
         learner.learn(state, other)
     with pytest.raises(ValueError, match="steps: expected an integer >= 1"):

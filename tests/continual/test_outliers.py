@@ -37,7 +37,8 @@ def test_left_and_right_halves_are_cut_too():
     images = x.view(8, 4, 4)
     columns = [i for i in range(8) for j in range(8) if torch.equal(made[i][:, :2], images[j][:, 2:])]
     rows = [i for i in range(8) for j in range(8) if torch.equal(made[i][:2], images[j][2:])]
-    assert columns and rows
+    assert columns
+    assert rows
 
 
 def test_the_same_seed_makes_the_same_outliers():
@@ -58,5 +59,5 @@ def test_noise_stays_in_its_box():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="weight"):
         PatchOutliers(weight=-1)
-    with pytest.raises(ValueError, match="image_shape: expected .* 64"):
+    with pytest.raises(ValueError, match=r"image_shape: expected .* 64"):
         PatchOutliers(image_shape=(4, 4)).make(torch.rand(3, 64))

@@ -1,0 +1,27 @@
+"""The end of a run: metrics, figures and the report are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..continual import LearnerState, derive_seed
+from ..reports import RunResult, write_report
+from ..tasks import TaskStream
+from .arrays import make_arrays
+from .experiment import Experiment
+from .folder import RunFolder
+from .results import summarise_run
+
+__all__ = ["conclude"]
+
+
+def conclude(
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, state: LearnerState, records: list[dict[str, Any]]
+) -> RunResult:
+    """Sum up a run whose tasks are all learnt, and write ``metrics.json``, the figures and ``report.html``."""
+    result = RunResult.of(summarise_run(experiment, stream, state, records))
+    arrays = make_arrays(experiment.learner, state, stream, derive_seed(experiment.seed, len(stream), 3))
+    result.save(folder.metrics)
+    noise = float(stream[0].info.get("noise_std", 0.0))
+    write_report(folder.path, result, arrays, config=folder.open(), noise_std=noise)
+    return result
