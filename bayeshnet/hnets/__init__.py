@@ -5,17 +5,28 @@ from __future__ import annotations
 from .chunked_mlp_hnet import ChunkedHMLP
 from .geometry import Geometry
 from .head_geometry import HeadGeometry
+from .hnet_container import HContainer
+from .hnet_helpers import get_conditional_parameters, init_chunk_embeddings, init_conditional_embeddings
 from .hnet_interface import HyperNetInterface
 from .hnet_perturbation_wrapper import HPerturbWrapper
 from .jacobian_geometry import JacobianGeometry
 from .mlp_hnet import HMLP
+from .selection_geometry import ConstantGeometry, SelectionGeometry
+from .structured_mlp_hnet import StructuredHMLP
 
 __all__ = [
     "HMLP",
     "ChunkedHMLP",
+    "ConstantGeometry",
     "Geometry",
+    "HContainer",
     "HPerturbWrapper",
     "HeadGeometry",
     "HyperNetInterface",
     "JacobianGeometry",
+    "SelectionGeometry",
+    "StructuredHMLP",
+    "get_conditional_parameters",
+    "init_chunk_embeddings",
+    "init_conditional_embeddings",
 ]

@@ -13,7 +13,7 @@ from ..errors import check_shape, type_error, value_error
 from ._head_functions import HeadGram, HeadShift, plain_gram, plain_shift, transforms_active
 from .geometry import Precision
 
-__all__ = ["LinearHead", "Weighing", "split_precision"]
+__all__ = ["LinearHead", "Weighing", "split_precision", "version"]
 
 KEPT = 4
 
@@ -119,7 +119,7 @@ class LinearHead:
         """Gram matrices for precisions ``values`` ``(P,)``, or for ones; kept while the same tensor is asked for."""
         if transforms_active():
             return self._weigh(values, plain=True)
-        key = (torch.is_grad_enabled(), _version(values), _version(self.weight))
+        key = (torch.is_grad_enabled(), version(values), version(self.weight))
         for kept_values, kept_key, weighing in self._kept:
             if kept_values is values and kept_key == key:
                 return weighing
@@ -169,7 +169,7 @@ class LinearHead:
         if centre is not None:
             check_shape("centre", centre, (-1, self.num_weights))
         kept = weighing.shifts.get("made")
-        state = (_version(centre), _version(self.bias))
+        state = (version(centre), version(self.bias))
         if kept is not None and kept[0] is centre and kept[1] == state:
             return kept[2]
         moved = self._offset(centre)
@@ -191,7 +191,7 @@ class LinearHead:
         return -self.by_chunks(centre) if bias is None else bias - self.by_chunks(centre)
 
 
-def _version(tensor: Tensor | None) -> int:
+def version(tensor: Tensor | None) -> int:
     """How often ``tensor`` was changed in place."""
     return 0 if tensor is None or tensor.is_inference() else tensor._version
 

@@ -15,14 +15,15 @@ def adopt(net: Any, inner: Any) -> None:
     take_over(net, inner)
 
 
-def take_over(net: Any, inner: Any, prefix: str = "", keep_layers: bool = True) -> None:
+def take_over(net: Any, inner: Any, prefix: str = "", keep_layers: bool = True, own_conditions: bool = False) -> None:
     """Declare all tensors of ``inner`` in ``net``; those that ``inner`` keeps stay where they are.
 
-    ``prefix`` comes before labels. Layer numbers are dropped unless ``keep_layers``.
+    ``prefix`` comes before labels, except those of conditional tensors if ``own_conditions``. Layer numbers are dropped unless ``keep_layers``.
     """
     for record in inner._ledger.records:
+        label = record.label if own_conditions and record.conditional else f"{prefix}{record.label}"
         net._declare(
             record.shape, record.name, record.layer if keep_layers else -1, internal=record.home is not None,
-            label=f"{prefix}{record.label}", role=record.role, fan_in=record.fan_in, group=record.group,
+            label=label, role=record.role, fan_in=record.fan_in, group=record.group,
             home=record.home,
         )  # fmt: skip

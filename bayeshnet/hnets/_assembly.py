@@ -1,0 +1,126 @@
+"""Assembly functions of hypernetworks that are made of parts, and whether they only select and order weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import type_error, value_error
+
+__all__ = ["Assembly", "Selection"]
+
+Shapes = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """A map from source vectors to targets that takes each target weight from one place of the sources.
+
+    Attributes:
+        index: place ``(P,)`` of each target weight in the concatenated sources.
+        sizes: number of weights in each source.
+        counts: how often each weight of a source is taken: a number for all of them, or a tensor.
+        injective: whether no weight is taken twice.
+    """
+
+    index: Tensor
+    sizes: tuple[int, ...]
+    counts: tuple[int | Tensor, ...]
+    injective: bool
+
+    @classmethod
+    def of(cls, index: Tensor, sizes: Sequence[int]) -> Selection:
+        """Count how often each place occurs in ``index``."""
+        counts = torch.bincount(index, minlength=sum(sizes)).split(list(sizes))
+        found = tuple(int(c.max()) if c.numel() and bool((c == c[0]).all()) else c if c.numel() else 0 for c in counts)
+        return cls(index, tuple(sizes), found, all(bool((c <= 1).all()) for c in counts))
+
+
+class Assembly:
+    """A user's function from groups of tensors to target tensors, one sample at a time.
+
+    Args:
+        fn: the function; called with ``arrange(groups)`` as its arguments.
+        parts: for each source vector the groups it consists of (chunks), each a list of shapes of tensors.
+        target_shapes: shapes of the tensors to return.
+        arrange: turns the list of the groups of all parts into the arguments of ``fn``.
+    """
+
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        parts: Sequence[Sequence[Shapes]],
+        target_shapes: Shapes,
+        arrange: Callable[[list[list[Tensor]]], tuple[Any, ...]],
+    ) -> None:
+        """Call the function once to see that its outputs have the right shapes."""
+        if not callable(fn):
+            raise type_error("assembly_fct", "a function", fn)
+        self.fn, self.parts, self.targets, self.arrange = fn, parts, list(target_shapes), arrange
+        self.sizes = [sum(math.prod(shape) for group in groups for shape in group) for groups in parts]
+        self._selection: Selection | None = None
+        self._traced = False
+        try:
+            made = self([torch.empty(size, device="meta") for size in self.sizes])
+        except (NotImplementedError, RuntimeError, TypeError):  # not everything works without data
+            made = self([torch.zeros(()).expand(size) for size in self.sizes])
+        self._check(made)
+
+    def __call__(self, sources: Sequence[Tensor]) -> list[Tensor]:
+        """Assemble one sample from the vectors of all parts."""
+        groups = []
+        for source, shapes in zip(sources, self.parts, strict=True):
+            pieces = iter(source.split([math.prod(shape) for group in shapes for shape in group]))
+            groups += [[next(pieces).view(torch.Size(shape)) for shape in group] for group in shapes]
+        made = self.fn(*self.arrange(groups))
+        if not isinstance(made, (list, tuple)):
+            raise type_error("assembly_fct", f"a function that returns a list of {len(self.targets)} tensors", made)
+        return list(made)
+
+    def batch(self, outs: Sequence[Tensor], ret_format: str) -> Any:
+        """Assemble all samples of the parts' outputs ``(B, P_i)`` (or ``(1, P_i)``) in the format ``ret_format``."""
+        size = max(out.shape[0] for out in outs)
+        rows = [out.unbind(0) for out in outs]
+        samples = [self([row[b if len(row) > 1 else 0] for row in rows]) for b in range(size)]
+        if ret_format == "flattened":
+            return torch.stack([torch.cat([tensor.flatten() for tensor in sample]) for sample in samples])
+        return samples[0] if ret_format == "squeezed" and size == 1 else samples
+
+    def _check(self, made: list[Tensor]) -> None:
+        shapes = [list(t.shape) if isinstance(t, Tensor) else t for t in made]
+        if shapes != [list(shape) for shape in self.targets]:
+            raise value_error("assembly_fct", f"tensors of shapes {[list(s) for s in self.targets]}", str(shapes),
+                              "It gets one sample at a time.", said=True)  # fmt: skip
+
+    def flat(self, source: Tensor) -> Tensor:
+        """All target weights ``(P,)`` from a vector of all source weights."""
+        return torch.cat([t.flatten() for t in self(source.split(self.sizes))])
+
+    def selection(self) -> Selection | None:
+        """How the function selects weights, or None if it does anything else to them.
+
+        The function is traced once on the places of the weights, and what was found is checked on random values.
+        """
+        if not self._traced:
+            self._selection, self._traced = self._trace(), True
+        return self._selection
+
+    def _trace(self) -> Selection | None:
+        total = sum(self.sizes)
+        try:
+            index = self.flat(torch.arange(total))
+        except (NotImplementedError, RuntimeError, TypeError):  # the function needs floating-point numbers
+            return None
+        if index.dtype != torch.long or index.min() < 0 or index.max() >= total:
+            return None
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(2):
+            values = torch.randn(total, generator=generator, dtype=torch.float64)
+            if not torch.equal(self.flat(values), values[index]):
+                return None
+        return Selection.of(index, self.sizes)

@@ -1,0 +1,100 @@
+"""The hypernetworks in a container: whether they fit together, and what each of them is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import check_choice, type_error, value_error
+from ..mnets._ledger import NAMES
+from ._arguments import Given, check_input
+from .hnet_interface import HyperNetInterface
+
+__all__ = ["Members", "plain_names"]
+
+
+def plain_names(argument: str, names: Sequence[str] | None, shapes: Sequence[tuple[int, ...]]) -> list[str | None]:
+    """Names of tensors: those given, or ``weight`` and ``bias`` by their dimensions."""
+    if names is None:
+        return ["weight" if len(shape) > 1 else "bias" for shape in shapes]
+    if len(names) != len(shapes):
+        raise value_error(argument, f"{len(shapes)} names, one for each shape", f"{len(names)}", said=True)
+    return [check_choice(argument, name, NAMES) for name in names]
+
+
+class Members:
+    """The hypernetworks of a container.
+
+    Args:
+        hnets: the hypernetworks, or None.
+    """
+
+    def __init__(self, hnets: Sequence[HyperNetInterface] | None) -> None:
+        """Check that all take the same inputs, as far as they take any."""
+        if hnets is not None and not isinstance(hnets, (list, tuple)):
+            raise type_error("hnets", "a list of hypernetworks", hnets)
+        for hnet in hnets or ():
+            if not isinstance(hnet, HyperNetInterface):
+                raise type_error("hnets", "a list of hypernetworks (HyperNetInterface)", hnet)
+        self.hnets = list(hnets or ())
+        self.uncond_in_size = self._common("uncond_in_size")
+        self.cond_in_size = self._common("cond_in_size")
+
+    def _common(self, name: str) -> int:
+        sizes = {getattr(hnet, name, 0) for hnet in self.hnets} - {0}
+        if len(sizes) > 1:
+            raise value_error("hnets", f"hypernetworks with the same {name} (or 0)", f"{sorted(sizes)}", said=True)
+        return sizes.pop() if sizes else 0
+
+    def num_conds(self, own: int | None) -> int:
+        """The number of conditions of the hypernetworks that have any; it must be ``own`` if that is given."""
+        counts = {hnet.num_known_conds for hnet in self.hnets} - {0}
+        if own is not None:
+            counts.add(own)
+        if len(counts) > 1:
+            raise value_error("hnets", "hypernetworks and num_cond_embs with the same number of conditions",
+                              f"{sorted(counts)}", said=True)  # fmt: skip
+        if own == 0:
+            raise value_error("num_cond_embs", "at least one condition with cond_param_shapes", 0)
+        return counts.pop() if counts else 0
+
+    def check_inputs(self, uncond_input: Any, cond_input: Any, latent: bool = True) -> None:
+        """Check the shapes of the inputs, and that none is given that nothing takes."""
+        if latent:
+            check_input("uncond_input", uncond_input, self.uncond_in_size, "uncond_in_size")
+        if cond_input is not None:
+            check_input("cond_input", cond_input, self.cond_in_size, "cond_in_size")
+
+    def inputs(self, i: int, uncond_input: Any, cond_input: Any, cond_id: Any) -> dict[str, Any]:
+        """The inputs of hypernetwork ``i``: those that it takes."""
+        hnet, found = self.hnets[i], {}
+        if hnet.uncond_in_size:
+            found["uncond_input"] = uncond_input
+        if cond_input is not None:
+            if getattr(hnet, "cond_in_size", 1):
+                found["cond_input"] = cond_input
+        elif hnet.num_known_conds:
+            found["cond_id"] = cond_id
+        return found
+
+    def divide(self, given: Given) -> tuple[list[dict[str, Any] | None], list[Tensor], list[Tensor | None]]:
+        """Divide the tensors of a container into ``weights`` of each hypernetwork, shared and conditional ones."""
+        extra = given.extra.get("hnets")
+        if extra is not None and (not isinstance(extra, (list, tuple)) or len(extra) != len(self.hnets)):
+            raise value_error("weights['hnets']", f"a list of {len(self.hnets)} dicts", extra)
+        inner: list[dict[str, Any] | None] = []
+        uncond, cond = list(given.uncond), list(given.cond)
+        for i, hnet in enumerate(self.hnets):
+            u, c = len(hnet._ledger.unconditional), len(hnet._ledger.conditional)
+            mine: dict[str, Any] = {"uncond_weights": uncond[:u]} if u else {}
+            if c and all(tensor is not None for tensor in cond[:c]):
+                mine["cond_weights"] = cond[:c]
+            uncond, cond = uncond[u:], cond[c:]
+            more = {} if extra is None or extra[i] is None else dict(extra[i])
+            if set(more) & set(mine):
+                raise value_error(f"weights['hnets'][{i}]", "only keys beside uncond_weights and cond_weights",
+                                  f"{sorted(more)}", said=True)  # fmt: skip
+            inner.append({**mine, **more} or None)
+        return inner, uncond, cond

@@ -1,0 +1,117 @@
+"""Helpers that treat the embeddings of any hypernetwork alike."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import type_error
+from ..mnets._ledger import TensorRecord
+from ._chunk_embeddings import ChunkMethods
+from ._conditions import one_id
+from .hnet_interface import HyperNetInterface
+from .structured_mlp_hnet import StructuredHMLP
+
+__all__ = ["get_conditional_parameters", "init_chunk_embeddings", "init_conditional_embeddings"]
+
+
+def init_conditional_embeddings(
+    hnet: HyperNetInterface,
+    normal_mean: float = 0.0,
+    normal_std: float = 1.0,
+    init_fct: Callable[[Tensor, int], Any] | None = None,
+) -> None:
+    """Initialise the conditional input embeddings that a hypernetwork, or one inside it, keeps.
+
+    Conditional chunk embeddings are not among them, see :func:`init_chunk_embeddings`. Hypernetworks without such
+    embeddings stay as they are.
+
+    Args:
+        hnet: the hypernetwork.
+        normal_mean: mean of the normal distribution that they are drawn from.
+        normal_std: its standard deviation.
+        init_fct: a function ``(embedding, cond_id)`` that changes the embedding in place, to use instead.
+    """
+    for record in _records(hnet):
+        match = re.fullmatch(r"(?:hnet\d+\.)*cond(\d+)\.embedding", record.label)
+        if match is None:
+            continue
+        if init_fct is None:
+            nn.init.normal_(record.live, normal_mean, normal_std)
+        else:
+            init_fct(record.live, int(match.group(1)))
+
+
+def init_chunk_embeddings(
+    hnet: HyperNetInterface,
+    normal_mean: float = 0.0,
+    normal_std: float = 1.0,
+    init_fct: Callable[..., Any] | None = None,
+) -> None:
+    """Initialise the chunk embeddings that a hypernetwork, or one inside it, keeps.
+
+    Hypernetworks without chunks stay as they are.
+
+    Args:
+        hnet: the hypernetwork.
+        normal_mean: mean of the normal distribution that they are drawn from.
+        normal_std: its standard deviation.
+        init_fct: a function ``(embedding, chunk_id, cond_id=None)`` that changes the embedding ``(size,)`` in place, to
+            use instead. ``cond_id`` is None unless chunk embeddings are conditional. A
+            :class:`~bayeshnet.hnets.StructuredHMLP` gives it whole matrices ``(num, size)`` with their number.
+    """
+    for net in _flat(hnet):
+        if not isinstance(net, (ChunkMethods, StructuredHMLP)):
+            continue
+        for record in net._ledger.internal:
+            match = re.fullmatch(r"(?:cond(\d+)\.)?chunk_embs(\d*)", record.label)
+            if match is None:
+                continue
+            if init_fct is None:
+                nn.init.normal_(record.live, normal_mean, normal_std)
+                continue
+            cond = None if match.group(1) is None else int(match.group(1))
+            if match.group(2):
+                init_fct(record.live, int(match.group(2)), cond_id=cond)
+            else:
+                for chunk_id in range(record.shape[0]):
+                    init_fct(record.live[chunk_id], chunk_id, cond_id=cond)
+
+
+def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Tensor]:
+    """The parameters that a hypernetwork keeps for condition ``cond_id``; empty if it keeps none.
+
+    Example:
+        >>> from bayeshnet.hnets import HMLP
+        >>> hnet = HMLP([[3]], num_cond_embs=2, verbose=False)
+        >>> get_conditional_parameters(hnet, 1)[0] is hnet.get_cond_in_emb(1)
+        True
+    """
+    group = f"cond{one_id(cond_id, _check(hnet).num_known_conds)}"
+    return [record.live for record in hnet._ledger.internal if record.group == group]
+
+
+def _check(hnet: Any) -> HyperNetInterface:
+    if not isinstance(hnet, HyperNetInterface):
+        raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet)
+    return hnet
+
+
+def _records(hnet: HyperNetInterface) -> list[TensorRecord]:
+    return [record for net in _flat(hnet) for record in net._ledger.internal]
+
+
+def _flat(hnet: HyperNetInterface) -> Iterator[HyperNetInterface]:
+    """The hypernetwork, or those of which a container or a wrapper is made."""
+    inner = [m for m in _check(hnet).children() if isinstance(m, (HyperNetInterface, nn.ModuleList))]
+    nets = [
+        n for m in inner for n in ([m] if isinstance(m, HyperNetInterface) else m) if isinstance(n, HyperNetInterface)
+    ]
+    if not nets or isinstance(hnet, StructuredHMLP):
+        yield hnet
+        return
+    for net in nets:
+        yield from _flat(net)

@@ -1,0 +1,208 @@
+"""A hypernetwork that generates weights in chunks which respect the structure of the target network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ._arguments import Given, check_batch, check_input, one_row
+from ._assembly import Assembly
+from ._conditions import one_id, own_tensor
+from ._mlp_body import MLPBody
+from ._mlp_core import MLPLayers, run_mlp
+from ._rewrap import take_over
+from ._structure import StructuredInputs, plan_structure
+from .geometry import Geometry
+from .head_geometry import HeadGeometry
+from .hnet_interface import HyperNetInterface
+from .mlp_hnet import HMLP
+from .selection_geometry import SelectionGeometry
+
+__all__ = ["StructuredHMLP"]
+
+
+class StructuredHMLP(HyperNetInterface):
+    r"""Structured chunked hypernetwork: several perceptrons, each of which makes chunks of one kind.
+
+    There is one internal full hypernetwork for each entry of ``chunk_shapes``; it makes ``num_per_chunk[i]`` chunks,
+    one for each of its chunk embeddings, and ``assembly_fct`` puts all chunks together.
+
+    Args:
+        target_shapes: shapes of the tensors to generate.
+        chunk_shapes: for each internal hypernetwork the shapes of the tensors that make up one of its chunks.
+        num_per_chunk: for each internal hypernetwork the number of chunks it makes.
+        chunk_emb_sizes: for each internal hypernetwork the size of its chunk embeddings (drawn from ``N(0, I)``), or
+            one size for all; 0 means no embedding, which a hypernetwork with a single chunk may do without.
+        hmlp_kwargs: keyword arguments for the internal :class:`~bayeshnet.hnets.HMLP`, one dict for all or one for
+            each; sizes of inputs, external weights and conditions are set by the arguments of this class.
+        assembly_fct: function from the list of all chunks (lists of tensors) of one sample to the target tensors.
+        cond_chunk_embs: whether each condition has its own chunk embeddings.
+        uncond_in_size: size of unconditional inputs.
+        cond_in_size: size of conditional inputs; all internal hypernetworks get the same embedding.
+        verbose: whether to log a summary.
+        no_uncond_weights: whether all unconditional weights are given to :meth:`forward`.
+        no_cond_weights: whether conditional embeddings are given to :meth:`forward`.
+        num_cond_embs: number of conditions.
+
+    The geometry goes part by part through the heads if ``assembly_fct`` only selects and orders weights.
+
+    References:
+        Sacramento, von Oswald, Kobayashi, Henning, Grewe, "Economical ensembles with hypernetworks", 2020.
+        Savarese, Maire, "Learning implicitly recurrent CNNs through parameter sharing", 2019.
+
+    Example:
+        Three tensors as linear combinations of two templates:
+
+        >>> hnet = StructuredHMLP(
+        ...     [[4, 4]] * 3, [[[4, 4]]], [3], 2, {"layers": [], "use_bias": False},
+        ...     lambda chunks: [chunk[0] for chunk in chunks],
+        ...     cond_chunk_embs=True, uncond_in_size=0, cond_in_size=0, verbose=False)
+        >>> hnet.num_chunks, hnet.num_params
+        (3, 38)
+        >>> [tuple(t.shape) for t in hnet(cond_id=0)]
+        [(4, 4), (4, 4), (4, 4)]
+    """
+
+    def __init__(
+        self,
+        target_shapes: Sequence[Sequence[int]],
+        chunk_shapes: Sequence[Sequence[Sequence[int]]],
+        num_per_chunk: Sequence[int],
+        chunk_emb_sizes: int | Sequence[int],
+        hmlp_kwargs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        assembly_fct: Callable[[list[list[Tensor]]], Sequence[Tensor]],
+        cond_chunk_embs: bool = False,
+        uncond_in_size: int = 0,
+        cond_in_size: int = 8,
+        verbose: bool = True,
+        no_uncond_weights: bool = False,
+        no_cond_weights: bool = False,
+        num_cond_embs: int = 1,
+    ) -> None:
+        """Check the arguments, build the internal hypernetworks and declare their tensors and the chunk embeddings."""
+        plan = plan_structure(chunk_shapes, num_per_chunk, chunk_emb_sizes, hmlp_kwargs)
+        inputs = StructuredInputs(
+            plan, bool(cond_chunk_embs), uncond_in_size, cond_in_size, bool(no_uncond_weights), bool(no_cond_weights)
+        )
+        conds = inputs.check(num_cond_embs)
+        hnets = [inputs.build(i, conds) for i in range(len(plan))]
+        super().__init__(
+            target_shapes, uncond_in_size, conds, has_bias=all(hnet.has_bias for hnet in hnets), has_fc_out=True
+        )
+        self.inputs = inputs
+        self.hnets = nn.ModuleList(hnets)
+        groups = [[part.shapes] * part.count for part in plan]
+        self.assembly = Assembly(assembly_fct, groups, self.target_shapes, _as_argument)
+        for i, hnet in enumerate(hnets):
+            take_over(self, hnet, f"hnet{i}.", keep_layers=i == 0, own_conditions=True)
+        inputs.declare_chunks(self, range(conds))
+        self._announce(verbose)
+
+    @property
+    def internal_hnets(self) -> list[HMLP]:
+        """The internal full hypernetworks, one for each entry of ``chunk_shapes``."""
+        return list(self.hnets)  # type: ignore[arg-type]
+
+    @property
+    def num_chunks(self) -> int:
+        """Number of chunks that are assembled."""
+        return sum(part.count for part in self.inputs.plan)
+
+    @property
+    def chunk_emb_shapes(self) -> list[list[int]]:
+        """Shapes ``[num, size]`` of the chunk embeddings, for the internal hypernetworks that have any."""
+        return [list(shape) for shape in self.inputs.embedding_shapes]
+
+    @property
+    def cond_chunk_embs(self) -> bool:
+        """Whether each condition has its own chunk embeddings."""
+        return self.inputs.conditional
+
+    @property
+    def cond_in_size(self) -> int:
+        """Size of conditional inputs."""
+        return self.inputs.cond_in_size
+
+    def get_cond_in_emb(self, cond_id: int) -> Tensor:
+        """The input embedding ``(cond_in_size,)`` of condition ``cond_id``."""
+        return own_tensor(self, f"cond{one_id(cond_id, self.num_known_conds)}.embedding")
+
+    def get_chunk_embs(self, cond_id: int | None = None) -> list[Tensor]:
+        """Chunk embeddings of shapes :attr:`chunk_emb_shapes`; ``cond_id`` must be given if they are conditional."""
+        return self.inputs.own_chunks(self, cond_id)
+
+    def _add_condition(self, cond: int) -> list[nn.Parameter]:
+        return self.inputs.declare_condition(self, cond)
+
+    def _conditions_in(self, state_dict: dict[str, Any], prefix: str) -> int:
+        inner = self.internal_hnets[0]._conditions_in(state_dict, f"{prefix}hnets.0.")
+        return max(super()._conditions_in(state_dict, prefix), inner)
+
+    def forward(  # type: ignore[override]
+        self,
+        uncond_input: Tensor | None = None,
+        cond_input: Tensor | None = None,
+        cond_id: int | Sequence[int] | Tensor | None = None,
+        weights: Sequence[Tensor] | Mapping[str, Any] | None = None,
+        distilled_params: Sequence[Tensor] | None = None,
+        condition: int | None = None,
+        ret_format: str = "squeezed",
+    ) -> Any:
+        """Generate weights; arguments as in :meth:`HyperNetInterface.forward`.
+
+        If chunk embeddings are conditional, ``weights`` may be a dict with the key ``chunk_embs``, a list of batches of
+        embeddings ``(B, *shape)`` for the shapes in :attr:`chunk_emb_shapes`, in place of ``cond_id``.
+        """
+        self._check_call(ret_format, distilled_params)
+        given = self._given(weights, ("chunk_embs",))
+        cond, chunks = self.inputs.choose(self._ledger, given, cond_input, cond_id, self.num_known_conds)
+        uncond = check_input("uncond_input", uncond_input, self._uncond_in_size, "uncond_in_size")
+        batches = {f"chunk_embs[{i}]": c for i, c in enumerate(chunks) if c is not None and c.ndim == 3}
+        check_batch(uncond_input=uncond, cond_input=cond, **batches)
+        outs = [
+            run_mlp(layers, uncond, cond, chunk, condition).flatten(1)
+            for layers, chunk in zip(self._layers(given), chunks, strict=True)
+        ]
+        return self.assembly.batch(outs, ret_format)
+
+    def _layers(self, given: Given) -> list[MLPLayers]:
+        """The perceptrons, their inputs divided into unconditional inputs and chunk embeddings."""
+        made, start = [], 0
+        for hnet, part in zip(self.internal_hnets, self.inputs.plan, strict=True):
+            stop = start + len(hnet._ledger.unconditional)
+            layers = hnet.subnet.layers(given.uncond[start:stop])
+            sizes = replace(layers.sizes, uncond=self._uncond_in_size, chunk=part.embedding)
+            made.append(replace(layers, sizes=sizes))
+            start = stop
+        return made
+
+    def geometry(
+        self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None
+    ) -> Geometry:
+        """The geometry, part by part through the heads if weights are only selected; else by Jacobians."""
+        self._check_geometry(cond_id)
+        selection = self.assembly.selection()
+        if selection is None:
+            return super().geometry(cond_id, cond_input, weights, condition)
+        given = self._given(weights, ("chunk_embs",))
+        row = one_row(cond_input)
+        cond, chunks = self.inputs.choose(self._ledger, given, row, cond_id, self.num_known_conds)
+        parts = []
+        for layers, chunk in zip(self._layers(given), chunks, strict=True):
+            one = None if chunk is None else chunk[0] if chunk.ndim == 3 else chunk
+            body = MLPBody(layers, None if cond is None else cond[0], one, condition)
+            num = body.num_chunks * layers.sizes.out
+            parts.append(HeadGeometry(body, layers.weights[-1], layers.biases[-1], num))
+        return SelectionGeometry(parts, selection)
+
+    def distillation_targets(self) -> None:
+        """Return None: nothing is distilled."""
+        return None
+
+
+def _as_argument(groups: list[list[Tensor]]) -> tuple[list[list[Tensor]]]:
+    """All chunks are the one argument of the assembly function."""
+    return (groups,)
