@@ -157,7 +157,7 @@ class TanhProblem:
 
 def gradients(value: Tensor, parameters: list[Tensor]) -> list[Tensor]:
     """Gradients, zeros where there is no path."""
-    found = torch.autograd.grad(value, parameters, allow_unused=True)
+    found = torch.autograd.grad(value, parameters, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
 
 
@@ -174,7 +174,7 @@ def relative_error(a: list[Tensor], b: list[Tensor]) -> float:
 
 @dataclass
 class BananaProblem:
-    """``w = Q (z1, z2 + b (z1^2 - 1)) + sigma eps`` with orthonormal ``Q`` (P, 2): nonlinear, with a density for any P."""
+    """``w = Q (z1, z2 + b (z1^2 - 1)) + sigma eps``, orthonormal ``Q`` (P, 2): nonlinear, with a density for any P."""
 
     Q: Tensor
     bend: Tensor
@@ -239,7 +239,7 @@ def quadrature_log_density(problem: TanhProblem, w: Tensor, reach: float = 5.5, 
 
 @dataclass
 class FoldProblem:
-    """``w = a z^2 + sigma eps``: each vector of weights has two latents, so LIVI's information is too large by log 2."""
+    """``w = a z^2 + sigma eps``: weights have two latents each, so LIVI's information is too large by log 2."""
 
     a: Tensor
     sigma: Tensor

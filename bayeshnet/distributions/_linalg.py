@@ -17,7 +17,7 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
     r"""Cholesky factor of :math:`I + G` for positive semi-definite ``gram`` ``(*B, n, n)``, in double precision.
 
     A Gram matrix of low rank is harmless, as :math:`I + G \succeq I`. One computed in single precision may have lost
-    that by rounding; then its negative eigenvalues are set to zero. NaN or infinity raises.
+    that by rounding; then eigenvalues as small as the negative ones are set to zero. NaN or infinity raises.
     """
     matrix = precise(gram)
     matrix = matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
@@ -28,16 +28,17 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
 
 
 def _repaired(matrix: Tensor) -> Tensor:
-    """The nearest matrix with eigenvalues of at least one."""
+    """``I + G`` without the part of ``G`` that is rounding, as its most negative eigenvalue shows."""
     if not bool(torch.isfinite(matrix.detach()).all()):
         raise ValueError(
             "gram: expected finite values, got NaN or infinity. Look at the weights of the hypernetwork and at sigma."
         )
     matrix = 0.5 * (matrix + matrix.mT)
     values, vectors = torch.linalg.eigh(matrix.detach())
-    lift = (vectors * (1 - values).clamp_min(0).unsqueeze(-2)) @ vectors.mT
-    floor = torch.finfo(matrix.dtype).eps * values[..., -1:, None].clamp_min(1)
-    return matrix + lift + floor * torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    excess = values - 1
+    rounding = 2 * (-excess[..., :1]).clamp_min(0) + torch.finfo(matrix.dtype).eps * values[..., -1:].clamp_min(1)
+    lift = torch.where(excess <= rounding, -excess, torch.zeros_like(excess))
+    return matrix + (vectors * lift.unsqueeze(-2)) @ vectors.mT
 
 
 def capacitance_cholesky(factor: Tensor, diag: Tensor) -> Tensor:
