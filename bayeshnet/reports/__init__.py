@@ -1,0 +1,45 @@
+"""Results of runs as records, tables, figures and a self-contained page."""
+
+from .files import write_bytes, write_text
+from .html import report_html, write_report
+from .learning import accuracy_matrices, comparison_chart, learning_curves
+from .maps import regression_bands, uncertainty_maps, weight_images
+from .records import Bands, InformationRecord, KLRecord, Planes, RunArrays, RunResult, load_results
+from .style import png, save_figure
+from .table import Cell, Column, Table
+from .tables import comparison_table, criterion_table, kl_table, matrix_table, run_tables, summary_table, task_table
+from .uncertainty import entropy_histograms, reliability_diagram
+
+__all__ = [
+    "Bands",
+    "Cell",
+    "Column",
+    "InformationRecord",
+    "KLRecord",
+    "Planes",
+    "RunArrays",
+    "RunResult",
+    "Table",
+    "accuracy_matrices",
+    "comparison_chart",
+    "comparison_table",
+    "criterion_table",
+    "entropy_histograms",
+    "kl_table",
+    "learning_curves",
+    "load_results",
+    "matrix_table",
+    "png",
+    "regression_bands",
+    "reliability_diagram",
+    "report_html",
+    "run_tables",
+    "save_figure",
+    "summary_table",
+    "task_table",
+    "uncertainty_maps",
+    "weight_images",
+    "write_bytes",
+    "write_report",
+    "write_text",
+]

@@ -1,0 +1,144 @@
+"""Figures in the space of inputs: generated weights as images, uncertainty over the plane, bands along a line."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..errors import check_int, value_error
+from .records import Bands, Planes
+from .style import new_figure, panels, shown, styled, task_colours
+
+__all__ = ["regression_bands", "uncertainty_maps", "weight_images"]
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    array: np.ndarray = x.detach().double().cpu().numpy()
+    return array
+
+
+@styled
+def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
+    """Weights of the first layer as images, one row of hidden units per task, all on one symmetric colour scale.
+
+    Args:
+        weights: images ``(K, H, W)`` by name of the task: the weights that lead from the pixels to ``K`` hidden units.
+        most: units shown per task.
+
+    Returns:
+        A matplotlib figure.
+    """
+    check_int("most", most, 1)
+    if not weights or any(w.ndim != 3 for w in weights.values()):
+        raise value_error(
+            "weights", "images (K, H, W) for at least one task", {k: tuple(w.shape) for k, w in weights.items()}
+        )
+    shown = {name: _numpy(w[:most]) for name, w in weights.items()}
+    columns = max(map(len, shown.values()))
+    # A few extreme weights would leave all others pale.
+    limit = max(float(np.quantile(np.abs(np.concatenate([w.ravel() for w in shown.values()])), 0.99)), 1e-12)
+    figure, axes = new_figure(len(shown), columns, (0.72, 0.78))
+    for row, (name, images) in zip(axes, shown.items(), strict=True):
+        for axis in row:
+            axis.set_axis_off()
+        for axis, image in zip(row, images, strict=False):
+            drawn = axis.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        row[0].text(-0.12, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
+    bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), label="weight", shrink=0.9, pad=0.02, aspect=30)
+    bar.outline.set_visible(False)
+    figure.suptitle("first-layer weights, one image per hidden unit", fontsize=10)
+    return figure
+
+
+@styled
+def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2) -> Any:
+    """The task inferred at each point of the plane, and the predictive entropy there under each task.
+
+    Args:
+        planes: what to draw.
+        names: of the tasks.
+        num_classes: the colours end at its logarithm.
+
+    Returns:
+        A matplotlib figure: bright is uncertain; the points are the training data, one marker per class.
+    """
+    if len(planes.entropy) != len(names):
+        raise value_error("names", f"{len(planes.entropy)} names, one for each map", names)
+    low, high = planes.extent
+    frame = {"extent": (low, high, low, high), "origin": "lower", "interpolation": "nearest"}
+    colours = task_colours(len(names))
+    figure, axes = panels(len(names) + (planes.task is not None), (3.0, 3.2))
+    figure.set_layout_engine("compressed")
+    for t, (axis, values) in enumerate(zip(axes[-len(names) :], _numpy(planes.entropy), strict=True)):
+        image = axis.imshow(values, cmap="magma", vmin=0, vmax=math.log(num_classes), **frame)
+        for other in range(len(names)):
+            _points(axis, planes.inputs[other], planes.targets[other], "white" if other == t else "#8A8A8A")
+        axis.set_title(f"under task {t + 1}: {shown(names[t])}", color=colours[t])
+    if planes.task is not None:
+        from matplotlib.colors import ListedColormap
+
+        scale = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(names) - 0.5}
+        axes[0].imshow(_numpy(planes.task), alpha=0.45, **scale, **frame)
+        for t, colour in enumerate(colours):
+            _points(axes[0], planes.inputs[t], planes.targets[t], colour)
+        axes[0].set_title("task inferred")
+    for axis in axes:
+        axis.set_xlabel("first input")
+        axis.set_ylabel("second input")
+        axis.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axes, label="predictive entropy [nats]", shrink=0.8, pad=0.02, aspect=30)
+    return figure
+
+
+def _points(axis: Any, x: Tensor, y: Tensor, colour: Any) -> None:
+    points, classes = _numpy(x), y.cpu().numpy()
+    for marker, label in zip("osD^v<>p*h", sorted(set(classes.tolist())), strict=False):
+        chosen = points[classes == label]
+        axis.scatter(*chosen.T, s=13, marker=marker, color=colour, edgecolors="black", linewidths=0.5)
+
+
+@styled
+def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0) -> Any:
+    """Predictive mean with bands of one and two standard deviations under each task, and the true function.
+
+    Args:
+        bands: what to draw.
+        names: of the tasks.
+        noise_std: standard deviation of the noise of the targets, which the bands include.
+
+    Returns:
+        A matplotlib figure: the prediction of each task in a panel of its own, with its training points in full colour
+        and those of other tasks grey.
+    """
+    if len(bands.mean) != len(names):
+        raise value_error("names", f"{len(bands.mean)} names, one for each task", names)
+    figure, axes = panels(len(names), (2.8, 2.9), sharey=True, sharex=True)
+    x, means = _numpy(bands.x).ravel(), _numpy(bands.mean)
+    spreads = np.sqrt(_numpy(bands.std) ** 2 + noise_std**2)
+    values = np.concatenate([_numpy(v).ravel() for v in bands.targets])
+    room = 0.75 * max(values.max() - values.min(), 1e-6)
+    for t, (axis, colour) in enumerate(zip(axes, task_colours(len(names)), strict=True)):
+        for width, alpha, label in ((2, 0.18, "±2 standard deviations"), (1, 0.3, "±1 standard deviation")):
+            low, high = means[t] - width * spreads[t], means[t] + width * spreads[t]
+            axis.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0, label=label)
+        axis.plot(x, means[t], color=colour, label="mean")
+        for other, (where, truth) in enumerate(bands.truth):
+            style = {"color": "black" if other == t else "#A8A8A8", "linestyle": (0, (4, 2)), "linewidth": 1.1}
+            axis.plot(_numpy(where).ravel(), _numpy(truth).ravel(), label="truth" if other == t else None, **style)
+        for other, (where, target) in enumerate(zip(bands.inputs, bands.targets, strict=True)):
+            face = colour if other == t else "#C4C4C4"
+            style = {"s": 12, "color": face, "edgecolors": "black", "linewidths": 0.4, "zorder": 4}
+            axis.scatter(_numpy(where).ravel(), _numpy(target).ravel(), **style)
+        axis.set_title(f"under task {t + 1}: {shown(names[t])}", color=colour)
+        axis.set_xlabel("input")
+        axis.set_xlim(x.min(), x.max())
+        axis.set_ylim(values.min() - room, values.max() + room)
+        axis.grid(axis="y")
+    axes[0].set_ylabel("target")
+    handles, labels = axes[-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure

@@ -1,0 +1,102 @@
+"""One look for all figures, drawn without any global state of matplotlib."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingExtraError
+from .files import write_bytes
+
+__all__ = ["TASK_COLOURS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colours"]
+
+# Okabe and Ito's palette, which colour-blind people can tell apart; yellow, too pale for lines, comes last.
+TASK_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+FOREIGN = "#7F7F7F"
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": "#E3E3E3",
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "lines.linewidth": 1.6,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+def _matplotlib() -> Any:
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise MissingExtraError("matplotlib", "app", "Drawing figures") from error
+    return matplotlib
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Draw under the project's style and leave matplotlib's own settings alone."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        with _matplotlib().rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def new_figure(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (4.2, 3.2), **options: Any
+) -> tuple[Any, Any]:
+    """Make a figure with an array ``(rows, columns)`` of axes; ``size`` is that of one panel, in inches."""
+    _matplotlib()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False, **options)
+
+
+def panels(count: int, size: tuple[float, float], **options: Any) -> tuple[Any, list[Any]]:
+    """A figure of ``count`` panels in rows that fit a page: up to three side by side, four as two by two."""
+    columns = count if count <= 3 else 2 if count == 4 else 3
+    figure, axes = new_figure(-(-count // columns), columns, size, **options)
+    flat = list(axes.flat)
+    for axis in flat[count:]:
+        axis.set_visible(False)
+    return figure, flat[:count]
+
+
+def task_colours(count: int) -> Sequence[Any]:
+    """One colour per task; beyond the palette they run along a colour map."""
+    if count <= len(TASK_COLOURS) - 1:
+        return TASK_COLOURS[:count]
+    return [_matplotlib().colormaps["turbo"](0.05 + 0.9 * i / (count - 1)) for i in range(count)]
+
+
+def shown(name: str) -> str:
+    """A name as it is, a formula such as ``2 x^2 - 1`` as mathematics."""
+    return f"${name}$" if "^" in name and "$" not in name else name
+
+
+def png(figure: Any, dpi: int = 130) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    with _matplotlib().rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def save_figure(figure: Any, path: str | Path, dpi: int = 130) -> Path:
+    """Write the figure as a PNG file, atomically."""
+    return write_bytes(path, png(figure, dpi))

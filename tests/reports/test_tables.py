@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import json
+import statistics
+
+import pytest
+
+from bayeshnet.reports import (
+    Cell,
+    Column,
+    RunResult,
+    Table,
+    comparison_table,
+    criterion_table,
+    kl_table,
+    matrix_table,
+    run_tables,
+    summary_table,
+    task_table,
+)
+from tests.reports.test_records import record
+
+
+@pytest.fixture
+def table():
+    columns = (Column("method"), Column("error_rate", "%"), Column("NLL", "nats", 3))
+    rows = (("a & b", Cell(1.25, 0.5), Cell(0.0123, best=True)), ("c|d", Cell(None), Cell(-0.0001)))
+    return Table("Results_1", columns, rows, "Note ± 1")
+
+
+def test_text(table):
+    lines = table.text().splitlines()
+    assert lines[0] == "Results_1"
+    assert "error_rate" in lines[2]
+    assert lines[3].split() == ["method", "%", "nats"]
+    assert [word for word in lines[5].split() if word != "±"] == ["a", "&", "b", "1.2", "0.5", "0.012"]
+    assert lines[6].split() == ["c|d", "-", "-1.0e-04"]
+    assert lines[-1].strip() == "Note ± 1"
+
+
+def test_markdown(table):
+    assert table.markdown().splitlines() == [
+        "**Results_1**",
+        "",
+        "| method | error_rate [%] | NLL [nats] |",
+        "| :-- | --: | --: |",
+        "| a & b | 1.2 ± 0.5 | **0.012** |",
+        r"| c\|d | - | -1.0e-04 |",
+        "",
+        "Note ± 1",
+    ]
+
+
+def test_latex(table):
+    text = table.latex()
+    assert r"\caption{Results\_1}" in text
+    assert r"\begin{tabular}{lrr}" in text
+    assert r"method & error\_rate [\%] & NLL [nats] \\" in text
+    assert r"a \& b & 1.2 $\pm$ 0.5 & \textbf{0.012} \\" in text
+    assert text.count(r"\\") == 3
+
+
+def test_json(table):
+    content = json.loads(table.json())
+    assert content["rows"][0] == {"method": "a & b", "error_rate [%]": {"mean": 1.25, "std": 0.5}, "NLL [nats]": 0.0123}
+    assert content["rows"][1]["error_rate [%]"] is None
+
+
+def test_transposed_keeps_decimals_and_bold(table):
+    turned = table.transposed()
+    assert [c.name for c in turned.columns] == ["measure", "unit", "a & b", "c|d"]
+    assert turned.markdown().splitlines()[4:6] == [
+        "| error_rate | % | 1.2 ± 0.5 | - |",
+        "| NLL | nats | **0.012** | -1.0e-04 |",
+    ]
+
+
+def test_ragged_rows_are_refused():
+    with pytest.raises(ValueError, match="2 entries each"):
+        Table("t", (Column("a"), Column("b")), (("x",),))
+
+
+def test_tables_of_a_run_hold_its_numbers():
+    result = RunResult.of(record())
+    summary = {row[0]: row[1] for row in summary_table(result).rows}
+    assert summary["task given"] == "99.5"
+    assert summary["combined"] == "98.0"
+    assert summary["NLL"] == "0.030"
+    assert summary["time per task"] == "5.0"
+    assert "ECE" not in summary
+    assert [row[0] for row in criterion_table(result).rows] == ["entropy", "combined"]
+    assert task_table(result).rows[1][2] == Cell(100.0)
+    assert matrix_table(result).rows[0][1:] == (Cell(99.9), Cell(None))
+    assert matrix_table(result, "combined").rows[1][1:] == (Cell(97.0), Cell(99.0))
+    assert [cell.value for cell in kl_table(result).rows[0][1:]] == [3500.0, 3499.0, 3501.0, 3517.0, 17.0, 16.0, 18.0]
+    assert [cell.value for cell in kl_table(result).rows[1][1:]] == [None] * 7
+    assert len(run_tables(result)) == 6
+    assert len(run_tables(RunResult.of(record(kl=[], matrix={}, per_task=[])))) == 2
+    with pytest.raises(ValueError, match="criterion"):
+        matrix_table(result, "agreement")
+
+
+def test_tables_of_regression():
+    final = {"mse_task_given": 0.0042, "mse_task_inferred": {"entropy": 0.5}, "task_inference": {"entropy": 98.0}}
+    per_task = [{"mse_task_given": 0.003, "mse_during": 0.002, "task_inference": {"entropy": 97.0}}]
+    result = RunResult.of(record(kind="regression", final=final, per_task=per_task, matrix={"given": [[0.002]]}, kl=[]))
+    summary = {row[0]: row[1] for row in summary_table(result).rows}
+    assert summary["MSE, task given"] == "0.0042"
+    assert summary["task, by entropy"] == "98.0"
+    assert criterion_table(result).rows == (("entropy", Cell(98.0), Cell(0.5)),)
+    assert "0.0020" in matrix_table(result).markdown()
+    assert all(table.markdown() for table in run_tables(result))
+
+
+def runs():
+    made = []
+    for method, values in (("a", (99.0, 98.0, 98.5)), ("b", (97.0, 99.5, 95.0))):
+        for seed, value in enumerate(values):
+            final = {"accuracy_task_given": value, "nll": 1 - value / 100, "ood_auroc": 90.0}
+            made.append(RunResult.of(record(method=method, seed=seed, final=final)))
+    return made
+
+
+def test_comparison_is_mean_and_deviation_over_seeds():
+    table = comparison_table(runs())
+    assert [c.name for c in table.columns] == ["method", "runs", "task given", "NLL", "OOD AUROC", "time per task"]
+    first, second = table.rows
+    assert first[:2] == ("a", "3")
+    assert first[2].value == pytest.approx(98.5)
+    assert first[2].std == pytest.approx(statistics.stdev([99.0, 98.0, 98.5]))
+    assert (first[2].best, second[2].best) == (True, False)
+    assert (first[3].best, second[3].best) == (True, False)
+    assert (first[4].best, second[4].best) == (False, False)
+    assert (first[5].best, second[5].best) == (False, False)
+    assert "seeds 0, 1, 2" in table.note
+    assert comparison_table(runs()[:1]).rows[0][2] == Cell(99.0)
+    by_seed = comparison_table(runs(), lambda r: f"{r.method}{r.seed}")
+    assert [row[0] for row in by_seed.rows] == ["a0", "a1", "a2", "b0", "b1", "b2"]
+
+
+def test_comparison_refuses_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="at least one run"):
+        comparison_table([])
+    with pytest.raises(ValueError, match=r"modes2d, split-digits.*one data set at a time"):
+        comparison_table([*runs(), RunResult.of(record(data="modes2d"))])
