@@ -223,7 +223,7 @@ def quadrature_log_density(problem: TanhProblem, w: Tensor, reach: float = 5.5, 
     """Exact log-density of a nonlinear problem with one or two latents, by a grid that resolves the noise."""
     n = problem.W1.shape[1]
     slope = torch.linalg.matrix_norm(problem.W1, 2) * torch.linalg.matrix_norm(problem.W2, 2)
-    step = min(0.2, cell * float(problem.sigma.min() / slope))
+    step = min(0.2, cell * (problem.sigma.min() / slope).item())
     axis = torch.arange(-reach, reach, step, dtype=DTYPE)
     grid = torch.cartesian_prod(*[axis] * n).reshape(-1, n)
     scaled = 1 / problem.sigma.expand(problem.b.shape)

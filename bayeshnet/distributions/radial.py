@@ -111,10 +111,6 @@ class Radial(WeightDistribution):
             constant -= 0.5 * (d - 1) * (_EULER_GAMMA + math.log(2))
         return self.scale.log().sum() + constant
 
-    def detached(self) -> Radial:
-        """The same distribution with constant parameters."""
-        return Radial(self.loc.detach(), self.scale.detach(), self.weight_spec, validate_args=False)
-
 
 def _log_sphere(d: int) -> float:
     """Log-area of the unit sphere in ``d`` dimensions."""

@@ -61,7 +61,10 @@ class MonteCarlo(KLEstimator):
 
 
 def detached(q: Distribution) -> Distribution | None:
-    """The same distribution with constant parameters, or None where it is not known how."""
+    """The same distribution with constant parameters; None where it is not known how, or not wise.
+
+    The latter is a radial distribution, whose density has a pole at its mean: the path's gradient has no variance.
+    """
     own = getattr(q, "detached", None)
     if own is not None:
         return own()
