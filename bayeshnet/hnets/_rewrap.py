@@ -18,7 +18,8 @@ def adopt(net: Any, inner: Any) -> None:
 def take_over(net: Any, inner: Any, prefix: str = "", keep_layers: bool = True, own_conditions: bool = False) -> None:
     """Declare all tensors of ``inner`` in ``net``; those that ``inner`` keeps stay where they are.
 
-    ``prefix`` comes before labels, except those of conditional tensors if ``own_conditions``. Layer numbers are dropped unless ``keep_layers``.
+    ``prefix`` comes before labels, except those of conditional tensors if ``own_conditions``. Layer numbers are dropped
+    unless ``keep_layers``.
     """
     for record in inner._ledger.records:
         label = record.label if own_conditions and record.conditional else f"{prefix}{record.label}"

@@ -13,6 +13,7 @@ from ..errors import check_int, value_error
 from ._activations import Activation
 from ._arguments import check_batch, check_input, one_row
 from ._chunk_embeddings import ChunkInputs, ChunkMethods
+from ._hyperfan_methods import ChunkedHyperfan
 from ._mlp_body import MLPBody
 from ._mlp_core import MLPSizes, MLPSubnet, check_layers, run_mlp
 from .geometry import Geometry
@@ -22,7 +23,7 @@ from .hnet_interface import HyperNetInterface
 __all__ = ["ChunkedHMLP"]
 
 
-class ChunkedHMLP(ChunkMethods, HyperNetInterface):
+class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
     r"""Chunked hypernetwork: one small perceptron generates all chunks of the weight vector, one embedding for each.
 
     .. math:: h(x, e) = [g(x, c_1, e), \dots, g(x, c_C, e)]

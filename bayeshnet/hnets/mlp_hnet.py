@@ -12,6 +12,7 @@ from ..errors import check_int, value_error
 from ._activations import Activation
 from ._arguments import Given, check_batch, check_input, one_row
 from ._conditions import choose_condition, new_embedding, one_id, own_tensor
+from ._hyperfan_methods import Hyperfan
 from ._mlp_body import MLPBody
 from ._mlp_core import MLPSizes, MLPSubnet, check_layers, run_mlp
 from .geometry import Geometry
@@ -21,7 +22,7 @@ from .hnet_interface import HyperNetInterface
 __all__ = ["HMLP"]
 
 
-class HMLP(HyperNetInterface):
+class HMLP(Hyperfan, HyperNetInterface):
     r"""Full hypernetwork: a perceptron from ``[uncond_input, cond_input]`` to all weights.
 
     .. math:: h(x, e) = W a(x, e) + b
