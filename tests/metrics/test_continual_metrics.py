@@ -32,6 +32,11 @@ def test_summaries_worked_out_by_hand():
     assert float(forgetting(MATRIX, "best")) == pytest.approx((0.25 + 0.05) / 2)
 
 
+def test_forgetting_from_the_best_is_negative_for_what_got_better_at_the_end():
+    matrix = torch.tensor([[0.5, NAN], [0.6, 0.7]], dtype=torch.float64)
+    assert float(forgetting(matrix, "best")) == pytest.approx(-0.1)
+
+
 def test_summary_holds_the_functions_of_the_same_names():
     summary = summarise(MATRIX)
     assert summary.during == float(during_accuracy(MATRIX))
