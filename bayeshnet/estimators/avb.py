@@ -112,7 +112,7 @@ class AVB(nn.Module, KLEstimator):
     def train_discriminator(
         self, q: Distribution | nn.Module, contrast: Distribution, steps: int, generator: torch.Generator | None = None
     ) -> Tensor | None:
-        """Train ``T`` to tell draws of ``q`` from draws of ``contrast``; the mean accuracy, or None without a step."""
+        """Train ``T`` to tell draws of ``q`` from draws of ``contrast``; the accuracy in the last quarter of the steps."""
         posterior, accuracies = as_distribution(q), []
         for _ in range(steps):
             real = sample_from(posterior, self.batch_size, generator)
@@ -127,7 +127,7 @@ class AVB(nn.Module, KLEstimator):
                     loss.backward()
                     optimizer.step()
             accuracies.append(0.5 * ((ours > 0).to(loss).mean() + (theirs < 0).to(loss).mean()).detach())
-        return torch.stack(accuracies).mean() if accuracies else None
+        return torch.stack(accuracies[-max(1, steps // 4) :]).mean() if accuracies else None
 
     def _contrast(self, q: Distribution, p: Distribution, generator: torch.Generator | None) -> Distribution:
         """A Gaussian with the moments of ``q``, or the prior itself."""
