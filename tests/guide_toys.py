@@ -102,7 +102,7 @@ def classification(classes: int = 3, num_data: int | None = None) -> tuple[Bayes
 
 def gradients_of(loss: Tensor, module: nn.Module) -> Tensor:
     """All gradients of ``loss`` with respect to the parameters of ``module``, flat, zero where there is none."""
-    parameters = list(module.parameters())
+    parameters = [p for p in module.parameters() if p.requires_grad]
     found = torch.autograd.grad(loss, parameters, allow_unused=True, retain_graph=True)
     return torch.cat(
         [torch.zeros_like(p).flatten() if g is None else g.flatten() for p, g in zip(parameters, found, strict=True)]

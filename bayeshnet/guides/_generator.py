@@ -20,19 +20,21 @@ _CURVATURE = 0.1
 
 
 def make_generator(
-    loc: Tensor,
-    latent_size: int,
-    layers: Sequence[int],
-    activation: nn.Module,
-    init_scale: float,
-    sigma: float,
+    loc: Tensor, latent_size: int, layers: Sequence[int], activation: nn.Module, scales: tuple[float, float]
 ) -> HypernetPosterior:
     """A posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.
 
-    It begins with mean ``loc`` and a standard deviation of about ``init_scale``: latents enter by the skip connection,
-    the first ``D`` of them one to one, further ones mixed, and the hidden layers add little.
+    It begins with mean ``loc``; latents enter by the skip connection, one to one (or mixed,
+    where their number is another one), and the hidden layers add little.
+
+    Args:
+        loc: initial mean.
+        latent_size: the number ``n``.
+        layers: hidden sizes; none for a linear map.
+        activation: hidden activation.
+        scales: initial standard deviations, of the linear part and of the noise, which is learned per unknown.
     """
-    size = loc.numel()
+    size, (scale, sigma) = loc.numel(), scales
     hnet = HMLP(
         [[size]], uncond_in_size=latent_size, cond_in_size=0, num_cond_embs=0, layers=list(layers), verbose=False,
         activation_fn=activation, linear_skip=bool(layers),
@@ -44,16 +46,16 @@ def make_generator(
             bias.uniform_(-1.0, 1.0)
         head, offset = parameters[-2:]
         width = head.shape[1] - latent_size
-        head[:, :width].normal_(std=_CURVATURE * init_scale / math.sqrt(max(width, 1)))
-        head[:, width:].copy_(init_scale * _linear_part(loc, latent_size))
+        head[:, :width].normal_(std=_CURVATURE * scale / math.sqrt(max(width, 1)))
+        head[:, width:].copy_(scale * _linear_part(loc, latent_size))
         offset.copy_(loc)
     spec = WeightSpec.of_shapes([[size]])
-    noise = LearnedSigma(spec, sigma * init_scale, size="weight", floor=min(1e-4, 0.1 * sigma * init_scale))
+    noise = LearnedSigma(spec, sigma, size="weight", floor=min(1e-4, 0.1 * sigma))
     return HypernetPosterior(hnet, sigma=noise.to(loc), weight_spec=spec)
 
 
 def _linear_part(loc: Tensor, latent_size: int) -> Tensor:
-    """A matrix ``(D, n)`` whose rows have norm one: the identity as far as it goes, random beyond."""
+    """A matrix ``(D, n)`` whose rows have norm one: the identity if it is square, random otherwise."""
     size = loc.numel()
     if latent_size == size:
         return torch.eye(size).to(loc)

@@ -13,7 +13,7 @@ from pyro import poutine
 from pyro.distributions.util import sum_rightmost
 from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Tensor, nn
-from torch.distributions import Distribution, biject_to, register_kl
+from torch.distributions import biject_to, register_kl
 
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..errors import check_int, check_positive, value_error
@@ -36,7 +36,7 @@ class AutoHypernet(AutoContinuous):
     where ``h`` is a perceptron with a linear skip connection. Its density is an estimator's. It works wherever
     ``AutoMultivariateNormal`` does: constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``,
     ``TraceGraph_ELBO`` (looped or vectorised particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
-    would be wrong are refused. There is no ``get_transform``: the map is no bijection.
+    would be wrong are refused. Posteriors of several modes are found by beginning hot: ``fit(beta=Annealing(1000))``.
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
@@ -46,7 +46,8 @@ class AutoHypernet(AutoContinuous):
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian.
         num_latents: latents per step for the entropy, whatever the number of particles; None takes those of the
             particles.
-        sigma: initial standard deviation of the noise relative to ``init_scale``; it is learned per unknown.
+        sigma: initial standard deviation of the noise relative to ``init_scale``.
+        learn_sigma: whether the noise is learned, one standard deviation per unknown; kernel estimators want it fixed.
         init_scale: initial standard deviation of each unknown.
         activation_fn: hidden activation.
         init_loc_fn: initial value of each site, as for Pyro's guides.
@@ -74,6 +75,7 @@ class AutoHypernet(AutoContinuous):
         layers: Sequence[int] = (64, 64),
         num_latents: int | None = 32,
         sigma: float = 0.1,
+        learn_sigma: bool = True,
         init_scale: float = 0.1,
         activation_fn: nn.Module | None = None,
         init_loc_fn: Callable[[Any], Tensor] = init_to_median,
@@ -85,33 +87,42 @@ class AutoHypernet(AutoContinuous):
         self.layers = tuple(check_int("layers", size, 1) for size in layers)
         self.num_latents = None if num_latents is None else check_int("num_latents", num_latents, 1)
         self.init_sigma = check_positive("sigma", sigma)
+        self.learn_sigma = bool(learn_sigma)
         self.init_scale = check_positive("init_scale", init_scale)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
         self.posterior: HypernetPosterior | None = None
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
-        if self.posterior is None:
+        made = self._made()
+        if made is None:
             self._build(self._init_loc())
-        elif self.posterior.weight_spec.numel != self.latent_dim:
+        elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
-            raise value_error("model", f"a model of {self.posterior.weight_spec.numel} unknowns", got, said=True)
+            raise value_error("model", f"a model of {made.weight_spec.numel} unknowns", got, said=True)
+
+    def _made(self) -> HypernetPosterior | None:
+        """The generator, if there is one; an ordinary access would be a statement to Pyro's parameter store."""
+        return self.__dict__["_modules"].get("posterior")
 
     def _build(self, loc: Tensor) -> None:
         """Make the generator of vectors like ``loc`` ``(D,)``."""
         size = loc.numel() if self.latent_size is None else self.latent_size
-        self.posterior = make_generator(loc, size, self.layers, self._activation[0], self.init_scale, self.init_sigma)
+        sigma = self.init_scale * self.init_sigma
+        made = make_generator(loc, size, self.layers, self._activation[0], (self.init_scale, sigma))
+        made.sigma.requires_grad_(self.learn_sigma)
+        self.posterior = made
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make the generator first where there is none, so that a guide is loaded without a run of the model."""
         rho = state_dict.get(f"{prefix}posterior.sigma.rho")
-        if rho is not None and self.posterior is None:
+        if rho is not None and self._made() is None:
             self._build(torch.zeros_like(rho))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def distribution(self) -> SemiImplicit:
         """The distribution over the flat, unconstrained unknowns ``(D,)``."""
-        posterior = self.__dict__["_modules"].get("posterior")
+        posterior = self._made()
         if posterior is None:
             raise value_error(
                 "guide", "a guide that has been run or loaded", "a new one", "Call guide(*args) once.", said=True
@@ -121,6 +132,17 @@ class AutoHypernet(AutoContinuous):
     def get_posterior(self, *args: Any, **kwargs: Any) -> ImplicitSite:
         """The distribution over the flat, unconstrained unknowns as a Pyro site."""
         return ImplicitSite(self.distribution(), self.estimator, num_latents=self.num_latents)
+
+    def get_base_dist(self) -> Any:
+        """Refused, as :meth:`get_transform`."""
+        self.get_transform()
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: a hypernetwork with noise is no bijection, so that it cannot reparameterise a model (NeuTra)."""
+        raise ValueError(
+            "AutoHypernet: expected a guide that is a bijection of simple noise, got one that is not. For NeuTra use "
+            "AutoIAFNormal or AutoMultivariateNormal."
+        )
 
     def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw the flat, unconstrained unknowns ``(*B, D)``."""
@@ -175,11 +197,11 @@ class AutoHypernet(AutoContinuous):
 
 
 class UnpackedSite(dist.Delta):
-    """The value of one site, with the density of its transform, which a KL in closed form would drop: that is refused."""
+    """The value of one site, with the density of its transform, which a KL in closed form would drop: it is refused."""
 
 
-@register_kl(UnpackedSite, Distribution)
-def _kl_unpacked(q: UnpackedSite, p: Distribution) -> Tensor:
+@register_kl(UnpackedSite, dist.Distribution)
+def _kl_unpacked(q: UnpackedSite, p: Any) -> Tensor:
     raise ValueError(
         "loss: expected one that evaluates log-densities, got one that asks for closed forms (TraceMeanField_ELBO), "
         "which would drop those of the guide's transforms. Use Trace_ELBO, TraceGraph_ELBO or ImplicitELBO."

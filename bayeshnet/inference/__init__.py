@@ -8,10 +8,11 @@ from .objective import Term
 from .prediction import Prediction
 from .predictive import Predictive
 from .run import Callback, FitResult, Run
-from .schedules import Cosine, LinearWarmup
+from .schedules import Annealing, Cosine, LinearWarmup
 from .terms import ELBOTerms
 
 __all__ = [
+    "Annealing",
     "Callback",
     "Cosine",
     "ELBOTerms",

@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..errors import check_int, check_number
+from ..errors import check_int, check_number, check_positive
 
-__all__ = ["Cosine", "LinearWarmup", "Schedule"]
+__all__ = ["Annealing", "Cosine", "LinearWarmup", "Schedule"]
 
 Schedule = Callable[[int], float]
 """Maps the number of the step, from 0, to a number."""
@@ -72,3 +72,35 @@ class LinearWarmup:
     def __call__(self, step: int) -> float:
         """The number at ``step``."""
         return self.start + (self.end - self.start) * min(step / self.num_steps, 1.0)
+
+
+@dataclass(frozen=True)
+class Annealing:
+    r"""A temperature that falls geometrically from ``start`` to 1 in ``num_steps`` steps, and stays there.
+
+    .. math:: \beta(t) = \beta_0^{1 - t / T}.
+
+    As ``beta`` of :func:`~bayeshnet.inference.fit` it lets a guide begin wide, near the prior, and settle into all
+    modes that the data leave, where a guide that begins narrow finds one.
+
+    Args:
+        num_steps: the number ``T`` of steps.
+        start: the temperature :math:`\beta_0` at step 0.
+
+    Example:
+        >>> beta = Annealing(10, start=9.0)
+        >>> beta(0), round(beta(5), 6), beta(10)
+        (9.0, 3.0, 1.0)
+    """
+
+    num_steps: int
+    start: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_int("num_steps", self.num_steps, 1)
+        check_positive("start", self.start)
+
+    def __call__(self, step: int) -> float:
+        """The temperature at ``step``."""
+        return float(self.start ** (1 - min(step / self.num_steps, 1.0)))
