@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from .chunked_deconv_hnet import ChunkedHDeconv
 from .chunked_mlp_hnet import ChunkedHMLP
+from .deconv_hnet import HDeconv
 from .geometry import Geometry
 from .head_geometry import HeadGeometry
 from .hnet_container import HContainer
@@ -16,10 +18,12 @@ from .structured_mlp_hnet import StructuredHMLP
 
 __all__ = [
     "HMLP",
+    "ChunkedHDeconv",
     "ChunkedHMLP",
     "ConstantGeometry",
     "Geometry",
     "HContainer",
+    "HDeconv",
     "HPerturbWrapper",
     "HeadGeometry",
     "HyperNetInterface",

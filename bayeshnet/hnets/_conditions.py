@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from ..errors import check_int, value_error
 from ..mnets._ledger import TensorLedger
-from ._arguments import check_ids, select
+from ._arguments import Given, check_ids, check_input, select
 
-__all__ = ["choose_condition", "new_embedding", "one_id", "own_tensor"]
+__all__ = ["OneEmbedding", "choose_condition", "new_embedding", "one_id", "own_tensor"]
 
 
 def choose_condition(per_condition: Sequence[Tensor | None], cond_id: Any, num_conds: int, cond_input: Any) -> Tensor:
@@ -42,3 +42,33 @@ def new_embedding(parameter: nn.Parameter, net: Any, std: float = 1.0) -> nn.Par
         parameter.data = parameter.data.to(dtype=like.dtype, device=like.device)
     nn.init.normal_(parameter, std=std)
     return parameter
+
+
+class OneEmbedding:
+    """What hypernetworks have in common whose conditions are an input embedding each."""
+
+    _cond_in_size: int
+    _no_cond_weights: bool
+    _num_known_conds: int
+
+    @property
+    def cond_in_size(self) -> int:
+        """Size of conditional inputs."""
+        return self._cond_in_size
+
+    def _add_condition(self: Any, cond: int) -> list[nn.Parameter]:
+        parameter = self._declare(
+            (self._cond_in_size,), "embedding", 0, internal=not self._no_cond_weights, group=f"cond{cond}",
+            label=f"cond{cond}.embedding", position=cond,
+        )  # fmt: skip
+        return [] if parameter is None else [new_embedding(parameter, self)]
+
+    def _cond_input(self, given: Given, cond_input: Any, cond_id: Any) -> Tensor | None:
+        """The conditional input ``(B, cond_in_size)``, as given or from the embeddings."""
+        if cond_id is not None:
+            return choose_condition(given.cond, cond_id, self._num_known_conds, cond_input)
+        return check_input("cond_input", cond_input, self._cond_in_size, "cond_in_size")
+
+    def get_cond_in_emb(self, cond_id: int) -> Tensor:
+        """The embedding ``(cond_in_size,)`` of condition ``cond_id``."""
+        return own_tensor(self, f"cond{one_id(cond_id, self._num_known_conds)}.embedding")

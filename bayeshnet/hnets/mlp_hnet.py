@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import check_int, value_error
 from ._activations import Activation
-from ._arguments import Given, check_batch, check_input, one_row
-from ._conditions import choose_condition, new_embedding, one_id, own_tensor
+from ._arguments import check_batch, check_input, one_row
+from ._conditions import OneEmbedding
 from ._hyperfan_methods import Hyperfan
 from ._mlp_body import MLPBody
 from ._mlp_core import MLPSizes, MLPSubnet, check_layers, run_mlp
@@ -22,7 +22,7 @@ from .hnet_interface import HyperNetInterface
 __all__ = ["HMLP"]
 
 
-class HMLP(Hyperfan, HyperNetInterface):
+class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
     r"""Full hypernetwork: a perceptron from ``[uncond_input, cond_input]`` to all weights.
 
     .. math:: h(x, e) = W a(x, e) + b
@@ -98,24 +98,6 @@ class HMLP(Hyperfan, HyperNetInterface):
         self.subnet.declare(self, not no_uncond_weights)
         self._announce(verbose)
 
-    @property
-    def cond_in_size(self) -> int:
-        """Size of conditional inputs."""
-        return self._cond_in_size
-
-    def _add_condition(self, cond: int) -> list[nn.Parameter]:
-        parameter = self._declare(
-            (self._cond_in_size,), "embedding", 0, internal=not self._no_cond_weights, group=f"cond{cond}",
-            label=f"cond{cond}.embedding", position=cond,
-        )  # fmt: skip
-        return [] if parameter is None else [new_embedding(parameter, self)]
-
-    def _cond_input(self, given: Given, cond_input: Any, cond_id: Any) -> Tensor | None:
-        """The conditional input ``(B, cond_in_size)``, as given or from the embeddings."""
-        if cond_id is not None:
-            return choose_condition(given.cond, cond_id, self._num_known_conds, cond_input)
-        return check_input("cond_input", cond_input, self._cond_in_size, "cond_in_size")
-
     def forward(  # type: ignore[override]
         self,
         uncond_input: Tensor | None = None,
@@ -148,10 +130,6 @@ class HMLP(Hyperfan, HyperNetInterface):
         layers = self.subnet.layers(given.uncond)
         body = MLPBody(layers, None if cond is None else cond[0], None, condition)
         return HeadGeometry(body, layers.weights[-1], layers.biases[-1], self.num_outputs)
-
-    def get_cond_in_emb(self, cond_id: int) -> Tensor:
-        """The embedding ``(cond_in_size,)`` of condition ``cond_id``."""
-        return own_tensor(self, f"cond{one_id(cond_id, self.num_known_conds)}.embedding")
 
     def distillation_targets(self) -> None:
         """Return None: nothing is distilled."""
