@@ -58,7 +58,7 @@ def accuracy_matrices(result: RunResult, criteria: Sequence[str] | None = None) 
     chosen, classes = _chosen(result, criteria), result.kind == "classification"
     count, ticks = len(result.tasks), _ticks(result.tasks)
     side = min(max(0.48 * count + 0.7, 2.3), 5.0)
-    figure, axes = panels(len(chosen), (side, side + 0.4))
+    figure, axes = panels(len(chosen), (side, side - 0.1 if len(chosen) > 3 else side + 0.2))
     figure.set_layout_engine("compressed")
     matrices = [_square(result.matrix[c]) for c in chosen]
     if not classes:
@@ -104,13 +104,13 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
     for axis, criterion in zip(axes[0], chosen, strict=True):
         values = _square(result.matrix[criterion])
         for t, colour in enumerate(task_colours(len(steps))):
-            name = result.tasks[t]
-            axis.plot(
-                steps[t:], values[t:, t], marker="o", markersize=3.5, color=colour, label=name, clip_on=False, zorder=3
-            )
+            # Earlier tasks are drawn thicker and below, so that lines on top of each other are all seen.
+            extra = 4.0 * (len(steps) - 1 - t) / max(1, len(steps) - 1)
+            style = {"color": colour, "linewidth": 1.4 + extra, "markersize": 3.5 + extra, "clip_on": False}
+            axis.plot(steps[t:], values[t:, t], marker="o", label=result.tasks[t], zorder=3, **style)
         mean = [np.nanmean(values[i, : i + 1]) for i in range(len(steps))]
-        axis.plot(steps, mean, color="#444444", linestyle=(0, (4, 2)), linewidth=1.2, label="mean so far")
-        axis.set_title(_heading(criterion))
+        axis.plot(steps, mean, color="#444444", linestyle=(0, (4, 2)), linewidth=1.2, label="mean so far", zorder=4)
+        axis.set_title(_heading(criterion), pad=10)
         axis.set_xlabel("number of tasks learnt")
         axis.set_xticks(steps)
         axis.grid(axis="y")

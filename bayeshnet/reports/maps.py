@@ -71,7 +71,7 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     low, high = planes.extent
     frame = {"extent": (low, high, low, high), "origin": "lower", "interpolation": "nearest"}
     colours = task_colours(len(names))
-    figure, axes = panels(len(names) + (planes.task is not None), (3.0, 3.2))
+    figure, axes = panels(len(names) + (planes.task is not None), (3.0, 2.9))
     figure.set_layout_engine("compressed")
     for t, (axis, values) in enumerate(zip(axes[-len(names) :], _numpy(planes.entropy), strict=True)):
         image = axis.imshow(values, cmap="magma", vmin=0, vmax=math.log(num_classes), **frame)

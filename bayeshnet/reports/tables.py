@@ -114,20 +114,20 @@ def criterion_table(result: RunResult) -> Table:
 
 
 def task_table(result: RunResult) -> Table:
-    """One row per task, after the last one."""
+    """One row per task, after the last one, beside its accuracy (error) just after it was learnt."""
     classes = result.kind == "classification"
     columns: list[tuple[Column, tuple[str, ...]]] = (
         [
-            (Column("just after learning", "%"), ("accuracy_during",)),
-            (Column("final, task given", "%"), ("accuracy_task_given",)),
+            (Column("during", "%"), ("accuracy_during",)),
+            (Column("final", "%"), ("accuracy_task_given",)),
             *((Column(_by(c), "%"), ("accuracy_task_inferred", c)) for c in ("entropy", "density", "combined")),
             (Column("NLL", "nats", 3), ("nll",)),
             (Column("ECE", "%"), ("ece",)),
         ]
         if classes
         else [
-            (Column("MSE just after learning", "", 4), ("mse_during",)),
-            (Column("MSE final, task given", "", 4), ("mse_task_given",)),
+            (Column("MSE during", "", 4), ("mse_during",)),
+            (Column("MSE final", "", 4), ("mse_task_given",)),
             *((Column(f"task, {_by(c)}", "%"), ("task_inference", c)) for c in ("entropy", "density", "combined")),
         ]
     )
@@ -140,7 +140,8 @@ def task_table(result: RunResult) -> Table:
                 value = value.get(key) if isinstance(value, Mapping) else None
             cells.append(Cell(value))
         rows.append((name, *cells))
-    return Table("Tasks", (Column("task"), *(column for column, _ in columns)), tuple(rows))
+    note = "during: just after learning the task; final: after the last one; both with the task given."
+    return Table("Tasks", (Column("task"), *(column for column, _ in columns)), tuple(rows), note)
 
 
 def matrix_table(result: RunResult, criterion: str = "given") -> Table:
@@ -178,7 +179,9 @@ def kl_table(result: RunResult) -> Table:
         information = kl.mutual_information
         sides = (information.livi, information.lower, information.upper) if information else (None, None, None)
         rows.append((name, *(Cell(v) for v in (kl.value, kl.lower, kl.upper, kl.analytic, *sides))))
-    note = "KL = analytic part - mutual information of weights and latent; its sides are estimated on the same draws."
+    note = (
+        "KL = analytic part - mutual information (MI) of weights and latent; lower and upper: audit on the same draws."
+    )
     return Table(
         "Divergence from the prior", (Column("task"), *(Column(c, "nats") for c in columns)), tuple(rows), note
     )
