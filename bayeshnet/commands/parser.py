@@ -119,7 +119,7 @@ def _request(parser: Any, settings: Any, resume: Path | None) -> RunRequest:
     output = settings.get("output")
     for key in _OWN:
         settings.pop(key, None)
-    config = parser.dump(settings, skip_none=False, skip_validation=True)
+    config = parser.dump(settings, skip_unset=False, skip_validation=True)
     objects = vars(parser.instantiate(settings))
     experiment = Experiment(**{key: value for key, value in objects.items() if key not in _OWN})
     return RunRequest(experiment, config, output, resume)

@@ -48,7 +48,7 @@ class StreamPrediction:
     predictions: tuple[Prediction, ...]
     log_density: Tensor
     temperature: Tensor
-    entropy_weight: float = 2.0
+    entropy_weight: float = 0.5
     labels: tuple[tuple[int, ...], ...] | None = None
 
     def scores(self, criterion: str = "combined") -> Tensor:

@@ -65,7 +65,7 @@ class PosteriorReplay(VariationalLearner):
         likelihood: Likelihood | None = None,
         density: DensitySettings | None = None,
         num_samples: int = 100,
-        entropy_weight: float = 2.0,
+        entropy_weight: float = 0.5,
     ) -> None:
         """Keep the parts."""
         super().__init__(

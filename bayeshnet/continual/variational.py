@@ -58,7 +58,7 @@ class VariationalLearner(Learner):
         likelihood: Likelihood | None = None,
         density: DensitySettings | None = None,
         num_samples: int = 100,
-        entropy_weight: float = 2.0,
+        entropy_weight: float = 0.5,
     ) -> None:
         """Keep the parts."""
         self.network = network

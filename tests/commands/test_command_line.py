@@ -1,0 +1,119 @@
+"""The command line: what it makes of words, and one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bayeshnet.cli import main
+from bayeshnet.commands.parser import parse_run
+from bayeshnet.continual import ImplicitGenerator, PosteriorReplay
+from bayeshnet.estimators import LIVI, SSGE, KLEstimator
+from bayeshnet.runs.configuration import available
+
+FAST = ["--learner.training.steps", "10", "--learner.training.num_particles", "2", "--learner.num_samples", "5"]
+
+
+def test_no_words_are_the_main_job():
+    request = parse_run([])
+    experiment = request.experiment
+    assert experiment.data == "split-digits"
+    assert isinstance(experiment.learner, PosteriorReplay)
+    assert isinstance(experiment.learner.posterior, ImplicitGenerator)
+    assert isinstance(experiment.learner.estimator, LIVI)
+
+
+def test_words_lie_over_files_over_the_named_configuration(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("learner: {init_args: {training: {lr: 0.5, beta: 0.25}}}\nseed: 7\n")
+    learner = parse_run(["--config", str(file), "--learner.training.beta", "0.75"]).experiment.learner
+    assert (learner.training.lr, learner.training.beta, learner.training.num_latents) == (0.5, 0.75, 10)
+    assert parse_run(["--config", str(file)]).experiment.seed == 7
+
+
+def test_short_words():
+    assert isinstance(parse_run(["--estimator", "SSGE"]).experiment.learner.estimator, SSGE)
+    assert parse_run(["--quick"]).experiment.learner.training.steps < parse_run([]).experiment.learner.training.steps
+    request = parse_run(["--data", "split-fashion-mnist", "--data-dir", "somewhere"])
+    assert str(request.experiment.data_dir) == "somewhere"
+
+
+def test_the_configuration_that_is_written_makes_the_same_experiment(tmp_path):
+    request = parse_run(["--seed", "3", "--learner.training.beta", "0.3"])
+    file = tmp_path / "config.yaml"
+    file.write_text(request.config)
+    again = parse_run(["--resume", str(tmp_path)])
+    assert again.config == request.config
+    assert (again.experiment.seed, again.experiment.learner.training) == (3, request.experiment.learner.training)
+
+
+@pytest.mark.parametrize(("data", "method"), [(d, m) for d, methods in available().items() for m in methods])
+@pytest.mark.parametrize("quick", [False, True])
+def test_every_named_configuration_is_understood(data, method, quick):
+    request = parse_run(["--data", data, "--method", method, *(["--quick"] if quick else [])])
+    assert (request.experiment.data, request.experiment.method) == (data, method)
+
+
+def test_run_compare_and_list(tmp_path, capsys):
+    words = ["run", "--data", "modes2d", *FAST, "--output"]
+    assert main([*words, str(tmp_path / "a")]) == 0
+    assert main([*words, str(tmp_path / "b"), "--seed", "1"]) == 0
+    assert "report.html" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "a" / "metrics.json").read_text())
+    assert metrics["data"] == "modes2d"
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--format", "markdown"]) == 0
+    assert "posterior-replay | 2 |" in capsys.readouterr().out
+    assert main(["list"]) == 0
+    assert "ImportanceSandwich" in capsys.readouterr().out
+
+
+MISTAKES = {
+    "unknown data": (["run", "--data", "nonsense"], "data: expected one of"),
+    "unknown method": (["run", "--method", "nonsense"], "method: expected one of"),
+    "unknown key": (["run", "--learner.nonsense", "1"], "nonsense"),
+    "unknown estimator": (["run", "--estimator", "Nonsense"], "Nonsense"),
+    "bad value": (["run", "--learner.training.steps", "0"], "steps: expected an integer >= 1"),
+    "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    "no data folder": (["run", "--data", "split-fashion-mnist", "--data-dir", "nowhere"], "nowhere"),
+    "no run to resume": (["run", "--resume", "nowhere"], "resume: expected the folder of a run"),
+    "no run to compare": (["compare", "nowhere"], "nowhere"),
+    "words for list": (["list", "nonsense"], "nonsense"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistakes_are_one_line_and_exit_code_two(mistake, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words, said = MISTAKES[mistake]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_existing_folder_is_not_overwritten(tmp_path, capsys):
+    (tmp_path / "mine").write_text("precious")
+    assert main(["run", "--data", "modes2d", "--output", str(tmp_path)]) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert [f.name for f in tmp_path.iterdir()] == ["mine"]
+
+
+def test_options_beside_resume_are_refused(tmp_path, capsys):
+    (tmp_path / "config.yaml").write_text(parse_run([]).config)
+    assert main(["run", "--resume", str(tmp_path), "--seed", "5"]) == 2
+    assert "expected no other option" in capsys.readouterr().err
+
+
+class ToyEstimator(LIVI):
+    """A new estimator is one class: the command line and the training loop take it as it is."""
+
+
+def test_a_new_estimator_needs_nothing_else(tmp_path):
+    assert issubclass(ToyEstimator, KLEstimator)
+    request = parse_run(["--data", "modes2d", *FAST, "--estimator", "ToyEstimator"])
+    assert type(request.experiment.learner.estimator) is ToyEstimator
+    assert (
+        main(["run", "--data", "modes2d", *FAST, "--estimator", "ToyEstimator", "--output", str(tmp_path / "r")]) == 0
+    )

@@ -1,0 +1,164 @@
+"""A run as a whole: results, resumption after a kill, certificates."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from bayeshnet.continual import ImplicitGenerator, MLPNetwork, PosteriorReplay, Training
+from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
+from bayeshnet.estimators import ClosedForm
+from bayeshnet.hnets import HMLP
+from bayeshnet.reports import RunResult
+from bayeshnet.runs import Experiment, Listener, RunFolder, execute
+from bayeshnet.runs.certificate import certificate
+from bayeshnet.runs.conclusion import conclude
+from bayeshnet.runs.configuration import available, merge, named_configuration
+from bayeshnet.weights import WeightSpec
+
+
+def make_experiment(data="modes2d", **changes):
+    learner = PosteriorReplay(
+        MLPNetwork((8,), "gaussian"),
+        ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,)),
+        training=Training(steps=20, batch_size=10, num_particles=2, num_latents=2),
+        num_samples=10,
+    )
+    return Experiment(learner, data=data, **changes)
+
+
+def run(folder, experiment, listener=None):
+    stream = experiment.stream()
+    state, records = execute(experiment, folder, stream, listener)
+    return conclude(experiment, folder, stream, state, records)
+
+
+class Stop(Listener):
+    """Gives up after some tasks, as a killed process would."""
+
+    def __init__(self, after):
+        self.after = after
+
+    def task_done(self, number, stream, record):
+        if number + 1 == self.after:
+            raise KeyboardInterrupt
+
+
+def comparable(result):
+    plain = result.to_dict()
+    return {key: value for key, value in plain.items() if key not in ("seconds", "versions")}
+
+
+@pytest.mark.parametrize("data", ["modes2d", "regression1d"])
+def test_results_are_complete(tmp_path, data):
+    folder = RunFolder(tmp_path / "run")
+    folder.create("data: x\n")
+    result = run(folder, make_experiment(data))
+    loaded = RunResult.load(folder.path)
+    assert comparable(loaded) == comparable(result)
+    metrics = json.loads(folder.metrics.read_text())
+    criteria = {"entropy", "confidence", "agreement", "mutual_information", "density", "combined"}
+    if data == "modes2d":
+        assert set(metrics["final"]["accuracy_task_inferred"]) == criteria
+        assert {"accuracy_task_given", "forgetting", "nll", "ece", "ood_auroc"} <= set(metrics["final"])
+    else:
+        assert set(metrics["final"]["mse_task_inferred"]) == criteria
+    assert len(metrics["kl"]) == len(metrics["per_task"]) == 3
+    assert all(kl["lower"] <= kl["upper"] for kl in metrics["kl"])
+    assert folder.report.stat().st_size > 10_000
+    assert any(folder.figures.iterdir())
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
+    whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
+    for folder in (whole, cut):
+        folder.create("data: modes2d\n")
+    expected = run(whole, make_experiment())
+    with pytest.raises(KeyboardInterrupt):
+        run(cut, make_experiment(), Stop(after))
+    assert cut.last_task() == after
+    assert comparable(run(cut, make_experiment())) == comparable(expected)
+
+
+@pytest.mark.slow
+def test_a_killed_command_is_finished_by_resume(tmp_path):
+    command = [sys.executable, "-m", "bayeshnet", "run"]
+    options = ["--quick", "--learner.training.steps", "60"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        [*command, *options, "--output", str(folder)], env=environment, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 240
+    while not (folder / "checkpoints" / "task-02.json").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (folder / "metrics.json").exists()
+    subprocess.run([*command, "--resume", str(folder)], env=environment, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [*command, *options, "--output", str(tmp_path / "whole")],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    assert comparable(RunResult.load(folder)) == comparable(RunResult.load(tmp_path / "whole"))
+
+
+def test_a_certificate_of_an_implicit_posterior_holds_the_exact_kl():
+    spec = WeightSpec.of_shapes([[4, 3], [4]])
+    torch.manual_seed(0)
+    hnet = HMLP(spec.shapes, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=(), verbose=False).double()
+    posterior = HypernetPosterior(hnet, scale=spec.whitening(dtype=torch.float64), weight_spec=spec)
+    prior = FanInGaussian(spec, dtype=torch.float64)
+    found = certificate(posterior(), prior, num_draws=2000)
+    with torch.no_grad():
+        exact = float(ClosedForm().estimate(posterior(), prior).value)
+    information = found["mutual_information"]
+    assert information["lower"] - 0.05 <= information["livi"] <= information["upper"] + 0.05
+    assert found["value"] == pytest.approx(exact, abs=0.5)
+    assert found["value"] == pytest.approx(found["analytic"] - information["livi"])
+
+
+def test_certificates_of_explicit_posteriors():
+    q, p = MeanFieldGaussian(torch.zeros(3), torch.ones(3)), MeanFieldGaussian(torch.ones(3), torch.ones(3))
+    found = certificate(q, p)
+    assert found["value"] == found["lower"] == found["upper"] == pytest.approx(1.5)
+    assert certificate(Dirac(torch.zeros(3)), p)["value"] is None
+
+
+def test_configurations_are_complete_and_quick_ones_lie_over_them():
+    for data, methods in available().items():
+        for method in methods:
+            whole, quick = named_configuration(data, method), named_configuration(data, method, quick=True)
+            assert f"data: {data}" in whole
+            assert "quick" not in whole
+            assert whole != quick
+    assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+
+
+def test_an_experiment_is_not_changed_by_running(tmp_path):
+    experiment = make_experiment()
+    before = copy.deepcopy(vars(experiment.learner.training))
+    folder = RunFolder(tmp_path / "run")
+    folder.create("x: 1\n")
+    run(folder, experiment)
+    assert vars(experiment.learner.training) == before
+
+
+def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match="seed"):
+        make_experiment(seed=-1)
+    with pytest.raises(ValueError, match="device: expected 'auto'"):
+        make_experiment(device="nonsense")
+    with pytest.raises(ValueError, match="data: expected one of"):
+        make_experiment("nonsense").stream()
