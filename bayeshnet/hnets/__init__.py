@@ -14,6 +14,7 @@ from .hnet_perturbation_wrapper import HPerturbWrapper
 from .jacobian_geometry import JacobianGeometry
 from .mlp_hnet import HMLP
 from .selection_geometry import ConstantGeometry, SelectionGeometry
+from .structured_hmlp_examples import resnet_chunking, wrn_chunking
 from .structured_mlp_hnet import StructuredHMLP
 
 __all__ = [
@@ -33,4 +34,6 @@ __all__ = [
     "get_conditional_parameters",
     "init_chunk_embeddings",
     "init_conditional_embeddings",
+    "resnet_chunking",
+    "wrn_chunking",
 ]

@@ -23,10 +23,10 @@ __all__ = ["HDeconv"]
 class HDeconv(OneEmbedding, HyperNetInterface):
     r"""Deconvolutional full hypernetwork: all weights are the pixels of one generated image.
 
-    A fully connected layer makes a small image of many channels, from which transposed convolutions, each of which about
-    doubles the size, lead to ``hyper_img_shape``, as in the generator of a DCGAN. Convolutions see neighbours only;
-    self-attention adds what is global. Worked out from the image backwards, a layer whose input would be smaller than
-    4 does not change the size. Surplus pixels are dropped.
+    A fully connected layer makes a small image of many channels, from which transposed convolutions, each of which
+    about doubles the size, lead to ``hyper_img_shape``, as in the generator of a DCGAN. Convolutions see neighbours
+    only; self-attention adds what is global. Worked out from the image backwards, a layer whose input would be smaller
+    than 4 does not change the size. Surplus pixels are dropped.
 
     Args:
         target_shapes: shapes of the tensors to generate.
