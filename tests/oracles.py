@@ -254,12 +254,12 @@ class FoldProblem:
 
     def log_density(self, w: Tensor) -> Tensor:
         """Exact log-density by a fine grid of the latent."""
-        z = torch.linspace(-7, 7, 40_001, dtype=DTYPE)
+        z = torch.linspace(-7, 7, 10_001, dtype=DTYPE)
         along, length = w @ self.a / self.a.norm(), self.a.norm()
         outside = (w.square().sum(-1) - along**2) / self.sigma**2
         inside = ((along[:, None] - length * z**2) / self.sigma) ** 2
         log_integral = torch.logsumexp(-0.5 * inside - 0.5 * z**2, dim=-1) + math.log(
-            14 / 40_000 / math.sqrt(2 * math.pi)
+            14 / 10_000 / math.sqrt(2 * math.pi)
         )
         return log_integral - 0.5 * outside - 0.5 * len(self.a) * (2 * math.pi * self.sigma**2).log()
 

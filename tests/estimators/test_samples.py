@@ -57,6 +57,9 @@ class TestSIVI:
         missing = problem.information().item() - estimate.diagnostics["mutual_information"].item()
         assert missing >= problem.information().item() - math.log(101) - 0.1
         assert estimate.diagnostics["saturated"]
+        info = SIVI(32, 100).mutual_information(problem.q(), problem.q().draw(32, generator()), generator())
+        norms = [gradients(x, [problem.A])[0].norm() for x in (info.value, problem.information())]
+        assert norms[0] < 1e-6 * norms[1]  # nothing keeps the generated weights apart
 
     @pytest.mark.xfail(strict=True, reason="SIVI recovers log(K + 1) nats of the mutual information, no more")
     def test_value_in_many_dimensions(self):
@@ -67,7 +70,7 @@ class TestSIVI:
 
 
 class TestIWHVI:
-    @pytest.mark.parametrize(("proposals", "flows"), [(0, 0), (16, 0), (0, 2)])
+    @pytest.mark.parametrize(("proposals", "flows"), [(0, 0), (8, 2)])
     def test_learned_bounds_hold_and_become_tight(self, proposals, flows):
         problem = fixed_sigma(2, 6, 0.5)
         method = IWHVI(256, proposals, num_flows=flows, steps=0)
