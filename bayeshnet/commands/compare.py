@@ -15,7 +15,9 @@ __all__ = ["main"]
 def main(words: Sequence[str]) -> int:
     """Print the table, or write it to a file; returns the exit code."""
     parser = argparse.ArgumentParser("bayeshnet compare", description=__doc__, exit_on_error=False)
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, or its metrics.json")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, or its metrics.json"
+    )
     parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
     parser.add_argument("--output", type=Path, help="file to write instead of printing; must not exist")
     try:

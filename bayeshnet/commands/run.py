@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from ..reports import run_tables
 from ..runs.conclusion import conclude
 from ..runs.experiment import execute
@@ -24,6 +26,7 @@ def main(words: Sequence[str]) -> int:
     stream = request.experiment.stream()
     folder = _open_folder(request)
     console = make_console()
+    torch.set_num_threads(request.experiment.threads)
     console.print(f"[bold]{request.experiment.method}[/bold] on [bold]{request.experiment.data}[/bold], "
                   f"seed {request.experiment.seed} -> {folder.path}")  # fmt: skip
     try:

@@ -32,6 +32,7 @@ class Experiment:
         method: a name for tables.
         seed: of everything random but the data.
         device: ``auto`` picks CUDA, MPS or the CPU.
+        threads: of torch on the CPU while the experiment runs; small networks are fastest with one.
     """
 
     learner: Learner
@@ -41,10 +42,12 @@ class Experiment:
     method: str = "posterior-replay"
     seed: int = 0
     device: str = "auto"
+    threads: int = 1
 
     def __post_init__(self) -> None:
         """Check the seed and the device."""
         check_int("seed", self.seed, 0)
+        check_int("threads", self.threads, 1)
         resolve_device(self.device)
 
     def stream(self) -> TaskStream:
