@@ -8,6 +8,7 @@ import torch
 from hypothesis import settings
 
 os.environ["MPLBACKEND"] = "Agg"
+torch.set_num_threads(1)  # the networks of the tests are small, and threads in each other's way are slow
 # The same examples in each run, and no time limit for each: the first call of much in torch is slow.
 settings.register_profile("bayeshnet", deadline=None, derandomize=True)
 settings.load_profile("bayeshnet")
