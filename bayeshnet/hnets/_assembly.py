@@ -62,7 +62,8 @@ class Assembly:
         if not callable(fn):
             raise type_error("assembly_fct", "a function", fn)
         self.fn, self.parts, self.targets, self.arrange = fn, parts, list(target_shapes), arrange
-        self.sizes = [sum(math.prod(shape) for group in groups for shape in group) for groups in parts]
+        self._pieces = [[math.prod(shape) for group in groups for shape in group] for groups in parts]
+        self.sizes = [sum(pieces) for pieces in self._pieces]
         self._selection: Selection | None = None
         self._traced = False
         try:
@@ -73,10 +74,14 @@ class Assembly:
 
     def __call__(self, sources: Sequence[Tensor]) -> list[Tensor]:
         """Assemble one sample from the vectors of all parts."""
+        return self._assemble([source.split(sizes) for source, sizes in zip(sources, self._pieces, strict=True)])
+
+    def _assemble(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Assemble one sample from the flat tensors in each part."""
         groups = []
-        for source, shapes in zip(sources, self.parts, strict=True):
-            pieces = iter(source.split([math.prod(shape) for group in shapes for shape in group]))
-            groups += [[next(pieces).view(torch.Size(shape)) for shape in group] for group in shapes]
+        for flat, shapes in zip(pieces, self.parts, strict=True):
+            rest = iter(flat)
+            groups += [[next(rest).view(torch.Size(shape)) for shape in group] for group in shapes]
         made = self.fn(*self.arrange(groups))
         if not isinstance(made, (list, tuple)):
             raise type_error("assembly_fct", f"a function that returns a list of {len(self.targets)} tensors", made)
@@ -85,10 +90,16 @@ class Assembly:
     def batch(self, outs: Sequence[Tensor], ret_format: str) -> Any:
         """Assemble all samples of the parts' outputs ``(B, P_i)`` (or ``(1, P_i)``) in the format ``ret_format``."""
         size = max(out.shape[0] for out in outs)
-        rows = [out.unbind(0) for out in outs]
-        samples = [self([row[b if len(row) > 1 else 0] for row in rows]) for b in range(size)]
+        # One split for each part, whose gradient is one concatenation.
+        pieces = [out.reshape(-1).split(n * out.shape[0]) for out, n in zip(outs, self._pieces, strict=True)]
+        steps = [len(n) if out.shape[0] > 1 else 0 for out, n in zip(outs, self._pieces, strict=True)]
+        counts = [len(n) for n in self._pieces]
+        samples = [
+            self._assemble([p[b * s : b * s + c] for p, s, c in zip(pieces, steps, counts, strict=True)])
+            for b in range(size)
+        ]
         if ret_format == "flattened":
-            return torch.stack([torch.cat([tensor.flatten() for tensor in sample]) for sample in samples])
+            return torch.cat([tensor.flatten() for sample in samples for tensor in sample]).view(size, -1)
         return samples[0] if ret_format == "squeezed" and size == 1 else samples
 
     def _check(self, made: list[Tensor]) -> None:

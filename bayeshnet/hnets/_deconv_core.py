@@ -13,6 +13,7 @@ from ..layers import BatchNormLayer, SelfAttnLayerV2, SpectralNorm
 from ..layers.initialisers import init_params
 from ._activations import Activation
 from ._deconv_plan import DeconvPlan, LayerPlan
+from ._mlp_core import add_chunks
 
 __all__ = ["DeconvSubnet"]
 
@@ -136,10 +137,7 @@ class DeconvSubnet(nn.Module):
         if chunk is None:
             x = parts[0] if len(parts) == 1 else parts[0] + parts[1]
             return x if bias is None else x + bias
-        x = F.linear(chunk, w_chunk, bias)
-        for part in parts:
-            x = x + part.unsqueeze(1)
-        return x if x.ndim == 3 else x.unsqueeze(0)
+        return add_chunks(chunk, w_chunk, bias, parts)
 
     def _convolve(self, k: int, x: Tensor, rest: Iterator[Tensor]) -> Tensor:
         layer: LayerPlan = self.plan.layers[k - 1]

@@ -24,10 +24,11 @@ def to_format(flat: Tensor, shapes: Sequence[Sequence[int]], ret_format: str) ->
         return flat[:, : sum(sizes)] if rest else flat
     if rest:
         sizes.append(rest)
-    # Split, not slice: the gradient of a split is one concatenation, that of a slice is a full vector of zeros.
+    # One split, no slices: the gradient of a split is one concatenation, that of a slice is a full vector of zeros.
+    parts = flat.reshape(-1).split(sizes * flat.shape[0])
     samples = [
-        [part.view(torch.Size(shape)) for part, shape in zip(row.split(sizes), shapes, strict=False)]
-        for row in flat.unbind(0)
+        [part.view(torch.Size(shape)) for part, shape in zip(parts[start:], shapes, strict=False)]
+        for start in range(0, len(parts), len(sizes))
     ]
     return samples[0] if ret_format == "squeezed" and len(samples) == 1 else samples
 

@@ -15,7 +15,7 @@ from ..layers import BatchNormLayer, SpectralNorm
 from ..layers.initialisers import init_params
 from ._activations import Activation
 
-__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "check_layers", "run_mlp"]
+__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "add_chunks", "check_layers", "run_mlp"]
 
 
 SETTLING = 15
@@ -170,12 +170,31 @@ def _first_layer(layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, 
     parts = [part for part in (uncond, cond) if part is not None]
     batch = max([1, *(part.shape[0] for part in parts)])
     if chunk is None:
-        rows = [part.expand(batch, -1) for part in parts]
-        return F.linear(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1), weight, bias)
+        whole = [part.expand(batch, -1) for part in parts]
+        return F.linear(whole[0] if len(whole) == 1 else torch.cat(whole, dim=1), weight, bias)
     sizes = layers.sizes
+    rows = max(batch, chunk.shape[0] if chunk.ndim == 3 else 1) * chunk.shape[-2]
+    if rows <= weight.shape[1]:
+        # Fewer rows than columns: joining the inputs costs less than the gradients of the weight's parts.
+        shape = (rows // chunk.shape[-2], chunk.shape[-2], -1)
+        mid = [part.unsqueeze(1).expand(shape) for part in parts]
+        joined = [*mid[: uncond is not None], chunk.expand(shape), *mid[uncond is not None :]]
+        return F.linear(torch.cat(joined, dim=-1), weight, bias)
     w_uncond, w_chunk, w_cond = weight.split([sizes.uncond, sizes.chunk, sizes.cond], dim=1)
     shared = [F.linear(x, w) for x, w in ((uncond, w_uncond), (cond, w_cond)) if x is not None]
-    x = F.linear(chunk, w_chunk, bias)
+    return add_chunks(chunk, w_chunk, bias, shared)
+
+
+def add_chunks(chunk: Tensor, weight: Tensor, bias: Tensor | None, shared: Sequence[Tensor]) -> Tensor:
+    """A linear layer of chunk embeddings ``(C, e)`` or ``(B, C, e)`` plus what chunks share ``(B, H)``: ``(B, C, H)``.
+
+    What is shared by all samples as well joins the bias, so that it costs no tensor of the size of the result.
+    """
     for part in shared:
-        x = x + part.unsqueeze(1)
+        if part.shape[0] == 1:
+            bias = part[0] if bias is None else bias + part[0]
+    x = F.linear(chunk, weight, bias)
+    for part in shared:
+        if part.shape[0] != 1:
+            x = x + part.unsqueeze(1)
     return x if x.ndim == 3 else x.unsqueeze(0)
