@@ -31,8 +31,7 @@ class Auto(KLEstimator):
 
     - a pair with a closed form, a linear hypernetwork among them: :class:`ClosedForm`;
     - a hypernetwork posterior: :class:`LIVI`; :class:`StochasticLIVI` where the latents are many, the map has no linear
-    head
-      and its Jacobians would not fit into memory;
+      head and its Jacobians would not fit into memory;
     - one with shared noise: :class:`ChangeOfVariables`;
     - anything else with a density: :class:`MonteCarlo`.
 
