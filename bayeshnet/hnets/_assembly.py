@@ -67,9 +67,10 @@ class Assembly:
         self._selection: Selection | None = None
         self._traced = False
         try:
-            made = self([torch.empty(size, device="meta") for size in self.sizes])
-        except (NotImplementedError, RuntimeError, TypeError):  # not everything works without data
             made = self([torch.zeros(()).expand(size) for size in self.sizes])
+        except (AssertionError, IndexError, KeyError, RuntimeError) as error:
+            said = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise value_error("assembly_fct", "a function of tensors of the given shapes", said, said=True) from error
         self._check(made)
 
     def __call__(self, sources: Sequence[Tensor]) -> list[Tensor]:

@@ -110,6 +110,8 @@ class TestStructuredHMLP(HypernetworkContract):
             ({"cond_in_size": 0}, "uncond_in_size and cond_in_size"),
             ({"cond_chunk_embs": True, "num_cond_embs": 0}, "num_cond_embs"),
             ({"assembly_fct": turn}, "assembly_fct"),
+            ({"assembly_fct": lambda chunks: chunks[9]}, "assembly_fct"),
+            ({"num_per_chunk": [3, 3]}, "assembly_fct"),
             ({"assembly_fct": lambda chunks: chunks[0][0]}, "assembly_fct"),
         ],
     )
