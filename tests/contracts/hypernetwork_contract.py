@@ -398,9 +398,10 @@ class HypernetworkContract:
     def total(g, z, other, v, centre, precision):
         """A scalar in which every method of a geometry has a part."""
         eye = torch.eye(z.shape[-1], dtype=z.dtype)
+        uneven = torch.arange(1.0, 1.0 + eye.numel(), dtype=z.dtype).view_as(eye)
         index = torch.tensor([0, g.num_weights - 1])
         return (
-            torch.logdet(eye + g.gram(z, precision)).sum() + g.sqdist(z, None, precision).sum()
+            torch.logdet(eye + g.gram(z, precision)).sum() + (uneven * g.gram(z, precision)).sum() + g.sqdist(z, None, precision).sum()
             + g.sqdist(z, centre, precision).pow(2).mean() + g.sqdist(z, v, precision).mean()
             + g.sqdist_between(z, other, precision).sum() + g.inner(z, v).sin().sum()
             + g.inner_between(z, other, v).cos().sum() + g.vjp(z, v).pow(2).sum() + g.jvp(z, other).pow(3).mean()
