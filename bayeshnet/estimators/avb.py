@@ -112,7 +112,7 @@ class AVB(nn.Module, KLEstimator):
     def train_discriminator(
         self, q: Distribution | nn.Module, contrast: Distribution, steps: int, generator: torch.Generator | None = None
     ) -> Tensor | None:
-        """Train ``T`` to tell draws of ``q`` from draws of ``contrast``; the accuracy in the last quarter of the steps."""
+        """Train ``T`` to tell draws of ``q`` from draws of ``contrast``; its accuracy in the last steps."""
         posterior, accuracies = as_distribution(q), []
         for _ in range(steps):
             real = sample_from(posterior, self.batch_size, generator)
