@@ -5,6 +5,7 @@ from .bayesian_model import BayesianModel
 from .explicit_guides import LowRankGuide, MeanFieldGuide, RadialGuide
 from .hypernet_guide import HypernetGuide
 from .likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Likelihood, Poisson
+from .unfolded_livi import UnfoldedLIVI
 
 __all__ = [
     "AutoHypernet",
@@ -19,4 +20,5 @@ __all__ = [
     "MeanFieldGuide",
     "Poisson",
     "RadialGuide",
+    "UnfoldedLIVI",
 ]

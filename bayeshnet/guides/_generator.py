@@ -9,32 +9,35 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions import HypernetPosterior
-from ..distributions.sigma import LearnedSigma
 from ..hnets import HMLP
 from ..weights import WeightSpec
 
-__all__ = ["make_generator"]
+__all__ = ["ProportionalNoise", "make_generator"]
 
 _CURVATURE = 0.1
 """Standard deviation of what the hidden layers add at the beginning, in units of the linear part's."""
 
+_FLOOR = 1e-8
+"""The smallest standard deviation of the noise."""
+
 
 def make_generator(
-    loc: Tensor, latent_size: int, layers: Sequence[int], activation: nn.Module, scales: tuple[float, float]
+    loc: Tensor, latent_size: int, layers: Sequence[int], activation: nn.Module, init_scale: float, sigma: float
 ) -> HypernetPosterior:
     """A posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.
 
-    It begins with mean ``loc``; latents enter by the skip connection, one to one (or mixed,
-    where their number is another one), and the hidden layers add little.
+    It begins with mean ``loc``; latents enter by the skip connection, one to one (or mixed, where their number is
+    another one), and the hidden layers add little.
 
     Args:
         loc: initial mean.
         latent_size: the number ``n``.
         layers: hidden sizes; none for a linear map.
         activation: hidden activation.
-        scales: initial standard deviations, of the linear part and of the noise, which is learned per unknown.
+        init_scale: initial standard deviation of the linear part.
+        sigma: standard deviation of the noise in units of the linear part's.
     """
-    size, (scale, sigma) = loc.numel(), scales
+    size = loc.numel()
     hnet = HMLP(
         [[size]], uncond_in_size=latent_size, cond_in_size=0, num_cond_embs=0, layers=list(layers), verbose=False,
         activation_fn=activation, linear_skip=bool(layers),
@@ -46,12 +49,37 @@ def make_generator(
             bias.uniform_(-1.0, 1.0)
         head, offset = parameters[-2:]
         width = head.shape[1] - latent_size
-        head[:, :width].normal_(std=_CURVATURE * scale / math.sqrt(max(width, 1)))
-        head[:, width:].copy_(scale * _linear_part(loc, latent_size))
+        head[:, :width].normal_(std=_CURVATURE * init_scale / math.sqrt(max(width, 1)))
+        head[:, width:].copy_(init_scale * _linear_part(loc, latent_size))
         offset.copy_(loc)
+    noise = ProportionalNoise(head, latent_size, torch.full_like(loc, sigma))
     spec = WeightSpec.of_shapes([[size]])
-    noise = LearnedSigma(spec, sigma, size="weight", floor=min(1e-4, 0.1 * sigma))
-    return HypernetPosterior(hnet, sigma=noise.to(loc), weight_spec=spec)
+    return HypernetPosterior(hnet, sigma=noise, weight_spec=spec, sigma_floor=_FLOOR)
+
+
+class ProportionalNoise(nn.Module):
+    r"""Noise that follows the scale of the map: :math:`\sigma_i = f_i \, \| A_i \|`, with ``A`` its linear part.
+
+    It adapts to the scale of each unknown without being learned: a learned noise grows until the linearisation that
+    estimates the entropy no longer holds. It carries no gradient.
+
+    Args:
+        head: weights of the output layer, the last ``n`` columns of which are ``A``.
+        latent_size: the number ``n``.
+        fraction: the factors ``f`` ``(D,)``.
+    """
+
+    def __init__(self, head: Tensor, latent_size: int, fraction: Tensor) -> None:
+        """Keep a reference to ``head``, which is registered elsewhere."""
+        super().__init__()
+        self.fraction: Tensor
+        self.register_buffer("fraction", fraction)
+        self._linear = (head, latent_size)
+
+    def forward(self, condition: object = None) -> Tensor:
+        """The standard deviations ``(D,)``."""
+        head, size = self._linear
+        return self.fraction * head.detach()[:, -size:].norm(dim=1)
 
 
 def _linear_part(loc: Tensor, latent_size: int) -> Tensor:

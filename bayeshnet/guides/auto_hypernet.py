@@ -17,11 +17,12 @@ from torch.distributions import biject_to, register_kl
 
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..errors import check_int, check_positive, value_error
-from ..estimators import LIVI, ImportanceSandwich, KLEstimate, KLEstimator
+from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
 from ._generator import make_generator
 from ._statements import declare_parameters
 from .flat import Flat
 from .implicit_site import ImplicitSite
+from .unfolded_livi import UnfoldedLIVI
 
 __all__ = ["AutoHypernet"]
 
@@ -40,14 +41,14 @@ class AutoHypernet(AutoContinuous):
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
-        estimator: of the entropy; LIVI if None.
+        estimator: of the entropy; :class:`UnfoldedLIVI` if None.
         latent_size: the number ``n``; that of the unknowns ``D`` if None. With more than ``D`` the map folds, and LIVI
             overrates the entropy; :meth:`audit` finds out.
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian.
         num_latents: latents per step for the entropy, whatever the number of particles; None takes those of the
             particles.
-        sigma: initial standard deviation of the noise relative to ``init_scale``.
-        learn_sigma: whether the noise is learned, one standard deviation per unknown; kernel estimators want it fixed.
+        sigma: standard deviation of the noise of each unknown in units of that of the map's linear part, which it
+            follows.
         init_scale: initial standard deviation of each unknown.
         activation_fn: hidden activation.
         init_loc_fn: initial value of each site, as for Pyro's guides.
@@ -75,19 +76,17 @@ class AutoHypernet(AutoContinuous):
         layers: Sequence[int] = (64, 64),
         num_latents: int | None = 32,
         sigma: float = 0.1,
-        learn_sigma: bool = True,
         init_scale: float = 0.1,
         activation_fn: nn.Module | None = None,
         init_loc_fn: Callable[[Any], Tensor] = init_to_median,
     ) -> None:
         """Keep the settings; the perceptron is made when the number of unknowns is known."""
         super().__init__(model, init_loc_fn=init_loc_fn)
-        self.estimator = LIVI() if estimator is None else estimator
+        self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_int("latent_size", latent_size, 1)
         self.layers = tuple(check_int("layers", size, 1) for size in layers)
         self.num_latents = None if num_latents is None else check_int("num_latents", num_latents, 1)
-        self.init_sigma = check_positive("sigma", sigma)
-        self.learn_sigma = bool(learn_sigma)
+        self.sigma = check_positive("sigma", sigma)
         self.init_scale = check_positive("init_scale", init_scale)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
         self.posterior: HypernetPosterior | None = None
@@ -108,16 +107,13 @@ class AutoHypernet(AutoContinuous):
     def _build(self, loc: Tensor) -> None:
         """Make the generator of vectors like ``loc`` ``(D,)``."""
         size = loc.numel() if self.latent_size is None else self.latent_size
-        sigma = self.init_scale * self.init_sigma
-        made = make_generator(loc, size, self.layers, self._activation[0], (self.init_scale, sigma))
-        made.sigma.requires_grad_(self.learn_sigma)
-        self.posterior = made
+        self.posterior = make_generator(loc, size, self.layers, self._activation[0], self.init_scale, self.sigma)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make the generator first where there is none, so that a guide is loaded without a run of the model."""
-        rho = state_dict.get(f"{prefix}posterior.sigma.rho")
-        if rho is not None and self._made() is None:
-            self._build(torch.zeros_like(rho))
+        fraction = state_dict.get(f"{prefix}posterior.sigma.module.fraction")
+        if fraction is not None and self._made() is None:
+            self._build(torch.zeros_like(fraction))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def distribution(self) -> SemiImplicit:

@@ -89,8 +89,11 @@ class BayesianModel(nn.Module):
 
     def log_likelihood(self, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Log-likelihood ``(S,)`` in nats of the whole data set, estimated from the batch ``x``, ``y``."""
-        log_prob = self.likelihood.log_prob(self.outputs(weights, x), y).sum(-1)
-        return log_prob * self.scale(len(y))
+        return self.log_likelihood_of(self.outputs(weights, x), y)
+
+    def log_likelihood_of(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The same from outputs ``(S, N, C)``."""
+        return self.likelihood.log_prob(outputs, y).sum(-1) * self.scale(len(y))
 
     def scale(self, batch_size: int) -> float:
         """How many data each one of a batch stands for."""
