@@ -24,7 +24,7 @@ def main(steps: int = 300) -> None:
         MLPNetwork((32,), "gaussian"),  # the network whose weights are random
         ImplicitGenerator(latent_size=8, gain=3.0),  # one generator of all posteriors, a task's embedding each
         regularizer=OutputRegularizer(strength=4e-3, max_tasks=2),  # holds what it generates for old tasks
-        outliers=PatchOutliers(weight=0.3),  # teaches doubt, from the current task's images alone
+        outliers=PatchOutliers(weight=0.1),  # teaches doubt, from the current task's images alone
         training=Training(steps=steps, batch_size=32, lr=4e-3, num_particles=4, beta=0.1),
     )
     state = None
