@@ -15,12 +15,16 @@ BATCH = 3
 
 
 def scatter(net):
-    """Bring ``net`` to double precision, with parameter values that no symmetry hides."""
+    """Bring ``net`` to double precision, with parameters and statistics that no symmetry hides."""
     net = net.double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for p in net.parameters():
             p.copy_(0.7 * torch.randn(p.shape, generator=generator, dtype=p.dtype))
+        for norm in net.batchnorm_layers or ():
+            mean, var = norm.get_stats()
+            mean.copy_(torch.randn(mean.shape, generator=generator, dtype=mean.dtype))
+            var.copy_(0.5 + torch.rand(var.shape, generator=generator, dtype=var.dtype))
     return net
 
 
@@ -400,8 +404,9 @@ class HypernetworkContract:
         eye = torch.eye(z.shape[-1], dtype=z.dtype)
         uneven = torch.arange(1.0, 1.0 + eye.numel(), dtype=z.dtype).view_as(eye)
         index = torch.tensor([0, g.num_weights - 1])
+        gram = g.gram(z, precision)
         return (
-            torch.logdet(eye + g.gram(z, precision)).sum() + (uneven * g.gram(z, precision)).sum() + g.sqdist(z, None, precision).sum()
+            torch.logdet(eye + gram).sum() + (uneven * gram).sum() + g.sqdist(z, None, precision).sum()
             + g.sqdist(z, centre, precision).pow(2).mean() + g.sqdist(z, v, precision).mean()
             + g.sqdist_between(z, other, precision).sum() + g.inner(z, v).sin().sum()
             + g.inner_between(z, other, v).cos().sum() + g.vjp(z, v).pow(2).sum() + g.jvp(z, other).pow(3).mean()
