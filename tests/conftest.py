@@ -36,6 +36,7 @@ def fresh_state():
     """Start each test with the same random numbers and leave no global state, in whatever order the tests run."""
     dtype = torch.get_default_dtype()
     torch.manual_seed(0)
+    torch.distributions.Distribution.set_default_validate_args(True)  # Pyro changes it while it samples
     yield
     torch.set_default_dtype(dtype)
     if "pyro" in sys.modules:

@@ -31,7 +31,7 @@ ACTIVATIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("act", ACTIVATIONS, ids=str)
+@pytest.mark.parametrize("act", ACTIVATIONS, ids=lambda f: getattr(f, "__name__", type(f).__name__))
 def test_slopes(act):
     """Value, slope and the derivative of the slope of elementwise activations, against autograd."""
     x = torch.linspace(-3, 3, 21, dtype=DOUBLE, requires_grad=True)
@@ -51,7 +51,9 @@ def test_unknown_activations_are_not_taken_for_elementwise():
 
 
 @pytest.mark.parametrize(
-    "act", [nn.PReLU(5, 0.3), nn.Softmax(dim=1), nn.LayerNorm(5), lambda x: x * x.mean(1, True)], ids=str
+    "act",
+    [nn.PReLU(5, 0.3), nn.Softmax(dim=1), nn.LayerNorm(5), lambda x: x * x.mean(1, True)],
+    ids=["prelu", "softmax", "layernorm", "lambda"],
 )
 def test_any_activation(act):
     """Activations that mix units or have parameters: Gram matrix and vector-Jacobian product, with gradients."""
