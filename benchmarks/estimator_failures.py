@@ -84,7 +84,7 @@ def _all() -> Iterator[tuple[str, str, str]]:
     share = float(slope.norm() / wide.entropy_gradient().norm())
     yield (
         "SIVI where the information is more than log K",
-        f"finds {float(sivi.value):.1f} of {wide.information:.1f} nats with K = 1000; "
+        f"finds {float(sivi.value.detach()):.1f} of {wide.information:.1f} nats with K = 1000; "
         f"its gradient is {share:.0e} of the true one",
         "nothing keeps the generated weights apart: use it as a check",
     )

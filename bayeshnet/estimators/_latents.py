@@ -16,10 +16,10 @@ _GROUP = 8
 def even_latents(like: Tensor, num: int, generator: torch.Generator | None = None) -> Tensor:
     r"""Latents ``(num, n)`` in the dtype and on the device of ``like`` ``(n,)``, each of them standard normal.
 
-    Directions are the rows of random rotations. Lengths are stratified: of a sorted sample of lengths, one of each group
-    of neighbours, in random order; a random member of a random group is a random member of the sample. So means over the
-    latents are unbiased, and those of quadratic functions, such as the squared norm of generated weights, have far less
-    noise than over independent ones.
+    Directions are the rows of random rotations. Lengths are stratified: of a sorted sample of lengths, one of each
+    group of neighbours, in random order; a random member of a random group is a random member of the sample. So means
+    over the latents are unbiased, and those of quadratic functions, such as the squared norm of generated weights, have
+    far less noise than over independent ones.
 
     References:
         Yu, Suresh, Choromanski, Holtmann-Rice, Kumar, "Orthogonal random features", 2016.

@@ -15,7 +15,7 @@ from bayeshnet.distributions import (
     SharedNoise,
 )
 from bayeshnet.estimators import LIVI, StochasticLIVI
-from bayeshnet.hnets import HMLP, ChunkedHMLP, HPerturbWrapper, JacobianGeometry
+from bayeshnet.hnets import HMLP, ChunkedHMLP, HContainer, HPerturbWrapper, JacobianGeometry, StructuredHMLP
 from bayeshnet.weights import WeightSpec
 from tests.oracles import (
     DTYPE,
@@ -125,6 +125,24 @@ def hyper():
     return inner, outer
 
 
+def structured():
+    """Two kinds of chunks, put together by a pure selection."""
+    return StructuredHMLP(
+        SHAPES, [[[5, 3], [5]], [[2, 5], [2]]], [1, 1], [0, 0],
+        {"layers": (6, 7), "activation_fn": torch.nn.Tanh()}, lambda chunks: [t for chunk in chunks for t in chunk],
+        uncond_in_size=4, cond_in_size=3, verbose=False, num_cond_embs=2,
+    )  # fmt: skip
+
+
+def container():
+    """A hypernetwork for the first layer, shared and conditional tensors for the last."""
+    first = HMLP(SHAPES[:2], 4, 3, (6, 7), verbose=False, activation_fn=torch.nn.Tanh(), num_cond_embs=2)
+    return HContainer(
+        SHAPES, lambda made, shared, own: made[0] + shared + own, [first], uncond_param_shapes=[SHAPES[2]],
+        cond_param_shapes=[SHAPES[3]], verbose=False, num_cond_embs=2,
+    )  # fmt: skip
+
+
 def build(kind, **options):
     if kind == "hyper":
         inner, outer = hyper()
@@ -134,7 +152,8 @@ def build(kind, **options):
         posterior = HypernetPosterior(HPerturbWrapper(inner, 4, 0.05, verbose=False, noise="independent"), cond_id=1,
                                       **options)  # fmt: skip
     else:
-        posterior = HypernetPosterior({"hmlp": hmlp, "chunked": chunked}[kind](), cond_id=1, **options)
+        networks = {"hmlp": hmlp, "chunked": chunked, "structured": structured, "container": container}
+        posterior = HypernetPosterior(networks[kind](), cond_id=1, **options)
     return posterior.double()
 
 
@@ -147,10 +166,10 @@ NOISE = {
 }
 
 
-@pytest.mark.parametrize("kind", ["hmlp", "chunked", "hyper", "wrapped"])
+@pytest.mark.parametrize("kind", ["hmlp", "chunked", "hyper", "wrapped", "structured", "container"])
 @pytest.mark.parametrize("noise", NOISE)
 def test_through_the_head_it_equals_brute_force_jacobians(kind, noise):
-    """The acceptance of issue-like claims: value 1e-8, gradient 1e-6, for each network, noise and prior."""
+    """Value to 1e-8 and gradient to 1e-6, for each kind of network, noise and prior."""
     posterior = build(kind, weight_spec=SPEC, **NOISE[noise])
     q = posterior()
     slow = SemiImplicit(
