@@ -171,6 +171,25 @@ class WeightSpec:
         """The tensors of both specifications, those of ``self`` first."""
         return WeightSpec(self.entries + other.entries)
 
+    def places_in(self, wider: WeightSpec) -> Tensor:
+        """Positions ``(P,)`` of these weights in the flat vector of a network that has more outputs.
+
+        Tensors correspond by name; each is the beginning of its wider counterpart along the first dimension.
+
+        Example:
+            >>> small, wide = (WeightSpec.of_shapes([[n, 3], [n]]) for n in (1, 2))
+            >>> small.places_in(wide)
+            tensor([0, 1, 2, 6])
+        """
+        numbered, parts = wider.unflatten(torch.arange(wider.numel)), []
+        for entry in self.entries:
+            place = numbered.get(entry.name)
+            if place is None or place.shape[1:] != entry.shape[1:] or place.shape[:1] < entry.shape[:1]:
+                expected = f"a specification with a tensor {entry.name!r} of shape {entry.shape} or longer"
+                raise value_error("wider", expected, "none" if place is None else str(tuple(place.shape)), said=True)
+            parts.append(place[: entry.shape[0]].flatten() if entry.shape else place.reshape(1))
+        return torch.cat(parts)
+
     def spread(self, values: Tensor) -> Tensor:
         """Repeat one value per tensor ``(*batch, len(entries))`` over its weights: ``(*batch, P)``."""
         check_shape("values", values, (-1, len(self.entries)))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..weights import WeightSpec
-from .sharing import OneForAll, OnePerTask, TaskPosterior
+from .shared import SharedLearner
+from .sharing import OnePerTask, TaskPosterior
 from .variational import VariationalLearner
 
 __all__ = ["FineTuning", "Separate"]
@@ -20,12 +21,8 @@ class Separate(VariationalLearner):
         return OnePerTask(self.posterior, spec)
 
 
-class FineTuning(VariationalLearner):
+class FineTuning(SharedLearner):
     """One posterior that goes on from task to task with nothing to hold it: the measure of forgetting.
 
-    Arguments are those of :class:`~bayeshnet.continual.VariationalLearner`.
+    Arguments are those of :class:`~bayeshnet.continual.SharedLearner`.
     """
-
-    def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
-        """One posterior for all tasks."""
-        return OneForAll(self.posterior, spec)

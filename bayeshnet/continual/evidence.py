@@ -1,28 +1,17 @@
-"""Which task does an input belong to? Evidence from predictive uncertainty and from the stored input densities."""
+"""Which task does an input belong to? The posterior over tasks, from predictions under each and stored densities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..errors import check_choice
+from ..errors import check_choice, check_shape
 from ..inference import Prediction
+from .criteria import CRITERIA, variances
 
-__all__ = ["CRITERIA", "UNCERTAINTY", "StreamPrediction"]
-
-UNCERTAINTY: dict[str, Callable[[Prediction], Tensor]] = {
-    "entropy": lambda p: -p.total,
-    "confidence": lambda p: p.confidence if p.kind == "classification" else -p.total,
-    "agreement": lambda p: -p.disagreement,
-    "mutual_information": lambda p: -p.epistemic,
-}
-"""Scores ``(N,)`` of one task's prediction by what its posterior is sure of; the highest over tasks wins."""
-
-CRITERIA = (*UNCERTAINTY, "density", "combined")
-"""Names of all criteria for inferring the task."""
+__all__ = ["StreamPrediction"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +24,8 @@ class StreamPrediction:
 
     is the combined score; ``tau`` is the spread of the log-densities on the tasks' own training inputs, since
     densities of many correlated inputs are over-confident when taken at their word. The density alone is :math:`\log
-    p_t / \tau`.
+    p_t / \tau`; for the others see :data:`~bayeshnet.continual.CRITERIA`. Inputs that are known to share one task are
+    inferred together from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b s_t(x_b)`.
 
     Attributes:
         predictions: one :class:`~bayeshnet.inference.Prediction` per task.
@@ -54,12 +44,7 @@ class StreamPrediction:
     def scores(self, criterion: str = "combined") -> Tensor:
         """Evidence for each task, ``(N, T)``; higher is likelier."""
         check_choice("criterion", criterion, CRITERIA)
-        if criterion in UNCERTAINTY:
-            return torch.stack([UNCERTAINTY[criterion](p) for p in self.predictions], dim=-1)
-        density = self.log_density / self.temperature
-        if criterion == "density":
-            return density
-        return density + self.entropy_weight * self.scores("entropy")
+        return CRITERIA[criterion].score(self)
 
     def task_posterior(self, criterion: str = "combined") -> Tensor:
         """Probability of each task, ``(N, T)``."""
@@ -68,6 +53,30 @@ class StreamPrediction:
     def task(self, criterion: str = "combined") -> Tensor:
         """The inferred task of each input, ``(N,)``."""
         return self.scores(criterion).argmax(dim=-1)
+
+    def batch_posterior(self, criterion: str = "combined") -> Tensor:
+        """Probability of each task, ``(T,)``, if all inputs belong to one and the same."""
+        return self.scores(criterion).sum(0).softmax(dim=-1)
+
+    def batch_task(self, criterion: str = "combined") -> Tensor:
+        """The inferred task, ``()``, if all inputs belong to one and the same."""
+        return self.scores(criterion).sum(0).argmax(dim=-1)
+
+    def target_log_prob(self, y: Tensor) -> Tensor:
+        r"""Log-probability of targets under each task, :math:`\log p_t(y|x)`, ``(N, T)``, in nats.
+
+        What a few labelled examples say about their task: the sum over them is the evidence for each task. Values are
+        taken for Gaussian with the predictive mean and variance.
+
+        Args:
+            y: class indices within a task ``(N,)``, or values ``(N, C)``.
+        """
+        if self.labels is not None:
+            check_shape("y", y, (self.means.shape[0],))
+            return torch.stack([p.mean.gather(1, y[:, None])[:, 0] for p in self.predictions], -1).log()
+        check_shape("y", y, tuple(self.predictions[0].mean.shape))
+        each = [torch.distributions.Normal(p.mean, variances(p).sqrt()).log_prob(y) for p in self.predictions]
+        return torch.stack(each, -1).sum(1)
 
     @property
     def means(self) -> Tensor:
@@ -81,7 +90,20 @@ class StreamPrediction:
 
     def label(self, criterion: str = "combined") -> Tensor:
         """Global label of the likeliest class under the inferred task, ``(N,)``."""
+        return self._labels()[self.task(criterion), self.mean(criterion).argmax(dim=-1)]
+
+    def label_probs(self, criterion: str = "combined") -> Tensor:
+        r"""Probability of each global label, :math:`p(l|x) = \sum_t p(t|x)\, p_t(l|x)`, ``(N, L)``.
+
+        Returns:
+            ``L`` is the largest label plus one; labels of no task have probability 0.
+        """
+        joint = self.task_posterior(criterion).unsqueeze(-1) * self.means
+        table = self._labels()
+        total = joint.new_zeros(len(joint), int(table.max()) + 1)
+        return total.index_add(1, table.flatten(), joint.flatten(1))
+
+    def _labels(self) -> Tensor:
         if self.labels is None:
             raise ValueError("label: expected tasks of kind 'classification', got regression. Use mean().")
-        table = torch.tensor(self.labels, device=self.log_density.device)
-        return table[self.task(criterion), self.mean(criterion).argmax(dim=-1)]
+        return torch.tensor(self.labels, device=self.log_density.device)

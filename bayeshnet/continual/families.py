@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..distributions import FanInGaussian, GeneratedPosterior, HypernetPosterior
+from ..distributions import FanInGaussian, WeightPosterior
 from ..errors import check_positive
 from ..weights import WeightSpec, Whitening
 
 __all__ = ["ConditionedPosterior", "PosteriorFamily"]
 
-ConditionedPosterior = HypernetPosterior | GeneratedPosterior
-"""Posteriors to which conditions can be added."""
+
+@runtime_checkable
+class ConditionedPosterior(Protocol):
+    """A posterior with a condition per task, to which more can be added."""
+
+    @property
+    def num_conditions(self) -> int:
+        """How many there are."""
+
+    def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
+        """Make room for ``num`` more; returns the new parameters."""
 
 
 class PosteriorFamily(ABC):
@@ -35,8 +45,8 @@ class PosteriorFamily(ABC):
         self.bias_scale = check_positive("bias_scale", bias_scale)
 
     @abstractmethod
-    def build(self, spec: WeightSpec) -> ConditionedPosterior:
-        """A new posterior over the weights of ``spec``, with room for one condition."""
+    def build(self, spec: WeightSpec) -> WeightPosterior:
+        """A new posterior over the weights of ``spec``; one that has conditions, with room for one."""
 
     def whitening(self, spec: WeightSpec) -> Whitening:
         """The map from whitened weights to weights."""

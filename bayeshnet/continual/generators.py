@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..distributions import GeneratedPosterior, HypernetPosterior
+from ..distributions import GeneratedPosterior, HypernetPosterior, WeightPosterior
 from ..errors import check_choice, check_int, check_number, check_positive
 from ..hnets import HMLP, ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
-from .families import ConditionedPosterior, PosteriorFamily
+from .families import PosteriorFamily
 from .initialization import init_generator, init_outer_generator
 from .networks import make_activation
 
-__all__ = ["DiracGenerator", "HyperHypernetwork", "ImplicitGenerator", "MeanFieldGenerator"]
+__all__ = ["DiracGenerator", "HyperHypernetwork", "ImplicitGenerator", "MeanFieldGenerator", "RadialGenerator"]
 
 
 class ImplicitGenerator(PosteriorFamily):
@@ -61,7 +61,7 @@ class ImplicitGenerator(PosteriorFamily):
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
         self.chunk_embedding_size = check_int("chunk_embedding_size", chunk_embedding_size, 1)
 
-    def build(self, spec: WeightSpec) -> ConditionedPosterior:
+    def build(self, spec: WeightSpec) -> WeightPosterior:
         """Build the conditional generator."""
         settings: dict[str, Any] = {
             "uncond_in_size": self.latent_size,
@@ -131,7 +131,7 @@ class HyperHypernetwork(PosteriorFamily):
         self.sigma = check_positive("sigma", sigma)
         self.spread = check_number("spread", spread, minimum=0.0)
 
-    def build(self, spec: WeightSpec) -> ConditionedPosterior:
+    def build(self, spec: WeightSpec) -> WeightPosterior:
         """Build both hypernetworks."""
         inner = self._inner(spec, no_uncond_weights=True)
         outer = HMLP(
@@ -194,7 +194,7 @@ class MeanFieldGenerator(PosteriorFamily):
         self.sigma = check_positive("sigma", sigma)
         self.spread = check_number("spread", spread, minimum=0.0)
 
-    def build(self, spec: WeightSpec) -> ConditionedPosterior:
+    def build(self, spec: WeightSpec) -> WeightPosterior:
         """Build the generator of the explicit posterior's parameters."""
         shapes = GeneratedPosterior.target_shapes([list(s) for s in spec.shapes], self.family)
         hnet = HMLP(
@@ -207,6 +207,19 @@ class MeanFieldGenerator(PosteriorFamily):
         init_generator(hnet, _repeated(spec, len(shapes) // len(spec.shapes)), self.spread)
         scale = self.whitening(spec)
         return GeneratedPosterior(hnet, self.family, sigma=self.sigma, scale=scale, weight_spec=spec)
+
+
+class RadialGenerator(MeanFieldGenerator):
+    """Means and scales of radial weights, generated from the task: no soap bubble in high dimension.
+
+    Arguments are those of :class:`MeanFieldGenerator`; a weight of a tensor of ``d`` has standard deviation
+    ``sigma / sqrt(d)`` at the start.
+
+    References:
+        Farquhar, Osborne, Gal, "Radial Bayesian neural networks", 2020.
+    """
+
+    family = "radial"
 
 
 class DiracGenerator(MeanFieldGenerator):

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import singledispatch
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions import Dirac, MeanFieldGaussian, Radial, SemiImplicit
+from ..distributions import Dirac, GeneratedPosterior, HypernetPosterior, MeanFieldGaussian, Radial, SemiImplicit
 from ..errors import check_int, check_number, type_error
 from .sharing import TaskPosterior
 
@@ -51,10 +53,14 @@ class OutputRegularizer:
     ) -> Callable[[], Tensor]:
         """The term for tasks ``0..num_old-1`` as a function that draws anew at each call."""
         unit = posterior.prior(next(posterior.parameters())).scale
+        together = _Together.of(posterior, previous, unit)
 
         def term() -> Tensor:
+            tasks = self._choose(num_old, generator)
+            if together is not None:
+                return self.strength * together.distance(tasks, self.num_latents, generator)
             distances = []
-            for task in self._choose(num_old, generator):
+            for task in tasks:
                 with torch.no_grad():
                     before = previous(task)
                     z = latent_of(before, self.num_latents, generator)
@@ -69,6 +75,37 @@ class OutputRegularizer:
             return list(range(num_old))
         device = generator.device if generator is not None else None
         return torch.randperm(num_old, generator=generator, device=device)[: self.max_tasks].tolist()
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Two states of one generator that emits for several tasks in one pass, in the units of the prior."""
+
+    now: HypernetPosterior | GeneratedPosterior
+    before: HypernetPosterior | GeneratedPosterior
+    like: Tensor
+
+    @classmethod
+    def of(cls, posterior: TaskPosterior, previous: TaskPosterior, unit: Tensor) -> _Together | None:
+        """The pair, or None where tasks have to be looked at one by one."""
+        now, before = posterior.together, previous.together
+        if now is None or before is None:
+            return None
+        before(0)  # refuses a generator without a distribution, such as one in training mode with dropout
+        own = unit.new_ones(()) if now.scale is None else now.scale
+        return cls(now, before, unit) if bool((own == unit).all()) else None
+
+    def distance(self, tasks: list[int], num_latents: int, generator: torch.Generator | None) -> Tensor:
+        """Mean over tasks and latents of the squared distance between what the two states emit."""
+        z = None
+        if isinstance(self.now, HypernetPosterior):
+            size, like = (num_latents, self.now.latent_size), self.like
+            draws = [torch.randn(size, generator=generator, dtype=like.dtype, device=like.device) for _ in tasks]
+            z = torch.stack(draws)
+        with torch.no_grad():
+            target = self.before.emit(tasks, z)
+        now = self.now.emit(tasks, z)
+        return F.mse_loss(now, target, reduction="sum") * (now.shape[-1] / now.numel())
 
 
 def latent_of(distribution: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor | None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import torch
 from torch import Tensor, nn
 
-from ..distributions import FanInGaussian, WeightDistribution, WeightPosterior
+from ..distributions import FanInGaussian, GeneratedPosterior, HypernetPosterior, WeightDistribution, WeightPosterior
+from ..errors import type_error, value_error
 from ..weights import WeightSpec
 from .families import ConditionedPosterior, PosteriorFamily
 
@@ -39,6 +41,11 @@ class TaskPosterior(WeightPosterior):
     def grow(self) -> None:
         """Make room for one more task."""
 
+    @property
+    def together(self) -> HypernetPosterior | GeneratedPosterior | None:
+        """The one generator of all tasks, if it can ``emit`` for several of them in one pass."""
+        return None
+
 
 class GeneratedTasks(TaskPosterior):
     """One generator of all posteriors, with an embedding per task."""
@@ -46,13 +53,19 @@ class GeneratedTasks(TaskPosterior):
     def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
         """Build the generator."""
         super().__init__(family, spec)
-        self.generator: ConditionedPosterior = family.build(spec)
+        self.generator = family.build(spec)
+        if not isinstance(self.generator, ConditionedPosterior):
+            raise type_error(
+                "posterior", "a family whose posteriors are generated from the task", type(family).__name__,
+                "ImplicitGenerator, HyperHypernetwork or MeanFieldGenerator, for example.", said=True,
+            )  # fmt: skip
 
     def grow(self) -> None:
         """Add an embedding; the first task uses the one that the generator came with."""
         self.num_tasks += 1
-        if self.num_tasks > self.generator.num_conditions:
-            self.generator.add_conditions(self.num_tasks - self.generator.num_conditions)
+        generator = self.generator
+        if isinstance(generator, ConditionedPosterior) and self.num_tasks > generator.num_conditions:
+            generator.add_conditions(self.num_tasks - generator.num_conditions)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution of task ``cond_id``."""
@@ -70,6 +83,19 @@ class OneForAll(TaskPosterior):
     def grow(self) -> None:
         """Count the task."""
         self.num_tasks += 1
+
+    def widen(self, spec: WeightSpec) -> None:
+        """Go over to a network of more outputs: weights that were there stay as they are, new ones are drawn.
+
+        Raises:
+            ValueError: if what the posterior keeps is not told apart by weights.
+        """
+        if spec == self.weight_spec:
+            return
+        like = next(self.parameters())
+        wider = self._family.build(spec).to(like)
+        _transfer(self.posterior, wider, self.weight_spec.places_in(spec).to(like.device), spec.numel)
+        self.posterior, self.weight_spec, self._prior = wider, spec, None
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution, the same for every ``cond_id``."""
@@ -94,3 +120,21 @@ class OnePerTask(TaskPosterior):
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution of task ``cond_id``."""
         return self.posteriors[0 if cond_id is None else cond_id](0)
+
+
+@torch.no_grad()
+def _transfer(old: nn.Module, new: nn.Module, places: Tensor, num: int) -> None:
+    """Copy parameters; those with a row per weight (or several sets of rows) go to the rows of the same weights."""
+    parameters = dict(new.named_parameters())
+    for name, parameter in old.named_parameters():
+        target, sets = parameters[name], len(parameters[name]) // num if parameters[name].ndim else 0
+        if target.shape == parameter.shape:
+            target.copy_(parameter)
+        elif len(target) == sets * num and len(parameter) == sets * len(places):
+            for i in range(sets):
+                target[i * num + places] = parameter[i * len(places) : (i + 1) * len(places)]
+        else:
+            raise value_error(
+                "heads", f"outputs of a fixed number, since {name!r} has no row for each weight", "growing ones",
+                "Use FixedSoftmax or SharedHead, or a posterior with a full linear head.", said=True,
+            )  # fmt: skip

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from ..errors import check_int, check_number
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
-from ..inference import Callback, Predictive, fit
+from ..inference import Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..tasks import Task
 from ..weights import WeightSpec
@@ -75,9 +75,38 @@ class VariationalLearner(Learner):
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
         """Posteriors of the tasks over the weights of ``spec``, none yet."""
 
-    def prior(self, state: LearnerState, task: Task) -> Distribution:
+    def begin(self, task: Task) -> LearnerState:
+        """A state without tasks, for tasks like ``task``."""
+        likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
+        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
+        return LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
+
+    def extend(self, state: LearnerState) -> None:
+        """Make room in ``state`` for one more task."""
+        state.posterior.grow()
+
+    def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
+        """Keep what is needed of ``task``, just learnt, when others are learnt; nothing by default."""
+
+    def view(self, state: LearnerState, number: int) -> MainNetInterface:
+        """The network as task ``number`` sees it when it is given."""
+        return state.net
+
+    def problem(self, state: LearnerState, task: Task, number: int) -> tuple[MainNetInterface, Tensor]:
+        """The network whose outputs compete in training of task ``number``, and the targets of its examples."""
+        return self.view(state, number), task.train.y
+
+    def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
         """The prior of the weights of ``task``: standard normal in the units in which the posterior is whitened."""
         return state.posterior.prior(task.train.x)
+
+    def terms(
+        self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
+    ) -> list[Term]:
+        """Terms of the loss that look at the step's weight draws: pseudo-outliers of classifiers, if there are any."""
+        if self.outliers is None or state.kind != "classification":
+            return []
+        return [OutlierTerm(model, self.outliers, generator)]
 
     def penalties(
         self, state: LearnerState, previous: LearnerState | None, generator: torch.Generator
@@ -87,9 +116,9 @@ class VariationalLearner(Learner):
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
         """A state of the right structure for ``num_tasks`` tasks, whose tensors are to be loaded."""
-        state = self._begin(task)
+        state = self.begin(task)
         for _ in range(num_tasks):
-            state.posterior.grow()
+            self.extend(state)
             state.close_task(task, self.density.empty(task.input_shape))
         return state
 
@@ -99,14 +128,53 @@ class VariationalLearner(Learner):
         """Learn one more task; see :meth:`Learner.learn`."""
         example = task.train.x
         with seeded(derive_seed(seed, 0)):
-            new = self._begin(task) if state is None else copy.deepcopy(state)
+            new = self.begin(task) if state is None else copy.deepcopy(state)
             new.check(task)
-            new.posterior.grow()
+            self.extend(new)
         new.to(device=example.device, dtype=example.dtype)
         generator = torch.Generator(device=example.device).manual_seed(derive_seed(seed, 1))
-        self._fit(new, state, task, generator, callbacks)
-        new.close_task(task, self.density.fit(task.train.x, task.train.y if task.kind == "classification" else None))
+        number = new.num_tasks
+        net, targets = self.problem(new, task, number)
+        model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
+        penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
+        self.fit(new, number, model, (example, targets), penalties=penalties, terms=terms, generator=generator,
+                 callbacks=callbacks)  # fmt: skip
+        self.remember(new, task, generator)
+        new.close_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
         return new
+
+    def fit(
+        self,
+        state: LearnerState,
+        number: int,
+        model: BayesianModel,
+        data: tuple[Tensor, Tensor],
+        *,
+        penalties: Sequence[Callable[[], Tensor]],
+        terms: Sequence[Term],
+        generator: torch.Generator,
+        settings: Training | None = None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        """Fit the posterior of task ``number`` to ``data``, by the library's one training loop."""
+        settings = self.training if settings is None else settings
+        fit(
+            model,
+            HypernetGuide(state.posterior, self.estimator).condition(number),
+            data,
+            num_steps=settings.steps,
+            batch_size=min(settings.batch_size, len(data[0])),
+            lr=settings.lr,
+            scheduler="cosine",
+            beta=settings.beta,
+            num_particles=settings.num_particles,
+            num_latents=settings.num_latents,
+            penalties=penalties,
+            extra_terms=terms,
+            grad_clip=settings.max_norm,
+            callbacks=callbacks,
+            generator=generator,
+        )
 
     def predict_each(
         self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0
@@ -114,63 +182,29 @@ class VariationalLearner(Learner):
         """Predictions of each task; all tasks see the same noise."""
         check_inputs(state, x)
         numbers = list(range(state.num_tasks)) if tasks is None else list(tasks)
-        predictions = []
-        for number in numbers:
-            guide = HypernetGuide(state.posterior, self.estimator).condition(number)
-            predictive = Predictive(guide, state.net, state.likelihood, num_samples=self.num_samples)
-            generator = torch.Generator(device=x.device).manual_seed(seed)
-            predictions.append(predictive(x, generator=generator))
         densities = [state.densities[number] for number in numbers]
         return StreamPrediction(
-            tuple(predictions),
+            tuple(self.predict_with(state, self.view(state, number), number, x, seed) for number in numbers),
             log_densities(densities, x),
             torch.stack([density.spread for density in densities]).mean(),
             self.entropy_weight,
             tuple(state.labels[number] for number in numbers) if state.kind == "classification" else None,
         )
 
-    def _begin(self, task: Task) -> LearnerState:
-        likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
-        net = self._build_network(task, likelihood.num_outputs(task.num_outputs))
-        return LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
+    def predict_with(
+        self, state: LearnerState, net: MainNetInterface, number: int, x: Tensor, seed: int = 0
+    ) -> Prediction:
+        """The prediction of a network for ``x`` under the posterior of task ``number``."""
+        guide = HypernetGuide(state.posterior, self.estimator).condition(number)
+        predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
+        return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
 
-    def _build_network(self, task: Task, num_outputs: int) -> MainNetInterface:
+    def build_network(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
+        """The network, built or copied."""
         if isinstance(self.network, NetworkBuilder):
-            return self.network.build(task.input_shape, num_outputs)
+            return self.network.build(input_shape, num_outputs)
         net = copy.deepcopy(self.network)
         return net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
-
-    def _fit(
-        self,
-        state: LearnerState,
-        previous: LearnerState | None,
-        task: Task,
-        generator: torch.Generator,
-        callbacks: Sequence[Callback],
-    ) -> None:
-        settings, number = self.training, state.num_tasks
-        model = BayesianModel(state.net, self.prior(state, task), state.likelihood, num_data=len(task.train))
-        guide = HypernetGuide(state.posterior, self.estimator).condition(number)
-        terms = []
-        if self.outliers is not None and task.kind == "classification":
-            terms.append(OutlierTerm(model, self.outliers, generator))
-        fit(
-            model,
-            guide,
-            (task.train.x, task.train.y),
-            num_steps=settings.steps,
-            batch_size=min(settings.batch_size, len(task.train)),
-            lr=settings.lr,
-            scheduler="cosine",
-            beta=settings.beta,
-            num_particles=settings.num_particles,
-            num_latents=settings.num_latents,
-            penalties=self.penalties(state, previous, generator),
-            extra_terms=terms,
-            grad_clip=settings.max_norm,
-            callbacks=callbacks,
-            generator=generator,
-        )
 
 
 def default_likelihood(task: Task) -> Likelihood:

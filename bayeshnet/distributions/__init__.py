@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import kl  # registers the closed forms
 from .base import WeightDistribution, WeightDraw
 from .dirac import Dirac
+from .embedded import embed
 from .forms import as_gaussian, as_low_rank
 from .gaussian import LowRankGaussian, MeanFieldGaussian
 from .generated import GeneratedPosterior
@@ -44,5 +45,6 @@ __all__ = [
     "WeightPosterior",
     "as_gaussian",
     "as_low_rank",
+    "embed",
     "kl",
 ]

@@ -6,9 +6,10 @@ from .lenet import LeNet
 from .mlp import MLP
 from .mnet_interface import MainNetInterface
 from .module_wrapper import ModuleMainNet
+from .output_view import OutputView
 from .resnet import ResNet
 from .simple_rnn import SimpleRNN
 from .wide_resnet import WRN
 from .zenkenet import ZenkeNet
 
-__all__ = ["MLP", "WRN", "LeNet", "MainNetInterface", "ModuleMainNet", "ResNet", "SimpleRNN", "ZenkeNet"]
+__all__ = ["MLP", "WRN", "LeNet", "MainNetInterface", "ModuleMainNet", "OutputView", "ResNet", "SimpleRNN", "ZenkeNet"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from bayeshnet.continual import CRITERIA, StreamPrediction
+from bayeshnet.continual import CRITERIA, StreamPrediction, criteria_for
 from bayeshnet.inference import Prediction
 
 
@@ -18,6 +20,12 @@ def prediction(probs):
     return Prediction(mean, total, aleatoric, total - aleatoric, spread, "classification", len(probs))
 
 
+def values(mean, spread, noise=0.01):
+    mean, spread = torch.tensor(mean, dtype=torch.float64), torch.tensor(spread, dtype=torch.float64)
+    aleatoric = torch.full((len(mean),), noise * mean.shape[1], dtype=torch.float64)
+    return Prediction(mean, aleatoric + spread.sum(-1), aleatoric, spread.sum(-1), spread, "regression", 10)
+
+
 @pytest.fixture
 def stream():
     # Two draws, three inputs: the first and third are sure under task 0, the second under task 1.
@@ -27,12 +35,25 @@ def stream():
     return StreamPrediction((first, second), density, torch.tensor(2.0), 1.5, ((0, 1), (2, 3)))
 
 
-@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.fixture
+def regression():
+    predictions = (values([[0.0], [1.0]], [[0.0], [0.5]]), values([[0.5], [1.0]], [[0.4], [0.1]]))
+    density = torch.tensor([[0.0, -3.0], [-3.0, 0.0]], dtype=torch.float64)
+    return StreamPrediction(predictions, density, torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("criterion", criteria_for("classification"))
 def test_every_criterion_finds_the_tasks(stream, criterion):
+    # The superposed output units are [0.7, 0.3], [0.325, 0.675], [0.3, 0.7] on average, and who is surest agrees with it.
     assert stream.task(criterion).tolist() == [0, 1, 0]
     posterior = stream.task_posterior(criterion)
     torch.testing.assert_close(posterior.sum(-1), torch.ones(3, dtype=torch.float64))
     torch.testing.assert_close(posterior, stream.scores(criterion).softmax(-1))
+
+
+@pytest.mark.parametrize("criterion", criteria_for("regression"))
+def test_every_criterion_finds_the_tasks_of_values(regression, criterion):
+    assert regression.task(criterion).tolist() == [0, 1]
 
 
 def test_scores_are_what_their_names_say(stream):
@@ -46,9 +67,68 @@ def test_scores_are_what_their_names_say(stream):
     torch.testing.assert_close(stream.scores("combined"), expected)
 
 
+def test_superposition_is_the_gradient_of_the_entropy_of_the_mixture(stream):
+    means = torch.stack([p.mean for p in stream.predictions])
+    share = torch.full((2, 3), 0.5, dtype=torch.float64, requires_grad=True)
+    mixture = (share.unsqueeze(-1) * means).sum(0)
+    (gradient,) = torch.autograd.grad(-(mixture * mixture.log()).sum(), share)
+    torch.testing.assert_close(stream.scores("superposition"), -gradient.T)
+
+
+def test_superposition_of_values_is_the_gradient_of_the_entropy_of_gaussians(regression):
+    share = torch.full((2, 2), 0.5, dtype=torch.float64, requires_grad=True)
+    y = torch.linspace(-8, 10, 40001, dtype=torch.float64)
+    mean = torch.stack([p.mean[:, 0] for p in regression.predictions])
+    std = torch.stack([p.total.sqrt() for p in regression.predictions])
+    density = (share * torch.distributions.Normal(mean, std).log_prob(y[:, None, None]).exp()).sum(1)
+    entropy = torch.trapezoid(-torch.xlogy(density, density), y, dim=0).sum()
+    (gradient,) = torch.autograd.grad(entropy, share)
+    torch.testing.assert_close(regression.scores("superposition"), -gradient.T, rtol=0, atol=2e-3)
+
+
+def test_predictive_density_is_the_negative_entropy_of_the_gaussian():
+    p = values([[0.0, 1.0]], [[0.2, 0.7]], noise=0.3)
+    stream = StreamPrediction((p,), torch.zeros(1, 1), torch.tensor(1.0))
+    std = torch.tensor([0.5, 1.0], dtype=torch.float64).sqrt()
+    expected = -torch.distributions.Normal(0.0, std).entropy().sum()
+    torch.testing.assert_close(stream.scores("predictive_density"), expected.reshape(1, 1))
+    y = torch.tensor([[0.3, -0.4]], dtype=torch.float64)
+    torch.testing.assert_close(
+        stream.target_log_prob(y)[0, 0], torch.distributions.Normal(p.mean[0], std).log_prob(y[0]).sum()
+    )
+
+
+def test_inputs_of_one_task_are_inferred_from_the_product_of_their_posteriors(stream):
+    product = stream.task_posterior("combined").log().sum(0).exp()
+    torch.testing.assert_close(stream.batch_posterior(), product / product.sum())
+    assert stream.batch_task("entropy") == 0  # two of three
+    assert stream.batch_task().shape == ()
+
+
+def test_labelled_examples_tell_their_task(stream):
+    y = torch.tensor([0, 0, 1])
+    expected = torch.stack([p.mean[torch.arange(3), y] for p in stream.predictions], -1).log()
+    torch.testing.assert_close(stream.target_log_prob(y), expected)
+    assert stream.target_log_prob(y).sum(0).argmax() == 0
+
+
 def test_means_and_labels_follow_the_inferred_task(stream):
     torch.testing.assert_close(stream.mean("entropy")[1], stream.predictions[1].mean[1])
     assert stream.label("entropy").tolist() == [0, 3, 1]
+
+
+def test_probabilities_of_labels_are_those_of_tasks_and_classes(stream):
+    probs, posterior = stream.label_probs(), stream.task_posterior()
+    torch.testing.assert_close(probs[:, 2:], posterior[:, 1:] * stream.predictions[1].mean)
+    shared = StreamPrediction(stream.predictions, stream.log_density, stream.temperature, 1.5, ((0, 1), (0, 1)))
+    expected = sum(posterior[:, t : t + 1] * p.mean for t, p in enumerate(stream.predictions))
+    torch.testing.assert_close(shared.label_probs(), expected)
+
+
+def test_a_new_criterion_is_a_line(stream, monkeypatch):
+    monkeypatch.setitem(CRITERIA, "spread", type(CRITERIA["entropy"])(lambda e: -e.predictions[0].spread * math.pi))
+    assert stream.scores("spread").shape == (3, 2)
+    assert "spread" in criteria_for("regression")
 
 
 def test_unknown_criterion_is_refused(stream):
