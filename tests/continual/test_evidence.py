@@ -44,7 +44,6 @@ def regression():
 
 @pytest.mark.parametrize("criterion", criteria_for("classification"))
 def test_every_criterion_finds_the_tasks(stream, criterion):
-    # The superposed output units are [0.7, 0.3], [0.325, 0.675], [0.3, 0.7] on average, and who is surest agrees with it.
     assert stream.task(criterion).tolist() == [0, 1, 0]
     posterior = stream.task_posterior(criterion)
     torch.testing.assert_close(posterior.sum(-1), torch.ones(3, dtype=torch.float64))
@@ -83,7 +82,7 @@ def test_superposition_of_values_is_the_gradient_of_the_entropy_of_gaussians(reg
     density = (share * torch.distributions.Normal(mean, std).log_prob(y[:, None, None]).exp()).sum(1)
     entropy = torch.trapezoid(-torch.xlogy(density, density), y, dim=0).sum()
     (gradient,) = torch.autograd.grad(entropy, share)
-    torch.testing.assert_close(regression.scores("superposition"), -gradient.T, rtol=0, atol=2e-3)
+    torch.testing.assert_close(regression.scores("superposition"), -gradient.T, rtol=0, atol=1e-4)
 
 
 def test_predictive_density_is_the_negative_entropy_of_the_gaussian():
