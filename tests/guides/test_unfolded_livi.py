@@ -81,21 +81,29 @@ def test_another_number_of_latents_is_livi():
 
 
 @pytest.mark.slow
-def test_training_folds_with_livi_and_does_not_without():
-    """On a Gaussian posterior of known evidence LIVI's bound climbs above it; the audit agrees with ours alone."""
+@pytest.mark.parametrize("seed", [0, 1])
+def test_training_folds_with_livi_and_does_not_without(seed):
+    """On a Gaussian posterior of known evidence LIVI's bound climbs above it, which no true bound does.
+
+    How far depends on the run, so each excess is judged by the error of the averaged losses. What LIVI claims beyond
+    the evidence is what the audit finds missing in its divergence; with the barrier there is neither.
+    """
     model, batch, *_, evidence = conjugate()
-    bounds = {}
     for estimator in (LIVI(), UnfoldedLIVI()):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         guide = AutoHypernet(model, layers=(16,), estimator=estimator)
         guide(*batch)
         result = fit(
             model, guide, batch, num_steps=1200, lr=0.01, scheduler="cosine", num_particles=32,
-            generator=torch.Generator().manual_seed(0),
+            generator=torch.Generator().manual_seed(seed),
         )  # fmt: skip
-        bounds[type(estimator).__name__] = -float(result.history["loss"][-100:].mean()) * len(batch[0])
-        audit = guide.audit(200)
-        claimed = estimator.estimate(guide.distribution(), Flat(3), 500).value
-        assert (claimed < audit.lower - 0.3) == (type(estimator) is LIVI)
-    assert bounds["LIVI"] > evidence + 0.7
-    assert bounds["UnfoldedLIVI"] == pytest.approx(evidence.item(), abs=0.15)
+        bounds = -result.history["loss"][-100:] * len(batch[0])
+        excess, three_errors = bounds.mean() - evidence, 3 * bounds.std() / len(bounds) ** 0.5
+        gap = guide.audit(200).lower - estimator.estimate(guide.distribution(), Flat(3), 500).value
+        if type(estimator) is LIVI:
+            assert excess > three_errors
+            assert gap > three_errors
+        else:
+            assert -0.15 < excess < three_errors
+            assert gap < three_errors
+        assert excess - gap < three_errors
