@@ -3,19 +3,24 @@
 from ..tasks import Split, Task, TaskStream
 from .abstention import Abstention
 from .baselines import FineTuning, Separate
+from .coreset import Coreset
 from .criteria import CRITERIA, Criterion, criteria_for
 from .density import DensitySettings, TaskDensity, log_densities
 from .evidence import StreamPrediction
+from .ewc import EWC
 from .families import PosteriorFamily
+from .fisher import diagonal_fisher
 from .generators import DiracGenerator, HyperHypernetwork, ImplicitGenerator, MeanFieldGenerator, RadialGenerator
 from .heads import FixedSoftmax, GrowingSoftmax, Heads, SharedHead, SplitHeads
 from .learner import Learner
+from .memory import ExampleMemory
 from .networks import ACTIVATIONS, MLPNetwork, NetworkBuilder
 from .outliers import NoiseOutliers, PatchOutliers, PseudoOutliers
 from .plain import LowRankWeights, MeanFieldWeights, PointWeights, RadialWeights
 from .posterior_replay import PosteriorReplay
 from .prior_focused import PriorFocused
 from .regularizers import OutputRegularizer
+from .rehearsal import ExperienceReplay, Joint
 from .seeds import derive_seed
 from .shared import SharedLearner
 from .state import LearnerState
@@ -25,16 +30,21 @@ from .variational import VariationalLearner
 __all__ = [
     "ACTIVATIONS",
     "CRITERIA",
+    "EWC",
     "Abstention",
+    "Coreset",
     "Criterion",
     "DensitySettings",
     "DiracGenerator",
+    "ExampleMemory",
+    "ExperienceReplay",
     "FineTuning",
     "FixedSoftmax",
     "GrowingSoftmax",
     "Heads",
     "HyperHypernetwork",
     "ImplicitGenerator",
+    "Joint",
     "Learner",
     "LearnerState",
     "LowRankWeights",
@@ -65,5 +75,6 @@ __all__ = [
     "VariationalLearner",
     "criteria_for",
     "derive_seed",
+    "diagonal_fisher",
     "log_densities",
 ]

@@ -41,6 +41,10 @@ class Learner(ABC):
             callbacks: told about each step, for progress.
         """
 
+    def finish(self, state: LearnerState, *, seed: int = 0) -> LearnerState:
+        """What is left to do when all tasks are learnt; returns a new state, or the same if there is nothing."""
+        return state
+
     @abstractmethod
     def predict_each(
         self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0

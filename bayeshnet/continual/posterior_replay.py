@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from ..errors import value_error
 from ..estimators import KLEstimator
-from ..guides import Likelihood
+from ..guides import BayesianModel, Likelihood
+from ..inference import Term
+from ..tasks import Task
 from ..weights import WeightSpec
+from .coreset import Coreset, ForeignTerm
 from .density import DensitySettings
 from .families import PosteriorFamily
+from .memory import ExampleMemory
 from .networks import NetworkBuilder
 from .outliers import PseudoOutliers
 from .regularizers import OutputRegularizer
+from .seeds import derive_seed
 from .sharing import GeneratedTasks, TaskPosterior
 from .state import LearnerState
 from .training import Training
@@ -37,9 +44,10 @@ class PosteriorReplay(VariationalLearner):
     of a second hypernetwork (architecture B).
 
     Args:
-        network: see :class:`~bayeshnet.continual.VariationalLearner`, as all arguments but the next.
+        network: see :class:`~bayeshnet.continual.VariationalLearner`, as all arguments but the next three.
         posterior: builder of the conditional posterior.
         regularizer: holds the outputs for old tasks; a default one when None.
+        coreset: stored examples of classifiers' tasks and their use; None stores nothing.
         estimator: of the KL.
         training: of each task.
         outliers: pseudo-outliers for classifiers.
@@ -59,6 +67,7 @@ class PosteriorReplay(VariationalLearner):
         posterior: PosteriorFamily,
         *,
         regularizer: OutputRegularizer | None = None,
+        coreset: Coreset | None = None,
         estimator: KLEstimator | None = None,
         training: Training | None = None,
         outliers: PseudoOutliers | None = None,
@@ -73,6 +82,7 @@ class PosteriorReplay(VariationalLearner):
             density=density, num_samples=num_samples, entropy_weight=entropy_weight,
         )  # fmt: skip
         self.regularizer = regularizer if regularizer is not None else OutputRegularizer()
+        self.coreset = coreset
 
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
         """One generator for all tasks."""
@@ -85,3 +95,50 @@ class PosteriorReplay(VariationalLearner):
         if previous is None or self.regularizer.strength == 0:
             return []
         return [self.regularizer.penalty(state.posterior, previous.posterior, previous.num_tasks, generator)]
+
+    def begin(self, task: Task) -> LearnerState:
+        """A state without tasks, with an empty memory for the coreset."""
+        state = super().begin(task)
+        if self.coreset is not None:
+            if task.kind != "classification":
+                raise value_error("coreset", "None for tasks of values", self.coreset)
+            state.memory = ExampleMemory()
+        return state
+
+    def make_slot(self, state: LearnerState, task: Task) -> None:
+        """Make room for what is kept of a task, its stored examples among it."""
+        super().make_slot(state, task)
+        if isinstance(state.memory, ExampleMemory):
+            state.memory.make_room()
+
+    def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
+        """Store examples of the task in the coreset."""
+        if self.coreset is not None and isinstance(state.memory, ExampleMemory):
+            state.memory.store(task.train.x, task.train.y, self.coreset.size, generator)
+
+    def terms(
+        self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
+    ) -> list[Term]:
+        """Those of any classifier, and doubt about the stored examples of old tasks."""
+        terms = super().terms(state, previous, model, generator)
+        memory, coreset = None if previous is None else previous.memory, self.coreset
+        if coreset is None or not coreset.doubt or not isinstance(memory, ExampleMemory):
+            return terms
+        return [*terms, ForeignTerm(model, memory, range(memory.num_tasks), coreset.doubt, generator)]
+
+    def finish(self, state: LearnerState, *, seed: int = 0) -> LearnerState:
+        """Fine-tune each task's posterior on its coreset, with doubt about the others', holding what all emit."""
+        settings, memory = None if self.coreset is None else self.coreset.finish, state.memory
+        if self.coreset is None or settings is None or not isinstance(memory, ExampleMemory) or state.num_tasks < 2:
+            return state
+        new = copy.deepcopy(state)
+        for number in range(state.num_tasks):
+            x, y = memory.of(number)
+            generator = torch.Generator(device=x.device).manual_seed(derive_seed(seed, number))
+            model = BayesianModel(new.net, new.posterior.prior(x), new.likelihood, num_data=len(x))
+            others = [t for t in range(state.num_tasks) if t != number]
+            held = self.regularizer.penalty(new.posterior, state.posterior, state.num_tasks, generator)
+            doubt = ForeignTerm(model, memory, others, self.coreset.finish_doubt, generator)
+            self.fit(new, number, model, (x, y), penalties=[held], terms=[doubt], generator=generator,
+                     settings=settings)  # fmt: skip
+        return new

@@ -24,6 +24,7 @@ class LearnerState(nn.Module):
         task: gives kind, input shape and outputs, which all tasks share.
 
     Attributes:
+        memory: what a learner keeps of old tasks besides posteriors and densities, such as stored examples; or None.
         labels: global labels of each task's classes, one tuple per task learnt (empty for regression).
     """
 
@@ -37,6 +38,7 @@ class LearnerState(nn.Module):
         self.net = net
         self.likelihood = likelihood
         self.posterior = posterior
+        self.memory: nn.Module | None = None
         self._densities = nn.ModuleList()
         self.labels: list[tuple[int, ...]] = []
         self.kind = task.kind

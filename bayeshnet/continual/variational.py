@@ -119,8 +119,12 @@ class VariationalLearner(Learner):
         state = self.begin(task)
         for _ in range(num_tasks):
             self.extend(state)
-            state.close_task(task, self.density.empty(task.input_shape))
+            self.make_slot(state, task)
         return state
+
+    def make_slot(self, state: LearnerState, task: Task) -> None:
+        """Make room for what is kept of a task that was learnt, to be loaded."""
+        state.close_task(task, self.density.empty(task.input_shape))
 
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
@@ -195,9 +199,13 @@ class VariationalLearner(Learner):
         self, state: LearnerState, net: MainNetInterface, number: int, x: Tensor, seed: int = 0
     ) -> Prediction:
         """The prediction of a network for ``x`` under the posterior of task ``number``."""
-        guide = HypernetGuide(state.posterior, self.estimator).condition(number)
+        guide = HypernetGuide(self.predictive_posterior(state, number), self.estimator).condition(number)
         predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
         return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
+
+    def predictive_posterior(self, state: LearnerState, number: int) -> nn.Module:
+        """The posterior that predicts for task ``number``."""
+        return state.posterior
 
     def build_network(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
         """The network, built or copied."""

@@ -55,7 +55,8 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
 
     Args:
         path: as for :func:`save_checkpoint`.
-        module: of the same structure as the one saved; None to read the record alone.
+        module: of the same structure as the one saved; None to read the record alone. A part of it that has a method
+            ``resize_like(state)`` takes the shapes of what is loaded.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
@@ -116,6 +117,10 @@ def _digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    for name, part in module.named_modules():
+        if hasattr(part, "resize_like"):  # what it holds has no shape of its own, such as stored examples
+            start = f"{name}." if name else ""
+            part.resize_like({key.removeprefix(start): v for key, v in state.items() if key.startswith(start)})
     own = module.state_dict()
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     wrong = [n for n in own if n in state and own[n].shape != state[n].shape]

@@ -111,7 +111,24 @@ def execute(
         listener.task_done(number, stream, record)
     if state is None:
         raise value_error("stream", "at least one task", "none", said=True)
-    return state, records
+    return _finish(experiment, folder, stream, state, records)
+
+
+def _finish(
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, state: LearnerState, records: list[dict[str, Any]]
+) -> tuple[LearnerState, list[dict[str, Any]]]:
+    """What the learner does when all tasks are learnt, if anything; the last record then tells of what came of it."""
+    begin, number = time.perf_counter(), len(stream)
+    finished = experiment.learner.finish(state, seed=derive_seed(experiment.seed, number, 4))
+    if finished is state:
+        return state, records
+    trained = time.perf_counter() - begin
+    record = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
+    record["seconds"] = {"train": records[-1]["seconds"]["train"] + trained,
+                         "assess": records[-1]["seconds"]["assess"]}  # fmt: skip
+    records = [*records[:-1], record]
+    folder.save_finished(finished, {"records": records, "labels": [list(x) for x in finished.labels]})
+    return finished, records
 
 
 def _load(

@@ -72,6 +72,10 @@ class RunFolder:
         (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         save_checkpoint(self._stem(number), state, record)
 
+    def save_finished(self, state: Any, record: dict[str, Any]) -> None:
+        """Save the state after what was done when all tasks were learnt."""
+        save_checkpoint(self.path / "checkpoints" / "finished", state, record)
+
     def load_task(self, number: int, state: Any) -> dict[str, Any]:
         """Load the state after ``number`` tasks into ``state``; returns the record saved with it."""
         return load_checkpoint(self._stem(number), state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,15 +11,27 @@ import torch
 from torch import nn
 
 from bayeshnet.continual import (
+    EWC,
+    Coreset,
     DiracGenerator,
+    ExperienceReplay,
     FineTuning,
+    FixedSoftmax,
+    GrowingSoftmax,
     HyperHypernetwork,
     ImplicitGenerator,
+    Joint,
+    LowRankWeights,
     MeanFieldGenerator,
+    MeanFieldWeights,
     MLPNetwork,
     OutputRegularizer,
     PatchOutliers,
+    PointWeights,
     PosteriorReplay,
+    PriorFocused,
+    RadialGenerator,
+    RadialWeights,
     Separate,
     SharedHead,
     Split,
@@ -66,6 +79,18 @@ LEARNERS = {
         NET, MeanFieldGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **settings()
     ),
     "replay-dirac": lambda: PosteriorReplay(NET, DiracGenerator(embedding_size=4, layers=(8,)), **settings()),
+    "replay-radial": lambda: PosteriorReplay(
+        NET, RadialGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **settings()
+    ),
+    "replay-coreset": lambda: PosteriorReplay(NET, IMPLICIT, coreset=Coreset(size=7, doubt=0.5), **settings()),
+    "prior-focused": lambda: PriorFocused(NET, MeanFieldWeights(), **settings()),
+    "prior-focused-low-rank": lambda: PriorFocused(NET, LowRankWeights(rank=2), heads=GrowingSoftmax(), **settings()),
+    "prior-focused-implicit": lambda: PriorFocused(NET, IMPLICIT, training=replace(FAST, steps=3), num_samples=20),
+    "ewc": lambda: EWC(NET, heads=GrowingSoftmax(), **settings()),
+    "ewc-sample": lambda: EWC(NET, sample=True, num_fisher=10, **settings()),
+    "experience-replay": lambda: ExperienceReplay(NET, PointWeights(), memory_size=5, **settings()),
+    "experience-replay-fixed": lambda: ExperienceReplay(NET, MeanFieldWeights(), heads=FixedSoftmax(3), **settings()),
+    "joint": lambda: Joint(NET, RadialWeights(), **settings()),
     "separate": lambda: Separate(NET, IMPLICIT, **settings()),
     "fine-tuning": lambda: FineTuning(NET, IMPLICIT, **settings()),
     "own-module": lambda: PosteriorReplay(

@@ -1,0 +1,131 @@
+"""Elastic weight consolidation: prior-focused learning of a point, with Laplace's approximation around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import MeanFieldGaussian, WeightDistribution, embed
+from ..errors import check_int, check_number, check_positive
+from ..tasks import Task
+from .fisher import diagonal_fisher
+from .heads import Heads
+from .networks import NetworkBuilder
+from .plain import PointWeights
+from .shared import SharedLearner
+from .state import LearnerState
+
+__all__ = ["EWC"]
+
+
+class EWC(SharedLearner):
+    r"""One weight vector for all tasks, held where the tasks before are sensitive to it (online EWC).
+
+    After each task the posterior is Laplace's approximation :math:`N(w^*, (\lambda F)^{-1})` with the diagonal
+
+    .. math:: F \leftarrow \gamma F + \sum_n \nabla \log p(y_n | x_n, w^*)^2,
+
+    which begins with the prior's precision. The next task finds the maximum a posteriori with it as the prior; outputs
+    that come with the task follow the prior of all.
+
+    Args:
+        network: see :class:`~bayeshnet.continual.SharedLearner`.
+        posterior: scales of the weights.
+        heads: how tasks share out the outputs.
+        strength: the factor :math:`\lambda` of old tasks; 1 is Laplace's approximation.
+        decay: the factor :math:`\gamma` of what came before.
+        num_fisher: at most so many random examples of a task for its Fisher matrix, which is scaled up to all of them.
+        sample: predict with draws from Laplace's approximation instead of with the point alone.
+        settings: see :class:`~bayeshnet.continual.VariationalLearner`.
+
+    References:
+        Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
+        Schwarz et al., "Progress and compress: a scalable framework for continual learning", 2018.
+    """
+
+    def __init__(
+        self,
+        network: NetworkBuilder | nn.Module,
+        posterior: PointWeights | None = None,
+        *,
+        heads: Heads | None = None,
+        strength: float = 1.0,
+        decay: float = 1.0,
+        num_fisher: int | None = None,
+        sample: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Check the numbers."""
+        super().__init__(network, PointWeights() if posterior is None else posterior, heads=heads, **settings)
+        self.strength = check_positive("strength", strength)
+        self.decay = check_number("decay", decay, 0.0, 1.0)
+        self.num_fisher = None if num_fisher is None else check_int("num_fisher", num_fisher, 1)
+        self.sample = bool(sample)
+
+    def extend(self, state: LearnerState) -> None:
+        """Make room in the precision, too."""
+        old = state.net.weight_spec
+        super().extend(state)
+        prior = state.posterior.prior(next(state.posterior.parameters()))
+        precision = prior.scale**-2
+        if isinstance(state.memory, Laplace):
+            places = old.places_in(state.net.weight_spec).to(precision.device)
+            precision = precision.index_copy(0, places, state.memory.precision)
+        state.memory = Laplace(precision)
+
+    def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
+        """Laplace's approximation after the tasks before."""
+        if previous is None:
+            return super().prior(state, previous, task)
+        places = previous.net.weight_spec.places_in(state.net.weight_spec)
+        return embed(self._laplace(previous), places, state.posterior.prior(task.train.x))
+
+    def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
+        """Add the task's Fisher matrix."""
+        if not isinstance(state.memory, Laplace):
+            return
+        net, y = self.problem(state, task, state.num_tasks)
+        chosen = torch.randperm(len(y), generator=generator, device=generator.device)[: self.num_fisher].to(y.device)
+        with torch.no_grad():
+            loc = state.posterior(0).mean
+        fisher = diagonal_fisher(net, state.likelihood, loc, task.train.x[chosen], y[chosen])
+        state.memory.precision.mul_(self.decay).add_(fisher * (len(y) / len(chosen)))
+
+    def predictive_posterior(self, state: LearnerState, number: int) -> nn.Module:
+        """The point, or Laplace's approximation."""
+        return _Fixed(self._laplace(state), state) if self.sample else state.posterior
+
+    def _laplace(self, state: LearnerState) -> MeanFieldGaussian:
+        if not isinstance(state.memory, Laplace):
+            raise TypeError("state: expected one that EWC has learnt.")
+        scale = (self.strength * state.memory.precision) ** -0.5
+        return MeanFieldGaussian(state.posterior(0).mean.detach(), scale, state.net.weight_spec, validate_args=False)
+
+
+class Laplace(nn.Module):
+    """Precision of the weights, of the prior and all tasks so far.
+
+    Args:
+        precision: ``(P,)``.
+    """
+
+    precision: Tensor
+
+    def __init__(self, precision: Tensor) -> None:
+        """Keep it as a buffer."""
+        super().__init__()
+        self.register_buffer("precision", precision.clone())
+
+
+class _Fixed(nn.Module):
+    """A distribution as a posterior module."""
+
+    def __init__(self, distribution: WeightDistribution, state: LearnerState) -> None:
+        super().__init__()
+        self.distribution, self.weight_spec = distribution, state.net.weight_spec
+
+    def forward(self, cond_id: Any = None, cond_input: Any = None) -> WeightDistribution:
+        return self.distribution
