@@ -92,8 +92,8 @@ class _Together:
         if now is None or before is None:
             return None
         before(0)  # refuses a generator without a distribution, such as one in training mode with dropout
-        own = unit.new_ones(()) if now.scale is None else now.scale
-        return cls(now, before, unit) if bool((own == unit).all()) else None
+        own = now.scale if isinstance(now.scale, Tensor) else torch.ones_like(unit)
+        return cls(now, before, unit) if torch.equal(own.expand_as(unit), unit) else None
 
     def distance(self, tasks: list[int], num_latents: int, generator: torch.Generator | None) -> Tensor:
         """Mean over tasks and latents of the squared distance between what the two states emit."""

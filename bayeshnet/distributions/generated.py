@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -95,6 +96,17 @@ class GeneratedPosterior(WeightPosterior):
     def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
         """Make room for ``num`` more conditions; returns the new parameters."""
         return list(self.hnet.add_conditions(num))
+
+    def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
+        """What is generated for ``T`` conditions in one pass, in u-space: ``(T, P)`` means, or ``(T, 2P)`` with scales.
+
+        There are no latents ``z``.
+        """
+        flat = self.hnet(cond_id=list(cond_ids), ret_format="flattened")
+        if self.family == "dirac":
+            return flat
+        mean, rho = flat.split(self.weight_spec.numel, dim=-1)
+        return torch.cat([mean, self.floor + (rho + self._log_init).exp()], dim=-1)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution at a condition, or at the default one."""

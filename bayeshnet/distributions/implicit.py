@@ -122,6 +122,37 @@ class HypernetPosterior(WeightPosterior):
         kind = SharedNoise if self.noise == "shared" else SemiImplicit
         return kind(geometry, sigma, self.whitening, self.weight_spec, validate_args=False)
 
+    def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
+        """What is generated for several conditions in one pass, whitened where the posterior is.
+
+        Args:
+            cond_ids: ``T`` conditions.
+            z: latents ``(T, M, n)``.
+
+        Returns:
+            ``(T, M, P)`` outputs ``h(z)``, or ``(T, M, 2P)`` with sigma behind them where it is given per weight.
+        """
+        if z is None:
+            raise value_error("z", f"latents (T, M, {self.latent_size})", None)
+        weights, ids = self._weights, list(cond_ids) if self.hnet.num_known_conds else None
+        if callable(weights):
+            if isinstance(weights, HyperNetInterface):
+                given = weights(cond_id=list(cond_ids), ret_format="sequential")
+            else:
+                given = [weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in cond_ids]
+            each = zip(z, ids or [None] * len(given), given, strict=True)
+            out = torch.stack([self._means(latent, i, w) for latent, i, w in each])
+        else:
+            rows = None if ids is None else [i for i in ids for _ in range(z.shape[1])]
+            out = self._means(z.flatten(0, 1), rows, weights).unflatten(0, z.shape[:2])
+        sigmas = [self.sigma(i) for i in cond_ids]
+        if sigmas[0].ndim == 0:
+            return out
+        return torch.cat([out, torch.stack(sigmas).unsqueeze(1).expand(out.shape)], dim=-1)
+
+    def _means(self, z: Tensor, cond_id: Any, weights: Any) -> Tensor:
+        return self.hnet(uncond_input=z, cond_id=cond_id, weights=weights, ret_format="flattened")
+
     @property
     def num_conditions(self) -> int:
         """Number of conditions that the hypernetwork, or the one that generates its parameters, keeps."""
