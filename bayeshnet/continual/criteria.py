@@ -14,10 +14,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..errors import value_error
 from ..inference import Prediction
 from ..tasks import KINDS
 
-__all__ = ["CRITERIA", "Criterion", "criteria_for"]
+__all__ = ["CRITERIA", "Criterion", "criteria_for", "variances"]
 
 _NODES = 121
 
@@ -40,6 +41,10 @@ class Evidence(Protocol):
     @property
     def entropy_weight(self) -> float:
         """Of the entropy beside the density."""
+
+    @property
+    def task_log_prob(self) -> Tensor | None:
+        """Log-probability of each task under one softmax over the classes of all, ``(N, T)``, if there is one."""
 
 
 def _each(evidence: Evidence, score: Callable[[Prediction], Tensor]) -> Tensor:
@@ -112,6 +117,13 @@ def combined(evidence: Evidence) -> Tensor:
     return density(evidence) + evidence.entropy_weight * entropy(evidence)
 
 
+def softmax(evidence: Evidence) -> Tensor:
+    """Log-probability of each task under one softmax over the classes of all tasks."""
+    if evidence.task_log_prob is None:
+        raise value_error("criterion", "one that these predictions have", "softmax", "It needs a joint head.")
+    return evidence.task_log_prob
+
+
 def variances(prediction: Prediction) -> Tensor:
     """Predictive variance of each target ``(N, C)``; the noise, known as a sum, is shared out evenly."""
     noise = prediction.aleatoric / prediction.mean.shape[-1]
@@ -121,15 +133,17 @@ def variances(prediction: Prediction) -> Tensor:
 
 @dataclass(frozen=True)
 class Criterion:
-    """A score with the kinds of tasks for which it means something.
+    """A score, and where it means something.
 
     Args:
         score: from the predictions under all tasks to ``(N, T)``.
         kinds: of tasks.
+        needs: what the predictions must have besides, if anything.
     """
 
     score: Callable[[Evidence], Tensor]
     kinds: tuple[str, ...] = KINDS
+    needs: str | None = None
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -139,17 +153,18 @@ CRITERIA: dict[str, Criterion] = {
     "mutual_information": Criterion(mutual_information),
     "superposition": Criterion(superposition),
     "predictive_density": Criterion(predictive_density, ("regression",)),
+    "softmax": Criterion(softmax, ("classification",), needs="task_log_prob"),
     "density": Criterion(density),
     "combined": Criterion(combined),
 }
 """All criteria by name."""
 
 
-def criteria_for(kind: str) -> tuple[str, ...]:
-    """Names of the criteria for tasks of ``kind``.
-
-    Example:
-        >>> "predictive_density" in criteria_for("classification")
-        False
-    """
-    return tuple(name for name, criterion in CRITERIA.items() if kind in criterion.kinds)
+def criteria_for(evidence: Evidence) -> tuple[str, ...]:
+    """Names of the criteria by which the task can be inferred from these predictions."""
+    kind = evidence.predictions[0].kind
+    return tuple(
+        name
+        for name, criterion in CRITERIA.items()
+        if kind in criterion.kinds and (criterion.needs is None or getattr(evidence, criterion.needs) is not None)
+    )

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import check_choice, check_shape
 from ..inference import Prediction
-from .criteria import CRITERIA, variances
+from .criteria import CRITERIA, criteria_for, variances
 
 __all__ = ["StreamPrediction"]
 
@@ -33,6 +33,7 @@ class StreamPrediction:
         temperature: the number ``tau``.
         entropy_weight: the number ``kappa``.
         labels: global label of each class of each task, or None for regression.
+        task_log_prob: ``(N, T)`` log-probability of each task, if one softmax over the classes of all gives it.
     """
 
     predictions: tuple[Prediction, ...]
@@ -40,6 +41,12 @@ class StreamPrediction:
     temperature: Tensor
     entropy_weight: float = 0.5
     labels: tuple[tuple[int, ...], ...] | None = None
+    task_log_prob: Tensor | None = None
+
+    @property
+    def criteria(self) -> tuple[str, ...]:
+        """Names of the criteria by which the task can be inferred."""
+        return criteria_for(self)
 
     def scores(self, criterion: str = "combined") -> Tensor:
         """Evidence for each task, ``(N, T)``; higher is likelier."""

@@ -14,7 +14,16 @@ from .continual import (
 )
 from .detection import auroc, fpr95, fpr_at
 from .distances import median_distance, mmd, sliced_wasserstein
-from .regression import coverage, crps, gaussian_crps, gaussian_log_likelihood, mse, rmse, sample_log_likelihood
+from .regression import (
+    coverage,
+    crps,
+    gaussian_coverage,
+    gaussian_crps,
+    gaussian_log_likelihood,
+    mse,
+    rmse,
+    sample_log_likelihood,
+)
 from .uncertainty import agreement, confidence, entropy, expected_entropy, mutual_information
 
 __all__ = [
@@ -38,6 +47,7 @@ __all__ = [
     "forward_transfer",
     "fpr95",
     "fpr_at",
+    "gaussian_coverage",
     "gaussian_crps",
     "gaussian_log_likelihood",
     "median_distance",

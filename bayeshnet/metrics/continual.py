@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import check_choice, check_shape, type_error, value_error
+from ..errors import check_choice, check_int, check_shape, type_error, value_error
 
 __all__ = [
     "ContinualSummary",
@@ -115,23 +115,32 @@ def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
     return (best - matrix[-1, :-1]).mean()
 
 
-def task_inference_accuracy(scores: Tensor, task: Tensor | int) -> Tensor:
-    """Share of inputs for which the true task has the highest score.
+def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int = 1) -> Tensor:
+    """Share of inputs, or of batches of inputs known to share a task, for which the true task has the highest score.
 
     Args:
-        scores: of each task for each input ``(N, T)``: log-density, negative entropy, posterior of the task.
+        scores: of each task for each input ``(N, T)``: log-density, negative entropy, log-posterior of the task.
         task: index of the true task, one for all or ``(N,)``.
+        batch_size: so many inputs of one task in a row are judged by the sum of their scores; what does not fill a
+            batch is left out, unless there is nothing else. Then ``task`` must be one for all.
 
     Returns:
         Fraction of shape ``()``.
 
     Example:
-        >>> task_inference_accuracy(torch.tensor([[-1.0, -2.0], [-3.0, -1.0]]), 0)
-        tensor(0.5000)
+        >>> scores = torch.tensor([[-1.0, -2.0], [-3.0, -1.0], [-1.0, -4.0]])
+        >>> task_inference_accuracy(scores[:2], 0), task_inference_accuracy(scores, 0, batch_size=3)
+        (tensor(0.5000), tensor(1.))
     """
     check_shape("scores", scores, (None, None))
-    if isinstance(task, Tensor) and task.ndim:
-        check_shape("task", task, (len(scores),))
+    each = isinstance(task, Tensor) and bool(task.ndim)
+    if each:
+        check_shape("task", torch.as_tensor(task), (len(scores),))
+    if check_int("batch_size", batch_size, 1) > 1:
+        if each:
+            raise value_error("task", "one number for all when inputs are judged in batches", task)
+        size = min(batch_size, len(scores))
+        scores = scores[: len(scores) // size * size].unflatten(0, (-1, size)).sum(1)
     return (scores.argmax(1) == task).to(torch.get_default_dtype()).mean()
 
 

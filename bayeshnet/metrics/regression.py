@@ -9,7 +9,16 @@ from torch import Tensor
 
 from ..errors import check_number, check_shape, type_error, value_error
 
-__all__ = ["coverage", "crps", "gaussian_crps", "gaussian_log_likelihood", "mse", "rmse", "sample_log_likelihood"]
+__all__ = [
+    "coverage",
+    "crps",
+    "gaussian_coverage",
+    "gaussian_crps",
+    "gaussian_log_likelihood",
+    "mse",
+    "rmse",
+    "sample_log_likelihood",
+]
 
 
 def mse(mean: Tensor, y: Tensor) -> Tensor:
@@ -83,6 +92,24 @@ def coverage(samples: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=samples.dtype, device=samples.device)
     low, high = torch.quantile(_checked(samples, y), tails, dim=0)
     return ((low <= y) & (y <= high)).to(samples.dtype).mean()
+
+
+def gaussian_coverage(mean: Tensor, std: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
+    r"""Share of true values within :math:`\mu \pm z \sigma`, the interval that holds ``level`` of the Gaussian.
+
+    Args:
+        mean: predictive means ``(N, C)``.
+        std: predictive standard deviations that broadcast against them, noise included.
+        y: true values ``(N, C)``.
+        level: from 0 to 1.
+
+    Example:
+        >>> gaussian_coverage(torch.zeros(2, 1), torch.ones(2, 1), torch.tensor([[1.9], [2.0]]))
+        tensor(0.5000)
+    """
+    check_number("level", level, 0, 1)
+    width = math.sqrt(2) * torch.erfinv(torch.as_tensor(level, dtype=mean.dtype, device=mean.device))
+    return ((check_shape("y", y, mean.shape) - mean).abs() <= width * std).to(mean.dtype).mean()
 
 
 def crps(samples: Tensor, y: Tensor) -> Tensor:

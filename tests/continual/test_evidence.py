@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from bayeshnet.continual import CRITERIA, StreamPrediction, criteria_for
+from bayeshnet.continual import CRITERIA, Criterion, StreamPrediction
 from bayeshnet.inference import Prediction
 
 
@@ -42,7 +40,7 @@ def regression():
     return StreamPrediction(predictions, density, torch.tensor(1.0))
 
 
-@pytest.mark.parametrize("criterion", criteria_for("classification"))
+@pytest.mark.parametrize("criterion", [c for c in CRITERIA if c not in ("softmax", "predictive_density")])
 def test_every_criterion_finds_the_tasks(stream, criterion):
     assert stream.task(criterion).tolist() == [0, 1, 0]
     posterior = stream.task_posterior(criterion)
@@ -50,7 +48,7 @@ def test_every_criterion_finds_the_tasks(stream, criterion):
     torch.testing.assert_close(posterior, stream.scores(criterion).softmax(-1))
 
 
-@pytest.mark.parametrize("criterion", criteria_for("regression"))
+@pytest.mark.parametrize("criterion", [c for c in CRITERIA if c != "softmax"])
 def test_every_criterion_finds_the_tasks_of_values(regression, criterion):
     assert regression.task(criterion).tolist() == [0, 1]
 
@@ -125,9 +123,21 @@ def test_probabilities_of_labels_are_those_of_tasks_and_classes(stream):
 
 
 def test_a_new_criterion_is_a_line(stream, monkeypatch):
-    monkeypatch.setitem(CRITERIA, "spread", type(CRITERIA["entropy"])(lambda e: -e.predictions[0].spread * math.pi))
-    assert stream.scores("spread").shape == (3, 2)
-    assert "spread" in criteria_for("regression")
+    monkeypatch.setitem(CRITERIA, "spread", Criterion(lambda e: -e.predictions[0].spread))
+    assert stream.task("spread").shape == (3,)
+    assert "spread" in stream.criteria
+
+
+def test_criteria_are_those_for_which_there_is_something(stream, regression):
+    assert {"predictive_density", "softmax"}.isdisjoint(stream.criteria)
+    assert "predictive_density" in regression.criteria
+    with pytest.raises(ValueError, match="joint head"):
+        stream.task("softmax")
+    joint = torch.tensor([[0.6, 0.4], [0.2, 0.8], [0.9, 0.1]], dtype=torch.float64)
+    one = StreamPrediction(stream.predictions, stream.log_density, stream.temperature, 1.5, stream.labels, joint.log())
+    assert "softmax" in one.criteria
+    torch.testing.assert_close(one.task_posterior("softmax"), joint)
+    torch.testing.assert_close(one.label_probs("softmax").sum(1), torch.ones(3, dtype=torch.float64))
 
 
 def test_unknown_criterion_is_refused(stream):

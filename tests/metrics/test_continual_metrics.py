@@ -75,6 +75,16 @@ def test_task_inference_accuracy():
     assert float(task_inference_accuracy(scores, torch.tensor([1, 0, 1]))) == 1
 
 
+def test_task_inference_of_batches_sums_the_scores():
+    scores = torch.tensor([[0.0, 1.0], [3.0, 1.0], [0.0, 3.0], [1.0, 0.0], [5.0, 0.0]])
+    assert (
+        float(task_inference_accuracy(scores, 1, batch_size=2)) == 0.5
+    )  # sums (3, 2) and (1, 3); the fifth is left out
+    assert float(task_inference_accuracy(scores, 0, batch_size=9)) == 1
+    with pytest.raises(ValueError, match="one number for all"):
+        task_inference_accuracy(scores, torch.zeros(5, dtype=torch.int64), batch_size=2)
+
+
 def test_bad_matrices_are_named():
     with pytest.raises(ValueError, match="rows in time"):
         final_accuracy(torch.zeros(2, 3))

@@ -12,6 +12,7 @@ from torchmetrics.functional.regression import continuous_ranked_probability_sco
 from bayeshnet.metrics import (
     coverage,
     crps,
+    gaussian_coverage,
     gaussian_crps,
     gaussian_log_likelihood,
     median_distance,
@@ -39,6 +40,15 @@ def test_gaussian_log_likelihood_against_scipy():
     mean, y, std = normal(20, 3), normal(20, 3, seed=1), normal(20, 3, seed=2).exp()
     expected = norm.logpdf(y, mean, std).sum(1).mean()
     assert float(gaussian_log_likelihood(mean, std, y)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.95])
+def test_gaussian_coverage_against_scipy(level):
+    mean, y, std = normal(50, 3), normal(50, 3, seed=1), normal(50, 3, seed=2).exp()
+    low, high = norm.interval(level, mean, std)
+    expected = ((low <= y.numpy()) & (y.numpy() <= high)).mean()
+    assert float(gaussian_coverage(mean, std, y, level)) == pytest.approx(expected)
+    assert 0 < expected < 1
 
 
 @pytest.mark.parametrize("noise", [0.3, "tensor"])
