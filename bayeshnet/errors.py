@@ -11,7 +11,10 @@ __all__ = [
     "MissingExtraError",
     "check_choice",
     "check_finite",
+    "check_flags",
+    "check_function",
     "check_int",
+    "check_ints",
     "check_number",
     "check_positive",
     "check_shape",
@@ -82,6 +85,39 @@ def check_int(argument: str, value: Any, minimum: int | None = None, advice: str
     if minimum is not None and number < minimum:
         raise value_error(argument, expected, value, advice)
     return number
+
+
+def check_ints(
+    argument: str, values: Any, minimum: int | None = None, count: int | None = None, advice: str = ""
+) -> list[int]:
+    """Return a list or tuple of integers of at least ``minimum``, and ``count`` of them if that is given, as a list."""
+    expected = "a list or tuple of integers" if count is None else f"{count} integers"
+    if isinstance(values, str) or not isinstance(values, Sequence):
+        raise type_error(argument, expected, values, advice)
+    if count is not None and len(values) != count:
+        raise value_error(argument, expected, values, advice)
+    return [check_int(argument, value, minimum, advice) for value in values]
+
+
+def check_flags(**flags: Any) -> None:
+    """Refuse arguments that are neither True nor False (nor 1 nor 0).
+
+    Example:
+        >>> check_flags(use_bias=True, verbose="no")
+        Traceback (most recent call last):
+        TypeError: verbose: expected True or False, got 'no'.
+    """
+    for argument, value in flags.items():
+        if not isinstance(value, int) or value not in (0, 1):
+            raise type_error(argument, "True or False", value)
+
+
+def check_function(argument: str, value: Any, expected: str = "a function of a tensor, or None") -> Any:
+    """Return ``value`` if it is None or can be called; a class is refused, of which an instance was meant."""
+    if value is not None and (not callable(value) or isinstance(value, type)):
+        raise type_error(argument, expected, value, "Pass an instance such as torch.nn.ReLU()."
+                         if isinstance(value, type) else "")  # fmt: skip
+    return value
 
 
 def check_number(

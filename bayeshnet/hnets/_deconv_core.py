@@ -8,7 +8,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import type_error
+from ..errors import check_function
 from ..layers import BatchNormLayer, SelfAttnLayerV2, SpectralNorm
 from ..layers.initialisers import init_params
 from ._activations import Activation
@@ -38,10 +38,8 @@ class DeconvSubnet(nn.Module):
     ) -> None:  # fmt: skip
         """Create what is no declared tensor: norms, attention without weights."""
         super().__init__()
-        if activation_fn is not None and (not callable(activation_fn) or isinstance(activation_fn, type)):
-            raise type_error("activation_fn", "a function of a tensor, or None", activation_fn,
-                             "Pass an instance such as torch.nn.ReLU().")  # fmt: skip
-        self.plan, self.input_sizes, self.use_bias, self.activation_fn = plan, inputs, use_bias, activation_fn
+        self.plan, self.input_sizes, self.use_bias = plan, inputs, use_bias
+        self.activation_fn = check_function("activation_fn", activation_fn)
         channels = plan.channels
         self.norms = nn.ModuleList([BatchNormLayer(c, affine=internal) for c in channels] if batch_norm else [])
         units = {str(u): SelfAttnLayerV2(channels[u], spectral, no_weights=True) for u in sorted(plan.attention)}
@@ -106,7 +104,7 @@ class DeconvSubnet(nn.Module):
         rest = iter(tensors)
         scales = [(next(rest), next(rest)) for _ in self.norms]
         x = self._first(rest, uncond, cond, chunk)
-        chunks = x.shape[1] if x.ndim == 3 else 0
+        chunks = 0 if chunk is None else chunk.shape[-2]
         x = x.reshape(-1, *self.plan.first)
         for k in range(len(self.plan.layers) + 1):
             if k:

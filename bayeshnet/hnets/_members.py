@@ -7,18 +7,29 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import check_choice, type_error, value_error
+from ..errors import check_choice, check_ints, type_error, value_error
 from ..mnets._ledger import NAMES
 from ._arguments import Given, check_input
 from .hnet_interface import HyperNetInterface
 
-__all__ = ["Members", "plain_names"]
+__all__ = ["Members", "plain_names", "plain_shapes"]
 
 
-def plain_names(argument: str, names: Sequence[str] | None, shapes: Sequence[tuple[int, ...]]) -> list[str | None]:
+def plain_shapes(argument: str, shapes: Any) -> list[tuple[int, ...]]:
+    """Shapes of tensors, from a list of lists of positive integers or None."""
+    if shapes is None:
+        return []
+    if not isinstance(shapes, (list, tuple)):
+        raise type_error(argument, "a list of shapes, or None", shapes)
+    return [tuple(check_ints(argument, shape, 1)) for shape in shapes]
+
+
+def plain_names(argument: str, names: Any, shapes: Sequence[tuple[int, ...]]) -> list[str | None]:
     """Names of tensors: those given, or ``weight`` and ``bias`` by their dimensions."""
     if names is None:
         return ["weight" if len(shape) > 1 else "bias" for shape in shapes]
+    if not isinstance(names, (list, tuple)):
+        raise type_error(argument, "a list of names, or None", names)
     if len(names) != len(shapes):
         raise value_error(argument, f"{len(shapes)} names, one for each shape", f"{len(names)}", said=True)
     return [check_choice(argument, name, NAMES) for name in names]
@@ -43,7 +54,7 @@ class Members:
         self.cond_in_size = self._common("cond_in_size")
 
     def _common(self, name: str) -> int:
-        sizes = {getattr(hnet, name, 0) for hnet in self.hnets} - {0}
+        sizes = {getattr(hnet, name) for hnet in self.hnets} - {0}
         if len(sizes) > 1:
             raise value_error("hnets", f"hypernetworks with the same {name} (or 0)", f"{sorted(sizes)}", said=True)
         return sizes.pop() if sizes else 0
@@ -73,7 +84,7 @@ class Members:
         if hnet.uncond_in_size:
             found["uncond_input"] = uncond_input
         if cond_input is not None:
-            if getattr(hnet, "cond_in_size", 1):
+            if hnet.cond_in_size:
                 found["cond_input"] = cond_input
         elif hnet.num_known_conds:
             found["cond_id"] = cond_id

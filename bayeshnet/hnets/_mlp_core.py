@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_int, check_number, type_error, value_error
+from ..errors import check_function, check_number, value_error
 from ..layers import BatchNormLayer, SpectralNorm
 from ..layers.initialisers import init_params
 from ._activations import Activation
 
-__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "add_chunks", "check_layers", "run_mlp"]
+__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "add_chunks", "run_mlp"]
 
 
 SETTLING = 15
@@ -59,13 +59,6 @@ class MLPLayers:
     dropout: nn.Module | None
 
 
-def check_layers(layers: Any) -> tuple[int, ...]:
-    """Return sizes of hidden layers as a tuple of positive ints."""
-    if not isinstance(layers, (list, tuple)):
-        raise type_error("layers", "a list or tuple of integers", layers)
-    return tuple(check_int("layers", size, 1) for size in layers)
-
-
 class MLPSubnet(nn.Module):
     """What a perceptron in a hypernetwork has besides its tensors: activation, dropout, norms."""
 
@@ -75,10 +68,7 @@ class MLPSubnet(nn.Module):
         """Check the options and create the layers; ``internal`` says whether batch norm keeps gains and shifts."""
         super().__init__()
         self.sizes = sizes
-        if activation_fn is not None and (not callable(activation_fn) or isinstance(activation_fn, type)):
-            raise type_error("activation_fn", "a function of a tensor, or None", activation_fn,
-                             "Pass an instance such as torch.nn.ReLU().")  # fmt: skip
-        self.activation_fn = activation_fn
+        self.activation_fn = check_function("activation_fn", activation_fn)
         rate = check_number("dropout_rate", dropout_rate)
         if rate != -1 and not 0 <= rate <= 1:
             raise value_error("dropout_rate", "a number in [0, 1), or -1 (or 1) for no dropout", dropout_rate)
@@ -133,11 +123,12 @@ def run_mlp(
         ``uncond`` ``(B, n)``, ``cond`` ``(B, m)``, ``chunk`` ``(C, e)`` or ``(B, C, e)`` (each ``B`` may be 1); result
         ``(B, out)``, with chunks ``(B, C, out)``.
     """
+    chunks = 0 if chunk is None else chunk.shape[-2]
     x = _first_layer(layers, uncond, cond, chunk)
-    chunks = x.shape[1] if x.ndim == 3 else 0
     if len(layers.weights) == 1:
-        return x
-    if chunks:
+        return x.unflatten(0, (-1, chunks)) if chunks and x.ndim == 2 else x
+    relu = type(layers.activation) is nn.ReLU
+    if x.ndim == 3 and (layers.norms or layers.dropout is not None or not relu):
         x = x.flatten(0, 1)
     for i in range(1, len(layers.weights)):
         if layers.norms:
@@ -145,10 +136,13 @@ def run_mlp(
             x = norm(x, weight=scale, bias=shift, stats_id=stats_id)
         if layers.dropout is not None:
             x = layers.dropout(x)
-        if type(layers.activation) is nn.ReLU:
-            x = torch.relu_(x)  # the layer's output is used here only, and no derivative needs it
+        if relu:
+            # The layer's output is used here only, and no derivative needs it. It is no view, which would be copied.
+            x = torch.relu_(x)
         elif layers.activation is not None:
             x = layers.activation(x)
+        if x.ndim == 3:
+            x = x.flatten(0, 1)
         if layers.sizes.skip and i == len(layers.weights) - 1:
             x = torch.cat([x, _spread(uncond, x.shape[0], chunks)], dim=-1)
         x = F.linear(x, layers.weights[i], layers.biases[i])
@@ -165,7 +159,11 @@ def _spread(uncond: Tensor | None, rows: int, chunks: int) -> Tensor:
 
 
 def _first_layer(layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, chunk: Tensor | None) -> Tensor:
-    """The first layer, linear in its three inputs: each part is computed once, and the parts are added."""
+    """The first layer, linear in its three inputs: each part is computed once, and the parts are added.
+
+    Shape:
+        result ``(B, H)``, or with ``C`` chunks ``(B * C, H)`` or ``(B, C, H)``.
+    """
     weight, bias = layers.weights[0], layers.biases[0]
     parts = [part for part in (uncond, cond) if part is not None]
     batch = max([1, *(part.shape[0] for part in parts)])
@@ -179,16 +177,17 @@ def _first_layer(layers: MLPLayers, uncond: Tensor | None, cond: Tensor | None, 
         shape = (rows // chunk.shape[-2], chunk.shape[-2], -1)
         mid = [part.unsqueeze(1).expand(shape) for part in parts]
         joined = [*mid[: uncond is not None], chunk.expand(shape), *mid[uncond is not None :]]
-        return F.linear(torch.cat(joined, dim=-1), weight, bias)
+        return F.linear(torch.cat(joined, dim=-1).flatten(0, 1), weight, bias)
     w_uncond, w_chunk, w_cond = weight.split([sizes.uncond, sizes.chunk, sizes.cond], dim=1)
     shared = [F.linear(x, w) for x, w in ((uncond, w_uncond), (cond, w_cond)) if x is not None]
     return add_chunks(chunk, w_chunk, bias, shared)
 
 
 def add_chunks(chunk: Tensor, weight: Tensor, bias: Tensor | None, shared: Sequence[Tensor]) -> Tensor:
-    """A linear layer of chunk embeddings ``(C, e)`` or ``(B, C, e)`` plus what chunks share ``(B, H)``: ``(B, C, H)``.
+    """A linear layer of chunk embeddings ``(C, e)`` or ``(B, C, e)`` plus what chunks share ``(B, H)``.
 
-    What is shared by all samples as well joins the bias, so that it costs no tensor of the size of the result.
+    The result is ``(B, C, H)``, or ``(C, H)`` if all chunk embeddings and shared parts are those of one sample. What is
+    shared by all samples as well joins the bias, so that it costs no tensor of the size of the result.
     """
     for part in shared:
         if part.shape[0] == 1:
@@ -197,4 +196,4 @@ def add_chunks(chunk: Tensor, weight: Tensor, bias: Tensor | None, shared: Seque
     for part in shared:
         if part.shape[0] != 1:
             x = x + part.unsqueeze(1)
-    return x if x.ndim == 3 else x.unsqueeze(0)
+    return x

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_int
+from ..errors import check_flags, check_int
 from ._activations import Activation
 from ._arguments import check_batch, check_input
 from ._chunk_embeddings import ChunkInputs, ChunkMethods
@@ -78,6 +78,10 @@ class ChunkedHDeconv(ChunkMethods, HyperNetInterface):
         use_batch_norm: bool = False,
     ) -> None:
         """Check the arguments, then declare embeddings, norms, layers and chunk embeddings, in this order."""
+        check_flags(
+            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, cond_chunk_embs=cond_chunk_embs,
+        )  # fmt: skip
         conds = check_int("num_cond_embs", num_cond_embs, 0)
         if not check_int("cond_in_size", cond_in_size, 0) and not cond_chunk_embs:
             conds = 0

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_int, value_error
+from ..errors import check_flags, check_int, check_ints, value_error
 from ._activations import Activation
 from ._arguments import check_batch, check_input, one_row
 from ._chunk_embeddings import ChunkInputs, ChunkMethods
 from ._hyperfan_methods import ChunkedHyperfan
 from ._mlp_body import MLPBody
-from ._mlp_core import MLPSizes, MLPSubnet, check_layers, run_mlp
+from ._mlp_core import MLPSizes, MLPSubnet, run_mlp
 from .geometry import Geometry
 from .head_geometry import HeadGeometry
 from .hnet_interface import HyperNetInterface
@@ -86,6 +86,11 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
         linear_skip: bool = False,
     ) -> None:
         """Check the arguments, then declare embeddings, norms, layers and chunk embeddings, in this order."""
+        check_flags(
+            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, linear_skip=linear_skip,
+            cond_chunk_embs=cond_chunk_embs,
+        )  # fmt: skip
         conds = check_int("num_cond_embs", num_cond_embs, 0)
         if not check_int("cond_in_size", cond_in_size, 0) and not cond_chunk_embs:
             conds = 0
@@ -96,7 +101,7 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
             bool(cond_chunk_embs), cond_in_size, bool(no_cond_weights),
         )  # fmt: skip
         self.chunks.check(self.uncond_in_size, conds)
-        hidden = check_layers(layers)
+        hidden = tuple(check_ints("layers", layers, 1))
         if linear_skip and not (hidden and self.uncond_in_size):
             raise value_error("linear_skip", "False without hidden layers or without unconditional input", True)
         sizes = MLPSizes(

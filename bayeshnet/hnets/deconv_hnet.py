@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_int, value_error
+from ..errors import check_flags, check_int, value_error
 from ._activations import Activation
 from ._arguments import check_batch, check_input
 from ._conditions import OneEmbedding
@@ -81,6 +81,10 @@ class HDeconv(OneEmbedding, HyperNetInterface):
         use_batch_norm: bool = False,
     ) -> None:
         """Check the arguments, plan the sizes, then declare embeddings, norms and layers, in this order."""
+        check_flags(
+            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm,
+        )  # fmt: skip
         conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
         super().__init__(target_shapes, uncond_in_size, conds, has_bias=bool(use_bias))
         self._cond_in_size, self._no_cond_weights = cond_in_size, bool(no_cond_weights)

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_int, value_error
-from ..mnets._ledger import TensorLedger, shape_of
+from ..errors import check_flags, check_int, value_error
+from ..mnets._ledger import TensorLedger
 from ._arguments import check_batch, check_ids, one_row, select
 from ._assembly import Assembly
 from ._conditions import new_embedding
-from ._members import Members, plain_names
+from ._members import Members, plain_names, plain_shapes
 from ._rewrap import take_over
 from .geometry import Geometry
 from .hnet_interface import HyperNetInterface
@@ -71,9 +71,10 @@ class HContainer(HyperNetInterface):
         num_cond_embs: int = 1,
     ) -> None:
         """Check that the parts fit together, then declare the tensors of hypernetworks, container and conditions."""
+        check_flags(verbose=verbose, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights)
         members = Members(hnets)
-        uncond = [shape_of(shape) for shape in uncond_param_shapes or ()]
-        cond = [shape_of(shape) for shape in cond_param_shapes or ()]
+        uncond = plain_shapes("uncond_param_shapes", uncond_param_shapes)
+        cond = plain_shapes("cond_param_shapes", cond_param_shapes)
         if not (members.hnets or uncond or cond):
             raise value_error("hnets", "at least one hypernetwork or one parameter shape", "none", said=True)
         conds = members.num_conds(check_int("num_cond_embs", num_cond_embs, 0) if cond else None)

@@ -174,6 +174,11 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         return self._uncond_in_size
 
     @property
+    def cond_in_size(self) -> int:
+        """Size of conditional inputs; 0 unless a subclass says otherwise."""
+        return 0
+
+    @property
     def num_known_conds(self) -> int:
         """Number of conditions that the hypernetwork knows."""
         return self._num_known_conds

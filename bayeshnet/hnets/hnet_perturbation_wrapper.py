@@ -7,7 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import check_choice, check_int, check_number, check_shape, type_error, value_error
+from ..errors import (
+    check_choice,
+    check_flags,
+    check_function,
+    check_int,
+    check_number,
+    check_shape,
+    type_error,
+    value_error,
+)
 from ._rewrap import adopt
 from .hnet_interface import HyperNetInterface
 
@@ -24,7 +33,7 @@ class HPerturbWrapper(HyperNetInterface):
 
     Args:
         hnet: the hypernetwork to wrap.
-        hnet_uncond_in_size: the size :math:`n`; may be left out if there is an ``input_handler``.
+        hnet_uncond_in_size: the size :math:`n`; ignored if there is an ``input_handler``.
         sigma_noise: the standard deviation :math:`\sigma`; ignored if there is an ``output_handler``.
         input_handler: function ``(uncond_input, cond_input, cond_id)``, called by keyword, that returns the three as
             ``hnet`` gets them.
@@ -59,24 +68,29 @@ class HPerturbWrapper(HyperNetInterface):
         """Keep the hypernetwork and what is done before and after it."""
         if not isinstance(hnet, HyperNetInterface):
             raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet)
+        check_flags(verbose=verbose)
+        for name, handler in (("input_handler", input_handler), ("output_handler", output_handler)):
+            check_function(name, handler, "a function, or None")
         self_noise = check_choice("noise", noise, ("shared", "independent"))
         latent = _latent_size(hnet, hnet_uncond_in_size, input_handler)
         size = hnet.num_outputs + (latent if self_noise == "independent" else 0)
         super().__init__(hnet.target_shapes, size, hnet.num_known_conds, has_bias=hnet.has_bias, has_linear_out=False)
         self.noise = noise
-        self.sigma_noise = check_number("sigma_noise", sigma_noise, 0.0)
+        self.sigma_noise = 0.0 if output_handler is not None else check_number("sigma_noise", sigma_noise, 0.0)
         self.input_handler, self.output_handler = input_handler, output_handler
         self._latent_size = latent
         if self_noise == "shared" and input_handler is None and latent > hnet.num_outputs:
             raise value_error("hnet_uncond_in_size", f"at most {hnet.num_outputs}, the number of outputs", latent,
                               "Use noise='independent'.")  # fmt: skip
-        for name, handler in (("input_handler", input_handler), ("output_handler", output_handler)):
-            if handler is not None and not callable(handler):
-                raise type_error(name, "a function", handler)
         self.hnet = hnet
         adopt(self, hnet)
         self._hyper_shapes_distilled = hnet.hyper_shapes_distilled
         self._announce(verbose)
+
+    @property
+    def cond_in_size(self) -> int:
+        """Size of the conditional inputs that the hypernetwork inside takes."""
+        return self.hnet.cond_in_size
 
     @property
     def internal_hnet(self) -> HyperNetInterface:
@@ -132,11 +146,10 @@ class HPerturbWrapper(HyperNetInterface):
 
 def _latent_size(hnet: HyperNetInterface, size: int | None, handler: Any) -> int:
     """How much of the noise the hypernetwork inside gets."""
-    if size is None:
-        if handler is None:
-            raise value_error("hnet_uncond_in_size", "an integer where there is no input_handler", None)
+    if handler is not None:
         return hnet.uncond_in_size
-    check_int("hnet_uncond_in_size", size, 0)
-    if handler is None and size != hnet.uncond_in_size:
+    if size is None:
+        raise value_error("hnet_uncond_in_size", "an integer where there is no input_handler", None)
+    if check_int("hnet_uncond_in_size", size, 0) != hnet.uncond_in_size:
         raise value_error("hnet_uncond_in_size", f"{hnet.uncond_in_size}, what hnet takes", size)
     return size

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_int, value_error
+from ..errors import check_flags, check_int, check_ints, value_error
 from ._activations import Activation
 from ._arguments import check_batch, check_input, one_row
 from ._conditions import OneEmbedding
 from ._hyperfan_methods import Hyperfan
 from ._mlp_body import MLPBody
-from ._mlp_core import MLPSizes, MLPSubnet, check_layers, run_mlp
+from ._mlp_core import MLPSizes, MLPSubnet, run_mlp
 from .geometry import Geometry
 from .head_geometry import HeadGeometry
 from .hnet_interface import HyperNetInterface
@@ -78,12 +78,16 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         linear_skip: bool = False,
     ) -> None:
         """Check the arguments, then declare embeddings, norms and layers, in this order."""
+        check_flags(
+            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, linear_skip=linear_skip,
+        )  # fmt: skip
         conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
         super().__init__(
             target_shapes, uncond_in_size, conds, has_bias=bool(use_bias), has_fc_out=True, mask_fc_out=True
         )
         self._cond_in_size, self._no_cond_weights = cond_in_size, bool(no_cond_weights)
-        hidden = check_layers(layers)
+        hidden = tuple(check_ints("layers", layers, 1))
         if not self.uncond_in_size + cond_in_size:
             raise value_error("uncond_in_size and cond_in_size", "at least one positive size", "0 and 0", said=True)
         if linear_skip and not (hidden and self.uncond_in_size):

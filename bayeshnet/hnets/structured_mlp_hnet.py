@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..errors import check_flags
 from ._arguments import Given, check_batch, check_input, one_row
 from ._assembly import Assembly
 from ._conditions import one_id, own_tensor
@@ -83,6 +84,8 @@ class StructuredHMLP(HyperNetInterface):
         num_cond_embs: int = 1,
     ) -> None:
         """Check the arguments, build the internal hypernetworks and declare their tensors and the chunk embeddings."""
+        check_flags(verbose=verbose, cond_chunk_embs=cond_chunk_embs, no_uncond_weights=no_uncond_weights,
+                    no_cond_weights=no_cond_weights)  # fmt: skip
         plan = plan_structure(chunk_shapes, num_per_chunk, chunk_emb_sizes, hmlp_kwargs)
         inputs = StructuredInputs(
             plan, bool(cond_chunk_embs), uncond_in_size, cond_in_size, bool(no_uncond_weights), bool(no_cond_weights)
