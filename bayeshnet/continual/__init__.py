@@ -4,7 +4,7 @@ from ..tasks import Split, Task, TaskStream
 from .abstention import Abstention
 from .baselines import FineTuning, Separate
 from .coreset import Coreset
-from .criteria import CRITERIA, Criterion, criteria_for
+from .criteria import CRITERIA, Criterion
 from .density import DensitySettings, TaskDensity, log_densities
 from .evidence import StreamPrediction
 from .ewc import EWC
@@ -73,7 +73,6 @@ __all__ = [
     "TaskStream",
     "Training",
     "VariationalLearner",
-    "criteria_for",
     "derive_seed",
     "diagonal_fisher",
     "log_densities",
