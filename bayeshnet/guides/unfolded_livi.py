@@ -63,6 +63,8 @@ class UnfoldedLIVI(LIVI):
         """The barrier at latents ``(M, D)``: ``(M,)``."""
         jacobian = q.geometry.rows(z) / (q.sigma.unsqueeze(-1) if q.sigma.ndim else q.sigma)
         turned = torch.linalg.slogdet(jacobian.detach())[0] < 0
+        if not turned.any():
+            return jacobian.new_zeros(z.shape[0])
         smallest = torch.linalg.eigvalsh(jacobian.mT @ jacobian)[..., 0].clamp_min(0)
         return torch.where(turned, torch.log1p(smallest), torch.zeros_like(smallest))
 
