@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from ..distributions import Dirac, GeneratedPosterior, HypernetPosterior, MeanFieldGaussian, Radial, SemiImplicit
 from ..errors import check_int, check_number, type_error
-from .sharing import TaskPosterior
+from .sharing import GeneratedTasks, TaskPosterior
 
 __all__ = ["OutputRegularizer", "emitted", "latent_of"]
 
@@ -88,12 +88,15 @@ class _Together:
     @classmethod
     def of(cls, posterior: TaskPosterior, previous: TaskPosterior, unit: Tensor) -> _Together | None:
         """The pair, or None where tasks have to be looked at one by one."""
-        now, before = posterior.together, previous.together
-        if now is None or before is None:
+        if not isinstance(posterior, GeneratedTasks) or not isinstance(previous, GeneratedTasks):
+            return None
+        now, before = posterior.generator, previous.generator
+        kinds = (HypernetPosterior, GeneratedPosterior)
+        if not isinstance(now, kinds) or not isinstance(before, kinds):
             return None
         before(0)  # refuses a generator without a distribution, such as one in training mode with dropout
         own = now.scale if isinstance(now.scale, Tensor) else torch.ones_like(unit)
-        return cls(now, before, unit) if torch.equal(own.expand_as(unit), unit) else None
+        return cls(now, before, unit) if torch.allclose(own, unit, rtol=1e-6, atol=0) else None
 
     def distance(self, tasks: list[int], num_latents: int, generator: torch.Generator | None) -> Tensor:
         """Mean over tasks and latents of the squared distance between what the two states emit."""

@@ -7,7 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from ..distributions import FanInGaussian, GeneratedPosterior, HypernetPosterior, WeightDistribution, WeightPosterior
+from ..distributions import FanInGaussian, WeightDistribution, WeightPosterior
 from ..errors import type_error, value_error
 from ..weights import WeightSpec
 from .families import ConditionedPosterior, PosteriorFamily
@@ -40,11 +40,6 @@ class TaskPosterior(WeightPosterior):
     @abstractmethod
     def grow(self) -> None:
         """Make room for one more task."""
-
-    @property
-    def together(self) -> HypernetPosterior | GeneratedPosterior | None:
-        """The one generator of all tasks, if it can ``emit`` for several of them in one pass."""
-        return None
 
 
 class GeneratedTasks(TaskPosterior):

@@ -140,8 +140,8 @@ class HypernetPosterior(WeightPosterior):
                 given = weights(cond_id=list(cond_ids), ret_format="sequential")
             else:
                 given = [weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in cond_ids]
-            each = zip(z, ids or [None] * len(given), given, strict=True)
-            out = torch.stack([self._means(latent, i, w) for latent, i, w in each])
+            each = [None if ids is None else [i] for i in cond_ids]
+            out = torch.stack([self._means(*of_one) for of_one in zip(z, each, given, strict=True)])
         else:
             rows = None if ids is None else [i for i in ids for _ in range(z.shape[1])]
             out = self._means(z.flatten(0, 1), rows, weights).unflatten(0, z.shape[:2])

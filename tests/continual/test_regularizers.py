@@ -14,7 +14,7 @@ from bayeshnet.continual import (
     MeanFieldGenerator,
     OutputRegularizer,
 )
-from bayeshnet.continual.regularizers import emitted, latent_of
+from bayeshnet.continual.regularizers import _Together, emitted, latent_of
 from bayeshnet.continual.sharing import GeneratedTasks
 from bayeshnet.distributions import MeanFieldGaussian
 from bayeshnet.weights import WeightSpec
@@ -58,6 +58,7 @@ def test_penalty_is_the_mean_squared_distance_of_what_is_emitted(name):
         expected += 0.5 * ((new - old) ** 2).sum() / (2 * rows)
     torch.testing.assert_close(value, expected)
     value.backward()
+    assert _Together.of(posterior, previous, unit) is not None, "not in one pass"
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in posterior.parameters())
     assert all(p.grad is None for p in previous.parameters())
 
