@@ -137,7 +137,8 @@ class PosteriorReplay(VariationalLearner):
             generator = torch.Generator(device=x.device).manual_seed(derive_seed(seed, number))
             model = BayesianModel(new.net, new.posterior.prior(x), new.likelihood, num_data=len(x))
             others = [t for t in range(state.num_tasks) if t != number]
-            held = self.regularizer.penalty(new.posterior, state.posterior, state.num_tasks, generator)
+            before = copy.deepcopy(new.posterior)
+            held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator)
             doubt = ForeignTerm(model, memory, others, self.coreset.finish_doubt, generator)
             self.fit(new, number, model, (x, y), penalties=[held], terms=[doubt], generator=generator,
                      settings=settings)  # fmt: skip

@@ -1,0 +1,132 @@
+"""Stored examples and what is made of them: rehearsal, doubt, final fine-tuning."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bayeshnet.continual import (
+    Coreset,
+    ExampleMemory,
+    ExperienceReplay,
+    GrowingSoftmax,
+    ImplicitGenerator,
+    Joint,
+    MeanFieldWeights,
+    MLPNetwork,
+    PosteriorReplay,
+    SharedHead,
+    SplitHeads,
+    Training,
+)
+from bayeshnet.continual.coreset import ForeignTerm
+from bayeshnet.guides import BayesianModel, Categorical
+from tests.continual.test_learners import make_task
+
+NET = MLPNetwork((6,), "tanh")
+FAST = Training(steps=3, batch_size=8)
+
+
+def test_a_memory_keeps_some_examples_of_each_task():
+    memory = ExampleMemory()
+    for number in range(3):
+        x = torch.arange(20.0).reshape(20, 1) + 100 * number
+        memory.store(x, x[:, 0].long() % 2, 5 + number, torch.Generator().manual_seed(number))
+    assert [len(memory.of(t)[0]) for t in range(3)] == [5, 6, 7]
+    x, y, task = memory.draw(200, torch.Generator().manual_seed(0))
+    assert torch.equal((x[:, 0] // 100).long(), task), "examples and task numbers belong together"
+    assert torch.equal(x[:, 0].long() % 2, y)
+    assert set(task.tolist()) == {0, 1, 2}
+    assert set(memory.draw(50, torch.Generator().manual_seed(0), [1])[2].tolist()) == {1}
+    seen = {float(v) for v in memory.draw(2000, torch.Generator().manual_seed(0))[0]}
+    assert len(seen) == 18, "each of them is drawn"
+    with pytest.raises(ValueError, match="task: expected a number below the 3 tasks stored, got 3"):
+        memory.of(3)
+
+
+@pytest.mark.parametrize("heads", [SplitHeads(), SharedHead(), GrowingSoftmax()], ids=lambda h: type(h).__name__)
+def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
+    learner = ExperienceReplay(NET, MeanFieldWeights(), heads=heads, memory_size=9, replay_size=11, training=FAST)
+    state = None
+    for number in range(3):
+        previous, state = state, learner.learn(state, make_task(number), seed=number)
+    weights = torch.randn(4, state.net.weight_spec.numel, requires_grad=True)
+    net, _ = learner.problem(state, make_task(2), 2)
+    model = BayesianModel(net, state.posterior.prior(weights), state.likelihood)
+    (term,) = learner.terms(state, previous, model, torch.Generator().manual_seed(5))
+    value = term(weights, None, None, 0)
+    x, y, task = previous.memory.draw(11, torch.Generator().manual_seed(5))
+    expected = 0.0
+    for w in weights:
+        for i in range(11):
+            logits = state.net(x[i : i + 1], weights=state.net.weight_spec.split(w))[0]
+            t = int(task[i])
+            if isinstance(heads, GrowingSoftmax):
+                expected -= logits.log_softmax(0)[2 * t + y[i]]
+            else:
+                start = 0 if isinstance(heads, SharedHead) else 2 * t
+                expected -= logits[start : start + 2].log_softmax(0)[y[i]]
+    torch.testing.assert_close(value, expected * 2 / (11 * 4))  # two old tasks
+    value.backward()
+    assert weights.grad.abs().sum() > 0
+
+
+def test_joint_training_keeps_everything():
+    learner = Joint(NET, MeanFieldWeights(), training=FAST)
+    state = learner.learn(learner.learn(None, make_task(0)), make_task(1))
+    assert [len(state.memory.of(t)[0]) for t in range(2)] == [40, 40]
+
+
+def test_doubt_is_the_cross_entropy_to_the_uniform_distribution():
+    memory = ExampleMemory()
+    for number in range(2):
+        task = make_task(number)
+        memory.store(task.train.x, task.train.y, 6)
+    net = NET.build((4,), 2)
+    weights = torch.randn(3, net.weight_spec.numel)
+    model = BayesianModel(net, _normal(net.weight_spec.numel), Categorical())
+    term = ForeignTerm(model, memory, [1], 0.7, torch.Generator().manual_seed(0))
+    x = memory.draw(5, torch.Generator().manual_seed(0), [1])[0]
+    expected = -0.7 * sum(net(x, weights=net.weight_spec.split(w)).log_softmax(-1).mean() for w in weights) / 3
+    torch.testing.assert_close(term(weights, torch.zeros(5, 4), None, 0), expected)
+
+
+def _normal(size):
+    return torch.distributions.Independent(torch.distributions.Normal(torch.zeros(size), torch.ones(size)), 1)
+
+
+@pytest.mark.slow
+def test_fine_tuning_on_coresets_tells_tasks_apart():
+    """With no pseudo-outliers the entropy says little of the task; a few stored examples mend it."""
+    training = Training(steps=300, batch_size=40, lr=1e-2, num_particles=4, num_latents=4, beta=0.01)
+    learner = PosteriorReplay(NET, ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,)), training=training,
+                              coreset=Coreset(size=10, finish=replace(training, steps=200)), num_samples=30)  # fmt: skip
+    tasks, state = [make_task(t) for t in range(3)], None
+    for number, task in enumerate(tasks):
+        state = learner.learn(state, task, seed=number)
+    x = torch.cat([task.test.x for task in tasks])
+    number = torch.arange(3).repeat_interleave(40)
+    before = (learner.predict(state, x).task("entropy") == number).float().mean()
+    finished = learner.finish(state, seed=7)
+    prediction = learner.predict(finished, x)
+    after = (prediction.task("entropy") == number).float().mean()
+    assert after > max(0.85, float(before))
+    own = prediction.means[torch.arange(120), number].argmax(-1)
+    assert (own == torch.cat([t.test.y for t in tasks])).float().mean() > 0.9
+    assert finished.memory.num_tasks == 3
+
+
+def test_there_is_nothing_to_finish_without_a_coreset():
+    for coreset in (None, Coreset(finish=None)):
+        learner = PosteriorReplay(NET, ImplicitGenerator(), coreset=coreset, training=FAST)
+        state = learner.learn(learner.learn(None, make_task(0)), make_task(1))
+        assert learner.finish(state) is state
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="size: expected an integer >= 1"):
+        Coreset(size=0)
+    with pytest.raises(ValueError, match="coreset: expected None for tasks of values"):
+        PosteriorReplay(NET, ImplicitGenerator(), coreset=Coreset()).learn(None, make_task(0, kind="regression"))
+    with pytest.raises(ValueError, match="memory_size"):
+        ExperienceReplay(NET, MeanFieldWeights(), memory_size=0)
