@@ -66,6 +66,8 @@ class RunResult:
         kl: of each task.
         kind: ``"classification"`` or ``"regression"``.
         ood: AUROC for each set of foreign inputs, by score.
+        ood_fpr95: false-positive rate at 95 % recall, likewise.
+        abstention: refusing inputs of no known task, by score; see :class:`bayeshnet.continual.Abstention`.
         seconds: ``train``, ``assess``, ``per_task``.
         versions: of the software.
     """
@@ -80,6 +82,8 @@ class RunResult:
     kl: tuple[KLRecord, ...] = ()
     kind: str = "classification"
     ood: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    ood_fpr95: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    abstention: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 

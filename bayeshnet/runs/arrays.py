@@ -8,7 +8,7 @@ from torch import Tensor
 from ..continual import Learner, LearnerState
 from ..reports.records import Bands, Planes, RunArrays
 from ..tasks import TaskStream
-from .evaluation import predict_seen
+from .foreign import FinalPredictions
 
 __all__ = ["make_arrays"]
 
@@ -16,20 +16,18 @@ _GRID = 100
 
 
 @torch.no_grad()
-def make_arrays(learner: Learner, state: LearnerState, stream: TaskStream, seed: int = 0) -> RunArrays:
+def make_arrays(
+    learner: Learner, state: LearnerState, stream: TaskStream, predictions: FinalPredictions, seed: int = 0
+) -> RunArrays:
     """Everything that can be drawn of a stream of this kind and input shape."""
     if stream.kind == "regression":
         return RunArrays(bands=_bands(learner, state, stream, seed) if stream.input_shape == (1,) else None)
-    prediction, y, number = predict_seen(learner, state, stream, seed)
-    entropy = -prediction.scores("entropy")
-    own = torch.nn.functional.one_hot(number, entropy.shape[1]).bool()
-    foreign = {}
-    for name, x in stream.outliers.items():
-        scores = learner.predict_each(state, x, seed=seed).scores("entropy")
-        foreign[name] = -scores.amax(dim=-1).cpu()
+    entropy = -predictions.known.scores("entropy")
+    own = torch.nn.functional.one_hot(predictions.number, entropy.shape[1]).bool()
+    foreign = {name: -p.scores("entropy").amax(dim=-1).cpu() for name, p in predictions.foreign.items()}
     return RunArrays(
-        probs=prediction.means[own].cpu(),
-        targets=y.cpu(),
+        probs=predictions.known.means[own].cpu(),
+        targets=predictions.y.cpu(),
         entropy_own=entropy[own].cpu(),
         entropy_other=entropy[~own].cpu(),
         entropy_foreign=foreign,

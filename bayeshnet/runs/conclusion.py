@@ -8,8 +8,10 @@ from ..continual import LearnerState, derive_seed
 from ..reports import RunResult, write_report
 from ..tasks import TaskStream
 from .arrays import make_arrays
+from .drift import posterior_drift
 from .experiment import Experiment
 from .folder import RunFolder
+from .foreign import predict_all
 from .results import summarise_run
 
 __all__ = ["conclude"]
@@ -19,8 +21,11 @@ def conclude(
     experiment: Experiment, folder: RunFolder, stream: TaskStream, state: LearnerState, records: list[dict[str, Any]]
 ) -> RunResult:
     """Sum up a run whose tasks are all learnt, and write ``metrics.json``, the figures and ``report.html``."""
-    result = RunResult.of(summarise_run(experiment, stream, state, records))
-    arrays = make_arrays(experiment.learner, state, stream, derive_seed(experiment.seed, len(stream), 3))
+    learner, last = experiment.learner, len(stream)
+    predictions = predict_all(learner, state, stream, derive_seed(experiment.seed, last, 2))
+    drift = posterior_drift(learner, state, stream, folder, derive_seed(experiment.seed, last, 4))
+    result = RunResult.of(summarise_run(experiment, stream, state, records, predictions, drift))
+    arrays = make_arrays(learner, state, stream, predictions, derive_seed(experiment.seed, last, 3))
     result.save(folder.metrics)
     noise = float(stream[0].info.get("noise_std", 0.0))
     write_report(folder.path, result, arrays, config=folder.open(), noise_std=noise)

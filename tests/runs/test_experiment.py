@@ -67,10 +67,10 @@ def test_results_are_complete(tmp_path, data):
     metrics = json.loads(folder.metrics.read_text())
     criteria = {"entropy", "confidence", "agreement", "mutual_information", "density", "combined"}
     if data == "modes2d":
-        assert set(metrics["final"]["accuracy_task_inferred"]) == criteria
+        assert set(metrics["final"]["accuracy_task_inferred"]) >= criteria
         assert {"accuracy_task_given", "forgetting", "nll", "ece", "ood_auroc"} <= set(metrics["final"])
     else:
-        assert set(metrics["final"]["mse_task_inferred"]) == criteria
+        assert set(metrics["final"]["mse_task_inferred"]) >= criteria
     assert len(metrics["kl"]) == len(metrics["per_task"]) == 3
     assert all(kl["lower"] <= kl["upper"] for kl in metrics["kl"])
     assert folder.report.stat().st_size > 10_000
