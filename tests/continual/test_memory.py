@@ -111,7 +111,7 @@ def test_fine_tuning_on_coresets_tells_tasks_apart():
     assert before < 0.5
     assert after > 0.75
     own = prediction.means[torch.arange(120), number].argmax(-1)
-    assert (own == torch.cat([t.test.y for t in tasks])).float().mean() > 0.9
+    assert (own == torch.cat([t.test.y for t in tasks])).float().mean() > 0.8
     assert finished.memory.num_tasks == 3
 
 
