@@ -7,42 +7,55 @@ from dataclasses import dataclass
 from functools import singledispatch
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions import Dirac, GeneratedPosterior, HypernetPosterior, MeanFieldGaussian, Radial, SemiImplicit
-from ..errors import check_int, check_number, type_error
+from ..errors import check_choice, check_int, check_number, type_error
+from .discrepancies import DISCREPANCIES, discrepancy_for
 from .sharing import GeneratedTasks, TaskPosterior
 
 __all__ = ["OutputRegularizer", "emitted", "latent_of"]
 
 
 class OutputRegularizer:
-    r"""Squared distance between what the generator emits for old tasks now and what it emitted before.
+    r"""Holds what the generator emits for old tasks where it was before.
 
     .. math:: R = \lambda \frac{1}{|S|} \sum_{s \in S} \mathbb{E}_z \| u(z, s) - u_{\text{old}}(z, s) \|^2
 
     over old tasks :math:`S`, with the same latents under both generators, summed over the weights in the units in
     which the generator emits them (whitened ones, where the posterior has scales). It is added to the mean loss per
-    example.
+    example. For Gaussian posteriors other discrepancies may stand for the squared distance.
 
     Args:
         strength: the factor :math:`\lambda`; 0 forgets, large values cost plasticity.
         num_latents: latents per old task and step.
         max_tasks: at most so many old tasks per step, drawn anew at random each time, so that the cost of a step does
             not grow with the number of tasks; None takes all of them.
+        distance: ``"squared"``, or for Gaussians with independent weights ``"wasserstein"`` (the squared 2-Wasserstein
+            distance), ``"forward_kl"`` (of the posterior before from the one now) or ``"reverse_kl"``.
+        fixed_targets: latents per old task at which targets are computed once, before the task begins; None keeps a
+            copy of the generator instead and computes them anew at each step.
 
     References:
         von Oswald, Henning, Grewe, Sacramento, "Continual learning with hypernetworks", 2020.
         Henning, Cervera, et al., "Posterior meta-replay for continual learning", 2021.
     """
 
-    def __init__(self, strength: float = 4e-3, num_latents: int = 2, max_tasks: int | None = None) -> None:
+    def __init__(
+        self,
+        strength: float = 4e-3,
+        num_latents: int = 2,
+        max_tasks: int | None = None,
+        distance: str = "squared",
+        fixed_targets: int | None = None,
+    ) -> None:
         """Check the arguments."""
         self.strength = check_number("strength", strength, minimum=0.0)
         self.num_latents = check_int("num_latents", num_latents, 1)
         self.max_tasks = None if max_tasks is None else check_int("max_tasks", max_tasks, 1)
+        self.distance = check_choice("distance", distance, DISCREPANCIES)
+        self.fixed_targets = None if fixed_targets is None else check_int("fixed_targets", fixed_targets, 1)
 
     def penalty(
         self,
@@ -53,22 +66,30 @@ class OutputRegularizer:
     ) -> Callable[[], Tensor]:
         """The term for tasks ``0..num_old-1`` as a function that draws anew at each call."""
         unit = posterior.prior(next(posterior.parameters())).scale
-        together = _Together.of(posterior, previous, unit)
+        discrepancy = discrepancy_for(self.distance, previous(0))
+        pair = _Together.of(posterior, previous, unit) or _OneByOne(posterior, previous, unit)
+        pool = None if self.fixed_targets is None else pair.targets(list(range(num_old)), self.fixed_targets, generator)
 
         def term() -> Tensor:
             tasks = self._choose(num_old, generator)
-            if together is not None:
-                return self.strength * together.distance(tasks, self.num_latents, generator)
-            distances = []
-            for task in tasks:
-                with torch.no_grad():
-                    before = previous(task)
-                    z = latent_of(before, self.num_latents, generator)
-                    target = emitted(before, z, unit)
-                distances.append((emitted(posterior(task), z, unit) - target).square().sum(-1).mean())
-            return self.strength * torch.stack(distances).mean()
+            if pool is None:
+                z, target = pair.targets(tasks, self.num_latents, generator)
+            else:
+                z, target = self._from(pool, tasks, generator)
+            return self.strength * discrepancy(pair.emit(tasks, z), target)
 
         return term
+
+    def _from(
+        self, pool: tuple[Tensor | None, Tensor], tasks: list[int], generator: torch.Generator | None
+    ) -> tuple[Tensor | None, Tensor]:
+        """Some of the latents and targets that were computed beforehand."""
+        z, target = pool
+        if z is None:
+            return None, target[tasks]
+        device = generator.device if generator is not None else z.device
+        rows = torch.randint(z.shape[1], (self.num_latents,), generator=generator, device=device).to(z.device)
+        return z[tasks][:, rows], target[tasks][:, rows]
 
     def _choose(self, num_old: int, generator: torch.Generator | None) -> list[int]:
         if self.max_tasks is None or num_old <= self.max_tasks:
@@ -78,12 +99,36 @@ class OutputRegularizer:
 
 
 @dataclass(frozen=True)
+class _OneByOne:
+    """Two states of the posteriors of all tasks, which emit for one task at a time, in units of the prior."""
+
+    now: TaskPosterior
+    before: TaskPosterior
+    unit: Tensor
+
+    def targets(self, tasks: list[int], num: int, generator: torch.Generator | None) -> tuple[Tensor | None, Tensor]:
+        """Latents ``(T, num, n)``, or None where there are none, and what was emitted there ``(T, [num,] K)``."""
+        with torch.no_grad():
+            laws = [self.before(task) for task in tasks]
+            draws = [latent_of(law, num, generator) for law in laws]
+            target = torch.stack([emitted(law, z, self.unit) for law, z in zip(laws, draws, strict=True)])
+        known = [z for z in draws if z is not None]
+        return torch.stack(known) if known else None, target
+
+    def emit(self, tasks: list[int], z: Tensor | None) -> Tensor:
+        """What is emitted now at latents ``z``."""
+        return torch.stack([
+            emitted(self.now(task), None if z is None else z[i], self.unit) for i, task in enumerate(tasks)
+        ])  # fmt: skip
+
+
+@dataclass(frozen=True)
 class _Together:
-    """Two states of one generator that emits for several tasks in one pass, in the units of the prior."""
+    """The same for one generator that emits for several tasks in one pass."""
 
     now: HypernetPosterior | GeneratedPosterior
     before: HypernetPosterior | GeneratedPosterior
-    like: Tensor
+    unit: Tensor
 
     @classmethod
     def of(cls, posterior: TaskPosterior, previous: TaskPosterior, unit: Tensor) -> _Together | None:
@@ -98,17 +143,19 @@ class _Together:
         own = now.scale if isinstance(now.scale, Tensor) else torch.ones_like(unit)
         return cls(now, before, unit) if torch.allclose(own, unit, rtol=1e-6, atol=0) else None
 
-    def distance(self, tasks: list[int], num_latents: int, generator: torch.Generator | None) -> Tensor:
-        """Mean over tasks and latents of the squared distance between what the two states emit."""
+    def targets(self, tasks: list[int], num: int, generator: torch.Generator | None) -> tuple[Tensor | None, Tensor]:
+        """Latents ``(T, num, n)``, or None where there are none, and what was emitted there ``(T, [num,] K)``."""
         z = None
         if isinstance(self.now, HypernetPosterior):
-            size, like = (num_latents, self.now.latent_size), self.like
+            size, like = (num, self.now.latent_size), self.unit
             draws = [torch.randn(size, generator=generator, dtype=like.dtype, device=like.device) for _ in tasks]
             z = torch.stack(draws)
         with torch.no_grad():
-            target = self.before.emit(tasks, z)
-        now = self.now.emit(tasks, z)
-        return F.mse_loss(now, target, reduction="sum") * (now.shape[-1] / now.numel())
+            return z, self.before.emit(tasks, z)
+
+    def emit(self, tasks: list[int], z: Tensor | None) -> Tensor:
+        """What is emitted now at latents ``z``."""
+        return self.now.emit(tasks, z)
 
 
 def latent_of(distribution: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor | None:

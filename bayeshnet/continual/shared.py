@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -12,6 +15,7 @@ from ..errors import type_error, value_error
 from ..mnets import MainNetInterface, OutputView
 from ..tasks import Task
 from ..weights import WeightSpec
+from .evidence import StreamPrediction
 from .families import PosteriorFamily
 from .heads import Heads, SplitHeads
 from .networks import NetworkBuilder
@@ -75,6 +79,19 @@ class SharedLearner(VariationalLearner):
         net = OutputView(state.net, *self.heads.competing(number, state.posterior.num_tasks, size))
         offset = self.heads.offset(number, size)
         return net, task.train.y + offset if offset else task.train.y
+
+    def predict_each(
+        self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0
+    ) -> StreamPrediction:
+        """Predictions of each task, and the probability of each where the classes of all compete in one softmax."""
+        prediction = super().predict_each(state, x, tasks, seed=seed)
+        if not self.heads.joint:
+            return prediction
+        size = self.size(state)
+        probs = self.predict_with(state, state.net, 0, x, seed).mean
+        numbers = range(state.num_tasks) if tasks is None else tasks
+        mass = torch.stack([probs[:, slice(*self.heads.block(t, size))].sum(-1) for t in numbers], dim=-1)
+        return replace(prediction, task_log_prob=mass.log())
 
     def before(self, state: LearnerState, previous: LearnerState, task: Task) -> Distribution:
         """The posterior of the tasks before, over the weights as they are now; new outputs follow the prior."""

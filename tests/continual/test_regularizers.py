@@ -95,10 +95,85 @@ def test_at_most_max_tasks_are_looked_at_and_all_in_turn():
     assert OutputRegularizer()._choose(5, generator) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("name", ["implicit", "hyper", "mean-field", "dirac", "generated-sigma"])
+def test_fixed_targets_are_those_before_the_task(name):
+    posterior = make(FAMILIES[name])
+    previous = copy.deepcopy(posterior)
+    regularizer = OutputRegularizer(num_latents=3, fixed_targets=5)
+    term = regularizer.penalty(posterior, previous, 3, torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for parameter in previous.parameters():
+            parameter.zero_()  # must not be looked at any more
+    assert term().item() == pytest.approx(0, abs=1e-20)
+    with torch.no_grad():
+        next(posterior.parameters()).add_(0.1)
+    assert term() > 0
+
+
+@pytest.mark.parametrize("fixed", [None, 4])
+@pytest.mark.parametrize("distance", ["wasserstein", "forward_kl", "reverse_kl"])
+def test_discrepancies_of_gaussian_posteriors(distance, fixed):
+    posterior = make(FAMILIES["mean-field"])
+    previous = copy.deepcopy(posterior)
+    with torch.no_grad():
+        for parameter in posterior.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    value = OutputRegularizer(0.5, distance=distance, fixed_targets=fixed).penalty(posterior, previous, 2)()
+    unit, expected = posterior.prior(torch.zeros(1).double()).scale, 0.0
+    for task in range(2):
+        now, before = (torch.distributions.Normal(q.loc, q.scale) for q in (posterior(task), previous(task)))
+        if distance == "wasserstein":
+            expected += (((now.loc - before.loc) / unit) ** 2 + ((now.scale - before.scale) / unit) ** 2).sum()
+        else:
+            pair = (before, now) if distance == "forward_kl" else (now, before)
+            expected += torch.distributions.kl_divergence(*pair).sum()
+    torch.testing.assert_close(value, 0.5 * expected / 2)
+    value.backward()
+    assert any(p.grad.abs().sum() > 0 for p in posterior.parameters() if p.grad is not None)
+
+
+def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
+    """Ridge regression towards the old outputs: outputs W c for conditions c, a new target, old ones held."""
+    spec = WeightSpec.of_shapes([[3], [2]])
+    family = DiracGenerator(embedding_size=2, layers=())
+    torch.manual_seed(0)
+    posterior = GeneratedTasks(family, spec).double()
+    for _ in range(3):
+        posterior.grow()
+    posterior.double()
+    previous, strength = copy.deepcopy(posterior), 0.7
+    hnet = posterior.generator.hnet
+    unit = posterior.prior(torch.zeros(1).double()).scale
+    old = torch.stack([previous(t).loc / unit for t in range(2)])
+    goal = torch.randn(5, dtype=torch.float64)
+    for p in hnet.conditional_params:
+        p.requires_grad_(False)
+    free = [p for p in posterior.parameters() if p.requires_grad]
+    term = OutputRegularizer(strength).penalty(posterior, previous, 2)
+    optimizer = torch.optim.LBFGS(free, max_iter=2000, tolerance_grad=1e-13, tolerance_change=1e-16, history_size=50,
+                                  line_search_fn="strong_wolfe")  # fmt: skip
+
+    def closure():
+        optimizer.zero_grad()
+        loss = 1e-2 * (posterior(0).loc / unit - goal).square().sum() + term()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    # Task 0 is pulled to the goal while it and task 1 are held: each output is a quadratic in W c_0 and W c_1, which
+    # two conditions with a bias can choose freely.
+    pull, hold = 1e-2, strength / 2
+    expected = (pull * goal + hold * old[0]) / (pull + hold)
+    torch.testing.assert_close(posterior(0).loc.detach() / unit, expected, atol=1e-6, rtol=0)
+    torch.testing.assert_close(posterior(1).loc.detach() / unit, old[1], atol=1e-6, rtol=0)
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="strength"):
         OutputRegularizer(strength=-1)
     with pytest.raises(ValueError, match="num_latents"):
         OutputRegularizer(num_latents=0)
+    with pytest.raises(TypeError, match="distance: expected 'squared' for posteriors that are no Gaussians"):
+        OutputRegularizer(distance="reverse_kl").penalty(make(FAMILIES["dirac"]), make(FAMILIES["dirac"]), 1)
     with pytest.raises(ValueError, match="sigma"):
         ImplicitGenerator(sigma="nonsense")
