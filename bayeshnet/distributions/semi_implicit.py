@@ -80,7 +80,7 @@ class GeneratedWeights(WeightDistribution):
 
     def unwhiten(self, u: Tensor) -> Tensor:
         """Weights ``w = loc + scale * u`` of ``u`` ``(*B, P)``."""
-        return u if self.whitening is None else self.loc + self.scale * u
+        return u if self.whitening is None else torch.addcmul(self.loc, self.scale, u)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(n={self.latent_size}, P={self.geometry.num_weights})"
@@ -112,7 +112,7 @@ class SemiImplicit(GeneratedWeights):
 
     def place(self, z: Tensor, eps: Tensor) -> WeightDraw:
         """The draw that latents ``z`` ``(S, n)`` and noise ``eps`` ``(S, P)`` make."""
-        return WeightDraw(self.unwhiten(self.geometry(z) + self.sigma * eps), z, eps)
+        return WeightDraw(self.unwhiten(torch.addcmul(self.geometry(z), self.sigma, eps)), z, eps)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors together with their latents and their noise."""

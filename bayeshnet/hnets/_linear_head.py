@@ -115,14 +115,19 @@ class LinearHead:
             return (moved.squeeze(-2) @ chosen.mT).mT
         return (moved[..., index // self.chunk_size, :] * chosen).sum(-1).mT
 
-    def weigh(self, values: Tensor | None) -> Weighing:
-        """Gram matrices for precisions ``values`` ``(P,)``, or for ones; kept while the same tensor is asked for."""
+    def weigh(self, values: Tensor | None, once: bool = False) -> Weighing:
+        """Gram matrices for precisions ``values`` ``(P,)``, or for ones; kept while the same tensor is asked for.
+
+        With ``once``, what is not there yet is made by plain operations and not kept: quicker for small heads.
+        """
         if transforms_active():
             return self._weigh(values, plain=True)
         key = (torch.is_grad_enabled(), version(values), version(self.weight))
         for kept_values, kept_key, weighing in self._kept:
             if kept_values is values and kept_key == key:
                 return weighing
+        if once:
+            return self._weigh(values, plain=True)
         weighing = self._weigh(values, plain=False)
         self._kept = [(values, key, weighing), *self._kept][:KEPT]
         return weighing

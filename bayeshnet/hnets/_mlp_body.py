@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import value_error
 from ..layers import BatchNormLayer
+from ..mnets._batched import elementwise
 from ._activations import pull_slope, push_slope, value_and_slope
 from ._mlp_core import MLPLayers
 
@@ -39,6 +40,7 @@ class MLPBody:
         self.act = layers.activation
         self.latent_size = layers.sizes.uncond
         self.num_chunks = 1 if chunk is None else chunk.shape[0]
+        self._by_entry = elementwise(self.act)
         self._layers, self._cond, self._chunk, self._stats_id = layers, cond, chunk, stats_id
 
     @property
@@ -61,6 +63,9 @@ class MLPBody:
     def _first(self, z: Tensor, chunks: slice) -> tuple[Tensor, Tensor]:
         """Pre-activation ``(*B, C, H)`` of the first layer and its weights ``(H, n)`` for the latent."""
         weight, bias = self._hidden(0)
+        if self._chunk is None:
+            x = z if self._cond is None else torch.cat([z, self._cond.expand(*z.shape[:-1], -1)], dim=-1)
+            return F.linear(x, weight, bias).unsqueeze(-2), weight[:, : self.latent_size]
         w_latent, w_const = weight.split([self.sizes.uncond, self.sizes.chunk + self.sizes.cond], dim=1)
         offset = F.linear(self._constants(chunks), w_const, bias)
         return F.linear(z, w_latent).unsqueeze(-2) + offset, w_latent
@@ -120,6 +125,8 @@ class MLPBody:
     def _act(self, x: Tensor) -> Tensor:
         if self.act is None:
             return x
+        if self._by_entry:
+            return self.act(x)
         return self.act(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
     def _push_act(self, x: Tensor, moved: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,9 @@ __all__ = ["HeadGeometry"]
 BLOCK = 2**21
 """Entries of a body's Jacobian that are held at once; with more, chunks are treated block by block."""
 
+FEW = 2**18
+"""Up to so many entries weights are built after all: the overhead of small matrices would cost more."""
+
 
 class HeadGeometry(Geometry):
     r"""Geometry of :math:`h(z) = (W a_c(z) + b)_{c=1..C}`, cut after :math:`P` weights.
@@ -26,9 +29,9 @@ class HeadGeometry(Geometry):
     .. math::
         J^\top \Lambda J = \sum_c J_c^\top G_c J_c, \qquad G_c = W^\top \Lambda_c W,
 
-    so no vector of weights is built, except by ``__call__`` and :meth:`jvp`. With one number as precision all chunks
-    share one :math:`G` (the last one may be cut). Gram matrices are kept as long as the geometry lives, for the
-    precision tensors that were used last.
+    so no vector of weights is built, except by ``__call__`` and :meth:`jvp` and where they are short. With one number
+    as precision all chunks share one :math:`G` (the last one may be cut). Gram matrices are kept as long as the
+    geometry lives, for the precision tensors that were used last.
 
     Args:
         body: the map from latents to activations.
@@ -70,7 +73,7 @@ class HeadGeometry(Geometry):
         r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
         check_shape("z", z, (-1, self.latent_size))
         values, factor = split_precision(precision, self.num_weights)
-        weighing = self.head.weigh(values)
+        weighing = self.head.weigh(values, once=self.num_weights * self.head.weight.shape[1] ** 2 <= 16 * FEW)
         chunks = self.body.num_chunks
         per_chunk = max(1, z[..., 0].numel() * self.latent_size * self.head.weight.shape[1])
         step = max(1, BLOCK // per_chunk)
@@ -90,14 +93,22 @@ class HeadGeometry(Geometry):
     def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)
-        weighing = self.head.weigh(values)
         a = self._activations(z)
+        if z.numel() // self.latent_size * self.num_weights <= FEW:
+            return factor * self._direct(a, centre, values)
+        weighing = self.head.weigh(values)
         shift = self.head.shift(weighing, centre)
         if shift is None:
             return factor * weighing.quad(a)
         start, pulled, norm = shift
         delta = a - start
         return factor * (weighing.quad(delta) + 2 * (delta * pulled).sum((-1, -2)) + norm)
+
+    def _direct(self, a: Tensor, centre: Tensor | None, values: Tensor | None) -> Tensor:
+        out = self.head(a)
+        if centre is not None:
+            out = out - check_shape("centre", centre, (-1, self.num_weights))
+        return out.square().sum(-1) if values is None else (out.square() * values).sum(-1)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
         r"""Squared distance :math:`|h(z)-h(z')|^2_\Lambda` through differences of activations: ``(*B,)``."""

@@ -81,7 +81,8 @@ class Stepper:
 
     def step(self, loss: Tensor) -> None:
         """Differentiate ``loss`` and make one step."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.parameters:
+            parameter.grad = None
         loss.backward()
         if self.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.grad_clip)

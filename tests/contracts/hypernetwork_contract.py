@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.hnets import JacobianGeometry, get_conditional_parameters
+from bayeshnet.hnets import JacobianGeometry, get_conditional_parameters, head_geometry
 from bayeshnet.layers import SpectralNorm
 
 BATCH = 3
@@ -45,6 +45,11 @@ class HypernetworkContract:
                 marks = [[pytest.mark.slow] if once and i else [] for i in range(len(table))]
                 cases = [pytest.param(b, id=k, marks=m) for (k, b), m in zip(table.items(), marks, strict=True)]
                 metafunc.parametrize(name, cases)
+
+    @pytest.fixture(autouse=True)
+    def _no_weights_are_built(self, monkeypatch):
+        """Geometries go the way of long weight vectors, however short they are here."""
+        monkeypatch.setattr(head_geometry, "FEW", 0)
 
     @classmethod
     def make(cls, build):

@@ -18,6 +18,12 @@ from bayeshnet.layers.activations import GaussianBump
 DOUBLE = torch.float64
 
 
+@pytest.fixture(autouse=True)
+def no_weights_are_built(monkeypatch):
+    """Geometries go the way of long weight vectors, however short they are here."""
+    monkeypatch.setattr(head_geometry, "FEW", 0)
+
+
 def hmlp(**kwargs):
     torch.manual_seed(0)
     options = {"uncond_in_size": 3, "cond_in_size": 0, "layers": [6, 5], "activation_fn": nn.Tanh(), "verbose": False}
@@ -107,6 +113,36 @@ def test_degenerate_heads(scale):
     for precision in (1.0, torch.zeros(17, dtype=DOUBLE), torch.rand(17, dtype=DOUBLE)):
         wanted = ((net(z, ret_format="flattened") - centre).square() * precision).sum(-1)
         torch.testing.assert_close(net.geometry().sqdist(z, centre, precision), wanted)
+
+
+SHORT = {
+    "hmlp": lambda: hmlp(cond_in_size=2),
+    "no-bias": lambda: hmlp(use_bias=False),
+    "chunked": lambda: ChunkedHMLP(
+        [[4, 3], [5]], 7, 2, uncond_in_size=3, layers=[6], activation_fn=nn.Tanh(), cond_chunk_embs=True, verbose=False
+    ).double(),
+}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_short_weight_vectors_are_built(name, monkeypatch):
+    """Both ways of Gram matrices and distances agree, values and gradients of parameters, latents and precisions."""
+    net = SHORT[name]()
+    z, centre, row = (torch.randn(*s, dtype=DOUBLE, requires_grad=True) for s in ((4, 3), (17,), (4, 17)))
+    weights = torch.rand(17, dtype=DOUBLE, requires_grad=True)
+    for precision, c in ((1.0, None), (weights.mean(), centre), (weights, None), (weights, row)):
+        found = []
+        for few in (0, 2**18):
+            monkeypatch.setattr(head_geometry, "FEW", few)
+            g = net.geometry(cond_id=0 if net.num_known_conds else None)
+            total = torch.cat([g.sqdist(z, c, precision), torch.logdet(g.gram(z, precision) + torch.eye(3))])
+            total = (total * torch.arange(1.0, 9.0)).sum()
+            leaves = [*net.parameters(), z, centre, row, weights]
+            found.append([total, *torch.autograd.grad(total, leaves, allow_unused=True)])
+        for a, b in zip(*found, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
 
 
 # What is shared.
