@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Generator, Tensor, nn
 
-from ..errors import check_number, value_error
+from ..errors import check_flags, check_number, value_error
 from ._hyperfan import apply_chunked_hyperfan, apply_hyperfan, describe_targets, init_hidden, input_variance
 
 __all__ = ["ChunkedHyperfan", "Hyperfan"]
@@ -78,6 +78,7 @@ class Hyperfan:
             >>> bool((made.var() - 0.02).abs() < 0.01)  # Kaiming's 2 / 50, of which the bias takes half
             True
         """
+        check_flags(use_xavier=use_xavier)
         weights, biases = _own_layers(self)
         targets = describe_targets(self.target_shapes, mnet)
         uncond_var, cond_var = check_number("uncond_var", uncond_var, 0.0), check_number("cond_var", cond_var, 0.0)
@@ -135,6 +136,7 @@ class ChunkedHyperfan:
         Raises:
             ValueError: for an unknown method, with batch norm, or if weights or embeddings are kept elsewhere.
         """
+        check_flags(use_xavier=use_xavier, cemb_normal_init=cemb_normal_init)
         weights, biases = _own_layers(self)
         if len(self.subnet.norms):
             raise value_error("use_batch_norm", "False", True, "Batch norm undoes the variance of chunk embeddings.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -93,7 +93,11 @@ class Members:
     def divide(self, given: Given) -> tuple[list[dict[str, Any] | None], list[Tensor], list[Tensor | None]]:
         """Divide the tensors of a container into ``weights`` of each hypernetwork, shared and conditional ones."""
         extra = given.extra.get("hnets")
-        if extra is not None and (not isinstance(extra, (list, tuple)) or len(extra) != len(self.hnets)):
+        if extra is not None and not (
+            isinstance(extra, (list, tuple))
+            and len(extra) == len(self.hnets)
+            and all(more is None or isinstance(more, Mapping) for more in extra)
+        ):
             raise value_error("weights['hnets']", f"a list of {len(self.hnets)} dicts", extra)
         inner: list[dict[str, Any] | None] = []
         uncond, cond = list(given.uncond), list(given.cond)

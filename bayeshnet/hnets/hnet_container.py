@@ -189,8 +189,8 @@ class HContainer(HyperNetInterface):
         if not self._cond or cond_id is None:
             return [*own, like.new_empty(1, 0)], inner
         ids, num = check_ids(cond_id, self._num_known_conds), len(self._cond)
-        chosen = [select(cond[j::num], ids).flatten(1) for j in range(num)]
-        return [*own, torch.cat(chosen, dim=1)], inner
+        chosen = [select(cond[j::num], ids) for j in range(num)]
+        return [*own, torch.cat([t.reshape(t.shape[0], -1) for t in chosen], dim=1)], inner
 
     def geometry(
         self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None

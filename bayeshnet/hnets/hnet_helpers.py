@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import type_error
+from ..errors import check_function, check_number, type_error
 from ..mnets._ledger import TensorRecord
 from ._chunk_embeddings import ChunkMethods
 from ._conditions import one_id
@@ -35,14 +35,11 @@ def init_conditional_embeddings(
         normal_std: its standard deviation.
         init_fct: a function ``(embedding, cond_id)`` that changes the embedding in place, to use instead.
     """
+    init = _initialiser(normal_mean, normal_std, init_fct)
     for record in _records(hnet):
         match = re.fullmatch(r"(?:hnet\d+\.)*cond(\d+)\.embedding", record.label)
-        if match is None:
-            continue
-        if init_fct is None:
-            nn.init.normal_(record.live, normal_mean, normal_std)
-        else:
-            init_fct(record.live, int(match.group(1)))
+        if match is not None:
+            init(record.live, int(match.group(1)))
 
 
 def init_chunk_embeddings(
@@ -63,6 +60,7 @@ def init_chunk_embeddings(
             use instead. ``cond_id`` is None unless chunk embeddings are conditional. A
             :class:`~bayeshnet.hnets.StructuredHMLP` gives it whole matrices ``(num, size)`` with their number.
     """
+    init = _initialiser(normal_mean, normal_std, init_fct)
     for net in _flat(hnet):
         if not isinstance(net, (ChunkMethods, StructuredHMLP)):
             continue
@@ -70,15 +68,12 @@ def init_chunk_embeddings(
             match = re.fullmatch(r"(?:cond(\d+)\.)?chunk_embs(\d*)", record.label)
             if match is None:
                 continue
-            if init_fct is None:
-                nn.init.normal_(record.live, normal_mean, normal_std)
-                continue
             cond = None if match.group(1) is None else int(match.group(1))
             if match.group(2):
-                init_fct(record.live, int(match.group(2)), cond_id=cond)
+                init(record.live, int(match.group(2)), cond_id=cond)
             else:
                 for chunk_id in range(record.shape[0]):
-                    init_fct(record.live[chunk_id], chunk_id, cond_id=cond)
+                    init(record.live[chunk_id], chunk_id, cond_id=cond)
 
 
 def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Tensor]:
@@ -92,6 +87,13 @@ def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Te
     """
     group = f"cond{one_id(cond_id, _check(hnet).num_known_conds)}"
     return [record.live for record in hnet._ledger.internal if record.group == group]
+
+
+def _initialiser(mean: float, std: float, init_fct: Any) -> Callable[..., Any]:
+    """The function that initialises an embedding: the given one, or draws from a normal distribution."""
+    check_function("init_fct", init_fct, "a function of an embedding and its number, or None")
+    mean, std = check_number("normal_mean", mean), check_number("normal_std", std, 0.0)
+    return init_fct or (lambda embedding, *_, **__: nn.init.normal_(embedding, mean, std))
 
 
 def _check(hnet: Any) -> HyperNetInterface:

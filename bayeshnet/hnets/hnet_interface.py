@@ -122,6 +122,9 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         params = self.unconditional_params if params is None else params
         if params is None:
             raise value_error("params", "a list of tensors", None, "The hypernetwork keeps no such parameters.")
+        for name, tensors in (("params", params), ("dparams", dparams)):
+            if not isinstance(tensors, (list, tuple, nn.ParameterList)):
+                raise type_error(name, "a list of tensors", tensors)
         if len(params) != len(dparams):
             raise value_error("dparams", f"{len(params)} tensors", f"{len(dparams)}", said=True)
         pairs = enumerate(zip(params, dparams, strict=True))

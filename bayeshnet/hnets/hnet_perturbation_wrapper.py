@@ -124,6 +124,8 @@ class HPerturbWrapper(HyperNetInterface):
         if not isinstance(inner, (tuple, list)) or len(inner) != 3:
             raise value_error("input_handler", "a function that returns uncond_input, cond_input, cond_id", inner)
         flat = self.hnet(*inner, weights, distilled_params, condition, "flattened")
+        if self.input_handler is None and flat.shape[0] == 1:  # as where the hypernetwork takes no latent
+            flat = flat.expand(uncond_input.shape[0], -1)  # type: ignore[union-attr]
         if self.output_handler is not None:
             flat = self.output_handler(flat, **original)
         else:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import type_error, value_error
+from ..errors import check_flags, type_error, value_error
 from ..mnets.mnet_interface import MainNetInterface
 from ..mnets.resnet import ResNet
 from ..mnets.wide_resnet import WRN
@@ -137,6 +137,7 @@ def resnet_chunking(net: ResNet, gcd_chunking: bool = False) -> Chunking:
         >>> counts, shapes[1]
         ([1, 1, 3, 1, 3, 1, 3, 1], [[16, 16, 3, 3], [16], [16], [16]])
     """
+    check_flags(gcd_chunking=gcd_chunking)
     tensors = _Tensors(net, ResNet, norms=True)
     n = net._n
     groups = [tensors.whole([0])]
@@ -202,6 +203,8 @@ def wrn_chunking(
         >>> [(shape[0], count) for shape, count in zip(shapes, counts)][2:4]
         [([160, 80, 3, 3], 14), ([320, 160, 3, 3], 15)]
     """
+    check_flags(ignore_bn_weights=ignore_bn_weights, ignore_out_weights=ignore_out_weights,
+                gcd_chunking=gcd_chunking, vertical_chunking=vertical_chunking)  # fmt: skip
     tensors = _Tensors(net, WRN, norms=not ignore_bn_weights)
     n = net._n
     groups = [tensors.whole([0])]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_int, check_number, value_error
+from ..errors import check_flags, check_int, check_number, value_error
 
 __all__ = ["BatchNormLayer"]
 
@@ -69,6 +69,8 @@ class BatchNormLayer(nn.Module):
     ) -> None:
         """Create gains, shifts and the first set of statistics as configured."""
         super().__init__()
+        check_flags(affine=affine, track_running_stats=track_running_stats, frozen_stats=frozen_stats,
+                    learnable_stats=learnable_stats)  # fmt: skip
         if (frozen_stats or learnable_stats) and track_running_stats:
             which = "frozen_stats" if frozen_stats else "learnable_stats"
             raise value_error("track_running_stats", f"False when {which} is chosen", True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_int, check_number, check_positive, check_shape, value_error
+from ..errors import check_flags, check_int, check_ints, check_number, check_positive, check_shape, value_error
 
 __all__ = ["ContextModLayer"]
 
@@ -54,12 +54,14 @@ class ContextModLayer(nn.Module):
     ) -> None:
         """Create gains (no modulation at first) and shifts."""
         super().__init__()
+        check_flags(no_weights=no_weights, no_gains=no_gains, no_shifts=no_shifts,
+                    apply_gain_offset=apply_gain_offset, apply_gain_softplus=apply_gain_softplus)  # fmt: skip
         if no_gains and no_shifts:
             raise value_error("no_shifts", "False when no_gains is chosen", True)
         if apply_gain_offset and apply_gain_softplus:
             raise value_error("apply_gain_softplus", "False when apply_gain_offset is chosen", True)
-        sizes = [num_features] if isinstance(num_features, int) else list(num_features)
-        self._num_features = tuple(check_int("num_features", n, 1) for n in sizes)
+        sizes = num_features if isinstance(num_features, Sequence) else [num_features]
+        self._num_features = tuple(check_ints("num_features", sizes, 1))
         self._no_weights, self._no_gains, self._no_shifts = no_weights, no_gains, no_shifts
         self._offset, self._softplus = apply_gain_offset, apply_gain_softplus
         self._softplus_scale = check_positive("softplus_scale", softplus_scale)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_int, check_shape, value_error
+from ..errors import check_flags, check_int, check_shape, type_error, value_error
 from .initialisers import init_params
 from .spectral_norm import SpectralNorm
 
@@ -49,6 +50,7 @@ class SelfAttnLayerV2(nn.Module):
     ) -> None:
         """Create the weights, unless they come from outside."""
         super().__init__()
+        check_flags(use_spectral_norm=use_spectral_norm, no_weights=no_weights)
         if no_weights and init_weights is not None:
             raise value_error("init_weights", "None when no_weights is chosen", "a list of tensors", said=True)
         channels = check_int("in_dim", in_dim, 8, "An eighth of the channels are used for queries and keys.")
@@ -82,7 +84,9 @@ class SelfAttnLayerV2(nn.Module):
         """All weights, or None if they come from outside."""
         return self._weights
 
-    def _checked(self, name: str, tensors: Sequence[Tensor]) -> list[Tensor]:
+    def _checked(self, name: str, tensors: Any) -> list[Tensor]:
+        if not isinstance(tensors, (list, tuple, nn.ParameterList)):
+            raise type_error(name, f"a list of {len(self._weight_shapes)} tensors", tensors)
         if len(tensors) != len(self._weight_shapes):
             raise value_error(name, f"{len(self._weight_shapes)} tensors", f"{len(tensors)}", said=True)
         return [check_shape(f"{name}[{i}]", t, s) for i, (t, s) in enumerate(zip(tensors, self._weight_shapes))]  # noqa: B905

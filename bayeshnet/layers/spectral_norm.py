@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_int, check_shape
+from ..errors import check_int, check_ints, check_shape, value_error
 
 __all__ = ["SpectralNorm"]
 
@@ -41,10 +41,12 @@ class SpectralNorm(nn.Module):
     def __init__(self, shape: Sequence[int], num_iters: int = 1, dim: int = 0) -> None:
         """Start from random unit vectors."""
         super().__init__()
-        self._shape, self._dim = tuple(shape), dim
+        self._shape, self._dim = tuple(check_ints("shape", shape, 1)), check_int("dim", dim, 0)
+        if len(self._shape) < 2 or dim >= len(self._shape):
+            raise value_error("shape", f"at least {max(2, self._dim + 1)} dimensions", shape)
         self._num_iters = check_int("num_iters", num_iters, 1)
         rows = self._shape[dim]
-        columns = max(1, math.prod(self._shape) // max(1, rows))
+        columns = math.prod(self._shape) // rows
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))
         self.register_buffer("v", F.normalize(torch.randn(columns), dim=0, eps=self.eps))
 

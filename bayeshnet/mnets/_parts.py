@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_number, check_shape, value_error
+from ..errors import check_flags, check_number, check_shape, value_error
 from ..layers import BatchNormLayer, ContextModLayer, init_params
 from .mnet_interface import MainNetInterface, Weights
 
@@ -31,6 +31,12 @@ class Modulation:
     context_mod_gain_offset: bool = False
     context_mod_gain_softplus: bool = False
     context_mod_apply_pixel_wise: bool = False
+
+    def __post_init__(self) -> None:
+        """Check the options."""
+        check_flags(**asdict(self))
+        if self.context_mod_gain_offset and self.context_mod_gain_softplus:
+            raise value_error("context_mod_gain_softplus", "False when context_mod_gain_offset is chosen", True)
 
     @classmethod
     def of(cls, kwargs: Mapping[str, Any], *, pixel_wise: bool = True) -> Modulation:
@@ -111,8 +117,10 @@ def add_layer(
 
 
 def check_dropout(rate: float, maximum: float = 1.0) -> float | None:
-    """Return the dropout rate, or None where -1 says that there is none."""
-    return None if rate == -1 else check_number("dropout_rate", rate, 0.0, maximum, "Use -1 for no dropout.")
+    """Return the dropout rate, or None where -1 (or 1, as in hypernetworks) says that there is none."""
+    if check_number("dropout_rate", rate) in (-1, 1):
+        return None
+    return check_number("dropout_rate", rate, 0.0, maximum, "Use -1 for no dropout.")
 
 
 def finish(net: MainNetInterface, init_weights: Sequence[Tensor] | None, verbose: bool) -> None:
@@ -120,7 +128,7 @@ def finish(net: MainNetInterface, init_weights: Sequence[Tensor] | None, verbose
     if init_weights is not None:
         if net.internal_params is None:
             raise value_error("init_weights", "None for a network that keeps no weights", "a list", said=True)
-        net.overwrite_internal_params(init_weights)
+        net._overwrite("init_weights", init_weights)
     if verbose:
         logger.info("%s with %d weights, %d of them internal.", type(net).__name__, net.num_params,
                     net.num_internal_params)  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import check_int, value_error
+from ..errors import check_flags, check_int, check_ints
 from ._parts import Modulation, add_batch_norm, add_context_mod
 from .mnet_interface import MainNetInterface
 
@@ -16,9 +16,7 @@ STRIDES = (1, 1, 2, 2)
 
 def check_maps(num_feature_maps: Sequence[int], k: int) -> list[int]:
     """Feature maps of the first convolution and of the three groups, the latter ``k`` times as wide."""
-    if len(num_feature_maps) != 4:
-        raise value_error("num_feature_maps", "four integers", num_feature_maps)
-    maps = [check_int("num_feature_maps", m, 1) for m in num_feature_maps]
+    maps = check_ints("num_feature_maps", num_feature_maps, 1, count=4)
     return [maps[0], *(check_int("k", k, 1) * m for m in maps[1:])]
 
 
@@ -45,6 +43,7 @@ def add_norms(
     distill: bool,
 ) -> None:
     """Add modulation (layers 0, 3, 6, ...) and batch norm (layers 2, 5, 8, ...) of a residual network."""
+    check_flags(use_batch_norm=batch_norm, bn_track_stats=track, distill_bn_stats=distill)
     height, width, channels = in_shape
     shapes = options.shapes([channels, height, width], outputs)
     numbers = [0] * options.context_mod_inputs + list(range(3, 3 * len(outputs) + 1, 3))

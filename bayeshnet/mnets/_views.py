@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_int, check_shape, value_error
+from ..errors import check_int, check_shape, type_error, value_error
 from ..weights import WeightSpec
 from ._ledger import TensorLedger, pair_biases
 
@@ -174,11 +174,16 @@ class TensorViews:
 
     def overwrite_internal_params(self, new_params: Sequence[Tensor]) -> None:
         """Copy the values of ``new_params``, one tensor per internal parameter, into the network."""
+        self._overwrite("new_params", new_params)
+
+    def _overwrite(self, argument: str, new_params: Any) -> None:
         records = self._ledger.internal
+        if not isinstance(new_params, (list, tuple, nn.ParameterList)):
+            raise type_error(argument, f"a list of {len(records)} tensors", new_params)
         if len(new_params) != len(records):
-            raise value_error("new_params", f"{len(records)} tensors", f"{len(new_params)}", said=True)
+            raise value_error(argument, f"{len(records)} tensors", f"{len(new_params)}", said=True)
         for record, new in zip(records, new_params, strict=True):
-            check_shape(f"new_params[{record.label!r}]", new, record.shape)
+            check_shape(f"{argument}[{record.label!r}]", new, record.shape)
         with torch.no_grad():
             for record, new in zip(records, new_params, strict=True):
                 record.live.copy_(new)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_choice, check_int
+from ..errors import check_choice, check_flags, check_int
 from ._images import check_image_shape, to_maps
 from ._parts import Modulation, Pass, add_context_mod, add_layer, check_dropout, dropout, finish
 from .mnet_interface import MainNetInterface, Weights
@@ -34,7 +34,7 @@ class LeNet(MainNetInterface):
         arch: ``'mnist_small'`` (21,840 weights), ``'mnist_large'`` (431,080) or ``'cifar'`` (5,747,394).
         no_weights: whether weights come from outside.
         init_weights: values for the internal parameters to start from.
-        dropout_rate: after convolutions (whole feature maps) and the hidden layer; -1 for none.
+        dropout_rate: after convolutions (whole feature maps) and the hidden layer; -1 (or 1) for none.
         **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise`` for gains and
             shifts per pixel rather than per feature map.
 
@@ -61,6 +61,7 @@ class LeNet(MainNetInterface):
         **kwargs: Any,
     ) -> None:
         """Declare the tensors in the order modulation, layers."""
+        check_flags(verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         shape, first, second, hidden = _ARCHITECTURES[check_choice("arch", arch, list(_ARCHITECTURES))]
         self._in_shape = check_image_shape(in_shape, exactly=shape)

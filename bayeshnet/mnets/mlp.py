@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import check_int, value_error
+from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
 from ..layers import SpectralNorm
 from ._batched import elementwise, mlp_forward
 from ._parts import Modulation, Pass, add_batch_norm, add_context_mod, add_layer, check_dropout, dropout, finish
@@ -35,7 +35,7 @@ class MLP(MainNetInterface):
         use_bias: whether layers have biases.
         no_weights: whether weights (also those of batch norm) come from outside.
         init_weights: values for the internal parameters to start from.
-        dropout_rate: in hidden layers; -1 for none.
+        dropout_rate: in hidden layers; -1 (or 1) for none.
         use_spectral_norm: divide weight matrices by their spectral norm.
         use_batch_norm: normalise hidden layers before the activation.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
@@ -86,6 +86,9 @@ class MLP(MainNetInterface):
         verbose: bool = True,
     ) -> None:
         """Declare the tensors in the order modulation, batch norm, linear layers."""
+        check_flags(use_bias=use_bias, no_weights=no_weights, use_spectral_norm=use_spectral_norm, verbose=verbose,
+                    use_batch_norm=use_batch_norm, bn_track_stats=bn_track_stats,
+                    distill_bn_stats=distill_bn_stats)  # fmt: skip
         super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True, has_linear_out=out_fn is None)
         if use_spectral_norm and no_weights:
             raise value_error("use_spectral_norm", "False for a network with no_weights", True)
@@ -93,9 +96,13 @@ class MLP(MainNetInterface):
             use_context_mod, context_mod_inputs, no_last_layer_context_mod, context_mod_no_weights,
             context_mod_post_activation, context_mod_gain_offset, context_mod_gain_softplus,
         )  # fmt: skip
-        sizes = [check_int("n_in", n_in, 1), *(check_int("hidden_layers", h, 1) for h in hidden_layers)]
-        sizes.append(check_int("n_out", n_out, 1))
-        self._sizes, self._a_fun, self._out_fn = sizes, activation_fn, out_fn
+        sizes = [
+            check_int("n_in", n_in, 1),
+            *check_ints("hidden_layers", hidden_layers, 1),
+            check_int("n_out", n_out, 1),
+        ]
+        self._sizes, self._out_fn = sizes, check_function("out_fn", out_fn)
+        self._a_fun = check_function("activation_fn", activation_fn)
         self._dropout_rate = check_dropout(dropout_rate)
         first = int(use_context_mod and context_mod_inputs)
         step = 1 + use_batch_norm + use_context_mod
@@ -131,6 +138,7 @@ class MLP(MainNetInterface):
             condition: identifier of the batch statistics, or a dict with ``bn_stats_id`` and/or ``cmod_ckpt_id``
                 (checkpoint of the modulation layers).
         """
+        check_shape("x", x, (-1, self._sizes[0]))
         run, mod = Pass(self, weights, distilled_params, condition), self._modulation
         h = run.modulate(x) if mod.use_context_mod and mod.context_mod_inputs else x
         last = len(run.layers) - 1

@@ -196,6 +196,8 @@ def _select(select: Selection, aliases: dict[str, tuple[str, ...]], named: dict[
         if not chosen:
             raise value_error("select", "a predicate that holds for some parameter", select)
         return chosen
+    if not isinstance(select, (str, list, tuple)):
+        raise type_error("select", "a pattern, several patterns or a predicate", select)
     patterns = [select] if isinstance(select, str) else list(select)
     for pattern in patterns:
         if not isinstance(pattern, str):

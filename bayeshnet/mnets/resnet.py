@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_int, value_error
+from ..errors import check_flags, check_int, value_error
 from ._images import check_image_shape, to_maps
 from ._parts import Modulation, Pass, add_layer, finish
 from ._residual import STRIDES, add_norms, check_maps, layer_outputs
@@ -70,6 +70,7 @@ class ResNet(MainNetInterface):
         **kwargs: Any,
     ) -> None:
         """Declare the tensors in the order modulation, batch norm, layers."""
+        check_flags(use_bias=use_bias, verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True)
         self._in_shape = check_image_shape(in_shape)
         self._num_classes = check_int("num_classes", num_classes, 1)

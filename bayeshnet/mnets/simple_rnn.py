@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import check_int, check_shape, value_error
+from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
 from ..layers import init_params
 from ._parts import Modulation, Modulator, Pass, add_context_mod, add_layer, finish
 from ._recurrent import RecurrentLayer
@@ -77,15 +77,21 @@ class SimpleRNN(MainNetInterface):
         **kwargs: Any,
     ) -> None:
         """Declare the tensors in the order modulation, layers."""
-        ends_linear = len(fc_layers) > 0
+        check_flags(
+            use_lstm=use_lstm, use_bias=use_bias, no_weights=no_weights, kaiming_rnn_init=kaiming_rnn_init,
+            context_mod_last_step=context_mod_last_step, verbose=verbose,
+            context_mod_separate_layers_per_ts=context_mod_separate_layers_per_ts,
+        )  # fmt: skip
+        ends_linear = len(check_ints("fc_layers", fc_layers, 1)) > 0
         super().__init__(has_bias=use_bias, has_fc_out=ends_linear, mask_fc_out=ends_linear, has_linear_out=ends_linear)
         self._n_in = check_int("n_in", n_in, 1)
-        self._rnn_layers = [check_int("rnn_layers", n, 1) for n in rnn_layers]
-        self._fc_layers_pre = [check_int("fc_layers_pre", n, 1) for n in fc_layers_pre]
-        self._fc_layers = [check_int("fc_layers", n, 1) for n in fc_layers]
+        self._rnn_layers = check_ints("rnn_layers", rnn_layers, 1)
+        self._fc_layers_pre = check_ints("fc_layers_pre", fc_layers_pre, 1)
+        self._fc_layers = list(fc_layers)
         if not self._rnn_layers:
             raise value_error("rnn_layers", "at least one size", rnn_layers)
-        self._a_fun, self._use_lstm, self._bptt_depth = activation, use_lstm, -1
+        self._a_fun = check_function("activation", activation)
+        self._use_lstm, self._bptt_depth = use_lstm, -1
         self._modulation = Modulation.of(kwargs, pixel_wise=False)
         self._last_step = context_mod_last_step
         self._num_ts = None if context_mod_num_ts == -1 else check_int("context_mod_num_ts", context_mod_num_ts, 1)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_int, check_shape, value_error
+from ..errors import check_flags, check_int, check_shape, value_error
 from ._images import check_image_shape, to_maps
 from ._parts import Modulation, Pass, add_layer, check_dropout, finish
 from ._residual import STRIDES, add_norms, check_maps, layer_outputs
@@ -36,7 +36,7 @@ class WRN(MainNetInterface):
         use_batch_norm: normalise before each rectifier.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
-        dropout_rate: after the first convolution of a block; -1 for none.
+        dropout_rate: after the first convolution of a block; -1 (or 1) for none.
         chw_input_format: whether inputs are ``(N, C, H, W)``.
         verbose: log the size of the network.
         **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise``.
@@ -74,6 +74,8 @@ class WRN(MainNetInterface):
     ) -> None:
         """Declare the tensors in the order modulation, batch norm, convolutions of shortcuts, layers."""
         fc_bias = use_bias if use_fc_bias is None else use_fc_bias
+        check_flags(use_bias=use_bias, use_fc_bias=fc_bias, verbose=verbose, no_weights=no_weights,
+                    chw_input_format=chw_input_format)  # fmt: skip
         super().__init__(has_bias=use_bias and fc_bias, has_fc_out=True, mask_fc_out=True)
         self._in_shape = check_image_shape(in_shape)
         self._num_classes = check_int("num_classes", num_classes, 1)

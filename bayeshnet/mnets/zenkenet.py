@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_choice, check_int, value_error
+from ..errors import check_choice, check_flags, check_int, value_error
 from ._images import check_image_shape, to_maps
 from ._parts import Pass, add_layer, check_dropout, dropout, finish
 from .mnet_interface import MainNetInterface, Weights
@@ -26,7 +26,8 @@ class ZenkeNet(MainNetInterface):
         arch: ``'cifar'``.
         no_weights: whether weights come from outside.
         init_weights: values for the internal parameters to start from.
-        dropout_rate: after pooling (whole feature maps), at most 0.5; twice that after the hidden layer; -1 for none.
+        dropout_rate: after pooling (whole feature maps), at most 0.5; twice that after the hidden layer; -1 for
+            none (as is 1).
 
     Shape:
         inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
@@ -50,6 +51,7 @@ class ZenkeNet(MainNetInterface):
         dropout_rate: float = 0.25,
     ) -> None:
         """Declare the layers."""
+        check_flags(verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         check_choice("arch", arch, ("cifar",))
         self._in_shape = check_image_shape(in_shape, exactly=(32, 32, 3))

@@ -1,95 +1,12 @@
-"""Constructor arguments and formats of the perceptron hypernetworks: what is accepted works, what is not is named."""
+"""Constructor arguments, options and formats of hypernetworks, one by one."""
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import nn
 
 from bayeshnet.hnets import HMLP, ChunkedHMLP, HPerturbWrapper
 
 SHAPES = [[4, 3], [5]]
-
-sizes = st.integers(0, 3)
-flags = st.booleans()
-shapes = st.lists(st.lists(st.integers(1, 3), max_size=3), min_size=1, max_size=3)
-acts = st.sampled_from([nn.ReLU(), nn.Tanh(), None, torch.sin, nn.Softmax(dim=1)])
-mlp_options = {
-    "uncond_in_size": sizes, "cond_in_size": sizes, "layers": st.lists(st.integers(1, 4), max_size=2),
-    "activation_fn": acts, "use_bias": flags, "no_uncond_weights": flags, "no_cond_weights": flags,
-    "num_cond_embs": sizes, "dropout_rate": st.sampled_from([-1, 1, 0, 0.3, 0.9]), "use_spectral_norm": flags,
-    "use_batch_norm": flags, "linear_skip": flags,
-}  # fmt: skip
-chunk_options = {"chunk_size": st.integers(1, 20), "chunk_emb_size": st.integers(1, 3), "cond_chunk_embs": flags}
-
-
-def use(net):
-    """Do with a network all that one may do with any."""
-    names = net.weight_spec.names
-    weights = {n: torch.randn(s) for n, s in zip(names, net.weight_spec.shapes, strict=True)}
-    weights = weights if net.hyper_shapes_learned else None
-    kwargs = {"weights": weights}
-    batch = 2
-    if net.uncond_in_size:
-        kwargs["uncond_input"] = torch.randn(batch, net.uncond_in_size)
-    if net.num_known_conds:
-        kwargs["cond_id"] = [net.num_known_conds - 1, 0]
-    elif net.cond_in_size:
-        kwargs["cond_input"] = torch.randn(batch, net.cond_in_size)
-    for train in (True, False):
-        net.train(train)
-        out = net(**kwargs, ret_format="flattened")
-        assert out.shape == (batch, net.num_outputs)
-        assert out.isfinite().all()
-    assert len(net(**kwargs)) == batch
-    if net.uncond_in_size:
-        where = {k: v for k, v in kwargs.items() if k == "weights"}
-        if net.num_known_conds:
-            where["cond_id"] = 0
-        elif net.cond_in_size:
-            where["cond_input"] = kwargs["cond_input"][0]
-        g = net.geometry(**where)
-        z = g.draw_latent(2)
-        assert g.gram(z).shape == (2, net.uncond_in_size, net.uncond_in_size)
-        assert g.sqdist(z).isfinite().all()
-    if net.num_known_conds:
-        net.add_conditions(1)
-    net.load_state_dict(net.state_dict())
-    repr(net)
-
-
-def build_or_refuse(cls, arguments):
-    """The network, or None if it is refused with a message that names an argument."""
-    message = ""
-    try:
-        return cls(**arguments, verbose=False)
-    except (ValueError, TypeError) as error:
-        message = str(error)
-    name, _, rest = message.partition(":")
-    assert set(name.split(" and ")) <= set(arguments), message
-    assert rest.startswith(" expected"), message
-    return None
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.fixed_dictionaries({"target_shapes": shapes, **mlp_options}))
-def test_any_full_hypernetwork(arguments):
-    net = build_or_refuse(HMLP, arguments)
-    usable = arguments["uncond_in_size"] + arguments["cond_in_size"] > 0
-    skip = not arguments["linear_skip"] or (arguments["layers"] and arguments["uncond_in_size"])
-    assert (net is not None) == bool(usable and skip)
-    if net is not None:
-        use(net)
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.fixed_dictionaries({"target_shapes": shapes, **chunk_options, **mlp_options}))
-def test_any_chunked_hypernetwork(arguments):
-    net = build_or_refuse(ChunkedHMLP, arguments)
-    if net is not None:
-        assert net.num_chunks == -(-net.num_outputs // arguments["chunk_size"])
-        use(net)
-
 
 BAD = [
     ({"target_shapes": []}, "target_shapes"), ({"target_shapes": [[0]]}, "target_shapes"),

@@ -63,9 +63,9 @@ def test_initial_weights_and_log(caplog):
     assert (net.internal_params[0] == 0.5).all()
     with pytest.raises(ValueError, match="init_weights: expected None for a network that keeps no weights"):
         MLP(no_weights=True, init_weights=values)
-    with pytest.raises(ValueError, match="new_params: expected 4 tensors, got 1"):
+    with pytest.raises(ValueError, match="init_weights: expected 4 tensors, got 1"):
         MLP(2, 1, (3,), init_weights=values[:1])
-    with pytest.raises(ValueError, match=r"new_params\['layer0.bias'\]: expected a tensor of shape \(3\)"):
+    with pytest.raises(ValueError, match=r"init_weights\['layer0.bias'\]: expected a tensor of shape \(3\)"):
         MLP(2, 1, (3,), init_weights=[values[0], values[0], *values[2:]])
 
 
@@ -232,7 +232,7 @@ def test_residual_networks():
     assert same(torch.randn(2, 8, 8, 3)).shape == (2, 10)  # strides of 2 without more feature maps
     with pytest.raises(ValueError, match="num_feature_maps: expected four integers that do not decrease"):
         ResNet(num_feature_maps=(8, 4, 4, 4))
-    with pytest.raises(ValueError, match="num_feature_maps: expected four integers, got"):
+    with pytest.raises(ValueError, match="num_feature_maps: expected 4 integers, got"):
         WRN(num_feature_maps=(8, 4))
     wrn = WRN((8, 8, 3), n=1, k=1, num_feature_maps=(4, 4, 5, 6), use_fc_bias=False)
     assert str(wrn) == "WRN-9-1-B(3,3)"

@@ -12,6 +12,7 @@ from bayeshnet.functional import batched_forward
 from bayeshnet.mnets import MLP, WRN, LeNet, ResNet, SimpleRNN, ZenkeNet
 
 FLAG = st.booleans()
+WRONG = st.sampled_from([None, -1, 1.5, float("nan"), "x", [0], [None], {}, {"a": 1}, torch.zeros(2)])
 SIZE = st.sampled_from([1, 2, 3, 4, 1, 2, 3, 0, -1])
 SIZES = st.lists(st.sampled_from([1, 2, 3, 4, 5, 0]), max_size=2)
 GOOD_MAPS = st.lists(st.integers(1, 3), min_size=4, max_size=4).map(sorted)
@@ -44,21 +45,21 @@ def check(build, options, inputs):
     else:
         refusal = None
     if refusal is not None:
-        named = re.match(r"(\w+): expected .* got ", refusal, re.DOTALL)
+        named = re.match(r"(\w+)(\['.*'\])?: expected .* got ", refusal, re.DOTALL)
         assert named, f"{refusal}: names no argument"
         assert named.group(1) in names
         return
-    net.eval()
-    x = inputs(net)
-    weights = [torch.randn(s) for s in net.param_shapes]
+    net.double().eval()
+    x = inputs(net).double()
+    weights = [torch.randn(s).double() for s in net.param_shapes]
     out = net(x, weights=weights)
     out = out[0] if isinstance(out, tuple) else out
     assert torch.isfinite(out).all()
-    flat = torch.randn(3, net.weight_spec.numel)
+    flat = torch.randn(3, net.weight_spec.numel).double()
     many = batched_forward(net, flat, x)
     many = many[0] if isinstance(many, tuple) else many
     one = net(x, weights=net.weight_spec.split(flat[1]))
-    torch.testing.assert_close(many[1], one[0] if isinstance(one, tuple) else one, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(many[1], one[0] if isinstance(one, tuple) else one, rtol=1e-8, atol=1e-8)
     net.train()(x, weights=weights)
     if net.hyper_shapes_distilled is not None:
         assert [list(t.shape) for t in net.distillation_targets()] == net.hyper_shapes_distilled
@@ -66,9 +67,14 @@ def check(build, options, inputs):
 
 
 def drawn(options, examples=40):
-    """Draw dictionaries of options."""
+    """Draw dictionaries of options, of which one may have a value that is wrong for most."""
     quick = settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
-    return lambda test: quick(given(st.fixed_dictionaries({}, optional=options))(test))
+    spoilt = st.none() | st.none() | st.tuples(st.sampled_from([*options, "verbose"]), WRONG)
+
+    def spoil(pair):
+        return pair[0] if pair[1] is None else {**pair[0], pair[1][0]: pair[1][1]}
+
+    return lambda test: quick(given(st.tuples(st.fixed_dictionaries({}, optional=options), spoilt).map(spoil))(test))
 
 
 @drawn({
