@@ -25,7 +25,6 @@ __all__ = [
     "check_value",
     "conditional_kl",
     "draw_from",
-    "half_log_det",
     "latent_and_noise",
     "noise_entropy",
     "number_of_samples",
@@ -103,11 +102,6 @@ def noise_entropy(q: SemiImplicit) -> Tensor:
     r"""Entropy :math:`\tfrac12 \sum_i \log(2 \pi e\, scale_i^2 \sigma_i^2)` of the weights given their latent."""
     num = q.geometry.num_weights
     return total(q.sigma.log(), num) + q.log_volume + 0.5 * num * (1 + math.log(2 * math.pi))
-
-
-def half_log_det(gram: Tensor) -> Tensor:
-    r""":math:`\tfrac12 \log\det(I + G)` for each Gram matrix ``(*B, n, n)``, in double precision."""
-    return identity_plus_cholesky(gram).diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
 
 def as_semi_implicit(q: Any, method: str) -> SemiImplicit:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions._linalg import identity_plus_cholesky
+from ..distributions._linalg import half_log_det, identity_plus_cholesky
 from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import SemiImplicit, total
 from ..errors import check_int, value_error
@@ -17,7 +17,6 @@ from ._latents import even_latents
 from ._split import (
     as_semi_implicit,
     check_value,
-    half_log_det,
     latent_and_noise,
     number_of_samples,
     prior_of,
