@@ -3,34 +3,64 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..reports import comparison_table, load_results, write_text
+from ..reports import (
+    RunResult,
+    comparison_page,
+    comparison_pictures,
+    comparison_tables,
+    load_results,
+    write_bytes,
+    write_text,
+)
 from .display import make_console
 
-__all__ = ["main"]
+__all__ = ["FORMATS", "main"]
+
+FORMATS: dict[str, Callable[[Sequence[RunResult]], str]] = {
+    "text": lambda results: "\n\n".join(table.text() for table in comparison_tables(results)),
+    "markdown": lambda results: "\n\n".join(table.markdown() for table in comparison_tables(results)),
+    "latex": lambda results: "\n\n".join(table.latex() for table in comparison_tables(results)),
+    "json": lambda results: json.dumps([json.loads(table.json()) for table in comparison_tables(results)], indent=2),
+    "html": comparison_page,
+}
+"""Ways to write a comparison."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the table, or write it to a file; returns the exit code."""
+    """Print the tables, one for each data set, or write them to a file; returns the exit code."""
+    options = _options(words)
+    for argument in ("output", "figures"):
+        path = getattr(options, argument)
+        if path is not None and path.exists():
+            raise ValueError(f"--{argument}: expected what does not exist yet, got {path}. Choose another name.")
+    results = load_results(options.runs)
+    if options.output is not None:
+        write_text(options.output, FORMATS[options.format](results).rstrip("\n") + "\n")
+    elif options.format == "text":
+        console = make_console()
+        for table in comparison_tables(results):
+            console.print(table.rich())
+    else:
+        make_console().print(FORMATS[options.format](results), markup=False, soft_wrap=True, highlight=False)
+    if options.figures is not None:
+        for name, _, content in comparison_pictures(results):
+            write_bytes(options.figures / f"{name}.png", content)
+    return 0
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("bayeshnet compare", description=__doc__, exit_on_error=False)
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, or its metrics.json"
     )
-    parser.add_argument("--format", choices=("text", "markdown", "latex", "json"), default="text")
+    parser.add_argument("--format", choices=list(FORMATS), default="text")
     parser.add_argument("--output", type=Path, help="file to write instead of printing; must not exist")
+    parser.add_argument("--figures", type=Path, help="folder for a chart and curves of each data set; must not exist")
     try:
-        options = parser.parse_args(list(words))
+        return parser.parse_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
-    table = comparison_table(load_results(options.runs))
-    if options.output is not None:
-        if options.output.exists():
-            raise ValueError(f"--output: expected a file that does not exist yet, got {options.output}.")
-        write_text(options.output, getattr(table, options.format)())
-    elif options.format == "text":
-        make_console().print(table.rich())
-    else:
-        make_console().print(getattr(table, options.format)(), markup=False, soft_wrap=True)
-    return 0

@@ -35,13 +35,14 @@ class Display(Listener):
 
         self.bars = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=12),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[said]}"),
             TimeElapsedColumn(),
             console=console,
         )
         self._current: Any = None
+        self._loss = ""
 
     def __enter__(self) -> Display:
         """Show the bars."""
@@ -61,11 +62,10 @@ class Display(Listener):
         return [Progress(self._report, interval=0.2)]
 
     def task_done(self, number: int, stream: TaskStream, record: dict[str, Any]) -> None:
-        """Say how the tasks so far are solved."""
+        """Say how the tasks so far are solved on average."""
         given = sum(record["given"]) / len(record["given"])
-        what = f"accuracy so far {100 * given:.1f} %" if stream.kind == "classification" else f"MSE so far {given:.4f}"
-        last = self.bars.tasks[self._current].fields["said"]
-        self.bars.update(self._current, said=f"{last}  {what}")
+        what = f"accuracy {100 * given:.1f} %" if stream.kind == "classification" else f"MSE {given:.4f}"
+        self.bars.update(self._current, said=f"{self._loss}  {what}")
         self.bars.refresh()
 
     def _report(self, run: Run) -> None:
@@ -73,6 +73,6 @@ class Display(Listener):
         said = ""
         if window:
             nll, kl = run.mean("nll", window), run.mean("kl", window)
-            divergence = f"  KL {kl:.0f} nats" if kl == kl else ""
-            said = f"{run.rate:.0f} steps/s  ETA {run.eta:.0f} s  NLL {nll:.3f}{divergence}"
+            self._loss = f"NLL {nll:.3f}" + (f"  KL {kl:.0f}" if kl == kl else "")
+            said = f"{run.rate:.0f} steps/s  ETA {run.eta:.0f} s  {self._loss}"
         self.bars.update(self._current, completed=run.step, total=run.num_steps, said=said)

@@ -141,7 +141,8 @@ def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int 
             raise value_error("task", "one number for all when inputs are judged in batches", task)
         size = min(batch_size, len(scores))
         scores = scores[: len(scores) // size * size].unflatten(0, (-1, size)).sum(1)
-    return (scores.argmax(1) == task).to(torch.get_default_dtype()).mean()
+    dtype = scores.dtype if scores.is_floating_point() else torch.get_default_dtype()
+    return (scores.argmax(1) == task).to(dtype).mean()
 
 
 @dataclass(frozen=True)

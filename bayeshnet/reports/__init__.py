@@ -1,5 +1,6 @@
 """Results of runs as records, tables, figures and a self-contained page."""
 
+from .comparison import comparison_curves, comparison_page, comparison_pictures, comparison_table, comparison_tables
 from .files import write_bytes, write_text
 from .html import report_html, write_report
 from .learning import accuracy_matrices, comparison_chart, learning_curves
@@ -7,7 +8,7 @@ from .maps import regression_bands, uncertainty_maps, weight_images
 from .records import Bands, InformationRecord, KLRecord, Planes, RunArrays, RunResult, load_results
 from .style import png, save_figure
 from .table import Cell, Column, Table
-from .tables import comparison_table, criterion_table, kl_table, matrix_table, run_tables, summary_table, task_table
+from .tables import criterion_table, foreign_table, kl_table, matrix_table, run_tables, summary_table, task_table
 from .uncertainty import entropy_histograms, reliability_diagram
 
 __all__ = [
@@ -22,9 +23,14 @@ __all__ = [
     "Table",
     "accuracy_matrices",
     "comparison_chart",
+    "comparison_curves",
+    "comparison_page",
+    "comparison_pictures",
     "comparison_table",
+    "comparison_tables",
     "criterion_table",
     "entropy_histograms",
+    "foreign_table",
     "kl_table",
     "learning_curves",
     "load_results",

@@ -117,7 +117,7 @@ def run_pictures(result: RunResult, arrays: RunArrays | None = None, *, noise_st
         draw.append(("weights", caption, lambda: weight_images(arrays.weights)))
     if arrays.planes is not None:
         planes = arrays.planes
-        caption = "Predictive entropy over the plane under each task; white points are the task's training data."
+        caption = "Task inferred, and predictive entropy over the plane; white: training data, grey: of other tasks."
         draw.append(("plane", caption, lambda: uncertainty_maps(planes, result.tasks)))
     if arrays.bands is not None:
         bands = arrays.bands

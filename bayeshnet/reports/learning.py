@@ -12,10 +12,10 @@ from ..errors import value_error
 from .records import RunResult
 from .style import TASK_COLOURS, new_figure, panels, styled, task_colours
 from .table import Cell, Table
-from .tables import CRITERIA
 
-__all__ = ["accuracy_matrices", "comparison_chart", "learning_curves"]
+__all__ = ["accuracy_matrices", "comparison_chart", "floor", "learning_curves"]
 
+_MARKERS = "osD^v<>p"
 _SHOWN = ("given", "entropy", "density", "combined")
 
 
@@ -27,7 +27,7 @@ def _square(rows: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def _heading(criterion: str) -> str:
-    return "task given" if criterion == "given" else f"task inferred: {CRITERIA.get(criterion, criterion)}"
+    return "task given" if criterion == "given" else f"task inferred: {criterion.replace('_', ' ')}"
 
 
 def _chosen(result: RunResult, criteria: Sequence[str] | None) -> list[str]:
@@ -104,10 +104,10 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
     for axis, criterion in zip(axes[0], chosen, strict=True):
         values = _square(result.matrix[criterion])
         for t, colour in enumerate(task_colours(len(steps))):
-            # Earlier tasks are drawn thicker and below, so that lines on top of each other are all seen.
-            extra = 4.0 * (len(steps) - 1 - t) / max(1, len(steps) - 1)
-            style = {"color": colour, "linewidth": 1.4 + extra, "markersize": 3.5 + extra, "clip_on": False}
-            axis.plot(steps[t:], values[t:, t], marker="o", label=result.tasks[t], zorder=3, **style)
+            # Points are set side by side, so that those of equal height are all seen.
+            place = steps[t:] + 0.22 * (t / max(1, len(steps) - 1) - 0.5)
+            style = {"color": colour, "marker": _MARKERS[t % len(_MARKERS)], "markersize": 5, "clip_on": False}
+            axis.plot(place, values[t:, t], label=result.tasks[t], zorder=3, **style)
         mean = [np.nanmean(values[i, : i + 1]) for i in range(len(steps))]
         axis.plot(steps, mean, color="#444444", linestyle=(0, (4, 2)), linewidth=1.2, label="mean so far", zorder=4)
         axis.set_title(_heading(criterion), pad=10)
@@ -115,19 +115,20 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
         axis.set_xticks(steps)
         axis.grid(axis="y")
         if classes:
-            axis.set_ylim(bottom=_floor(np.nanmin(values)), top=100)
+            axis.set_ylim(bottom=floor(np.nanmin(values)), top=100)
+            axis.yaxis.get_major_locator().set_params(steps=[1, 2, 5, 10], nbins=6)
         else:
             axis.set_yscale("log")
     axes[0, 0].set_ylabel("accuracy [%]" if classes else "mean squared error")
     if classes and len(chosen) > 1:
         lowest = min(np.nanmin(_square(result.matrix[c])) for c in chosen)
-        axes[0, 0].set_ylim(bottom=_floor(lowest), top=100)
+        axes[0, 0].set_ylim(bottom=floor(lowest), top=100)
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     return figure
 
 
-def _floor(lowest: float) -> float:
+def floor(lowest: float) -> float:
     """Lower end of an axis up to 100 %: round, and with room for small differences."""
     step = 1.0 if lowest >= 97 else 2.0 if lowest >= 90 else 5.0 if lowest >= 75 else 10.0
     return max(0.0, step * math.floor((lowest - 0.3 * step) / step))

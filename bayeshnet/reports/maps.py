@@ -38,25 +38,34 @@ def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
             "weights", "images (K, H, W) for at least one task", {k: tuple(w.shape) for k, w in weights.items()}
         )
     shown = {name: _numpy(w[:most]) for name, w in weights.items()}
-    columns = max(map(len, shown.values()))
+    mosaic = np.concatenate([_strip(images, max(map(len, shown.values()))) for images in shown.values()])[:-1, :-1]
     # A few extreme weights would leave all others pale.
-    limit = max(float(np.quantile(np.abs(np.concatenate([w.ravel() for w in shown.values()])), 0.99)), 1e-12)
-    figure, axes = new_figure(len(shown), columns, (0.72, 0.78))
-    for row, (name, images) in zip(axes, shown.items(), strict=True):
-        for axis in row:
-            axis.set_axis_off()
-        for axis, image in zip(row, images, strict=False):
-            drawn = axis.imshow(image, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        row[0].text(-0.12, 0.5, name, transform=row[0].transAxes, ha="right", va="center", fontsize=9)
-    bar = figure.colorbar(drawn, ax=axes.ravel().tolist(), label="weight", shrink=0.9, pad=0.02, aspect=30)
+    limit = max(float(np.nanquantile(np.abs(mosaic), 0.99)), 1e-12)
+    width = 0.72 * max(map(len, shown.values()))
+    figure, axes = new_figure(1, 1, (width + 1.6, width * mosaic.shape[0] / mosaic.shape[1] + 0.4))
+    axis, row = axes[0, 0], (mosaic.shape[0] + 1) / len(shown)
+    drawn = axis.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+    axis.set_yticks(row * (np.arange(len(shown)) + 0.5) - 1, list(shown), fontsize=9)
+    axis.set_xticks([])
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(drawn, ax=axis, label="weight", shrink=0.9, pad=0.02, aspect=30)
     bar.outline.set_visible(False)
-    figure.suptitle("first-layer weights, one image per hidden unit", fontsize=10)
+    axis.set_title("first-layer weights, one image per hidden unit")
     return figure
+
+
+def _strip(images: np.ndarray, count: int) -> np.ndarray:
+    """Images ``(K, H, W)`` in a row of ``count`` places, each with an empty line below and to its right."""
+    places = np.full((count, images.shape[1] + 1, images.shape[2] + 1), np.nan)
+    places[: len(images), :-1, :-1] = images
+    strip: np.ndarray = places.transpose(1, 0, 2).reshape(images.shape[1] + 1, -1)
+    return strip
 
 
 @styled
 def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2) -> Any:
-    """The task inferred at each point of the plane, and the predictive entropy there under each task.
+    """The task inferred at each point of the plane, and the predictive entropy there: the least, and under each task.
 
     Args:
         planes: what to draw.
@@ -71,13 +80,16 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     low, high = planes.extent
     frame = {"extent": (low, high, low, high), "origin": "lower", "interpolation": "nearest"}
     colours = task_colours(len(names))
-    figure, axes = panels(len(names) + (planes.task is not None), (3.0, 2.9))
+    entropy = _numpy(planes.entropy)
+    figure, axes = panels(len(names) + 1 + (planes.task is not None), (3.0, 2.9))
     figure.set_layout_engine("compressed")
-    for t, (axis, values) in enumerate(zip(axes[-len(names) :], _numpy(planes.entropy), strict=True)):
+    maps = [("least over the tasks", "black", entropy.min(0))]
+    maps += [(f"under task {t + 1}: {shown(names[t])}", colours[t], entropy[t]) for t in range(len(names))]
+    for t, (axis, (title, colour, values)) in enumerate(zip(axes[-len(maps) :], maps, strict=True), -1):
         image = axis.imshow(values, cmap="magma", vmin=0, vmax=math.log(num_classes), **frame)
         for other in range(len(names)):
-            _points(axis, planes.inputs[other], planes.targets[other], "white" if other == t else "#8A8A8A")
-        axis.set_title(f"under task {t + 1}: {shown(names[t])}", color=colours[t])
+            _points(axis, planes.inputs[other], planes.targets[other], "white" if t in (-1, other) else "#8A8A8A")
+        axis.set_title(title, color=colour)
     if planes.task is not None:
         from matplotlib.colors import ListedColormap
 

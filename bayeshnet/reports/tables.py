@@ -1,20 +1,18 @@
-"""The tables of one run, and of a comparison of runs."""
+"""The tables of one run."""
 
 from __future__ import annotations
 
-import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import value_error
+from .measures import by, criteria_of, final, measures
 from .records import RunResult
 from .table import Cell, Column, Table
 
 __all__ = [
-    "comparison_table",
     "criterion_table",
+    "foreign_table",
     "kl_table",
     "matrix_table",
     "run_tables",
@@ -22,75 +20,14 @@ __all__ = [
     "task_table",
 ]
 
-CRITERIA = {
-    "entropy": "entropy",
-    "confidence": "confidence",
-    "agreement": "agreement",
-    "mutual_information": "mutual information",
-    "density": "density",
-    "combined": "combined",
-}
-"""Names of the criteria of task inference, as shown."""
-
-
-def _by(criterion: str) -> str:
-    return "combined" if criterion == "combined" else f"by {CRITERIA.get(criterion, criterion)}"
-
-
 _Row = tuple[Cell | str, ...]
-
-
-@dataclass(frozen=True)
-class _Measure:
-    """A number of a run: its column, where it is found, and which direction is better."""
-
-    column: Column
-    get: Callable[[RunResult], Any]
-    larger_is_better: bool | None = True
-
-
-def _final(*keys: str) -> Callable[[RunResult], Any]:
-    def get(result: RunResult) -> Any:
-        value: Any = result.final
-        for key in keys:
-            value = value.get(key) if isinstance(value, Mapping) else None
-        return value
-
-    return get
-
-
-def _seconds(result: RunResult) -> Any:
-    each = result.seconds.get("per_task")
-    return sum(each) / len(each) if each else None
-
-
-_CLASSES = (
-    _Measure(Column("task given", "%"), _final("accuracy_task_given")),
-    *(_Measure(Column(_by(c), "%"), _final("accuracy_task_inferred", c)) for c in CRITERIA),
-    _Measure(Column("forgetting", "points", 2), _final("forgetting"), False),
-    _Measure(Column("NLL", "nats", 3), _final("nll"), False),
-    _Measure(Column("ECE", "%"), _final("ece"), False),
-    _Measure(Column("OOD AUROC", "%"), _final("ood_auroc")),
-    _Measure(Column("time per task", "s", 1), _seconds, None),
-)
-_VALUES = (
-    _Measure(Column("MSE, task given", "", 4), _final("mse_task_given"), False),
-    *(_Measure(Column(f"MSE, {_by(c)}", "", 4), _final("mse_task_inferred", c), False) for c in CRITERIA),
-    *(_Measure(Column(f"task, {_by(c)}", "%"), _final("task_inference", c)) for c in CRITERIA),
-    _Measure(Column("forgetting", "MSE", 4), _final("forgetting"), False),
-    _Measure(Column("OOD AUROC", "%"), _final("ood_auroc")),
-    _Measure(Column("time per task", "s", 1), _seconds, None),
-)
-
-
-def _measures(result: RunResult) -> tuple[_Measure, ...]:
-    return _CLASSES if result.kind == "classification" else _VALUES
+_SHOWN = ("entropy", "density", "combined")
 
 
 def summary_table(result: RunResult) -> Table:
     """One number a row: what the run came to after its last task."""
     rows: list[_Row] = []
-    for measure in _measures(result):
+    for measure in measures([result]):
         value = measure.get(result)
         if value is not None:
             column = measure.column
@@ -105,43 +42,63 @@ def criterion_table(result: RunResult) -> Table:
     key = "accuracy_task_inferred" if classes else "mse_task_inferred"
     outcome = Column("accuracy", "%") if classes else Column("MSE", "", 4)
     rows: list[_Row] = []
-    for criterion, name in CRITERIA.items():
-        task = _final("task_inference", criterion)(result)
-        value = _final(key, criterion)(result)
-        if task is not None or value is not None:
-            rows.append((name, Cell(task), Cell(value)))
-    return Table("Task inferred by", (Column("criterion"), Column("right task", "%"), outcome), tuple(rows))
+    for criterion in criteria_of([result]):
+        keys = (("task_inference", criterion), ("task_inference_batch", criterion), (key, criterion))
+        rows.append((criterion.replace("_", " "), *(Cell(final(*path)(result)) for path in keys)))
+    columns = (Column("criterion"), Column("right task", "%"), Column("in batches", "%"), outcome)
+    note = "right task: of single inputs; in batches: ten inputs of one task decide together."
+    return _without_gaps(Table("Task inferred by", columns, tuple(rows), note))
+
+
+def _without_gaps(table: Table) -> Table:
+    """The table without columns in which there is nothing."""
+    used = [
+        i
+        for i, column in enumerate(table.columns)
+        if not table.rows or not all(isinstance(row[i], Cell) and row[i] == Cell(None) for row in table.rows)
+    ]
+    rows = tuple(tuple(row[i] for i in used) for row in table.rows)
+    return Table(table.title, tuple(table.columns[i] for i in used), rows, table.note)
 
 
 def task_table(result: RunResult) -> Table:
     """One row per task, after the last one, beside its accuracy (error) just after it was learnt."""
-    classes = result.kind == "classification"
+    drift = (Column("drift", "MMD²", 3), ("drift",))
     columns: list[tuple[Column, tuple[str, ...]]] = (
         [
             (Column("during", "%"), ("accuracy_during",)),
             (Column("final", "%"), ("accuracy_task_given",)),
-            *((Column(_by(c), "%"), ("accuracy_task_inferred", c)) for c in ("entropy", "density", "combined")),
+            *((Column(c, "%"), ("accuracy_task_inferred", c)) for c in _SHOWN),
             (Column("NLL", "nats", 3), ("nll",)),
             (Column("ECE", "%"), ("ece",)),
+            drift,
         ]
-        if classes
+        if result.kind == "classification"
         else [
-            (Column("MSE during", "", 4), ("mse_during",)),
-            (Column("MSE final", "", 4), ("mse_task_given",)),
-            *((Column(f"task, {_by(c)}", "%"), ("task_inference", c)) for c in ("entropy", "density", "combined")),
+            (Column("during", "MSE", 4), ("mse_during",)),
+            (Column("final", "MSE", 4), ("mse_task_given",)),
+            *((Column(c, "%"), ("task_inference", c)) for c in _SHOWN),
+            (Column("log-lik.", "nats", 2), ("log_likelihood",)),
+            (Column("cover", "%"), ("coverage",)),
+            (Column("CRPS", "", 3), ("crps",)),
+            drift,
         ]
     )
     rows: list[_Row] = []
     for name, record in zip(result.tasks, result.per_task, strict=False):
-        cells = []
-        for _, keys in columns:
-            value: Any = record
-            for key in keys:
-                value = value.get(key) if isinstance(value, Mapping) else None
-            cells.append(Cell(value))
-        rows.append((name, *cells))
-    note = "during: just after learning the task; final: after the last one; both with the task given."
+        rows.append((name, *(Cell(_found(record, keys)) for _, keys in columns)))
+    note = (
+        "during: just after learning the task; final: after the last one; both with the task given. entropy, density, "
+        f"combined: {'accuracy with the task' if result.kind == 'classification' else 'share of inputs whose task is'} "
+        "inferred so."
+    )
     return Table("Tasks", (Column("task"), *(column for column, _ in columns)), tuple(rows), note)
+
+
+def _found(record: Any, keys: Sequence[str]) -> Any:
+    for key in keys:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
 
 
 def matrix_table(result: RunResult, criterion: str = "given") -> Table:
@@ -159,21 +116,37 @@ def matrix_table(result: RunResult, criterion: str = "given") -> Table:
         for name, row in zip(result.tasks, result.matrix[criterion], strict=False)
     )
     what = "Accuracy" if result.kind == "classification" else "Mean squared error"
-    how = "task given" if criterion == "given" else f"task inferred {_by(criterion)}"
+    how = "task given" if criterion == "given" else f"task inferred {by(criterion)}"
     return Table(f"{what}, {how}", (Column(""), *(Column(name, unit, decimals) for name in result.tasks)), rows)
+
+
+def foreign_table(result: RunResult) -> Table:
+    """Foreign inputs, set by set: told from known ones by each score, and refused as of no known task."""
+    scores = list(next(iter(result.ood.values()), {}))
+    refused = result.abstention.get("combined") or {}
+    rows: list[_Row] = []
+    for name, areas in result.ood.items():
+        shares = [areas.get(score) for score in scores]
+        mistaken = result.ood_fpr95.get(name, {}).get("entropy")
+        rows.append((name, *map(Cell, (*shares, mistaken, (refused.get("refused") or {}).get(name)))))
+    columns = (
+        Column("foreign inputs"),
+        *(Column(f"AUROC {by(score)}", "%") for score in scores),
+        Column("FPR95 by entropy", "%"),
+        Column("refused", "%"),
+    )
+    note = ""
+    if refused:
+        note = (
+            f"refused: combined evidence below what {100 - result.abstention['asked']:g} % of each task's "
+            f"{result.abstention['calibrated_on']} inputs reach; of the test inputs {refused['false_alarm']:.1f} %."
+        )
+    return _without_gaps(Table("Foreign inputs", columns, tuple(rows), note))
 
 
 def kl_table(result: RunResult) -> Table:
     """KL of each task's posterior from the prior in nats, with its two-sided audit."""
-    columns = (
-        "KL",
-        "lower",
-        "upper",
-        "analytic part",
-        "information (LIVI)",
-        "information, lower",
-        "information, upper",
-    )
+    columns = ("KL", "lower", "upper", "analytic", "MI, LIVI", "MI, lower", "MI, upper")
     rows: list[_Row] = []
     for name, kl in zip(result.tasks, result.kl, strict=False):
         information = kl.mutual_information
@@ -191,59 +164,7 @@ def run_tables(result: RunResult) -> list[Table]:
     """All tables of a run that have something to show."""
     tables = [summary_table(result), criterion_table(result), task_table(result)]
     tables += [matrix_table(result, c) for c in ("given", "combined") if c in result.matrix]
+    tables.append(foreign_table(result))
     if any(kl.value is not None for kl in result.kl):
         tables.append(kl_table(result))
     return [table for table in tables if table.rows]
-
-
-def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:
-    """Compare runs of one stream: one row per method, mean and standard deviation over its runs; the best mean is bold.
-
-    Args:
-        results: of runs of one data set.
-        label: what is a row; by default the method.
-
-    Raises:
-        ValueError: if there is no run, or runs are of different data sets.
-    """
-    if not results:
-        raise value_error("results", "at least one run", "none", said=True)
-    names = {(r.data, r.kind) for r in results}
-    if len(names) > 1:
-        got = ", ".join(sorted(data for data, _ in names))
-        raise value_error("results", "runs of one data set", got, "Compare them one data set at a time.", said=True)
-    label = label or (lambda result: result.method)
-    groups: dict[str, list[RunResult]] = {}
-    for result in results:
-        groups.setdefault(label(result), []).append(result)
-    columns, entries = [], []
-    for measure in _measures(results[0]):
-        cells = [_over_seeds([measure.get(r) for r in runs]) for runs in groups.values()]
-        if any(cell.value is not None for cell in cells):
-            columns.append(measure.column)
-            entries.append(_mark_best(cells, measure.larger_is_better))
-    rows: tuple[_Row, ...] = tuple(
-        (name, str(len(runs)), *(cells[i] for cells in entries)) for i, (name, runs) in enumerate(groups.items())
-    )
-    seeds = sorted({r.seed for r in results})
-    note = (
-        f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}." if len(seeds) > 1 else f"Seed {seeds[0]}."
-    )
-    return Table(
-        f"{results[0].data}, {len(results[0].tasks)} tasks", (Column("method"), Column("runs"), *columns), rows, note
-    )
-
-
-def _over_seeds(values: Sequence[Any]) -> Cell:
-    numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
-    if not numbers:
-        return Cell(None)
-    return Cell(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None)
-
-
-def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
-    values = [cell.value for cell in cells if cell.value is not None]
-    if larger is None or len(set(values)) < 2:
-        return list(cells)
-    best = max(values) if larger else min(values)
-    return [Cell(cell.value, cell.std, cell.value == best) for cell in cells]

@@ -81,7 +81,7 @@ def entropy_histograms(
 
 
 @styled
-def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 10) -> Any:
+def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 15) -> Any:
     """Accuracy against confidence, bin by bin, over the share of predictions in each bin.
 
     Args:

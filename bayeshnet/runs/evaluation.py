@@ -67,7 +67,7 @@ def _inference(prediction: StreamPrediction, y: Tensor, number: Tensor, num_task
     scores = {c: prediction.scores(c) for c in prediction.criteria}
 
     def right(values: Tensor, batch_size: int) -> list[float]:
-        chosen = [values[number == t] for t in range(num_tasks)]
+        chosen = [values[number == t].double() for t in range(num_tasks)]
         return [float(metrics.task_inference_accuracy(s, t, batch_size)) for t, s in enumerate(chosen)]
 
     return {

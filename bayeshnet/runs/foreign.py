@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from .. import metrics
-from ..continual import Abstention, Learner, LearnerState, StreamPrediction
-from ..tasks import TaskStream
+from ..continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction, VariationalLearner
+from ..tasks import Split, TaskStream
 from .evaluation import predict_seen
 
 __all__ = ["FALSE_ALARM", "FinalPredictions", "abstention", "detection", "predict_all"]
@@ -31,7 +31,7 @@ class FinalPredictions:
         y: their targets.
         number: their tasks, ``(N,)``.
         foreign: of each set of foreign inputs.
-        calibration: of some inputs of each task that are no test inputs.
+        calibration: of some inputs of each task that are no test inputs; densities are of fits without them.
         calibrated_on: ``"validation"`` or ``"training"``.
     """
 
@@ -50,12 +50,32 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
     foreign = {name: learner.predict_each(state, x, seed=seed) for name, x in stream.outliers.items()}
     validated = all(task.validation is not None for task in stream)
     calibration = []
-    for task in stream[: state.num_tasks] if foreign else ():
-        x = task.validation.x if validated else task.train.x
-        chosen = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))[:_CALIBRATION]
-        calibration.append(learner.predict_each(state, x[chosen.to(x.device)], seed=seed))
+    for t, task in enumerate(stream[: state.num_tasks] if foreign else ()):
+        split = task.validation if task.validation is not None and validated else task.train
+        chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_CALIBRATION]
+        chosen = chosen.to(split.x.device)
+        prediction = learner.predict_each(state, split.x[chosen], seed=seed)
+        if not validated and isinstance(learner, VariationalLearner):
+            prediction.log_density[:, t] = _held_out_density(learner.density, state, split, chosen)
+        calibration.append(prediction)
     where = "validation" if validated else "training"
     return FinalPredictions(known, y, number, foreign, tuple(calibration), where)
+
+
+def _held_out_density(settings: DensitySettings, state: LearnerState, split: Split, chosen: Tensor) -> Tensor:
+    """Log-density of chosen training inputs of a task under densities that were fitted without them.
+
+    A density scores what it was fitted to better than new inputs, and thresholds would be far too high. Few inputs are
+    scored in four parts, each under a density of the other three and the rest; many leave enough to fit once.
+    """
+    noise = torch.stack([density.mean_noise for density in state.densities]).mean()
+    scores = []
+    for part in chosen.chunk(4 if 4 * len(chosen) > len(split) else 1):
+        rest = torch.ones(len(split), dtype=torch.bool, device=chosen.device)
+        rest[part] = False
+        labels = None if split.y.is_floating_point() else split.y[rest]
+        scores.append(settings.fit(split.x[rest], labels).log_density(split.x[part], noise))
+    return torch.cat(scores)
 
 
 def detection(predictions: FinalPredictions) -> dict[str, dict[str, dict[str, float]]]:

@@ -64,6 +64,16 @@ def test_run_compare_and_list(tmp_path, capsys):
     assert metrics["data"] == "modes2d"
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--format", "markdown"]) == 0
     assert "posterior-replay | 2 |" in capsys.readouterr().out
+    page, figures = tmp_path / "page.html", tmp_path / "figures"
+    words = ["compare", str(tmp_path / "a"), "--format", "html", "--output", str(page), "--figures", str(figures)]
+    assert main(words) == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    assert sorted(f.name for f in figures.iterdir()) == ["modes2d-comparison.png", "modes2d-curves.png"]
+    before = page.read_bytes()
+    assert main(words) == 2
+    assert page.read_bytes() == before
+    assert main(["compare", str(tmp_path / "a"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["rows"][0]["runs"] == "1"
     assert main(["list"]) == 0
     assert "ImportanceSandwich" in capsys.readouterr().out
 

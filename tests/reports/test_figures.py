@@ -16,6 +16,8 @@ from bayeshnet.reports import (
     RunResult,
     accuracy_matrices,
     comparison_chart,
+    comparison_curves,
+    comparison_page,
     comparison_table,
     entropy_histograms,
     learning_curves,
@@ -69,9 +71,10 @@ def test_matrices_and_curves_of_regression_are_logarithmic():
 def test_learning_curves_follow_the_columns_of_the_matrix(result):
     axis = learning_curves(result).axes[0]
     first, second, mean = axis.lines
-    assert list(first.get_xdata()) == [1, 2]
+    assert np.round(first.get_xdata()).tolist() == [1, 2]
     assert list(first.get_ydata()) == [99.9, 99.0]
-    assert (list(second.get_xdata()), list(second.get_ydata())) == ([2], [100.0])
+    assert (np.round(second.get_xdata()).tolist(), list(second.get_ydata())) == ([2], [100.0])
+    assert first.get_xdata()[1] < second.get_xdata()[0]  # both are seen where they coincide
     assert list(mean.get_ydata()) == pytest.approx([99.9, 99.5])
     assert axis.get_ylim()[0] < 97.0
 
@@ -87,6 +90,27 @@ def test_comparison_chart_shows_means_and_deviations():
     assert len([a for a in comparison_chart(table).axes if a.get_visible()]) == 3
     with pytest.raises(ValueError, match="columns"):
         comparison_chart(table, ["colour"])
+
+
+def test_comparison_curves_are_means_over_seeds_with_the_range_between_them():
+    rows = {0: [[90.0], [80.0, 100.0]], 1: [[100.0], [90.0, 90.0]]}
+    made = [RunResult.of(record(seed=seed, matrix={"given": row, "entropy": row})) for seed, row in rows.items()]
+    figure = comparison_curves(made)
+    given, entropy = figure.axes
+    assert (given.get_title(), entropy.get_title()) == ("task given", "task inferred: entropy")
+    (line,) = given.lines
+    assert list(line.get_ydata()) == [95.0, 90.0]
+    band = given.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == (90.0, 100.0)
+    with pytest.raises(ValueError, match="matrices"):
+        comparison_curves([RunResult.of(record(matrix={}))])
+
+
+def test_a_comparison_on_one_page():
+    page = comparison_page([*runs(), RunResult.of(record(data="modes2d"))])
+    assert page.count("<table>") == 2
+    assert page.count("data:image/png;base64,") == 4
+    assert "Comparison on split-digits, modes2d" in page
 
 
 def test_entropy_histograms_are_shares():
@@ -122,12 +146,15 @@ def test_reliability_diagram_shows_accuracy_and_gap():
 def test_weight_images_share_a_symmetric_scale():
     weights = {"0 / 1": torch.randn(5, 8, 8), "2 / 3": torch.randn(3, 8, 8)}
     figure = weight_images(weights, most=4)
-    images = [axis.images[0] for axis in figure.axes if axis.images and axis.images[0].get_array().shape == (8, 8)]
-    assert len(images) == 7
-    low, high = images[0].get_clim()
+    (image,) = figure.axes[0].images
+    mosaic = image.get_array()
+    assert mosaic.shape == (17, 35)  # two rows of four images, with lines between
+    low, high = image.get_clim()
     assert low == -high
-    assert all(image.get_clim() == (low, high) for image in images)
-    assert np.array_equal(images[4].get_array(), weights["2 / 3"][0].double().numpy())
+    assert np.array_equal(mosaic[:8, 9:17], weights["0 / 1"][1].double().numpy())
+    assert np.array_equal(mosaic[9:, :8], weights["2 / 3"][0].double().numpy())
+    assert bool(np.ma.getmaskarray(np.ma.masked_invalid(mosaic))[9:, 27:].all())
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["0 / 1", "2 / 3"]
     with pytest.raises(ValueError, match="weights"):
         weight_images({})
     with pytest.raises(ValueError, match="weights"):
@@ -140,7 +167,9 @@ def test_uncertainty_maps_put_the_second_input_upwards():
     points = [torch.rand(6, 2), torch.rand(6, 2)]
     classes = [torch.arange(6) % 2] * 2
     figure = uncertainty_maps(Planes(entropy, (-1, 1), points, classes, entropy.argmax(0)), ["a", "b"])
-    inferred, first = figure.axes[:2]
+    inferred, least, first = figure.axes[:3]
+    assert least.get_title() == "least over the tasks"
+    assert least.images[0].get_array()[4, 0] == 0
     assert inferred.get_title() == "task inferred"
     image = first.images[0]
     assert image.origin == "lower"
@@ -148,7 +177,7 @@ def test_uncertainty_maps_put_the_second_input_upwards():
     assert image.get_array()[4, 0] == 0.5
     assert image.get_clim() == (0, math.log(2))
     assert sum(len(c.get_offsets()) for c in first.collections) == 12
-    assert len(uncertainty_maps(Planes(entropy, (-1, 1), points, classes), ["a", "b"]).axes) == 3
+    assert len(uncertainty_maps(Planes(entropy, (-1, 1), points, classes), ["a", "b"]).axes) == 4
     with pytest.raises(ValueError, match="names"):
         uncertainty_maps(Planes(entropy, (-1, 1), points, classes), ["a"])
 

@@ -11,7 +11,9 @@ from bayeshnet.reports import (
     RunResult,
     Table,
     comparison_table,
+    comparison_tables,
     criterion_table,
+    foreign_table,
     kl_table,
     matrix_table,
     run_tables,
@@ -94,8 +96,8 @@ def test_tables_of_a_run_hold_its_numbers():
     assert matrix_table(result, "combined").rows[1][1:] == (Cell(97.0), Cell(99.0))
     assert [cell.value for cell in kl_table(result).rows[0][1:]] == [3500.0, 3499.0, 3501.0, 3517.0, 17.0, 16.0, 18.0]
     assert [cell.value for cell in kl_table(result).rows[1][1:]] == [None] * 7
-    assert len(run_tables(result)) == 6
-    assert len(run_tables(RunResult.of(record(kl=[], matrix={}, per_task=[])))) == 2
+    assert len(run_tables(result)) == 7
+    assert len(run_tables(RunResult.of(record(kl=[], matrix={}, per_task=[], ood={})))) == 2
     with pytest.raises(ValueError, match="criterion"):
         matrix_table(result, "agreement")
 
@@ -110,6 +112,32 @@ def test_tables_of_regression():
     assert criterion_table(result).rows == (("entropy", Cell(98.0), Cell(0.5)),)
     assert "0.0020" in matrix_table(result).markdown()
     assert all(table.markdown() for table in run_tables(result))
+
+
+def test_foreign_inputs_in_a_table():
+    refused = {"false_alarm": 4.2, "refused": {"noise": 97.0}}
+    changes = {
+        "ood": {"noise": {"entropy": 90.0, "density": 99.0}},
+        "ood_fpr95": {"noise": {"entropy": 12.0}},
+        "abstention": {"asked": 5.0, "calibrated_on": "training", "combined": refused},
+    }
+    table = foreign_table(RunResult.of(record(**changes)))
+    assert [c.name for c in table.columns[1:]] == [
+        "AUROC by entropy",
+        "AUROC by density",
+        "FPR95 by entropy",
+        "refused",
+    ]
+    assert [cell.value for cell in table.rows[0][1:]] == [90.0, 99.0, 12.0, 97.0]
+    assert "95 % of each task's training inputs" in table.note
+    assert "4.2 %" in table.note
+
+
+def test_a_new_criterion_appears_by_itself():
+    final = {"accuracy_task_inferred": {"my_own": 77.0}, "task_inference": {"my_own": 78.0}}
+    result = RunResult.of(record(final=final))
+    assert ("by my own", "77.0", "%") in summary_table(result).rows
+    assert criterion_table(result).rows == (("my own", Cell(78.0), Cell(77.0)),)
 
 
 def runs():
@@ -143,3 +171,15 @@ def test_comparison_refuses_what_cannot_be_compared():
         comparison_table([])
     with pytest.raises(ValueError, match=r"modes2d, split-digits.*one data set at a time"):
         comparison_table([*runs(), RunResult.of(record(data="modes2d"))])
+    first, second = comparison_tables([*runs(), RunResult.of(record(data="modes2d"))])
+    assert (len(first.rows), second.title) == (2, "modes2d, 2 tasks")
+
+
+def test_comparison_leaves_out_what_clutters_it():
+    final = {
+        "accuracy_task_given": 99.0,
+        "accuracy_task_inferred": dict.fromkeys(("entropy", "agreement", "combined"), 90.0),
+    }
+    result = RunResult.of(record(final={**final, "brier": 0.1, "drift": 0.0}))
+    names = [c.name for c in comparison_table([result]).columns]
+    assert names == ["method", "runs", "task given", "by entropy", "combined", "time per task"]

@@ -1,0 +1,148 @@
+"""Several runs side by side: tables grouped by method, figures, and one page with all of it."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import value_error
+from .html import Picture, report_html
+from .learning import comparison_chart, floor
+from .measures import measures
+from .records import RunResult
+from .style import new_figure, png, styled, task_colours
+from .table import Cell, Column, Table
+
+__all__ = ["comparison_curves", "comparison_page", "comparison_pictures", "comparison_table", "comparison_tables"]
+
+
+def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:
+    """Compare runs of one stream: one row per method, mean and standard deviation over its runs; the best mean is bold.
+
+    Args:
+        results: of runs of one data set.
+        label: what is a row; by default the method.
+
+    Raises:
+        ValueError: if there is no run, or runs are of different data sets.
+    """
+    if not results:
+        raise value_error("results", "at least one run", "none", said=True)
+    if len({(r.data, r.kind) for r in results}) > 1:
+        got = ", ".join(sorted({r.data for r in results}))
+        raise value_error("results", "runs of one data set", got, "Compare them one data set at a time.", said=True)
+    groups = _grouped(results, label)
+    columns, entries = [], []
+    for measure in measures(results):
+        cells = [_over_seeds([measure.get(r) for r in runs]) for runs in groups.values()]
+        if measure.compared and any(cell.value is not None for cell in cells):
+            columns.append(measure.column)
+            entries.append(_mark_best(cells, measure.larger_is_better))
+    rows: tuple[tuple[Cell | str, ...], ...] = tuple(
+        (name, str(len(runs)), *(cells[i] for cells in entries)) for i, (name, runs) in enumerate(groups.items())
+    )
+    title = f"{results[0].data}, {len(results[0].tasks)} tasks"
+    return Table(title, (Column("method"), Column("runs"), *columns), rows, _note(results))
+
+
+def _note(results: Sequence[RunResult]) -> str:
+    seeds = sorted({r.seed for r in results})
+    if len(seeds) > 1:
+        note = f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}."
+    else:
+        note = f"Seed {seeds[0]}."
+    if results[0].kind == "classification":
+        note += (
+            " Accuracy with the task given, and with the task inferred: by entropy alone, combined with the density."
+        )
+    return note
+
+
+def _grouped(
+    results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None
+) -> dict[str, list[RunResult]]:
+    groups: dict[str, list[RunResult]] = {}
+    for result in results:
+        groups.setdefault(label(result) if label else result.method, []).append(result)
+    return groups
+
+
+def _over_seeds(values: Sequence[Any]) -> Cell:
+    numbers = [float(v) for v in values if v is not None and math.isfinite(v)]
+    if not numbers:
+        return Cell(None)
+    return Cell(statistics.fmean(numbers), statistics.stdev(numbers) if len(numbers) > 1 else None)
+
+
+def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
+    values = [cell.value for cell in cells if cell.value is not None]
+    if larger is None or len(set(values)) < 2:
+        return list(cells)
+    best = max(values) if larger else min(values)
+    return [Cell(cell.value, cell.std, cell.value == best) for cell in cells]
+
+
+def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
+    """One table for each data set, in the order in which they come."""
+    return [comparison_table(runs) for runs in _grouped(results, lambda r: r.data).values()]
+
+
+@styled
+def comparison_curves(results: Sequence[RunResult]) -> Any:
+    """Mean accuracy (error) on the tasks so far while more tasks are learnt, one line per method, a band over seeds.
+
+    Args:
+        results: of runs of one data set.
+
+    Returns:
+        A matplotlib figure: a panel with the task given, and those with the task inferred by entropy and combined.
+    """
+    groups, classes = _grouped(results), results[0].kind == "classification"
+    shown = [c for c in ("given", "entropy", "combined") if all(c in r.matrix for r in results)]
+    if not shown:
+        raise value_error("results", "runs with matrices of accuracy", "none in some", said=True)
+    figure, axes = new_figure(1, len(shown), (3.2, 3.0))
+    lowest = math.inf
+    for axis, criterion in zip(axes[0], shown, strict=True):
+        for colour, (name, runs) in zip(task_colours(len(groups)), groups.items(), strict=True):
+            means = np.array([[float(np.mean(row)) for row in run.matrix[criterion]] for run in runs])
+            steps, mean = np.arange(1, means.shape[1] + 1), means.mean(0)
+            axis.fill_between(steps, means.min(0), means.max(0), color=colour, alpha=0.2, linewidth=0)
+            axis.plot(steps, mean, color=colour, marker="o", markersize=3.5, label=name, clip_on=False)
+            lowest = min(lowest, float(means.min()))
+        axis.set_title("task given" if criterion == "given" else f"task inferred: {criterion}", pad=10)
+        axis.set_xlabel("number of tasks learnt")
+        axis.set_xticks(steps)
+        axis.grid(axis="y")
+    for axis in axes[0]:
+        if classes:
+            axis.set_ylim(floor(lowest), 100)
+        else:
+            axis.set_yscale("log")
+    axes[0, 0].set_ylabel("mean accuracy so far [%]" if classes else "mean squared error so far")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 3))
+    return figure
+
+
+def comparison_pictures(results: Sequence[RunResult]) -> list[Picture]:
+    """A chart and curves for each data set."""
+    pictures: list[Picture] = []
+    for data, runs in _grouped(results, lambda r: r.data).items():
+        caption = f"{data}: dots are means over seeds, bars their standard deviation."
+        pictures.append((f"{data}-comparison", caption, png(comparison_chart(comparison_table(runs)))))
+        if all(run.matrix for run in runs):
+            caption = f"{data}: mean over the tasks learnt so far; bands reach from the worst seed to the best."
+            pictures.append((f"{data}-curves", caption, png(comparison_curves(runs))))
+    return pictures
+
+
+def comparison_page(results: Sequence[RunResult]) -> str:
+    """One self-contained page of the tables and figures of several runs."""
+    names = ", ".join(_grouped(results, lambda r: r.data))
+    about = f"{len(results)} runs of {len(_grouped(results))} methods"
+    return report_html(f"Comparison on {names}", comparison_tables(results), comparison_pictures(results), about=about)
