@@ -1,25 +1,59 @@
-"""Which of Pyro's losses is evaluating a guide: some need more of a density than being right on average over draws."""
+"""Who in Pyro is evaluating a guide: some losses, samplers and diagnostics would be silently wrong."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from types import CodeType
+from typing import Any
 
-from pyro.infer import ELBO, RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO
+from pyro.infer import (
+    ELBO,
+    Importance,
+    JitTrace_ELBO,
+    JitTraceEnum_ELBO,
+    JitTraceGraph_ELBO,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    TraceTailAdaptive_ELBO,
+    WeighedPredictive,
+)
+from pyro.infer.importance import vectorized_importance_weights
 
-__all__ = ["weighting_loss"]
+__all__ = ["refuse_compiled", "weighting_caller"]
 
-_WEIGHTING = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO)
+_WEIGHTING = (RenyiELBO, ReweightedWakeSleep, TraceTailAdaptive_ELBO, Importance, WeighedPredictive)
+_WEIGHTING_CODE = vectorized_importance_weights.__code__
+_COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO)
 
 
-def weighting_loss() -> ELBO | None:
-    """The loss in whose methods we are, if it weights particles by their own densities, one by one.
+def weighting_caller() -> str | None:
+    """The name of the loss, sampler or diagnostic that calls us, if it weights draws by their own densities."""
+    for code, caller in _callers():
+        if code is _WEIGHTING_CODE:
+            return code.co_name
+        if isinstance(caller, _WEIGHTING):
+            return type(caller).__name__
+        if isinstance(caller, ELBO):
+            return None
+    return None
 
-    Pyro does not tell a distribution who asks, so the call stack is searched for a loss.
-    """
+
+def refuse_compiled() -> None:
+    """Refuse losses that look parameters up in Pyro's global store, where modules keep none."""
+    for _, caller in _callers():
+        if isinstance(caller, _COMPILED):
+            raise ValueError(
+                f"loss: expected one that is not compiled, got {type(caller).__name__}, which looks parameters up in "
+                "Pyro's global store, where this module keeps none. Use Trace_ELBO, TraceGraph_ELBO or ImplicitELBO."
+            )
+        if isinstance(caller, ELBO):
+            return
+
+
+def _callers() -> Iterator[tuple[CodeType, Any]]:
+    """Code and first argument ``self`` of the calls that led here, inner ones first: Pyro does not tell who asks."""
     frame = sys._getframe(1)
     while frame is not None:
-        caller = frame.f_locals.get("self") if frame.f_code.co_argcount else None
-        if isinstance(caller, ELBO):
-            return caller if isinstance(caller, _WEIGHTING) else None
+        yield frame.f_code, frame.f_locals.get("self") if frame.f_code.co_argcount else None
         frame = frame.f_back  # type: ignore[assignment]
-    return None

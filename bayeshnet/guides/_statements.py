@@ -7,6 +7,8 @@ import weakref
 from pyro.poutine.runtime import am_i_wrapped, effectful
 from torch import Tensor, nn
 
+from ._losses import refuse_compiled
+
 __all__ = ["declare_parameters"]
 
 
@@ -16,10 +18,11 @@ def declare_parameters(name: str, module: nn.Module) -> None:
     Pyro's optimisers step what they see in such statements. The parameters stay those of the module: nothing is written
     to the global store, whether ``module_local_params`` is set or not. Without a handler this does nothing.
     """
-    if am_i_wrapped():
-        for key, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                _state(parameter, name=f"{name}$$${key}")
+    learned = [(key, p) for key, p in module.named_parameters() if p.requires_grad] if am_i_wrapped() else []
+    if learned:
+        refuse_compiled()
+    for key, parameter in learned:
+        _state(parameter, name=f"{name}$$${key}")
 
 
 @effectful(type="param")

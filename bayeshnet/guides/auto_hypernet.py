@@ -170,17 +170,31 @@ class AutoHypernet(AutoContinuous):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         draws = self.distribution().draw(check_int("num_samples", num_samples, 1)).w
-        levels = torch.as_tensor(quantiles, dtype=draws.dtype, device=draws.device)
-        result: dict[str, list[Tensor]] = {}
-        for latent in torch.quantile(draws, levels, dim=0):
-            for site, unconstrained in self._unpack_latent(latent):
-                result.setdefault(site["name"], []).append(biject_to(site["fn"].support)(unconstrained))
-        return {name: torch.stack(values) for name, values in result.items()}
+        return self._by_site(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
 
     def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
         """Posterior median of each unknown, by site, from ``num_samples`` draws."""
         found = self.quantiles([0.5], *args, num_samples=num_samples, **kwargs)
         return {name: value[0] for name, value in found.items()}
+
+    @torch.no_grad()
+    def sample_posterior(
+        self, num_samples: int, *args: Any, generator: torch.Generator | None = None, **kwargs: Any
+    ) -> dict[str, Tensor]:
+        """Independent draws of all unknowns, ``(num_samples, *shape)`` by site; other arguments are the model's."""
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        return self._by_site(self.distribution().draw(check_int("num_samples", num_samples, 1), generator).w)
+
+    def _by_site(self, latents: Tensor) -> dict[str, Tensor]:
+        """Values ``(S, *shape)`` of all sites from flat, unconstrained unknowns ``(S, D)``."""
+        trace: Any = self.prototype_trace
+        plates = max(len(site["fn"].batch_shape) for _, site in trace.iter_stochastic_nodes())
+        packed = latents.reshape(len(latents), *[1] * plates, latents.shape[-1])
+        return {
+            site["name"]: biject_to(site["fn"].support)(unconstrained).reshape(len(latents), *site["value"].shape)
+            for site, unconstrained in self._unpack_latent(packed)
+        }
 
     def audit(self, num_draws: int = 64, generator: torch.Generator | None = None) -> KLEstimate:
         """Two-sided estimate of the negative entropy, which shows whether the estimator of training was right.

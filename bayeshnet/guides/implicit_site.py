@@ -12,7 +12,7 @@ from torch.distributions import Distribution, constraints, kl_divergence, regist
 
 from ..distributions.base import WeightDistribution, WeightDraw
 from ..estimators.base import KLEstimator
-from ._losses import weighting_loss
+from ._losses import weighting_caller
 from .defaults import has_density_per_draw, has_exact_density
 from .flat import Flat
 from .sites import bare
@@ -68,8 +68,8 @@ class ImplicitSite(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density in nats of what was drawn last, of the shape of its batch; see the class for other values."""
         draw = self._drawn[1] if self._drawn is not None and value is self._drawn[0] else None
-        loss = None if draw is None else weighting_loss()
-        if has_exact_density(self.base) and (draw is None or loss is not None):
+        weighting = None if draw is None else weighting_caller()
+        if has_exact_density(self.base) and (draw is None or weighting is not None):
             return self.base.log_prob(value)
         if draw is None:
             raise ValueError(
@@ -77,13 +77,13 @@ class ImplicitSite(TorchDistribution):
                 f"{type(self.base).__name__} is known at its own draws only: use Trace_ELBO, TraceGraph_ELBO or "
                 "ImplicitELBO, or a guide with an exact density such as MeanFieldGuide or LowRankGuide."
             )
-        if loss is not None and not has_density_per_draw(self.estimator):
+        if weighting is not None and not has_density_per_draw(self.estimator):
             raise ValueError(
-                f"loss: expected one that averages over particles, got {type(loss).__name__}, which weights each one "
+                f"loss: expected one that averages over particles, got {weighting}, which weights each one "
                 f"by its own density. {type(self.estimator).__name__} is right on average over draws only: use "
                 "Trace_ELBO or ImplicitELBO, or the estimator ImportanceSandwich(control_variate=False)."
             )
-        if self.num_latents is None or loss is not None:
+        if self.num_latents is None or weighting is not None:
             return self.estimator.log_density(self.base, draw).reshape(value.shape[:-1])
         return self._negative_entropy().expand(value.shape[:-1])
 
