@@ -14,7 +14,7 @@ from .generators import DiracGenerator, HyperHypernetwork, ImplicitGenerator, Me
 from .heads import FixedSoftmax, GrowingSoftmax, Heads, SharedHead, SplitHeads
 from .learner import Learner
 from .memory import ExampleMemory
-from .networks import ACTIVATIONS, MLPNetwork, NetworkBuilder
+from .networks import ACTIVATIONS, ConvNetwork, MLPNetwork, NetworkBuilder
 from .outliers import NoiseOutliers, PatchOutliers, PseudoOutliers
 from .plain import LowRankWeights, MeanFieldWeights, PointWeights, RadialWeights
 from .posterior_replay import PosteriorReplay
@@ -32,6 +32,7 @@ __all__ = [
     "CRITERIA",
     "EWC",
     "Abstention",
+    "ConvNetwork",
     "Coreset",
     "Criterion",
     "DensitySettings",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
-from ..errors import check_choice, check_int
+from ..errors import check_choice, check_int, value_error
 from ..layers.activations import GaussianBump
-from ..mnets import MLP, MainNetInterface
+from ..mnets import MLP, MainNetInterface, ModuleMainNet
 
-__all__ = ["ACTIVATIONS", "MLPNetwork", "NetworkBuilder", "make_activation"]
+__all__ = ["ACTIVATIONS", "ConvNetwork", "MLPNetwork", "NetworkBuilder", "make_activation"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -69,3 +70,52 @@ class MLPNetwork(NetworkBuilder):
             no_weights=True,
             verbose=False,
         )
+
+
+class ConvNetwork(NetworkBuilder):
+    """Convolutions of 3 x 3 with pooling by two after each, then a perceptron.
+
+    Args:
+        channels: of the convolutions.
+        hidden: sizes of the hidden layers after them.
+        activation: a name in :data:`ACTIVATIONS`.
+        image_shape: ``(channels, height, width)`` of flattened inputs; inputs of three dimensions do not need it.
+
+    Example:
+        >>> ConvNetwork((4,), (8,)).build((3, 8, 8), 2).weight_spec.shapes
+        ((4, 3, 3, 3), (4,), (8, 64), (8,), (2, 8), (2,))
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (32, 64),
+        hidden: tuple[int, ...] = (128,),
+        activation: str = "relu",
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        """Check the sizes and the name."""
+        self.channels = tuple(check_int("channels", c, 1) for c in channels)
+        self.hidden = tuple(check_int("hidden", h, 1) for h in hidden)
+        self.activation = activation
+        self.image_shape = None if image_shape is None else tuple(check_int("image_shape", n, 1) for n in image_shape)
+        make_activation(activation)
+
+    def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
+        """Build the network; images too small for the pooling are refused."""
+        shape = self.image_shape or tuple(input_shape)
+        if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
+            expected = f"(channels, height, width) of inputs of shape {tuple(input_shape)}"
+            raise value_error("image_shape", expected, self.image_shape)
+        planes, height, width = shape
+        layers: list[nn.Module] = [] if len(input_shape) == 3 else [nn.Unflatten(1, shape)]
+        for channels in self.channels:
+            layers += [nn.Conv2d(planes, channels, 3, padding=1), make_activation(self.activation), nn.MaxPool2d(2)]
+            planes, height, width = channels, height // 2, width // 2
+        if min(height, width) < 1:
+            raise value_error("channels", f"so few that images {shape} survive the pooling", self.channels)
+        layers.append(nn.Flatten())
+        size = planes * height * width
+        for hidden in self.hidden:
+            layers += [nn.Linear(size, hidden), make_activation(self.activation)]
+            size = hidden
+        return ModuleMainNet(nn.Sequential(*layers, nn.Linear(size, num_outputs)))

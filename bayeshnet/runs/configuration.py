@@ -1,4 +1,4 @@
-"""Named configurations: one YAML file per stream and method, shipped with the package."""
+"""Named configurations: a YAML file per stream and one per method, shipped with the package, merged into one."""
 
 from __future__ import annotations
 
@@ -10,22 +10,13 @@ from ..errors import MissingExtraError, check_choice, value_error
 __all__ = ["available", "merge", "named_configuration"]
 
 
-def _yaml() -> Any:
-    try:
-        import yaml
-    except ImportError:
-        raise MissingExtraError("pyyaml", "app", "reading configurations") from None
-    return yaml
-
-
 def available() -> dict[str, list[str]]:
     """Methods that have a configuration, for each stream."""
-    found: dict[str, list[str]] = {}
-    root = resources.files("bayeshnet") / "configs"
-    for folder in sorted(root.iterdir(), key=lambda f: f.name):
-        if folder.is_dir():
-            files = sorted(f.name for f in folder.iterdir())
-            found[folder.name] = [name.removesuffix(".yaml") for name in files if name.endswith(".yaml")]
+    methods = {name: _read("methods", name).get("kinds") for name in _names("methods")}
+    found = {}
+    for stream in _names("streams"):
+        kind = _read("streams", stream).get("kind", "classification")
+        found[stream] = [name for name, kinds in methods.items() if kinds is None or kind in kinds]
     return found
 
 
@@ -46,22 +37,53 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     """YAML text of the configuration for a stream and a method.
 
+    The method's settings lie over the stream's. A stream's section ``for_class`` has arguments by the name of a class,
+    which hold wherever the method uses that class; its section ``quick`` lies over all.
+
     Args:
         data: name of the stream.
         method: name of the method.
-        quick: take the file's ``quick`` section over the rest: the same work in a fraction of the time.
+        quick: take the section ``quick``: the same work in a fraction of the time.
     """
     known = available()
     check_choice("data", data, known, "See: bayeshnet list")
     check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
-    yaml = _yaml()
-    text = (resources.files("bayeshnet") / "configs" / data / f"{method}.yaml").read_text(encoding="utf-8")
-    settings = yaml.safe_load(text)
-    faster = settings.pop("quick", None)
+    stream, settings = _read("streams", data), _read("methods", method)
+    faster, of_classes = stream.pop("quick", None), stream.pop("for_class", {})
+    for key in ("kind", "kinds"):
+        stream.pop(key, None)
+        settings.pop(key, None)
+    settings = _specialised(merge(stream, settings), of_classes)
+    settings["method"] = method
     if quick:
         if faster is None:
-            raise value_error(
-                "quick", f"a configuration with a quick form, {data}/{method} has none", "quick", said=True
-            )
+            raise value_error("quick", f"a configuration with a quick form, {data} has none", "quick", said=True)
         settings = merge(settings, faster)
-    return yaml.safe_dump(settings, sort_keys=False)
+    return str(_yaml().safe_dump(settings, sort_keys=False))
+
+
+def _specialised(node: Any, of_classes: dict[str, dict[str, Any]]) -> Any:
+    """The tree with the arguments of each class laid over those that it has."""
+    if not isinstance(node, dict):
+        return node
+    out = {key: _specialised(value, of_classes) for key, value in node.items()}
+    arguments = of_classes.get(str(out.get("class_path")))
+    return out if arguments is None else merge(out, {"init_args": arguments})
+
+
+def _names(folder: str) -> list[str]:
+    files = (resources.files("bayeshnet") / "configs" / folder).iterdir()
+    return sorted(f.name.removesuffix(".yaml") for f in files if f.name.endswith(".yaml"))
+
+
+def _read(folder: str, name: str) -> dict[str, Any]:
+    text = (resources.files("bayeshnet") / "configs" / folder / f"{name}.yaml").read_text(encoding="utf-8")
+    return dict(_yaml().safe_load(text))
+
+
+def _yaml() -> Any:
+    try:
+        import yaml
+    except ImportError:
+        raise MissingExtraError("pyyaml", "app", "reading configurations") from None
+    return yaml
