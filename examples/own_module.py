@@ -38,9 +38,8 @@ def main(steps: int = 900) -> torch.Tensor:
 
     # An ordinary module again, for one of the tasks.
     ready = net.to_module(weights[1])
-    print(
-        f"a plain module with {sum(p.numel() for p in ready.parameters())} parameters: |-0.5| = {ready(x[16])[0]:.3f}"
-    )
+    count = sum(p.numel() for p in ready.parameters())
+    print(f"a plain module with {count} parameters: |{x[16, 0]:.2f}| = {ready(x[16])[0]:.3f}")
     return errors
 
 

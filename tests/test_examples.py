@@ -22,14 +22,14 @@ def test_examples_are_short():
 
 
 def test_own_module(capsys):
-    errors = load("own_module").main(steps=300)
+    errors = load("own_module").main(steps=150)
     assert errors.shape == (3,)
-    assert (errors < 0.05).all()
+    assert (errors < 0.1).all()
     assert "a plain module with 97 parameters" in capsys.readouterr().out
 
 
 def test_soft_sharing(capsys):
-    """Each generated matrix is the combination of the templates that its coefficients say; it learns more than chance."""
+    """Generated matrices are the combinations of templates that the coefficients say; more than chance is learnt."""
     example = load("soft_sharing")
     made = []
 
