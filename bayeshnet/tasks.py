@@ -31,7 +31,7 @@ class Split:
         if len(self.x) != len(self.y):
             raise value_error("y", f"as many targets as inputs ({len(self.x)})", f"{len(self.y)}", said=True)
         if len(self.x) == 0:
-            raise value_error("x", "at least one example", "none", said=True)
+            raise value_error("x", "at least one example in each split of a task", "none", said=True)
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -152,6 +152,19 @@ class TaskStream(Sequence[Task]):
         for key, x in self.outliers.items():
             if tuple(x.shape[1:]) != first.input_shape:
                 raise value_error(f"outliers {key!r}", f"inputs of shape {first.input_shape}", x)
+
+    def reordered(self, order: Sequence[int] | None) -> TaskStream:
+        """The same tasks, or some of them, in another order.
+
+        Args:
+            order: numbers of tasks, each at most once; None leaves them as they are.
+        """
+        if order is None:
+            return self
+        chosen = [check_int("order", number, 0) for number in order]
+        if not chosen or len(set(chosen)) != len(chosen) or max(chosen) >= len(self.tasks):
+            raise value_error("order", f"distinct numbers below the {len(self.tasks)} tasks, at least one", order)
+        return TaskStream([self.tasks[i] for i in chosen], self.name, self.scenario, self.outliers)
 
     def __len__(self) -> int:
         """Number of tasks."""

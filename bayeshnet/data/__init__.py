@@ -1,6 +1,6 @@
 """Streams of tasks: real data sets split by class or permuted, toy problems, and builders for data of one's own."""
 
-from .builders import class_order, from_arrays, from_datasets, split_by_class
+from .builders import class_order, from_arrays, from_datasets, split_by_class, split_dataset
 from .cifar import load_cifar, split_cifar10, split_cifar100
 from .digits import load_digits, permuted_digits, split_digits
 from .idx import load_idx_folder, read_idx
@@ -32,6 +32,7 @@ __all__ = [
     "split_by_class",
     "split_cifar10",
     "split_cifar100",
+    "split_dataset",
     "split_digits",
     "split_fashion_mnist",
     "split_mnist",

@@ -12,7 +12,7 @@ from ..errors import check_choice, check_int, type_error, value_error
 from ..tasks import KINDS, SCENARIOS, Split, Task, TaskStream
 from .selection import as_inputs, as_labels, as_values, held_out, limited
 
-__all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class"]
+__all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class", "split_dataset"]
 
 
 def class_order(available: Sequence[int], order: Sequence[int] | str | None, seed: int = 0) -> list[int]:
@@ -97,6 +97,7 @@ def split_by_class(
     else:
         test = Split(_tensor_inputs(x_test, "x_test"), as_labels(y_test, "y_test"))
     available = torch.unique(train.y).tolist()
+    _check_known("test", test.y, available)
     names = dict(zip(available, class_names or map(str, available), strict=class_names is not None))
     tasks: list[Task] = []
     parts_of = ((train, "train", max_train, "max_train"), (test, "test", max_test, "max_test"))
@@ -115,6 +116,13 @@ def _tensor_inputs(x: Any, argument: str) -> Tensor:
     # Images of bytes stay bytes until the classes of a task are chosen: a quarter of the memory.
     tensor = torch.as_tensor(x) if hasattr(x, "dtype") else as_inputs(x, argument)
     return tensor if tensor.dtype == torch.uint8 and tensor.ndim else as_inputs(tensor, argument)
+
+
+def _check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
+    unknown = sorted(set(torch.unique(y).tolist()) - set(available))
+    if unknown:
+        expected = f"labels that occur in training ({', '.join(map(str, available))})"
+        raise value_error(f"labels in {where}", expected, ", ".join(map(str, unknown)), said=True)
 
 
 def _groups(available: list[int], order: list[int], num_tasks: int | None, size: int) -> list[list[int]]:
@@ -200,13 +208,14 @@ def from_arrays(
     if names is not None and len(names) != len(tasks):
         raise value_error("names", f"one name for each of the {len(tasks)} tasks", names)
     read = [_read_pair(arrays, kind, i, test_fraction, data_seed) for i, arrays in enumerate(tasks)]
-    everything = [split for parts in read for split in parts]
+    everything = [parts[0] for parts in read]
     built = []
     for i, parts in enumerate(read):
         title = names[i] if names is not None else f"task {i + 1}"
         num_outputs, labels = parts[0].y.shape[-1], None
         if kind == "classification":
-            classes = torch.unique(torch.cat([p.y for p in (everything if scenario == "domain" else parts)]))
+            classes = torch.unique(torch.cat([p.y for p in (everything if scenario == "domain" else parts[:1])]))
+            _check_known(f"test of tasks[{i}]", parts[1].y, classes.tolist())
             parts = [Split(p.x, torch.searchsorted(classes, p.y)) for p in parts]
             num_outputs, labels = len(classes), tuple(classes.tolist())
         built.append(_with_validation(title, parts, num_outputs, labels, validation_fraction, data_seed, info, kind))
@@ -216,6 +225,8 @@ def from_arrays(
 def _read_pair(arrays: Any, kind: str, index: int, test_fraction: float, seed: int) -> list[Split]:
     if not isinstance(arrays, (tuple, list)) or len(arrays) not in (2, 4):
         raise type_error(f"tasks[{index}]", "(x, y) or (x, y, x_test, y_test)", arrays)
+    if not all(len(part) for part in arrays):
+        raise value_error(f"tasks[{index}]", "at least one example", "none", "Leave empty tasks out.", said=True)
     targets = as_labels if kind == "classification" else as_values
     splits = [
         Split(as_inputs(arrays[j], f"x of tasks[{index}]"), targets(arrays[j + 1], f"y of tasks[{index}]"))
@@ -242,19 +253,37 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
     tests = test_datasets if test_datasets is not None else [None] * len(datasets)
     arrays = []
     for i, (train, test) in enumerate(zip(datasets, tests, strict=True)):
-        arrays.append((*_read_dataset(train, i), *(_read_dataset(test, i) if test is not None else ())))
+        rest = _read_dataset(test, f"test_datasets[{i}]") if test is not None else ()
+        arrays.append((*_read_dataset(train, f"datasets[{i}]"), *rest))
     return from_arrays(arrays, **options)
 
 
-def _read_dataset(dataset: Any, index: int) -> tuple[Tensor, Tensor]:
+def split_dataset(dataset: Any, test_dataset: Any = None, **options: Any) -> TaskStream:
+    """Split one map-style ``torch.utils.data.Dataset`` of ``(x, label)`` pairs into tasks of a few classes each.
+
+    Args:
+        dataset: training set; it is read into memory once.
+        test_dataset: test set; without it a share is held out.
+        options: of :func:`split_by_class`.
+
+    Example:
+        >>> data = torch.utils.data.TensorDataset(torch.rand(40, 3), torch.arange(40) % 4)
+        >>> [task.labels for task in split_dataset(data)]
+        [(0, 1), (2, 3)]
+    """
+    test = _read_dataset(test_dataset, "test_dataset") if test_dataset is not None else (None, None)
+    return split_by_class(*_read_dataset(dataset, "dataset"), *test, **options)
+
+
+def _read_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise type_error(f"datasets[{index}]", "a map-style dataset (with __len__ and __getitem__)", dataset)
+        raise type_error(name, "a map-style dataset (with __len__ and __getitem__)", dataset)
     pairs = [dataset[i] for i in range(len(dataset))]
     if not pairs or not isinstance(pairs[0], (tuple, list)) or len(pairs[0]) != 2:
-        raise value_error(f"datasets[{index}]", "(x, y) pairs, at least one", dataset)
+        raise value_error(name, "(x, y) pairs, at least one", dataset)
     try:
         return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs])
     except (TypeError, ValueError, RuntimeError) as error:
         advice = "Give the dataset a transform that makes tensors, such as torchvision's ToTensor."
         expected = "pairs of tensors of one shape"
-        raise value_error(f"datasets[{index}]", expected, str(error), advice, said=True) from error
+        raise value_error(name, expected, str(error), advice, said=True) from error

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_int, check_number, type_error, value_error
+from ..errors import check_finite, check_int, check_number, type_error, value_error
 from ..tasks import Split
 
 __all__ = ["as_inputs", "as_labels", "as_values", "held_out", "limited", "stratified"]
@@ -26,7 +26,7 @@ def as_inputs(x: Any, argument: str = "x") -> Tensor:
         raise value_error(argument, "an array of examples (N, ...)", tensor)
     if tensor.dtype == torch.uint8:
         return tensor.to(torch.float32) / 255
-    return tensor if tensor.is_floating_point() else tensor.to(torch.float32)
+    return check_finite(argument, tensor) if tensor.is_floating_point() else tensor.to(torch.float32)
 
 
 def as_labels(y: Any, argument: str = "y") -> Tensor:
@@ -42,7 +42,7 @@ def as_labels(y: Any, argument: str = "y") -> Tensor:
 def as_values(y: Any, argument: str = "y") -> Tensor:
     """Turn regression targets into a floating tensor ``(N, C)``; ``(N,)`` becomes ``(N, 1)``."""
     tensor = _as_tensor(y, argument)
-    tensor = tensor if tensor.is_floating_point() else tensor.to(torch.float32)
+    tensor = check_finite(argument, tensor) if tensor.is_floating_point() else tensor.to(torch.float32)
     if tensor.ndim not in (1, 2):
         raise value_error(argument, "targets of shape (N,) or (N, C)", tensor)
     return tensor[:, None] if tensor.ndim == 1 else tensor

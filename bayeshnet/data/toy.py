@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -39,6 +39,7 @@ def regression1d(
     num_test: int = 50,
     num_validation: int = 0,
     noise_std: float = 0.05,
+    order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
     r"""Build three tasks: :math:`(x+3)^3` on [-4, -2], :math:`2x^2-1` on [-1, 1], :math:`-(x-3)^3` on [2, 4].
@@ -52,6 +53,7 @@ def regression1d(
         num_test: grid points per task.
         num_validation: validation points per task, drawn like the training points.
         noise_std: standard deviation of the noise.
+        order: numbers of the tasks, from 0, in the order in which they are learnt, if another one or not all.
         data_seed: of inputs and noise.
 
     References:
@@ -82,7 +84,7 @@ def regression1d(
         validation = noisy(num_validation) if num_validation else None
         tasks.append(Task(formula, train, test, 1, "regression", None, validation, info))
     gaps = torch.cat([torch.linspace(a, b, 25) for a, b in ((-5.5, -4.5), (-1.75, -1.25), (1.25, 1.75), (4.5, 5.5))])
-    return TaskStream(tasks, "regression1d", "class", {"gaps": gaps[:, None]})
+    return TaskStream(tasks, "regression1d", "class", {"gaps": gaps[:, None]}).reordered(order)
 
 
 def modes2d(
@@ -93,6 +95,7 @@ def modes2d(
     std: float = 0.2,
     num_tasks: int = 3,
     scale: float = 1.0,
+    order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
     r"""Build tasks of two classes in the plane, each class one Gaussian mode on a circle of radius 5.
@@ -109,6 +112,7 @@ def modes2d(
         std: standard deviation of a mode, before ``scale``.
         num_tasks: half the number of modes.
         scale: all inputs are divided by it; 5 puts the centres on the unit circle.
+        order: numbers of the tasks, from 0, in the order in which they are learnt, if another one or not all.
         data_seed: of the points.
 
     References:
@@ -143,4 +147,4 @@ def modes2d(
         tasks.append(Task(title, train, test, 2, "classification", labels, validation, info))
     plane = 16 * torch.rand(2000, 2, generator=generator) - 8
     plane = plane[torch.cdist(plane, centres).min(1).values > 5 * std]
-    return TaskStream(tasks, "modes2d", "class", {"plane": plane / scale})
+    return TaskStream(tasks, "modes2d", "class", {"plane": plane / scale}).reordered(order)

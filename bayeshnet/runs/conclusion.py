@@ -23,7 +23,7 @@ def conclude(
     """Sum up a run whose tasks are all learnt, and write ``metrics.json``, the figures and ``report.html``."""
     learner, last = experiment.learner, len(stream)
     predictions = predict_all(learner, state, stream, derive_seed(experiment.seed, last, 2))
-    drift = posterior_drift(learner, state, stream, folder, derive_seed(experiment.seed, last, 4))
+    drift = posterior_drift(learner, state, stream, folder, derive_seed(experiment.seed, last, 5))
     result = RunResult.of(summarise_run(experiment, stream, state, records, predictions, drift))
     arrays = make_arrays(learner, state, stream, predictions, derive_seed(experiment.seed, last, 3))
     result.save(folder.metrics)

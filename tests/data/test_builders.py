@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bayeshnet.data import class_order, from_arrays, from_datasets, split_by_class
+from bayeshnet.data import class_order, from_arrays, from_datasets, split_by_class, split_dataset
 
 
 def labelled(classes=6, each=8):
@@ -108,6 +108,28 @@ def test_from_arrays_refuses_what_it_cannot_read():
         from_arrays([(torch.rand(4, 2), torch.rand(4))])
     with pytest.raises(ValueError, match="as many targets"):
         from_arrays([(torch.rand(4, 2), [0, 1])])
+    good = (torch.rand(8, 3), [0, 1] * 4)
+    with pytest.raises(ValueError, match=r"tasks\[1\]: expected at least one example"):
+        from_arrays([good, (torch.zeros(0, 3), [])])
+    with pytest.raises(
+        ValueError, match=r"labels in test of tasks\[0\]: expected labels that occur in training.*got 5"
+    ):
+        from_arrays([(*good, torch.rand(3, 3), [0, 1, 5])])
+    with pytest.raises(ValueError, match=r"labels in test: expected labels that occur in training.*got 7"):
+        split_by_class(*good, torch.rand(3, 3), [0, 1, 7])
+    with pytest.raises(ValueError, match=r"task 'task 2': expected input_shape \(3,\)"):
+        from_arrays([good, (torch.rand(8, 4), [0, 1] * 4)])
+    with pytest.raises(ValueError, match=r"x of tasks\[0\]: expected finite values"):
+        from_arrays([(torch.full((8, 3), torch.nan), [0, 1] * 4)])
+
+
+def test_split_dataset():
+    data = torch.utils.data.TensorDataset(torch.rand(40, 3), torch.arange(40) % 4)
+    stream = split_dataset(data, torch.utils.data.Subset(data, range(8)), order=[3, 0, 2, 1], scenario="domain")
+    assert [len(task.test) for task in stream] == [4, 4]
+    assert torch.equal(stream[0].train.x[stream[0].train.y == 0], data.tensors[0][3::4])
+    with pytest.raises(TypeError, match="dataset: expected a map-style"):
+        split_dataset(iter([]))
 
 
 def test_from_datasets():

@@ -161,6 +161,17 @@ def test_modes2d_follows_the_literature():
     assert float(torch.cdist(plane, scaled[0].info["centres"]).min()) > 0.2
 
 
+@pytest.mark.parametrize("build", [regression1d, modes2d])
+def test_the_order_of_toy_tasks_changes_nothing_else(build):
+    plain, other = build(data_seed=3), build(data_seed=3, order=[2, 0])
+    assert [task.name for task in other] == [plain[2].name, plain[0].name]
+    assert torch.equal(other[0].train.x, plain[2].train.x)
+    assert torch.equal(next(iter(other.outliers.values())), next(iter(plain.outliers.values())))
+    for order in ([0, 0], [3], []):
+        with pytest.raises(ValueError, match="order: expected distinct numbers below the 3 tasks"):
+            build(order=order)
+
+
 def test_registry():
     assert get_stream("split-digits", num_tasks=2, data_dir=None).name == "split-digits"
     assert "max_train" in stream_options("split-mnist")
