@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -58,37 +60,61 @@ class PatchOutliers(PseudoOutliers):
 
     def make(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Make the outliers; the kinds alternate within the batch, the cuts between its halves."""
-        images = self._as_images(x)
-        split = len(x) // 2 if images.shape[-1] > 1 else 0
-        parts = [_misassemble(images[split:], generator)]
-        if split:
-            parts.append(_misassemble(images[:split].transpose(-1, -2), generator).transpose(-1, -2))
-        return torch.cat(parts).reshape(x.shape)
+        shape = self._as_images(x)
+        split, source, foreign = _plan(shape, x.device)
+        device = generator.device if generator is not None else x.device
+        sizes = [size for size in (shape[0] - split, split) if size]
+        orders = [torch.randperm(size, generator=generator, device=device) for size in sizes]
+        orders[0] = orders[0] + split
+        away = torch.cat(orders).to(x.device).unsqueeze(-1) * source.shape[1]
+        return x.take(torch.addcmul(source, foreign, away)).reshape(x.shape)
 
-    def _as_images(self, x: Tensor) -> Tensor:
+    def _as_images(self, x: Tensor) -> tuple[int, int, int, int]:
+        """The shape ``(N, C, H, W)`` as which inputs are read."""
         if x.ndim == 4:
-            return x
+            return (x.shape[0], x.shape[1], x.shape[2], x.shape[3])
         if x.ndim == 3:
-            return x.unsqueeze(1)
-        flat = x.reshape(len(x), -1)
-        side = round(flat.shape[1] ** 0.5)
-        shape = self.image_shape or ((side, side) if side * side == flat.shape[1] else (flat.shape[1], 1))
-        if shape[0] * shape[1] != flat.shape[1]:
-            raise value_error("image_shape", f"(H, W) with H * W = {flat.shape[1]}, the size of an input", shape)
-        return flat.reshape(len(x), 1, *shape)
+            return (x.shape[0], 1, x.shape[1], x.shape[2])
+        size = x[0].numel()
+        side = round(size**0.5)
+        shape = self.image_shape or ((side, side) if side * side == size else (size, 1))
+        if shape[0] * shape[1] != size:
+            raise value_error("image_shape", f"(H, W) with H * W = {size}, the size of an input", shape)
+        return (x.shape[0], 1, shape[0], shape[1])
 
 
-def _misassemble(images: Tensor, generator: torch.Generator | None) -> Tensor:
-    """Wrong images ``(N, C, H, W)``, cut along ``H``: joined, mirrored and exchanged in turn."""
-    device = generator.device if generator is not None else images.device
-    order = torch.randperm(len(images), generator=generator, device=device).to(images.device)
+@lru_cache(maxsize=8)
+def _plan(shape: tuple[int, int, int, int], device: torch.device) -> tuple[int, Tensor, Tensor]:
+    """How outliers are made of a batch of images ``shape``.
+
+    Returns:
+        How many images are cut along ``W`` (the first of the batch, the last of the outliers); for each pixel of each
+        outlier the number ``(N, C*H*W)`` of the pixel that it shows; and 1 where an image's own number is to be added
+        to that one, as any image of the part may show there, else 0.
+    """
+    pixels = torch.arange(math.prod(shape), device=device).view(shape)
+    split = shape[0] // 2 if shape[-1] > 1 else 0
+    parts = [_misassembled(pixels[split:])]
+    if split:
+        turned = _misassembled(pixels[:split].transpose(-1, -2))
+        parts.append((turned[0].transpose(-1, -2), turned[1].transpose(-1, -2)))
+    source, foreign = (torch.cat(side).flatten(1) for side in zip(*parts, strict=True))
+    return split, torch.where(foreign == 1, source % source.shape[1], source), foreign
+
+
+def _misassembled(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images ``(N, C, H, W)`` cut along ``H``: joined (as they are), mirrored and exchanged in turn, and a mask.
+
+    The mask is 1 in those lower halves of which another image's is to be shown.
+    """
     cut = images.shape[-2] // 2
     upper, lower = images[:, :, :cut], images[:, :, cut:]
     kind = (torch.arange(len(images), device=images.device) % 3).view(-1, 1, 1, 1)
-    joined = torch.cat([upper, lower[order]], dim=-2)
     mirrored = torch.cat([upper.flip(-1), lower], dim=-2)
     exchanged = torch.cat([lower, upper], dim=-2)
-    return torch.where(kind == 0, joined, torch.where(kind == 1, mirrored, exchanged))
+    below = (torch.arange(images.shape[-2], device=images.device) >= cut).view(1, 1, -1, 1)
+    foreign = ((kind == 0) & below).expand(images.shape)
+    return torch.where(kind == 0, images, torch.where(kind == 1, mirrored, exchanged)), foreign.long()
 
 
 class NoiseOutliers(PseudoOutliers):

@@ -6,21 +6,24 @@ import pytest
 import torch
 
 from bayeshnet.continual import NoiseOutliers, PatchOutliers
-from bayeshnet.continual.outliers import _misassemble
 
 
-def test_kinds_are_joined_mirrored_and_exchanged():
-    images = torch.arange(6 * 4 * 3.0).view(6, 1, 4, 3)
-    made = _misassemble(images, torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("turned", [False, True])
+def test_kinds_are_joined_mirrored_and_exchanged(turned):
+    """The second half of a batch is cut along its height and comes first, the first half along its width."""
+    x = torch.arange(12 * 2 * 4 * 4.0).view(12, 2, 4, 4)
+    made = PatchOutliers().make(x, torch.Generator().manual_seed(0))
+    made, images = (made[6:].mT, x[:6].mT) if turned else (made[:6], x[6:])
     for i in (0, 3):  # joined: own upper half, the lower half of some image of the batch
-        assert torch.equal(made[i, 0, :2], images[i, 0, :2])
-        assert any(torch.equal(made[i, 0, 2:], images[j, 0, 2:]) for j in range(6))
+        assert torch.equal(made[i, :, :2], images[i, :, :2])
+        assert any(torch.equal(made[i, :, 2:], images[j, :, 2:]) for j in range(6))
+    assert any(not torch.equal(made[i, :, 2:], images[i, :, 2:]) for i in (0, 3))
     for i in (1, 4):
-        assert torch.equal(made[i, 0, :2], images[i, 0, :2].flip(-1))
-        assert torch.equal(made[i, 0, 2:], images[i, 0, 2:])
+        assert torch.equal(made[i, :, :2], images[i, :, :2].flip(-1))
+        assert torch.equal(made[i, :, 2:], images[i, :, 2:])
     for i in (2, 5):
-        assert torch.equal(made[i, 0, :2], images[i, 0, 2:])
-        assert torch.equal(made[i, 0, 2:], images[i, 0, :2])
+        assert torch.equal(made[i, :, :2], images[i, :, 2:])
+        assert torch.equal(made[i, :, 2:], images[i, :, :2])
 
 
 @pytest.mark.parametrize("shape", [(9, 64), (7, 1, 8, 8), (5, 3, 6, 4), (4, 10), (1, 64), (8, 6, 6)])
