@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_positive, type_error, value_error
+from ._adam import DirectAdam, suits
 from .schedules import Cosine, Schedule
 
 __all__ = ["OptimizerFactory", "Stepper", "trainable"]
@@ -120,6 +121,8 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer
     if optimizer is None:
+        if suits(parameters):
+            return DirectAdam(parameters, lr)
         fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
         return torch.optim.Adam(parameters, lr=lr, fused=fused)
     made = optimizer(parameters, lr=lr) if isinstance(optimizer, type) else optimizer(parameters)

@@ -1,0 +1,51 @@
+"""The optimiser of small networks is torch's Adam."""
+
+import torch
+from torch import nn
+
+from bayeshnet.inference._adam import DirectAdam, suits
+from bayeshnet.inference.optimizers import Stepper
+
+
+def test_it_is_torchs_adam_step_by_step():
+    torch.manual_seed(0)
+    start = [torch.randn(3, 2), torch.randn(4), torch.randn(2)]
+    ours, theirs = ([nn.Parameter(t.clone()) for t in start] for _ in range(2))
+    direct, reference = DirectAdam(ours, 0.1), torch.optim.Adam(theirs, lr=0.1)
+    for step in range(6):
+        for optimizer, parameters in ((direct, ours), (reference, theirs)):
+            optimizer.param_groups[0]["lr"] = 0.1 / (1 + step)
+            optimizer.zero_grad()
+            used = parameters[: 3 if step % 2 else 2]  # one of them has no gradient now and then
+            sum((p - 1).pow(4).sum() for p in used).backward()
+            optimizer.step()
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+        if step == 2:
+            state, direct = direct.state_dict(), DirectAdam(ours, 0.1)
+            direct.load_state_dict(state)
+
+
+def test_a_closure_is_called_with_gradients():
+    p = nn.Parameter(torch.ones(2))
+    optimizer = DirectAdam([p], 0.1)
+
+    def closure():
+        optimizer.zero_grad()
+        loss = p.square().sum()
+        loss.backward()
+        return loss
+
+    assert optimizer.step(closure).item() == 2
+    assert (p < 1).all()
+
+
+def test_parameters_of_two_dtypes_are_left_to_torch():
+    single, double = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2, dtype=torch.float64))
+    assert suits([single])
+    assert not suits([single, double])
+    stepper = Stepper([single, double], None, 0.1, None, 1)
+    assert type(stepper.optimizer) is torch.optim.Adam
+    stepper.step(single.sum() + double.sum())
+    assert (single < 1).all()
+    assert (double < 1).all()
