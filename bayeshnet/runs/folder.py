@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..reports import write_text
 
 __all__ = ["RunFolder"]
 
+_CONFIG = "config"
 _STEM = re.compile(r"^task-(\d+)\.json$")
 
 
@@ -70,15 +72,30 @@ class RunFolder:
     def save_task(self, number: int, state: Any, record: dict[str, Any]) -> None:
         """Save the state after ``number`` tasks, with a record of results so far."""
         (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self._stem(number), state, record)
+        save_checkpoint(self._stem(number), state, {**record, _CONFIG: self._fingerprint()})
 
     def save_finished(self, state: Any, record: dict[str, Any]) -> None:
         """Save the state after what was done when all tasks were learnt."""
         save_checkpoint(self.path / "checkpoints" / "finished", state, record)
 
     def load_task(self, number: int, state: Any) -> dict[str, Any]:
-        """Load the state after ``number`` tasks into ``state``; returns the record saved with it."""
-        return load_checkpoint(self._stem(number), state)
+        """Load the state after ``number`` tasks into ``state``; returns the record saved with it.
+
+        Raises:
+            ValueError: if the configuration of the run is not the one under which it was saved, or a file is damaged.
+        """
+        if load_checkpoint(self._stem(number)).get(_CONFIG) != self._fingerprint():
+            raise value_error(
+                "resume", f"the configuration under which task {number} was learnt", f"a changed {self.config}",
+                "Restore it, or start a new run with another --output.", said=True,
+            )  # fmt: skip
+        record = load_checkpoint(self._stem(number), state)
+        del record[_CONFIG]
+        return record
+
+    def _fingerprint(self) -> str:
+        """Of the configuration."""
+        return hashlib.blake2b(self.config.read_bytes() if self.config.is_file() else b"", digest_size=16).hexdigest()
 
     def _stem(self, number: int) -> Path:
         return self.path / "checkpoints" / f"task-{number:02d}"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
 
 import pytest
 
 from bayeshnet.cli import main
 from bayeshnet.commands.parser import parse_run
 from bayeshnet.continual import ImplicitGenerator, PosteriorReplay
+from bayeshnet.data.idx import FILES
 from bayeshnet.estimators import LIVI, SSGE, KLEstimator
 from bayeshnet.runs.configuration import available
 
@@ -120,6 +122,40 @@ def test_options_beside_resume_are_refused(tmp_path, capsys):
     (tmp_path / "config.yaml").write_text(parse_run([]).config)
     assert main(["run", "--resume", str(tmp_path), "--seed", "5"]) == 2
     assert "expected no other option" in capsys.readouterr().err
+
+
+def test_a_changed_configuration_is_not_resumed(tmp_path, capsys):
+    folder = tmp_path / "r"
+    assert main(["run", "--data", "modes2d", *FAST, "--output", str(folder)]) == 0
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("steps: 10", "steps: 11"))
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    capsys.readouterr()
+    assert main(["run", "--resume", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("bayeshnet run: resume: expected the configuration")
+    assert error.count("\n") == 1
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_torn_or_missing_data_file_is_named(missing, tmp_path, capsys):
+    for name in FILES.values():
+        content = struct.pack(
+            ">IIII" if "images" in name else ">II", *((0x803, 4, 28, 28) if "images" in name else (0x801, 4))
+        )
+        (tmp_path / name).write_bytes(content + bytes(4 * 784 if "images" in name else 4))
+    file = tmp_path / FILES["y_test"]
+    if missing:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-2])
+    words = ["run", "--data", "split-fashion-mnist", "--data-dir", str(tmp_path), "--output", str(tmp_path / "out")]
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert FILES["y_test"] in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 class ToyEstimator(LIVI):

@@ -89,29 +89,35 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
     assert comparable(run(cut, make_experiment())) == comparable(expected)
 
 
+COMMAND = [sys.executable, "-m", "bayeshnet", "run"]
+OPTIONS = ["--data", "modes2d", "--quick", "--learner.training.steps", "60", "--learner.num_samples", "10", "--output"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed") / "whole"
+    subprocess.run([*COMMAND, *OPTIONS, str(folder)], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    return RunResult.load(folder)
+
+
 @pytest.mark.slow
-def test_a_killed_command_is_finished_by_resume(tmp_path):
-    command = [sys.executable, "-m", "bayeshnet", "run"]
-    options = ["--quick", "--learner.training.steps", "60"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+@pytest.mark.parametrize(
+    "moment", ["config.yaml", "checkpoints/task-02.safetensors", "checkpoints/task-03.json"], ids=["1", "2", "3"]
+)
+def test_a_killed_command_is_finished_by_resume(moment, tmp_path, uninterrupted):
+    """In the first task, between the two files of a checkpoint or soon after, and when all tasks are learnt."""
     folder = tmp_path / "killed"
-    process = subprocess.Popen(
-        [*command, *options, "--output", str(folder)], env=environment, stdout=subprocess.DEVNULL
-    )
-    deadline = time.monotonic() + 240
-    while not (folder / "checkpoints" / "task-02.json").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with subprocess.Popen([*COMMAND, *OPTIONS, str(folder)], env=ENVIRONMENT, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 240
+        while not (folder / moment).exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert (folder / moment).exists()
     assert not (folder / "metrics.json").exists()
-    subprocess.run([*command, "--resume", str(folder)], env=environment, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run(
-        [*command, *options, "--output", str(tmp_path / "whole")],
-        env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    assert comparable(RunResult.load(folder)) == comparable(RunResult.load(tmp_path / "whole"))
+    subprocess.run([*COMMAND, "--resume", str(folder)], env=ENVIRONMENT, check=True, stdout=subprocess.DEVNULL)
+    assert comparable(RunResult.load(folder)) == comparable(uninterrupted)
 
 
 def test_a_certificate_of_an_implicit_posterior_holds_the_exact_kl():

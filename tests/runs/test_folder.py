@@ -57,3 +57,21 @@ def test_a_damaged_checkpoint_is_named_and_left_alone(tmp_path):
 def test_a_folder_without_configuration_is_no_run(tmp_path):
     with pytest.raises(ValueError, match="resume: expected the folder of a run"):
         RunFolder(tmp_path).open()
+
+
+def test_a_run_is_not_resumed_under_another_configuration(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.create("lr: 1\n")
+    folder.save_task(1, nn.Linear(2, 2), {"records": []})
+    before = {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
+    assert folder.load_task(1, nn.Linear(2, 2)) == {"records": []}
+    folder.config.write_text("lr: 2\n")
+    other = nn.Linear(2, 2)
+    weight = other.weight.detach().clone()
+    with pytest.raises(
+        ValueError, match=r"resume: expected the configuration under which task 1 was learnt.*config\.yaml"
+    ):
+        folder.load_task(1, other)
+    assert torch.equal(other.weight, weight)
+    folder.config.write_text("lr: 1\n")
+    assert before == {p: p.read_bytes() for p in folder.path.rglob("*") if p.is_file()}
