@@ -6,12 +6,13 @@ import torch
 from torch import Tensor
 
 from ..guides import BayesianModel
+from ..inference.objective import OutputTerm
 from .outliers import PseudoOutliers
 
 __all__ = ["OutlierTerm"]
 
 
-class OutlierTerm:
+class OutlierTerm(OutputTerm):
     """Cross-entropy to the uniform distribution on pseudo-outliers made from the batch, under the step's weights.
 
     Args:
@@ -28,7 +29,14 @@ class OutlierTerm:
         self.outliers = outliers
         self.generator = generator
 
+    def inputs(self, x: Tensor) -> Tensor:
+        """As many pseudo-outliers as there are inputs ``x``."""
+        return self.outliers.make(x, self.generator)
+
+    def value(self, outputs: Tensor) -> Tensor:
+        """The term, a scalar in per-example units, from outputs ``(S, K, C)`` at the pseudo-outliers."""
+        return -self.outliers.weight * outputs.log_softmax(dim=-1).mean()
+
     def __call__(self, weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
-        """The term, a scalar in per-example units, for weights ``(S, P)`` and the batch ``x``."""
-        logits = self.model.outputs(weights, self.outliers.make(x, self.generator))
-        return -self.outliers.weight * logits.log_softmax(dim=-1).mean()
+        """The term for weights ``(S, P)`` and the batch ``x``."""
+        return self.value(self.model.outputs(weights, self.inputs(x)))

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from pyro.infer import ELBO
 from pyro.poutine.runtime import am_i_wrapped
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import check_int, check_number, type_error
 from ..estimators import KLEstimate, KLEstimator
 from ..guides import BayesianModel, HypernetGuide
 from ..guides.local_noise import local_outputs
+from ..layers import BatchNormLayer
+from ..mnets import ModuleMainNet
 from ._traces import TracedTerms, trace_terms
 from .terms import ELBOTerms
 
@@ -87,8 +89,16 @@ class ImplicitELBO(ELBO):
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> ELBOTerms:
         """Evaluate the bound and its parts; arguments go to model and guide."""
+        return self.terms_beside(None, model, guide, *args, **kwargs)
+
+    def takes_inputs(self, model: Any, guide: Any) -> bool:
+        """Whether :meth:`terms_beside` can show outputs at further inputs, from the same pass of the network."""
+        return not self.local_noise and _is_plain(model, guide) and not am_i_wrapped() and _rows_alone(model.net)
+
+    def terms_beside(self, beside: Tensor | None, model: Any, guide: Any, *args: Any, **kwargs: Any) -> ELBOTerms:
+        """As :meth:`terms`, with the outputs under the same draws at further inputs ``beside`` ``(K, ...)``."""
         if _is_plain(model, guide) and not am_i_wrapped():
-            terms = self._direct(model, guide, *args, **kwargs)
+            terms = self._direct(model, guide, *args, beside=beside, **kwargs)
         elif self.local_noise:
             raise type_error(
                 "local_noise",
@@ -131,6 +141,7 @@ class ImplicitELBO(ELBO):
         *,
         cond_id: Any = None,
         cond_input: Tensor | None = None,
+        beside: Tensor | None = None,
     ) -> ELBOTerms:
         """The same without Pyro's machinery, for a Bayesian network and a guide over its weights."""
         q = guide.distribution(cond_id, cond_input)
@@ -139,12 +150,15 @@ class ImplicitELBO(ELBO):
         estimate = estimator.estimate(q, model.prior, self.num_latents, self.generator)
         if self.local_noise:
             outputs = local_outputs(model.net, q, draw, x, self.generator)
-            nll = -model.log_likelihood_of(outputs, y).mean()
         else:
-            nll = -model.log_likelihood(draw.w, x, y).mean()
-        return self._joined(TracedTerms(nll, [estimate], weights=draw.w))
+            outputs = model.outputs(draw.w, x if beside is None else torch.cat([x, beside]))
+        further = None
+        if beside is not None:
+            outputs, further = outputs.split([len(x), len(beside)], dim=1)
+        nll = -model.log_likelihood_of(outputs, y).mean()
+        return self._joined(TracedTerms(nll, [estimate], weights=draw.w), further)
 
-    def _joined(self, parts: TracedTerms) -> ELBOTerms:
+    def _joined(self, parts: TracedTerms, further: Tensor | None = None) -> ELBOTerms:
         loss = parts.nll
         kl: Tensor | None = None if parts.other is None else parts.other.detach()
         if parts.other is not None:
@@ -162,6 +176,7 @@ class ImplicitELBO(ELBO):
             split.get("analytic"),
             split.get("mutual_information"),
             parts.weights,
+            further,
         )
 
 
@@ -169,6 +184,12 @@ def _is_plain(model: Any, guide: Any) -> bool:
     """Whether nothing but :meth:`ImplicitELBO._direct` is happening in model and guide."""
     plain = type(model) is BayesianModel and type(guide).forward is HypernetGuide.forward
     return plain and guide.name == "weights" and not model._forward_hooks and not guide._forward_hooks
+
+
+def _rows_alone(net: nn.Module) -> bool:
+    """Whether a main network is known to map each input by itself."""
+    norms = (BatchNormLayer, nn.modules.batchnorm._NormBase)
+    return not isinstance(net, ModuleMainNet) and not any(isinstance(part, norms) for part in net.modules())
 
 
 def _with_value(estimate: KLEstimate) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from .elbo import ImplicitELBO
 from .run import PARTS
 from .schedules import Schedule
 
-__all__ = ["Objective", "Penalty", "Term"]
+__all__ = ["Objective", "OutputTerm", "Penalty", "Term"]
 
 Penalty = Callable[[], Tensor] | Callable[[int], Tensor]
 """Returns a scalar to be added to the loss per example; may take the number of the step."""
@@ -26,6 +27,22 @@ Term = Callable[..., Tensor]
 ``weights`` ``(S, P)`` are the draws under which the likelihood was evaluated, with their gradient; ``x`` and ``y`` are
 the batch of the step (or what tensors the data have), ``step`` counts from 0.
 """
+
+
+class OutputTerm(ABC):
+    """A :data:`Term` of the network's outputs at inputs of its own, which join the batch where that is possible."""
+
+    @abstractmethod
+    def inputs(self, x: Tensor) -> Tensor:
+        """Inputs ``(K, ...)`` made for the batch ``x`` ``(N, ...)``."""
+
+    @abstractmethod
+    def value(self, outputs: Tensor) -> Tensor:
+        """The term, a scalar, from outputs ``(S, K, C)`` at :meth:`inputs`."""
+
+    @abstractmethod
+    def __call__(self, weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
+        """The term, a scalar."""
 
 
 class Objective:
@@ -64,6 +81,9 @@ class Objective:
             raise value_error(
                 "extra_terms", "none with this loss", elbo, "Use ImplicitELBO, which shows its weight draws."
             )
+        first = next((term for term in self.terms if isinstance(term, OutputTerm)), None)
+        takes = first is not None and isinstance(elbo, ImplicitELBO) and elbo.takes_inputs(model, guide)
+        self._joined: OutputTerm | None = first if takes else None
 
     def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor]:
         """The loss ``()`` and the record ``(len(PARTS),)`` of the step."""
@@ -71,18 +91,24 @@ class Objective:
         record: dict[str, Tensor | float | None] = {"beta": beta, "lr": lr}
         if isinstance(self.elbo, ImplicitELBO):
             self.elbo.beta = beta
-            terms = self.elbo.terms(self.model, self.guide, *batch, **self.arguments)
-            loss, weights = terms.loss / self.num_data, terms.weights
+            beside = None if self._joined is None else self._joined.inputs(batch[0])
+            terms = self.elbo.terms_beside(beside, self.model, self.guide, *batch, **self.arguments)
+            loss, weights, further = terms.loss / self.num_data, terms.weights, terms.beside
             record |= {"nll": terms.nll / self.num_data, "kl": terms.kl}
             record |= {"analytic": terms.analytic, "mutual_information": terms.mutual_information}
         else:
-            loss, weights = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments), None
-            loss = loss / self.num_data
+            loss = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments) / self.num_data
+            weights = further = None
         if self.penalties:
             penalty = torch.stack([p(step) for p in self.penalties]).sum()
             loss, record["penalty"] = loss + penalty, penalty
         if self.terms:
-            extra = torch.stack([term(weights, *batch, step) for term in self.terms]).sum()
+            values = [
+                self._joined.value(further) if term is self._joined and further is not None
+                else term(weights, *batch, step)
+                for term in self.terms
+            ]  # fmt: skip
+            extra = torch.stack(values).sum()
             loss, record["extra"] = loss + extra, extra
         record["loss"] = loss
         return loss, _row(record, loss.detach())

@@ -20,6 +20,7 @@ class ELBOTerms:
         analytic: the part of the KL with a closed form; None where the KL does not split.
         mutual_information: what is subtracted from it.
         weights: the draws ``(S, P)`` under which the likelihood was evaluated, with their gradient.
+        beside: outputs ``(S, K, C)`` under these draws at further inputs, where they were asked for.
     """
 
     loss: Tensor
@@ -28,3 +29,4 @@ class ELBOTerms:
     analytic: Tensor | None = None
     mutual_information: Tensor | None = None
     weights: Tensor | None = None
+    beside: Tensor | None = None

@@ -2,11 +2,13 @@
 
 import logging
 import math
+from contextlib import nullcontext
 
 import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
 from torch import nn
@@ -24,6 +26,7 @@ from bayeshnet.inference import (
     LogProgress,
     fit,
 )
+from bayeshnet.inference.objective import Objective, OutputTerm
 from bayeshnet.tasks import Split
 from tests.guide_toys import data, regression, small_net
 from tests.oracles import DTYPE
@@ -362,3 +365,43 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once():
     with pytest.raises(ValueError, match="finite loss"):
         fit(model, guide, (x * float("nan"), y), num_steps=10, callbacks=[told])
     assert told.events == ["start", "end"]
+
+
+class _Beside(OutputTerm):
+    """Mean square of the outputs at shifted inputs."""
+
+    def __init__(self, model):
+        self.model, self.calls = model, 0
+
+    def inputs(self, x):
+        return x[:7] + 1
+
+    def value(self, outputs):
+        return outputs.square().mean()
+
+    def __call__(self, weights, x, y, step):
+        self.calls += 1
+        return self.value(self.model.outputs(weights, self.inputs(x)))
+
+
+def test_terms_of_outputs_join_the_batch():
+    """One pass of the network gives what two give, in value and gradient; Pyro's handlers have two."""
+    model, guide = regression(num_data=60)
+    x, y = data()
+    found = []
+    for wrap in (nullcontext(), poutine.block()):
+        term = _Beside(model)
+        torch.manual_seed(1)
+        objective = Objective(ImplicitELBO(LIVI(), 3, 4), model, guide, 60, extra_terms=[term])
+        with wrap:
+            loss, row = objective(0, (x, y), 0.1)
+        found.append((row, *torch.autograd.grad(loss, list(guide.parameters()))))
+        assert term.calls == (0 if len(found) == 1 else 1)
+    torch.manual_seed(1)
+    terms = ImplicitELBO(LIVI(), 3, 4).terms(model, guide, x, y)
+    loss = terms.loss / 60 + model.outputs(terms.weights, x[:7] + 1).square().mean()
+    wanted = torch.autograd.grad(loss, list(guide.parameters()))
+    torch.testing.assert_close(found[0][0][0], loss.detach().to(found[0][0]))
+    for one, two, reference in zip(*(f[1:] for f in found), wanted, strict=True):
+        torch.testing.assert_close(one, reference)
+        assert two.shape == reference.shape
