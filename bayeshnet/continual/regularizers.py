@@ -193,7 +193,7 @@ def _(distribution: SemiImplicit, z: Tensor | None, unit: Tensor) -> Tensor:
 @emitted.register(MeanFieldGaussian)
 @emitted.register(Radial)
 def _(distribution: MeanFieldGaussian | Radial, z: Tensor | None, unit: Tensor) -> Tensor:
-    return torch.cat([distribution.loc / unit, distribution.scale / unit])
+    return torch.cat([distribution.loc / unit, distribution.variance.sqrt() / unit])
 
 
 @emitted.register

@@ -98,15 +98,18 @@ class GeneratedPosterior(WeightPosterior):
         return list(self.hnet.add_conditions(num))
 
     def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
-        """What is generated for ``T`` conditions in one pass, in u-space: ``(T, P)`` means, or ``(T, 2P)`` with scales.
+        """What is generated for ``T`` conditions in one pass, in u-space: ``(T, P)`` means, or ``(T, 2P)``.
 
-        There are no latents ``z``.
+        Behind the means are the standard deviations of the weights. There are no latents ``z``.
         """
         flat = self.hnet(cond_id=list(cond_ids), ret_format="flattened")
         if self.family == "dirac":
             return flat
         mean, rho = flat.split(self.weight_spec.numel, dim=-1)
-        return torch.cat([mean, self.floor + (rho + self._log_init).exp()], dim=-1)
+        sigma = self.floor + (rho + self._log_init).exp()
+        if self.family == "radial":
+            sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
+        return torch.cat([mean, sigma], dim=-1)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution at a condition, or at the default one."""

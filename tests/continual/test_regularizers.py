@@ -13,6 +13,7 @@ from bayeshnet.continual import (
     ImplicitGenerator,
     MeanFieldGenerator,
     OutputRegularizer,
+    RadialGenerator,
 )
 from bayeshnet.continual.regularizers import _Together, emitted, latent_of
 from bayeshnet.continual.sharing import GeneratedTasks
@@ -35,6 +36,7 @@ FAMILIES = {
     "chunked": ImplicitGenerator(latent_size=3, embedding_size=4, layers=(6,), chunk_size=7),
     "generated-sigma": ImplicitGenerator(latent_size=3, embedding_size=4, layers=(6,), sigma="generated"),
     "hyper": HyperHypernetwork(latent_size=3, embedding_size=4, layers=(5,), outer_layers=(4,)),
+    "radial": RadialGenerator(embedding_size=4, layers=(6,)),
     "mean-field": MeanFieldGenerator(embedding_size=4, layers=(6,)),
     "dirac": DiracGenerator(embedding_size=4, layers=(6,)),
 }
