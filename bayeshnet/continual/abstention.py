@@ -31,8 +31,7 @@ class Abstention:
         Algorithmic Learning in a Random World (Vovk, Gammerman, Shafer; 2005).
 
     Example:
-        >>> scores = torch.arange(19.0)[:, None]
-        >>> rule = Abstention.calibrate([scores], false_alarm=0.1)
+        >>> rule = Abstention.calibrate([torch.arange(19.0)], false_alarm=0.1)
         >>> rule.thresholds, rule.refused(torch.tensor([[0.5], [7.0]]))
         (tensor([1.]), tensor([ True, False]))
     """
@@ -45,7 +44,7 @@ class Abstention:
         """Choose the thresholds.
 
         Args:
-            scores: evidence ``(N_t, T)`` for the calibration inputs of each task in turn, as by
+            scores: evidence ``(N_t,)`` of each task for calibration inputs of its own, a column of
                 :meth:`StreamPrediction.scores <bayeshnet.continual.StreamPrediction.scores>`.
             false_alarm: share of true inputs that may be refused, in (0, 1).
         """
@@ -53,8 +52,8 @@ class Abstention:
         if not 0 < rate < 1 or not scores:
             raise value_error("false_alarm, scores", "a rate between 0 and 1 and the scores of a task", false_alarm)
         found = []
-        for t, values in enumerate(scores):
-            own = check_shape(f"scores[{t}]", values, (None, len(scores)))[:, t]
+        for t, own in enumerate(scores):
+            check_shape(f"scores[{t}]", own, (None,))
             k = int(rate * (len(own) + 1) + 1e-9)
             found.append(own.kthvalue(k).values if k else own.new_tensor(-torch.inf))
         return cls(torch.stack(found), rate)

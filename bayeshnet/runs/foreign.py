@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -31,7 +31,8 @@ class FinalPredictions:
         y: their targets.
         number: their tasks, ``(N,)``.
         foreign: of each set of foreign inputs.
-        calibration: of some inputs of each task that are no test inputs; densities are of fits without them.
+        calibration: of some inputs of each task under that task, which are no test inputs; densities are of fits
+            without them.
         calibrated_on: ``"validation"`` or ``"training"``.
     """
 
@@ -49,26 +50,28 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
     known, y, number = predict_seen(learner, state, stream, seed)
     foreign = {name: learner.predict_each(state, x, seed=seed) for name, x in stream.outliers.items()}
     validated = all(task.validation is not None for task in stream)
+    noise = torch.stack([density.mean_noise for density in state.densities]).mean()
     calibration = []
     for t, task in enumerate(stream[: state.num_tasks] if foreign else ()):
         split = task.validation if task.validation is not None and validated else task.train
         chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_CALIBRATION]
         chosen = chosen.to(split.x.device)
-        prediction = learner.predict_each(state, split.x[chosen], seed=seed)
-        if not validated and isinstance(learner, VariationalLearner):
-            prediction.log_density[:, t] = _held_out_density(learner.density, state, split, chosen)
-        calibration.append(prediction)
+        prediction = learner.predict_each(state, split.x[chosen], [t], seed=seed)
+        if validated or not isinstance(learner, VariationalLearner):
+            density = state.densities[t].log_density(split.x[chosen], noise)
+        else:
+            density = _held_out_density(learner.density, split, chosen, noise)
+        calibration.append(replace(prediction, log_density=density[:, None], temperature=known.temperature))
     where = "validation" if validated else "training"
     return FinalPredictions(known, y, number, foreign, tuple(calibration), where)
 
 
-def _held_out_density(settings: DensitySettings, state: LearnerState, split: Split, chosen: Tensor) -> Tensor:
+def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, noise: Tensor) -> Tensor:
     """Log-density of chosen training inputs of a task under densities that were fitted without them.
 
     A density scores what it was fitted to better than new inputs, and thresholds would be far too high. Few inputs are
     scored in four parts, each under a density of the other three and the rest; many leave enough to fit once.
     """
-    noise = torch.stack([density.mean_noise for density in state.densities]).mean()
     scores = []
     for part in chosen.chunk(4 if 4 * len(chosen) > len(split) else 1):
         rest = torch.ones(len(split), dtype=torch.bool, device=chosen.device)
@@ -107,7 +110,7 @@ def abstention(predictions: FinalPredictions, false_alarm: float = FALSE_ALARM) 
         return {}
     result: dict[str, Any] = {"asked": 100 * false_alarm, "calibrated_on": predictions.calibrated_on}
     for score in _SCORES:
-        rule = Abstention.calibrate([p.scores(score) for p in predictions.calibration], false_alarm)
+        rule = Abstention.calibrate([p.scores(score)[:, 0] for p in predictions.calibration], false_alarm)
         known = rule.foreignness(predictions.known.scores(score))
         foreign = {name: rule.foreignness(p.scores(score)) for name, p in predictions.foreign.items()}
         result[score] = {

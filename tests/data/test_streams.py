@@ -8,6 +8,7 @@ import torch
 
 from bayeshnet.data import (
     STREAMS,
+    digits,
     get_stream,
     load_digits,
     modes2d,
@@ -53,7 +54,9 @@ def test_seeds_choose_other_test_images_and_order_does_not():
 
 
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
-    real = builtins.__import__
+    real, table = builtins.__import__, digits._table()
+    monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
+    assert (digits._table() == table).all()  # where the file is not, scikit-learn itself reads it
 
     def refuse(name, *args, **kwargs):
         if name.startswith("sklearn"):

@@ -51,6 +51,19 @@ class Learnt(nn.Module):
     def __init__(self, num_tasks):
         super().__init__()
         self.num_tasks = num_tasks
+        self.densities = [Peak(t) for t in range(num_tasks)]
+
+
+class Peak:
+    """The density that the predictions of :class:`Known` have."""
+
+    mean_noise = torch.tensor(1.0)
+
+    def __init__(self, place):
+        self.place = place
+
+    def log_density(self, x, noise=None):
+        return -(x[:, 0] - self.place).square()
 
 
 def stream(kind="classification", num_tasks=3, seed=0):
