@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 from torch.distributions import Normal
+from torch.profiler import ProfilerActivity, profile
 
 from bayeshnet.distributions import HypernetPosterior, MeanFieldPosterior
 from bayeshnet.guides import (
@@ -140,6 +141,29 @@ def test_quantiles_of_classes_and_of_counts():
     assert (at > 0.35).all()
     with pytest.raises(ValueError, match="levels between 0 and 1"):
         predictive(data()[0], quantiles=[95])
+
+
+def peak(function, *arguments):
+    """Bytes allocated at once while ``function`` runs, beyond what is there before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as prof:
+        function(*arguments)
+    now = most = 0
+    events = [e for e in prof.profiler.kineto_results.events() if e.name() == "[memory]"]
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        now += event.nbytes()
+        most = max(most, now)
+    return most
+
+
+def test_memory_is_that_of_one_chunk():
+    """Four times the draws take no more of it, and all of it is far less than the outputs under all draws."""
+    x, sizes = torch.randn(2000, 2, dtype=DTYPE), {}
+    for num in (16, 64):
+        predictive = make("gaussian", sample_chunk=8, input_chunk=250)
+        predictive.num_samples = num
+        sizes[num] = peak(predictive, x)
+    assert sizes[64] < 1.1 * sizes[16]
+    assert sizes[64] < 0.2 * 64 * len(x) * 3 * 8
 
 
 def test_draws_follow_the_generator_and_the_condition():
