@@ -138,7 +138,8 @@ class WRN(MainNetInterface):
         for group, skip in enumerate(skips, 1):
             for block in range(self._n):
                 stride = 1 if block else STRIDES[group]
-                shortcut = h if skip is None or block else F.conv2d(h, skip, stride=stride)
+                # Subsampled first: torch's convolution of size 1 and stride 2 of few maps can damage memory on a CPU.
+                shortcut = h if skip is None or block else F.conv2d(h[..., ::stride, ::stride], skip)
                 h = self._convolve(run, h, stride)
                 if self._dropout_rate is not None:
                     h = F.dropout(h, self._dropout_rate, self.training)

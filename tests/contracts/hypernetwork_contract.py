@@ -34,7 +34,6 @@ class HypernetworkContract:
     variants: ClassVar = {}
     external: ClassVar = {}
     """The same classes, built without some of their parameters."""
-    compiles = True
     takes_both = False
     """Whether a condition and a conditional input may be given together."""
 
@@ -305,8 +304,6 @@ class HypernetworkContract:
         assert self.flat(made, **meta).device.type == "meta"
 
     def test_compiles_as_one_graph(self, build):
-        if not self.compiles:
-            pytest.skip("assembles by user functions")
         net = self.make(build)
         kwargs = self.inputs(net)
         torch._dynamo.reset()

@@ -60,7 +60,6 @@ def turn(chunks):
 
 
 class TestStructuredHMLP(HypernetworkContract):
-    compiles = False
     variants: ClassVar = {
         "conditions": structured(cond_in_size=2, num_cond_embs=3),
         "latent": structured(uncond_in_size=3, cond_in_size=0),
@@ -163,7 +162,6 @@ PLAIN = {"uncond_param_shapes": [[4], [4]], "cond_param_shapes": [[2, 4]], "num_
 
 
 class TestHContainer(HypernetworkContract):
-    compiles = False
     takes_both = True
     variants: ClassVar = {
         "plain-and-hnet": container(lambda: [inner(SHAPES[:2])], **PLAIN),
