@@ -68,3 +68,13 @@ def test_long_examples(name, capsys):
     pytest.importorskip("sklearn")
     load(name).main(steps=20)
     assert capsys.readouterr().out.count("told the task") == 5
+
+
+@pytest.mark.slow
+def test_a_family_of_ones_own(capsys):
+    pytest.importorskip("sklearn")
+    load("low_rank_replay").main(steps=60)
+    shares = [float(line.split(": ")[1].rstrip("%")) for line in capsys.readouterr().out.splitlines()]
+    assert len(shares) == 5
+    assert min(shares) > 70  # of two classes, after few steps
+    assert len((FOLDER / "low_rank_replay.py").read_text(encoding="utf-8").splitlines()) < 80
