@@ -1,4 +1,4 @@
-"""What the documentation says of hypnettorch's hypernetworks where they differ from ours is so."""
+"""What the documentation says of hypnettorch where it differs from ours is so."""
 
 import contextlib
 import io
@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from bayeshnet import hnets as ours
+from bayeshnet import layers, mnets
 
 pytest.importorskip("hypnettorch")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import hypnettorch.hnets as theirs
     from hypnettorch.hnets import deconv_hnet, hnet_container, hnet_helpers, structured_mlp_hnet
+    from hypnettorch.mnets import lenet, mlp, resnet, simple_rnn, zenkenet
+    from hypnettorch.utils import batchnorm_layer, context_mod_layer, self_attention_layer
 
 SHAPES = [[4, 3], [4]]
 
@@ -127,3 +130,54 @@ def test_the_caller_keeps_his_dict():
         weights = {"chunk_embs": torch.randn(1, 4, 2)}
         net(weights=weights)
         assert set(weights) == left
+
+
+# Main networks and layers.
+
+
+def test_unfinished_options_of_main_networks():
+    fails(NotImplementedError, mlp.MLP, 3, 2, use_spectral_norm=True)
+    fails(NotImplementedError, self_attention_layer.SelfAttnLayerV2, 8, True)
+    fails(NotImplementedError, batchnorm_layer.BatchNormLayer, 3, track_running_stats=False, learnable_stats=True)
+    fails(NotImplementedError, batchnorm_layer.BatchNormLayer, 3, momentum=None)
+    frozen = batchnorm_layer.BatchNormLayer(3, track_running_stats=False, frozen_stats=True)
+    fails(RuntimeError, frozen.forward, torch.randn(4, 3))
+    fails(NotImplementedError, lambda: zenkenet.ZenkeNet(verbose=False).param_shapes_meta)
+    assert [m["name"] for m in mnets.ZenkeNet(verbose=False).param_shapes_meta[:2]] == ["weight", "bias"]
+
+
+def test_recurrent_networks_with_modulation_of_their_own():
+    fails(TypeError, simple_rnn.SimpleRNN, 2, (3,), use_context_mod=True, verbose=False)
+    net = mnets.SimpleRNN(2, (3,), use_context_mod=True, verbose=False)
+    assert net(torch.zeros(3, 1, 2)).shape == (3, 1, 1)
+
+
+def test_equal_numbers_of_feature_maps():
+    options = {"n": 1, "num_feature_maps": (4, 4, 4, 4), "verbose": False}
+    x = torch.randn(2, 192)
+    fails(RuntimeError, quiet(resnet.ResNet, (8, 8, 3), **options).forward, x)
+    assert mnets.ResNet((8, 8, 3), **options)(x).shape == (2, 10)
+
+
+def test_number_of_classes_of_the_next_network():
+    shapes = lenet.LeNet._ARCHITECTURES["mnist_large"]
+    kept = [list(shape) for shape in shapes]
+    quiet(lenet.LeNet, num_classes=3, verbose=False)
+    try:
+        assert quiet(lenet.LeNet, verbose=False).param_shapes[-1] == [3]
+    finally:
+        lenet.LeNet._ARCHITECTURES["mnist_large"][:] = kept
+    mnets.LeNet(num_classes=3, verbose=False)
+    assert mnets.LeNet(verbose=False).param_shapes[-1] == [10]
+
+
+@pytest.mark.parametrize("name", ["BatchNormLayer", "ContextModLayer"])
+def test_checkpoints_in_a_state(name):
+    for package in (layers, {"BatchNormLayer": batchnorm_layer, "ContextModLayer": context_mod_layer}[name]):
+        layer, fresh = (getattr(package, name)(3) for _ in range(2))
+        layer.checkpoint_stats() if name == "BatchNormLayer" else layer.checkpoint_weights()
+        if package is layers:
+            fresh.load_state_dict(layer.state_dict())
+            assert fresh.state_dict().keys() == layer.state_dict().keys()
+        else:
+            fails(RuntimeError, fresh.load_state_dict, layer.state_dict())
