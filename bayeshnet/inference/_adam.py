@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -18,6 +19,10 @@ class DirectAdam(torch.optim.Adam):
         parameters: of one dtype, on the CPU.
         lr: learning rate.
     """
+
+    # Torch wraps these so that its compiler leaves them alone, and imports the compiler for that: two seconds of a run.
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         """Make a fused Adam."""
