@@ -23,6 +23,7 @@ __all__ = ["FORMATS", "main"]
 FORMATS: dict[str, Callable[[Sequence[RunResult]], str]] = {
     "text": lambda results: "\n\n".join(table.text() for table in comparison_tables(results)),
     "markdown": lambda results: "\n\n".join(table.markdown() for table in comparison_tables(results)),
+    "rst": lambda results: "\n\n".join(table.rst() for table in comparison_tables(results)),
     "latex": lambda results: "\n\n".join(table.latex() for table in comparison_tables(results)),
     "json": lambda results: json.dumps([json.loads(table.json()) for table in comparison_tables(results)], indent=2),
     "html": comparison_page,

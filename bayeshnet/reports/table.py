@@ -1,11 +1,11 @@
-"""A table, and the four ways to write it: text for a terminal, Markdown, LaTeX, JSON."""
+"""A table, and the five ways to write it: text for a terminal, Markdown, reStructuredText, LaTeX, JSON."""
 
 from __future__ import annotations
 
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -155,6 +155,16 @@ class Table:
         rows = [line([f"**{text}**" if bold else text for text, bold in row]) for row in self.cells()]
         parts = [f"**{self.title}**", "", line(self.headings()), "| " + " | ".join(rules) + " |", *rows]
         return "\n".join(parts + (["", self.note] if self.note else []))
+
+    def rst(self) -> str:
+        """As a ``csv-table`` of reStructuredText; the best entries are bold."""
+
+        def line(entries: Iterable[str]) -> str:
+            return "   " + ", ".join('"' + entry.replace('"', '""') + '"' for entry in entries)
+
+        rows = [line(f"**{text}**" if best else text for text, best in row) for row in self.cells()]
+        head = [f".. csv-table:: {self.title}", f"   :header: {line(self.headings()).strip()}", ""]
+        return "\n".join([*head, *rows, *(["", self.note] if self.note else [])])
 
     def latex(self) -> str:
         """LaTeX with the rules of the package ``booktabs``."""

@@ -53,6 +53,18 @@ def test_markdown(table):
     ]
 
 
+def test_restructured_text(table):
+    assert table.rst().splitlines() == [
+        ".. csv-table:: Results_1",
+        '   :header: "method", "error_rate [%]", "NLL [nats]"',
+        "",
+        '   "a & b", "1.2 ± 0.5", "**0.012**"',
+        '   "c|d", "-", "-1.0e-04"',
+        "",
+        "Note ± 1",
+    ]
+
+
 def test_latex(table):
     text = table.latex()
     assert r"\caption{Results\_1}" in text

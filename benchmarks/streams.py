@@ -1,0 +1,67 @@
+"""Run methods on a stream over seeds, and write their comparison as a page of the documentation.
+
+``python benchmarks/streams.py split-digits`` runs every method that is configured for the stream; runs that are there
+are kept, and those that were interrupted are finished. ``--page FILE`` writes the page, ``--methods`` and ``--seeds``
+choose, and what comes after ``--`` goes to ``bayeshnet run``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bayeshnet.reports import comparison_tables, load_results, write_text
+from bayeshnet.runs import available
+
+
+def run(folder: Path, words: list[str]) -> str | None:
+    """Run or finish one run; returns what went wrong, if anything did."""
+    if (folder / "metrics.json").is_file():
+        return None
+    begun = (folder / "config.yaml").is_file()
+    words = ["--resume", str(folder)] if begun else [*words, "--output", str(folder)]
+    done = subprocess.run([sys.executable, "-m", "bayeshnet", "run", *words], capture_output=True, text=True)
+    return None if done.returncode == 0 else f"{folder.name}: {done.stderr.strip().splitlines()[-1]}"
+
+
+def page(data: str, folders: list[Path], command: str, note: str) -> str:
+    """The comparison of all runs in reStructuredText, with the command that made them."""
+    title = data.capitalize().replace("-", " ")
+    tables = "\n\n".join(table.rst() for table in comparison_tables(load_results(folders)))
+    parts = [title, "=" * len(title), "", "Made by", "", ".. code-block:: console", "", f"   $ {command}", ""]
+    return "\n".join([*parts, *([note, ""] if note else []), tables, ""])
+
+
+def main() -> None:
+    """Run what is missing, then write the page."""
+    words = sys.argv[1:]
+    words, extra = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", choices=list(available()))
+    parser.add_argument("--methods", nargs="+", help="all that are configured for the stream by default")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the runs")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--page", type=Path, help="page to write")
+    parser.add_argument("--note", default="", help="a sentence for the page")
+    options = parser.parse_args(words)
+    methods = options.methods or available()[options.data]
+    jobs = []
+    for seed in options.seeds:
+        for method in methods:
+            folder = options.runs / f"{options.data}-{method}-seed{seed}"
+            jobs.append((folder, ["--data", options.data, "--method", method, "--seed", str(seed), *extra]))
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for (folder, _), problem in zip(jobs, pool.map(lambda job: run(*job), jobs), strict=True):
+            print(problem or f"{folder.name}: done", flush=True)
+    done = [folder for folder, _ in jobs if (folder / "metrics.json").is_file()]
+    if options.page is not None and done:
+        shown = " ".join(["python benchmarks/streams.py", options.data, *(["--", *extra] if extra else [])])
+        write_text(options.page, page(options.data, done, shown, options.note))
+
+
+if __name__ == "__main__":
+    main()
