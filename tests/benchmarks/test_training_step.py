@@ -1,0 +1,60 @@
+"""The benchmark of training steps runs, and its published loop does what the documented formulas say."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bayeshnet.estimators import SSGE
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from published_step import spectral_score
+from training_configurations import CONFIGURATIONS, make_data
+from training_step import library_steps, load_published, row, summary
+
+PUBLISHED = load_published()
+PARAMETERS = {
+    "reg_bbb": 3326, "reg_ssge": 211497, "reg_avb": 181197, "gmm_bbb": 25308, "gmm_ssge": 286802, "gmm_avb": 3222812,
+    "split_bbb": 174180, "split_ssge": 86698,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_steps_of_both_kinds(name):
+    """Two steps of every column at task 2, with finite losses, on networks of the published sizes."""
+    c = CONFIGURATIONS[name]
+    data = make_data(c, torch.Generator().manual_seed(0))
+    for step in library_steps(c, 1).values():
+        losses = step.run(data, 2).losses
+        assert len(losses) == 2
+        assert torch.isfinite(torch.tensor(losses)).all()
+        assert sum(p.numel() for p in step.guide.posterior.parameters()) == PARAMETERS[name]
+    if PUBLISHED is None:
+        pytest.skip("hypnettorch is not installed")
+    theirs = PUBLISHED(c, 1)
+    assert sum(p.numel() for p in theirs.generator.parameters()) == PARAMETERS[name]
+    before = [p.detach().clone() for p in theirs.generator.parameters()]
+    losses = [theirs(data[0][: c.batch], data[1][: c.batch]) for _ in range(2)]
+    assert torch.isfinite(torch.tensor(losses)).all()
+    assert any(not torch.equal(a, b) for a, b in zip(before, theirs.generator.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("threshold", [1.0, 0.8])
+def test_the_published_score_is_the_librarys(threshold):
+    """Gradients of kernels give what the library gets from a small matrix; the mode at the threshold is dropped."""
+    x = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    distances = torch.cdist(x, x).square()
+    kernel = (-0.5 * distances / 2.0**2).exp()
+    values = torch.linalg.eigvalsh(kernel).flip(0)
+    share = values.cumsum(0) / values.sum()
+    kept = share[: max(1, int((share < threshold).sum()))][-1].item() if threshold < 1 else 1.0
+    matrix, _ = SSGE(6, threshold=kept - 1e-9 if threshold < 1 else 1.0)._score_matrix(kernel, torch.tensor(2.0))
+    torch.testing.assert_close(spectral_score(x, x, 2.0, threshold), matrix @ x)
+
+
+def test_the_table_says_how_many_times_longer():
+    found = {"published": 10.0, "library": 2.0, "one old task": 1.0}
+    assert row(CONFIGURATIONS["reg_bbb"], 1, found) == "| reg_bbb | 2 | 10.0 | 2.00 (5.0) | 1.00 (10.0) |  |"
+    lines = summary([found, {"published": 8.0, "library": 0.4}])
+    assert lines[0] == "library: geometric mean 10.00, least 5.00 of 2 ratios"
