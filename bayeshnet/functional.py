@@ -16,7 +16,7 @@ from torch.func import functional_call
 from .errors import check_choice, check_int, check_shape, type_error, value_error
 from .weights import WeightSpec
 
-__all__ = ["STRATEGIES", "batched_forward"]
+__all__ = ["STRATEGIES", "batched_forward", "parameter_places"]
 
 STRATEGIES = ("auto", "vmap", "loop", "bmm")
 """How outputs under many weight vectors can be computed."""
@@ -185,7 +185,29 @@ def _changes_state(module: nn.Module) -> bool:
 
 def _functional(net: nn.Module, spec: WeightSpec) -> Callable[[Tensor, Any], Any]:
     """The module as a function of one flat weight vector and an input, or a tuple of inputs."""
-    return lambda w, x: functional_call(net, spec.unflatten(w), x if isinstance(x, tuple) else (x,))
+    places = parameter_places(net)
+
+    def call(weights: Tensor, x: Any) -> Any:
+        named = {place: t for name, t in spec.unflatten(weights).items() for place in places[name]}
+        return functional_call(net, named, x if isinstance(x, tuple) else (x,), tie_weights=False)
+
+    return call
+
+
+def parameter_places(module: nn.Module) -> dict[str, tuple[str, ...]]:
+    """For each parameter, by its first name, one name for each place that holds it (more than one if it is tied).
+
+    A submodule with several names is one place: to exchange its tensors twice would not put the old ones back.
+    """
+    owners = dict(module.named_modules(remove_duplicate=False))
+    found: dict[int, list[str]] = {}
+    seen: set[tuple[int, str]] = set()
+    for name, parameter in module.named_parameters(remove_duplicate=False):
+        path, _, leaf = name.rpartition(".")
+        if (id(owners[path]), leaf) not in seen:
+            seen.add((id(owners[path]), leaf))
+            found.setdefault(id(parameter), []).append(name)
+    return {names[0]: tuple(names) for names in found.values()}
 
 
 def _gather(join: Callable[[list[Tensor]], Tensor], outputs: list[Any]) -> Any:

@@ -90,6 +90,21 @@ def test_plain_module():
     assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
 
 
+def test_modules_in_several_places_are_left_alone():
+    """A layer applied twice, and a tensor shared by two layers."""
+    layer, other = nn.Linear(3, 3), nn.Linear(3, 3)
+    other.weight = layer.weight
+    net = nn.Sequential(layer, nn.Tanh(), layer, other).double()
+    before = [p.clone() for p in net.parameters()]
+    weights, x = torch.randn(4, 15, dtype=D), torch.randn(5, 3, dtype=D)
+    a, b, c = weights.split([9, 3, 3], dim=1)
+    w = a.view(4, 3, 3).mT
+    expected = ((x @ w + b[:, None]).tanh() @ w + b[:, None]) @ w + c[:, None]
+    for strategy in ("auto", "loop", "vmap"):
+        torch.testing.assert_close(batched_forward(net, weights, x, strategy), expected)
+        assert all(torch.equal(p, q) for p, q in zip(before, net.parameters(), strict=True))
+
+
 def test_nested_outputs():
     class Nested(nn.Module):
         def __init__(self):

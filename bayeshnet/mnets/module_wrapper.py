@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from ..errors import check_choice, check_shape, type_error, value_error
+from ..functional import parameter_places
 from ..weights import WeightSpec
 from .mnet_interface import MainNetInterface, Weights
 
@@ -77,11 +78,11 @@ class ModuleMainNet(MainNetInterface):
         )
         self._batch_norm = batch_norm
         self.module = copy.deepcopy(module)
-        self._aliases = _aliases(self.module)
-        self._selected = _select(select, self._aliases, dict(self.module.named_parameters()))
+        self._places = parameter_places(self.module)
+        self._selected = _select(select, _aliases(self.module), dict(self.module.named_parameters()))
         self._declare_entries(spec)
         for name in self._selected:
-            _to_buffer(self.module, self._aliases[name])
+            _to_buffer(self.module, self._places[name])
         self._norms = [m for m in self.module.modules() if isinstance(m, _NORMS) and m.running_mean is not None]
         if batch_norm == "batch":
             for norm in self._norms:
@@ -139,7 +140,7 @@ class ModuleMainNet(MainNetInterface):
         tensors = self._resolve(weights)
         pairs = zip(self._ledger.records, tensors, strict=True)
         given = [(r.label, t) for r, t in pairs if r.home is None or t is not r.live]
-        named = {alias: t for label, t in given for alias in self._aliases[label]}
+        named = {alias: t for label, t in given for alias in self._places[label]}
         args = x if isinstance(x, tuple) else (x,)
         return functional_call(self.module, named, args, tie_weights=False)
 
@@ -153,7 +154,7 @@ class ModuleMainNet(MainNetInterface):
         module = copy.deepcopy(self.module)
         for label, value in self.weight_spec.unflatten(weights.detach()).items():
             parameter = nn.Parameter(value.clone())
-            for name in self._aliases[label]:
+            for name in self._places[label]:
                 owner, leaf = _owner(module, name)
                 del owner._buffers[leaf]
                 setattr(owner, leaf, parameter)  # Unlike register_parameter, this tells recurrent layers.
@@ -215,8 +216,9 @@ def _owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def _to_buffer(module: nn.Module, names: Sequence[str]) -> None:
-    """Turn a parameter, under all its names, into buffers with its value."""
+    """Turn a parameter, in all its places, into buffers with its value."""
     for name in names:
         owner, leaf = _owner(module, name)
-        value = owner._parameters.pop(leaf)
-        owner.register_buffer(leaf, None if value is None else value.detach())
+        if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and owner.max_norm is not None:
+            raise value_error("select", "no embeddings with max_norm, which changes given weights in place", name)
+        owner.register_buffer(leaf, owner._parameters.pop(leaf).detach())  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 from bayeshnet import WeightSpec
 from bayeshnet.functional import batched_forward
 from bayeshnet.mnets import MLP, ModuleMainNet
-from tests.mnets.mnet_builders import Head, Tied, VisionResNet, convolutional, draw, encoder
+from tests.mnets.mnet_builders import Head, Tied, VisionResNet, convolutional, draw, encoder, first
 
 D = torch.float64
 
@@ -23,6 +23,10 @@ D = torch.float64
         (Head(), torch.randn(4, 2, 3)),
         (Tied(), torch.arange(4)),
         (VisionResNet().eval(), torch.randn(2, 3, 6, 6)),
+        (nn.Sequential(*[nn.Linear(3, 3)] * 2), torch.randn(4, 3)),
+        (nn.GRU(3, 4, 2, bidirectional=True), torch.randn(5, 2, 3)),
+        (nn.Transformer(4, 2, 1, 1, 8, dropout=0.0, batch_first=True), (torch.randn(2, 3, 4), torch.randn(2, 2, 4))),
+        (nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), torch.randn(4, 3)),
         (nn.utils.parametrizations.weight_norm(nn.Linear(3, 2)), torch.randn(4, 3)),
         (nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2)).eval(), torch.randn(4, 3)),
     ],
@@ -32,19 +36,20 @@ def test_like_functional_call(module, x, training):
     if isinstance(module, VisionResNet) or "Parametrized" in type(module).__name__:
         training = False
     module = copy.deepcopy(module).double().train(training)
-    x = x.double() if x.is_floating_point() else x
+    args = tuple(t.double() if t.is_floating_point() else t for t in (x if isinstance(x, tuple) else (x,)))
+    x = args if isinstance(x, tuple) else args[0]
     net = ModuleMainNet(module)
     assert net.training == training
     flat = draw(net)
     assert net.weight_spec == WeightSpec.of(module)
     named = net.weight_spec.unflatten(flat)
-    expected = torch.func.functional_call(module, named, (x,))
-    torch.testing.assert_close(net(x, weights=named), expected)
-    plain = batched_forward(module, flat.expand(3, -1), x)
-    torch.testing.assert_close(plain[1], expected)
+    expected = first(torch.func.functional_call(module, named, args))
+    torch.testing.assert_close(first(net(x, weights=named)), expected)
+    for many in (batched_forward(module, flat.expand(3, -1), x), batched_forward(net, flat.expand(3, -1), x)):
+        torch.testing.assert_close(first(many)[1], expected)
     if not any("parametrizations" in n for n in named):
         ready = net.to_module(flat)
-        torch.testing.assert_close(ready(x), expected)
+        torch.testing.assert_close(first(ready(*args)), expected)
         assert sum(p.numel() for p in ready.parameters()) == flat.numel()
 
 
@@ -162,6 +167,10 @@ def test_refusals():
         ModuleMainNet(MLP())
     with pytest.raises(TypeError, match=r"module: expected a torch\.nn\.Module"):
         ModuleMainNet(torch.relu)
+    bounded = nn.Sequential(nn.Embedding(4, 2, max_norm=1.0), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"select: expected no embeddings with max_norm, .*, got '0.weight'"):
+        ModuleMainNet(bounded)
+    assert ModuleMainNet(bounded, "1.*").weight_spec.numel == 6
     with pytest.raises(ValueError, match="module: expected a module with parameters"):
         ModuleMainNet(nn.ReLU())
     net = ModuleMainNet(nn.Linear(2, 1))
