@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.hnets import JacobianGeometry, get_conditional_parameters, head_geometry
+from bayeshnet.hnets import HMLP, JacobianGeometry, get_conditional_parameters, head_geometry
 from bayeshnet.layers import SpectralNorm
 
 BATCH = 3
@@ -469,6 +469,14 @@ class HypernetworkContract:
         ids = kwargs.get("cond_id", [])
         used = [r for r in net._ledger.learned if not r.conditional or int(r.group[4:]) in ids]
         assert sum(g is not None for g in grads) == len(used)
+        # Another hypernetwork generates them: the gradient of its bias is that of what it generates.
+        outer = HMLP(learned, 0, 2, layers=[], verbose=False).double()
+        made = outer(cond_input=torch.ones(1, 2, dtype=torch.float64))
+        (got,) = torch.autograd.grad(self.flat(net, weights=made, **kwargs).sin().sum(), outer.params["layer1_bias"])
+        leaves = [t.detach().requires_grad_() for t in made]
+        out = self.flat(net, weights=leaves, **kwargs).sin().sum()
+        grads = torch.autograd.grad(out, leaves, materialize_grads=True)
+        torch.testing.assert_close(got, torch.cat([g.flatten() for g in grads]))
         if net.uncond_in_size:
             g, (_, oracle) = net.geometry(weights=values, **self.one(net)), self.oracle(net, values)
             z = torch.randn(2, net.uncond_in_size, dtype=torch.float64)
