@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions import Dirac, GeneratedPosterior, HypernetPosterior, MeanFieldGaussian, Radial, SemiImplicit
+from ..distributions._one_pass import OnePass
 from ..errors import check_choice, check_int, check_number, type_error
 from .discrepancies import DISCREPANCIES, discrepancy_for
 from .sharing import GeneratedTasks, TaskPosterior
@@ -70,15 +72,15 @@ class OutputRegularizer:
         pair = _Together.of(posterior, previous, unit) or _OneByOne(posterior, previous, unit)
         pool = None if self.fixed_targets is None else pair.targets(list(range(num_old)), self.fixed_targets, generator)
 
-        def term() -> Tensor:
-            tasks = self._choose(num_old, generator)
+        def term(tasks: list[int]) -> Tensor:
             if pool is None:
                 z, target = pair.targets(tasks, self.num_latents, generator)
             else:
                 z, target = self._from(pool, tasks, generator)
             return self.strength * discrepancy(pair.emit(tasks, z), target)
 
-        return term
+        generated = pair.now if isinstance(pair, _Together) else None
+        return _Penalty(term, lambda: self._choose(num_old, generator), generated, num_old)
 
     def _from(
         self, pool: tuple[Tensor | None, Tensor], tasks: list[int], generator: torch.Generator | None
@@ -96,6 +98,31 @@ class OutputRegularizer:
             return list(range(num_old))
         device = generator.device if generator is not None else None
         return torch.randperm(num_old, generator=generator, device=device)[: self.max_tasks].tolist()
+
+
+class _Penalty:
+    """The regulariser of one task's training, which lets the generator emit for it and for old tasks in one pass."""
+
+    def __init__(
+        self, term: Callable[[list[int]], Tensor], choose: Callable[[], list[int]], generator: OnePass | None, task: int
+    ) -> None:
+        """Keep the parts; ``task`` is the one that is being learnt."""
+        self.term, self.choose, self.generator, self.task = term, choose, generator, task
+        self._chosen: list[int] | None = None
+
+    @contextmanager
+    def during(self, step: int) -> Iterator[None]:
+        """The step in which the penalty is asked for once: its tasks are chosen before the task's own draws."""
+        self._chosen = self.choose()
+        try:
+            with nullcontext() if self.generator is None else self.generator.one_pass([self.task, *self._chosen]):
+                yield
+        finally:
+            self._chosen = None
+
+    def __call__(self) -> Tensor:
+        """The term, for tasks and latents drawn anew."""
+        return self.term(self.choose() if self._chosen is None else self._chosen)
 
 
 @dataclass(frozen=True)

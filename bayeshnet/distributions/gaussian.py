@@ -67,7 +67,7 @@ class MeanFieldGaussian(WeightDistribution):
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors ``loc + scale * eps``."""
         eps = normal_like(self.loc, (num, self.loc.shape[0]), generator)
-        return WeightDraw(self.loc + self.scale * eps, None, eps)
+        return WeightDraw(torch.addcmul(self.loc, self.scale, eps), None, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import check_choice, check_positive, type_error, value_error
 from ..hnets.hnet_interface import HyperNetInterface
 from ..weights import WeightSpec
+from ._one_pass import OnePass
 from .base import WeightDistribution
 from .dirac import Dirac
 from .gaussian import MeanFieldGaussian
@@ -22,7 +23,7 @@ from .whitening import resolve_whitening
 __all__ = ["GeneratedPosterior"]
 
 
-class GeneratedPosterior(WeightPosterior):
+class GeneratedPosterior(OnePass, WeightPosterior):
     r"""Means and scales of an explicit posterior, generated per condition by one hypernetwork.
 
     The hypernetwork's outputs are :math:`(\mu, \rho)` in u-space, of which :math:`w = loc + scale \odot u` and
@@ -102,7 +103,8 @@ class GeneratedPosterior(WeightPosterior):
 
         Behind the means are the standard deviations of the weights. There are no latents ``z``.
         """
-        flat = self.hnet(cond_id=list(cond_ids), ret_format="flattened")
+        made = self._made if all(i in self._made for i in cond_ids) else self._make(cond_ids)
+        flat = torch.stack([made[i] for i in cond_ids])
         if self.family == "dirac":
             return flat
         mean, rho = flat.split(self.weight_spec.numel, dim=-1)
@@ -111,11 +113,18 @@ class GeneratedPosterior(WeightPosterior):
             sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
         return torch.cat([mean, sigma], dim=-1)
 
+    def _make(self, cond_ids: Sequence[int]) -> Mapping[int, Tensor]:
+        flat = self.hnet(cond_id=list(cond_ids), ret_format="flattened")
+        return dict(zip(cond_ids, flat.unbind(), strict=True))
+
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution at a condition, or at the default one."""
         if cond_id is None and cond_input is None:
             cond_id = self.cond_id
-        flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened").reshape(-1)
+        if cond_input is None and cond_id in self._made:
+            flat = self._made[cond_id]
+        else:
+            flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened").reshape(-1)
         loc, scale, num = self.get_buffer("loc"), self.get_buffer("scale"), self.weight_spec.numel
         mean = loc + scale * flat[:num]
         if self.family == "dirac":

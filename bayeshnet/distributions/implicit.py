@@ -12,6 +12,7 @@ from ..errors import check_choice, check_positive, type_error, value_error
 from ..hnets.hnet_interface import HyperNetInterface
 from ..hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ..weights import WeightSpec, Whitening
+from ._one_pass import OnePass
 from .posterior_base import WeightPosterior
 from .semi_implicit import SemiImplicit, SharedNoise
 from .sigma import resolve_sigma
@@ -22,7 +23,7 @@ __all__ = ["HypernetPosterior"]
 HyperWeights = Sequence[Tensor] | Mapping[str, Any]
 
 
-class HypernetPosterior(WeightPosterior):
+class HypernetPosterior(OnePass, WeightPosterior):
     r"""The weights that a hypernetwork makes of a random latent, plus noise of full support.
 
     .. math:: w = loc + scale \odot (h(z, e; \theta) + \sigma \odot \varepsilon), \quad z \sim N(0, I_n),
@@ -111,7 +112,9 @@ class HypernetPosterior(WeightPosterior):
         weights = self._weights
         sigma = self.sigma(cond_id, cond_input)
         if callable(weights):
-            if isinstance(weights, nn.Module):
+            if cond_input is None and cond_id in self._made:
+                weights = self._made[cond_id]
+            elif isinstance(weights, nn.Module):
                 weights = weights(cond_id=cond_id, cond_input=cond_input)
             else:
                 weights = weights(cond_id if cond_input is None else cond_input)
@@ -136,10 +139,8 @@ class HypernetPosterior(WeightPosterior):
             raise value_error("z", f"latents (T, M, {self.latent_size})", None)
         weights, ids = self._weights, list(cond_ids) if self.hnet.num_known_conds else None
         if callable(weights):
-            if isinstance(weights, HyperNetInterface):
-                given = weights(cond_id=list(cond_ids), ret_format="sequential")
-            else:
-                given = [weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in cond_ids]
+            made = self._made if all(i in self._made for i in cond_ids) else self._make(cond_ids)
+            given = [made[i] for i in cond_ids]
             each = [None if ids is None else [i] for i in cond_ids]
             out = torch.stack([self._means(*of_one) for of_one in zip(z, each, given, strict=True)])
         else:
@@ -149,6 +150,15 @@ class HypernetPosterior(WeightPosterior):
         if sigmas[0].ndim == 0:
             return out
         return torch.cat([out, torch.stack(sigmas).unsqueeze(1).expand(out.shape)], dim=-1)
+
+    def _make(self, cond_ids: Sequence[int]) -> Mapping[int, HyperWeights]:
+        """The hypernetwork's parameters for each condition, where they are generated."""
+        weights = self._weights
+        if isinstance(weights, HyperNetInterface):
+            return dict(zip(cond_ids, weights(cond_id=list(cond_ids), ret_format="sequential"), strict=True))
+        if not callable(weights):
+            return {}
+        return {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in cond_ids}
 
     def _means(self, z: Tensor, cond_id: Any, weights: Any) -> Tensor:
         return self.hnet(uncond_input=z, cond_id=cond_id, weights=weights, ret_format="flattened")

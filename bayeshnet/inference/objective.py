@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any
 
 import torch
@@ -18,7 +19,11 @@ from .schedules import Schedule
 __all__ = ["Objective", "OutputTerm", "Penalty", "Term"]
 
 Penalty = Callable[[], Tensor] | Callable[[int], Tensor]
-"""Returns a scalar to be added to the loss per example; may take the number of the step."""
+"""Returns a scalar to be added to the loss per example; may take the number of the step.
+
+One that has a method ``during(step)`` is given the step to prepare: it returns a context in which bound and penalties
+are evaluated, each once.
+"""
 
 
 Term = Callable[..., Tensor]
@@ -76,6 +81,7 @@ class Objective:
         self.beta = beta if callable(beta) else check_number("beta", beta, minimum=0.0)
         self.arguments = dict(arguments or {})
         self.penalties = [_of_step(penalty) for penalty in penalties]
+        self._during = [penalty.during for penalty in penalties if hasattr(penalty, "during")]
         self.terms = list(extra_terms)
         if self.terms and not isinstance(elbo, ImplicitELBO):
             raise value_error(
@@ -87,6 +93,12 @@ class Objective:
 
     def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor]:
         """The loss ``()`` and the record ``(len(PARTS),)`` of the step."""
+        with ExitStack() as stack:
+            for during in self._during:
+                stack.enter_context(during(step))
+            return self._evaluate(step, batch, lr)
+
+    def _evaluate(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor]:
         beta = self.beta(step) if callable(self.beta) else self.beta
         record: dict[str, Tensor | float | None] = {"beta": beta, "lr": lr}
         if isinstance(self.elbo, ImplicitELBO):

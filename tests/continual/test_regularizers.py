@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -179,3 +180,31 @@ def test_bad_arguments_are_named():
         OutputRegularizer(distance="reverse_kl").penalty(make(FAMILIES["dirac"]), make(FAMILIES["dirac"]), 1)
     with pytest.raises(ValueError, match="sigma"):
         ImplicitGenerator(sigma="nonsense")
+
+
+@pytest.mark.parametrize("name", ["hyper", "mean-field", "dirac"])
+def test_a_step_generates_once_for_all_its_tasks(name):
+    """The task's own distribution and the penalty come from one pass, with the values and gradients of two."""
+    posterior = make(FAMILIES[name])
+    previous = make(FAMILIES[name])
+    with torch.no_grad():
+        for parameter in previous.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    generated = posterior.generator
+    calls, outer = [], getattr(generated, "_weights", None) or generated.hnet
+    outer.register_forward_hook(lambda *_: calls.append(1))
+    found = []
+    for joint in (True, False):
+        penalty = OutputRegularizer(num_latents=3, max_tasks=1).penalty(
+            posterior, previous, 2, torch.Generator().manual_seed(5)
+        )
+        calls.clear()
+        with penalty.during(0) if joint else nullcontext():
+            held = penalty()
+            own = posterior(2).draw(4, torch.Generator().manual_seed(1)).w
+        assert len(calls) == (1 if joint else 2)
+        loss = held + own.square().sum()
+        found.append([loss, *torch.autograd.grad(loss, list(posterior.parameters()), allow_unused=True)])
+    assert not generated._made
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(torch.zeros(()) if a is None else a, torch.zeros(()) if b is None else b)
