@@ -6,9 +6,11 @@ import argparse
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..reports import (
     RunResult,
+    Table,
     comparison_page,
     comparison_pictures,
     comparison_tables,
@@ -44,13 +46,21 @@ def main(words: Sequence[str]) -> int:
     elif options.format == "text":
         console = make_console()
         for table in comparison_tables(results):
-            console.print(table.rich())
+            console.print(_fitting(table, console))
     else:
         make_console().print(FORMATS[options.format](results), markup=False, soft_wrap=True, highlight=False)
     if options.figures is not None:
         for name, _, content in comparison_pictures(results):
             write_bytes(options.figures / f"{name}.png", content)
     return 0
+
+
+def _fitting(table: Table, console: Any) -> Any:
+    """A row per method, or where that does not fit, a row per measure if it is narrower."""
+    both = [table.rich(), table.transposed().rich()]
+    unlimited = console.options.update(width=10_000)
+    widths = [console.measure(form, options=unlimited).maximum for form in both]
+    return both[0] if widths[0] <= max(console.width, widths[1]) else both[1]
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import TracebackType
 from typing import Any
 
@@ -13,13 +14,16 @@ from ..tasks import TaskStream
 __all__ = ["Display", "make_console"]
 
 
+_WIDTH = 160
+
+
 def make_console() -> Any:
-    """A rich console on standard output."""
+    """A rich console on standard output; what is no terminal gets lines of 160 characters."""
     try:
         from rich.console import Console
     except ImportError:
         raise MissingExtraError("rich", "app", "the command line") from None
-    return Console()
+    return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
 
 
 class Display(Listener):

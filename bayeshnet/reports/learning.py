@@ -134,6 +134,16 @@ def floor(lowest: float) -> float:
     return max(0.0, step * math.floor((lowest - 0.3 * step) / step))
 
 
+def _limit(axis: Any, low: np.ndarray, high: np.ndarray, unit: str) -> None:
+    """Room beside the points, but no ticks beyond what shares can be."""
+    least, most = float(np.nanmin(low)), float(np.nanmax(high))
+    room = 0.15 * (most - least) or 0.05 * abs(most) or 1.0
+    axis.set_xlim(least - room, most + room)
+    if unit == "%":
+        ticks = axis.get_xticks()
+        axis.set_xticks(ticks[(ticks >= max(0.0, least - room)) & (ticks <= min(100.0, most + room))])
+
+
 @styled
 def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
     """Dots with their standard deviation, one panel per measure and one row per method.
@@ -167,7 +177,7 @@ def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
         axis.set_xlabel(table.columns[index].unit or " ")
         axis.set_yticks(places, [str(row[0]) for row in table.rows])
         axis.set_ylim(len(places) - 0.5, -0.5)
-        axis.margins(x=0.15)
+        _limit(axis, np.array(values) - spread, np.array(values) + spread, table.columns[index].unit)
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
     for axis in axes.flat[len(chosen) :]:

@@ -132,7 +132,7 @@ class Table:
         table = RichTable(title=self.title, caption=self.note or None, box=box.SIMPLE_HEAD, title_justify="left")
         for column, right in zip(self.columns, self.numeric(), strict=True):
             heading = f"{column.name}\n{column.unit}" if column.unit else column.name
-            table.add_column(heading, justify="right" if right else "left", no_wrap=not right)
+            table.add_column(heading, justify="right" if right else "left", no_wrap=True)
         for row in self.cells():
             table.add_row(*[Text(text, style="bold" if bold else "") for text, bold in row])
         return table

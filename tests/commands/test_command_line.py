@@ -6,12 +6,15 @@ import json
 import struct
 
 import pytest
+from rich.console import Console
 
 from bayeshnet.cli import main
+from bayeshnet.commands.compare import _fitting
 from bayeshnet.commands.parser import parse_run
 from bayeshnet.continual import ImplicitGenerator, PosteriorReplay
 from bayeshnet.data.idx import FILES
 from bayeshnet.estimators import LIVI, SSGE, KLEstimator
+from bayeshnet.reports import Cell, Column, Table
 from bayeshnet.runs.configuration import available
 
 FAST = ["--learner.training.steps", "10", "--learner.training.num_particles", "2", "--learner.num_samples", "5"]
@@ -169,3 +172,11 @@ def test_a_new_estimator_needs_nothing_else(tmp_path):
     assert (
         main(["run", "--data", "modes2d", *FAST, "--estimator", "ToyEstimator", "--output", str(tmp_path / "r")]) == 0
     )
+
+
+def test_a_comparison_is_turned_where_it_does_not_fit_and_is_narrower_so():
+    few = Table("t", (Column("method"), *(Column(f"measure {i}") for i in range(9))), (("a", *[Cell(1.0)] * 9),))
+    many = Table("t", (Column("method"), Column("x")), tuple((f"method {i}", Cell(1.0)) for i in range(40)))
+    heads = [str(_fitting(few, Console(width=width)).columns[0].header) for width in (200, 60)]
+    assert heads == ["method", "measure"]
+    assert str(_fitting(many, Console(width=20)).columns[0].header) == "method"
