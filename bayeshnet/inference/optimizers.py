@@ -86,7 +86,7 @@ class Stepper:
             parameter.grad = None
         loss.backward()
         if self.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.grad_clip)
+            clip_norm(self.parameters, self.grad_clip)
         self.optimizer.step()
         if self.scheduler is not None:
             self.scheduler.step()
@@ -115,6 +115,17 @@ class Stepper:
         if not hasattr(made, "step") or not hasattr(made, "state_dict"):
             raise type_error("scheduler", "a function that makes a torch scheduler", scheduler)
         self.scheduler = made
+
+
+def clip_norm(parameters: list[Tensor], largest: float) -> None:
+    """Scale the gradients of ``parameters`` such that the norm of all together is at most ``largest``, as torch does."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if len({(g.device.type, g.dtype) for g in gradients}) != 1 or gradients[0].device.type != "cpu":
+        nn.utils.clip_grad_norm_(parameters, largest)
+        return
+    norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients))).item()
+    if norm > largest:
+        torch._foreach_mul_(gradients, largest / (norm + 1e-6))
 
 
 def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -> torch.optim.Optimizer:

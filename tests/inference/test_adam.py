@@ -1,10 +1,13 @@
 """The optimiser of small networks is torch's Adam."""
 
+import math
+
+import pytest
 import torch
 from torch import nn
 
 from bayeshnet.inference._adam import DirectAdam, suits
-from bayeshnet.inference.optimizers import Stepper
+from bayeshnet.inference.optimizers import Stepper, clip_norm
 
 
 def test_it_is_torchs_adam_step_by_step():
@@ -49,3 +52,19 @@ def test_parameters_of_two_dtypes_are_left_to_torch():
     stepper.step(single.sum() + double.sum())
     assert (single < 1).all()
     assert (double < 1).all()
+
+
+@pytest.mark.parametrize("largest", [0.5, 100.0, math.inf])
+@pytest.mark.parametrize("dtypes", [(torch.float32, torch.float32), (torch.float32, torch.float64)])
+def test_gradients_are_clipped_as_torch_clips(largest, dtypes):
+    torch.manual_seed(0)
+    ours = [nn.Parameter(torch.zeros(3, dtype=d)) for d in (*dtypes, torch.float32)]
+    theirs = [nn.Parameter(torch.zeros_like(p)) for p in ours]
+    for a, b in zip(ours[:2], theirs[:2], strict=True):
+        a.grad = torch.randn_like(a)
+        b.grad = a.grad.clone()
+    clip_norm(ours, largest)
+    nn.utils.clip_grad_norm_(theirs, largest)
+    for a, b in zip(ours[:2], theirs[:2], strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    assert ours[2].grad is None
