@@ -120,7 +120,7 @@ class VariationalLearner(Learner):
         for _ in range(num_tasks):
             self.extend(state)
             self.make_slot(state, task)
-        return state
+        return state.to(device=task.train.x.device, dtype=task.train.x.dtype)
 
     def make_slot(self, state: LearnerState, task: Task) -> None:
         """Make room for what is kept of a task that was learnt, to be loaded."""
@@ -134,6 +134,7 @@ class VariationalLearner(Learner):
         with seeded(derive_seed(seed, 0)):
             new = self.begin(task) if state is None else copy.deepcopy(state)
             new.check(task)
+            new.to(device=example.device, dtype=example.dtype)
             self.extend(new)
         new.to(device=example.device, dtype=example.dtype)
         generator = torch.Generator(device=example.device).manual_seed(derive_seed(seed, 1))
@@ -160,11 +161,14 @@ class VariationalLearner(Learner):
         settings: Training | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Fit the posterior of task ``number`` to ``data``, by the library's one training loop."""
+        """Fit the posterior of task ``number`` to ``data``, by the library's one training loop.
+
+        What an estimator learns (a discriminator, say) begins anew: it is no part of the state.
+        """
         settings = self.training if settings is None else settings
         fit(
             model,
-            HypernetGuide(state.posterior, self.estimator).condition(number),
+            HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(number),
             data,
             num_steps=settings.steps,
             batch_size=min(settings.batch_size, len(data[0])),

@@ -39,7 +39,7 @@ from bayeshnet.continual import (
     Task,
     Training,
 )
-from bayeshnet.estimators import MonteCarlo
+from bayeshnet.estimators import AVB, MonteCarlo
 from bayeshnet.inference import Callback, Prediction, load_checkpoint, save_checkpoint
 
 FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_latents=4, beta=0.1)
@@ -153,6 +153,15 @@ def test_the_same_seed_gives_the_same_state(name):
     assert not same_state(first, learn(learner, tasks, seed=100))
 
 
+def test_what_an_estimator_learns_ends_with_the_task():
+    """Else a run that is resumed, which begins with another discriminator, would end otherwise."""
+    estimator = AVB((8,), steps=1)
+    learner = PosteriorReplay(NET, IMPLICIT, estimator=estimator, training=replace(FAST, steps=5))
+    first = learner.learn(None, make_task(0))
+    assert same_state(first, learner.learn(None, make_task(0)))
+    assert estimator.discriminator is None
+
+
 def accuracy(learner, state, tasks):
     hits = [(learner.predict(state, t.test.x, task_id=i).label == t.test.y).float().mean() for i, t in enumerate(tasks)]
     return torch.stack(hits)
@@ -212,10 +221,15 @@ def test_callbacks_see_each_step():
     assert counter.steps == FAST.steps
 
 
-def test_double_precision_data_is_learnt_in_double_precision():
-    task = make_task(0).to(dtype=torch.float64)
-    state = LEARNERS["replay-outliers"]().learn(None, task)
+@pytest.mark.parametrize("name", ["replay-outliers", "ewc"])
+def test_double_precision_data_is_learnt_saved_and_loaded_in_double_precision(name, tmp_path):
+    learner, task = LEARNERS[name](), make_task(0).to(dtype=torch.float64)
+    state = learner.learn(None, task)
     assert {p.dtype for p in state.parameters()} == {torch.float64}
+    save_checkpoint(tmp_path / "state", state)
+    loaded = learner.restore(task, 1)
+    load_checkpoint(tmp_path / "state", loaded)
+    assert same_state(loaded, state)
 
 
 def test_bad_input_is_refused():
