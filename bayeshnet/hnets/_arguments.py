@@ -116,7 +116,8 @@ def check_ids(cond_id: Any, num_conds: int) -> list[int] | Tensor:
             return cond_id.reshape(-1)
         ids = cond_id.reshape(-1).tolist()
     else:
-        ids = list(cond_id) if isinstance(cond_id, (list, tuple, range)) else [cond_id]
+        plain = cond_id.tolist() if hasattr(cond_id, "tolist") else cond_id  # an array
+        ids = list(plain) if isinstance(plain, (list, tuple, range)) else [plain]
     for i in ids:
         if isinstance(i, bool) or not hasattr(i, "__index__"):
             raise type_error("cond_id", "an integer, or a list or 1-d tensor of integers", cond_id)
@@ -151,6 +152,9 @@ def one_row(x: Tensor | None) -> Tensor | None:
 def check_batch(**inputs: Tensor | None) -> int:
     """The common batch size of ``inputs``; a batch of one fits any other."""
     sizes = {name: x.shape[0] for name, x in inputs.items() if x is not None}
+    for name, size in sizes.items():
+        if size == 0:
+            raise value_error(name, "at least one sample", inputs[name])
     larger = {size for size in sizes.values() if size != 1}
     if len(larger) > 1:
         got = ", ".join(f"{name} has {size}" for name, size in sizes.items())

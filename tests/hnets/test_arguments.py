@@ -1,5 +1,6 @@
 """Constructor arguments, options and formats of hypernetworks, one by one."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -41,6 +42,23 @@ def test_documented_positions():
     assert net.param_shapes == [[3], [3], [4, 5], [17, 4]]
     net = ChunkedHMLP(SHAPES, 9, 2, False, 1, 3, [4], False, nn.Tanh(), True, False, False, 2, 0.1, False, False)
     assert net.param_shapes == [[3], [3], [4, 6], [4], [9, 4], [9], [2, 2]]
+
+
+def test_conditions_as_arrays():
+    net = HMLP(SHAPES, num_cond_embs=3, verbose=False)
+    expected = net(cond_id=[2, 0], ret_format="flattened")
+    assert torch.equal(net(cond_id=np.array([2, 0]), ret_format="flattened"), expected)
+    torch.testing.assert_close(net(cond_id=np.int32(2), ret_format="flattened")[0], expected[0])
+    for bad in (np.array([0.5]), np.array([[0]]), np.bool_(True)):
+        with pytest.raises(TypeError, match="cond_id: expected an integer"):
+            net(cond_id=bad)
+
+
+@pytest.mark.parametrize("cls", [HMLP, ChunkedHMLP])
+def test_empty_batches(cls):
+    net = cls(SHAPES, *([4] if cls is ChunkedHMLP else []), uncond_in_size=2, cond_in_size=0, verbose=False)
+    with pytest.raises(ValueError, match="uncond_input: expected at least one sample, got"):
+        net(torch.zeros(0, 2))
 
 
 def test_dropout_drops():
