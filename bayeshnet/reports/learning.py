@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import value_error
 from .records import RunResult
-from .style import TASK_COLOURS, new_figure, panels, styled, task_colours
+from .style import TASK_COLOURS, new_figure, panels, shown, styled, task_colours
 from .table import Cell, Table
 
 __all__ = ["accuracy_matrices", "comparison_chart", "floor", "learning_curves"]
@@ -107,7 +107,7 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
             # Points are set side by side, so that those of equal height are all seen.
             place = steps[t:] + 0.22 * (t / max(1, len(steps) - 1) - 0.5)
             style = {"color": colour, "marker": _MARKERS[t % len(_MARKERS)], "markersize": 5, "clip_on": False}
-            axis.plot(place, values[t:, t], label=result.tasks[t], zorder=3, **style)
+            axis.plot(place, values[t:, t], label=shown(result.tasks[t]), zorder=3, **style)
         mean = [np.nanmean(values[i, : i + 1]) for i in range(len(steps))]
         axis.plot(steps, mean, color="#444444", linestyle=(0, (4, 2)), linewidth=1.2, label="mean so far", zorder=4)
         axis.set_title(_heading(criterion), pad=10)

@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _Row = tuple[Cell | str, ...]
-_SHOWN = ("entropy", "density", "combined")
+_SHOWN = ("entropy", "combined")
 
 
 def summary_table(result: RunResult) -> Table:
@@ -79,8 +79,6 @@ def task_table(result: RunResult) -> Table:
             (Column("final", "MSE", 4), ("mse_task_given",)),
             *((Column(c, "%"), ("task_inference", c)) for c in _SHOWN),
             (Column("log-lik.", "nats", 2), ("log_likelihood",)),
-            (Column("cover", "%"), ("coverage",)),
-            (Column("CRPS", "", 3), ("crps",)),
             drift,
         ]
     )
@@ -88,7 +86,7 @@ def task_table(result: RunResult) -> Table:
     for name, record in zip(result.tasks, result.per_task, strict=False):
         rows.append((name, *(Cell(_found(record, keys)) for _, keys in columns)))
     note = (
-        "during: just after learning the task; final: after the last one; both with the task given. entropy, density, "
+        "during: just after learning the task; final: after the last one; both with the task given. entropy, "
         f"combined: {'accuracy with the task' if result.kind == 'classification' else 'share of inputs whose task is'} "
         "inferred so."
     )
@@ -121,39 +119,33 @@ def matrix_table(result: RunResult, criterion: str = "given") -> Table:
 
 
 def foreign_table(result: RunResult) -> Table:
-    """Foreign inputs, set by set: told from known ones by each score, and refused as of no known task."""
-    scores = list(next(iter(result.ood.values()), {}))
-    refused = result.abstention.get("combined") or {}
+    """Foreign inputs, a column per set: told from known ones by each score, and refused as of no known task."""
+    sets = list(result.ood)
     rows: list[_Row] = []
-    for name, areas in result.ood.items():
-        shares = [areas.get(score) for score in scores]
-        mistaken = result.ood_fpr95.get(name, {}).get("entropy")
-        rows.append((name, *map(Cell, (*shares, mistaken, (refused.get("refused") or {}).get(name)))))
-    columns = (
-        Column("foreign inputs"),
-        *(Column(f"AUROC {by(score)}", "%") for score in scores),
-        Column("FPR95 by entropy", "%"),
-        Column("refused", "%"),
-    )
-    note = ""
+    for what, numbers in (("AUROC", result.ood), ("FPR95", result.ood_fpr95)):
+        for score in next(iter(numbers.values()), {}):
+            rows.append((f"{what} {by(score)}", *(Cell(numbers.get(name, {}).get(score)) for name in sets)))
+    note, refused = "", result.abstention.get("combined") or {}
     if refused:
+        rows.append(("refused", *(Cell(refused["refused"].get(name)) for name in sets)))
         note = (
             f"refused: combined evidence below what {100 - result.abstention['asked']:g} % of each task's "
             f"{result.abstention['calibrated_on']} inputs reach; of the test inputs {refused['false_alarm']:.1f} %."
         )
-    return _without_gaps(Table("Foreign inputs", columns, tuple(rows), note))
+    return Table("Foreign inputs", (Column("measure"), *(Column(name, "%") for name in sets)), tuple(rows), note)
 
 
 def kl_table(result: RunResult) -> Table:
     """KL of each task's posterior from the prior in nats, with its two-sided audit."""
-    columns = ("KL", "lower", "upper", "analytic", "MI, LIVI", "MI, lower", "MI, upper")
+    columns = ("KL", "lower", "upper", "analytic", "MI", "MI low", "MI high")
     rows: list[_Row] = []
     for name, kl in zip(result.tasks, result.kl, strict=False):
         information = kl.mutual_information
         sides = (information.livi, information.lower, information.upper) if information else (None, None, None)
         rows.append((name, *(Cell(v) for v in (kl.value, kl.lower, kl.upper, kl.analytic, *sides))))
     note = (
-        "KL = analytic part - mutual information (MI) of weights and latent; lower and upper: audit on the same draws."
+        "KL = analytic part - mutual information (MI, by LIVI) of weights and latent; low and high: audit on the same "
+        "draws."
     )
     return Table(
         "Divergence from the prior", (Column("task"), *(Column(c, "nats") for c in columns)), tuple(rows), note

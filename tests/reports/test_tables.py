@@ -134,13 +134,9 @@ def test_foreign_inputs_in_a_table():
         "abstention": {"asked": 5.0, "calibrated_on": "training", "combined": refused},
     }
     table = foreign_table(RunResult.of(record(**changes)))
-    assert [c.name for c in table.columns[1:]] == [
-        "AUROC by entropy",
-        "AUROC by density",
-        "FPR95 by entropy",
-        "refused",
-    ]
-    assert [cell.value for cell in table.rows[0][1:]] == [90.0, 99.0, 12.0, 97.0]
+    assert [c.name for c in table.columns] == ["measure", "noise"]
+    expected = {"AUROC by entropy": 90.0, "AUROC by density": 99.0, "FPR95 by entropy": 12.0, "refused": 97.0}
+    assert {row[0]: row[1].value for row in table.rows} == expected
     assert "95 % of each task's training inputs" in table.note
     assert "4.2 %" in table.note
 
