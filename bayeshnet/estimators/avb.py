@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 
 from ..distributions.gaussian import MeanFieldGaussian
 from ..errors import check_int, check_positive
+from ._adam import make_adam
 from ._cross_entropy import log_prob_of
 from ._networks import make_mlp
 from ._split import check_value, draw_from, number_of_samples, prior_of, sample_from, spread_of
@@ -74,7 +75,7 @@ class AVB(nn.Module, KLEstimator):
     def build(self, num_weights: int, like: Tensor, generator: torch.Generator | None = None) -> None:
         """Create the discriminator for ``num_weights`` weights in the dtype and on the device of ``like``."""
         self.discriminator = make_mlp([num_weights, *self.hidden, 1], like, generator)
-        self._optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=self.lr)
+        self._optimizer = make_adam(self.discriminator.parameters(), self.lr)
 
     def estimate(
         self,

@@ -194,8 +194,11 @@ def _rows_alone(net: nn.Module) -> bool:
 
 def _with_value(estimate: KLEstimate) -> Tensor:
     """A scalar with the estimate's value (zero if there is none) and its gradient."""
-    zero = estimate.surrogate - estimate.surrogate.detach()
-    return zero if estimate.value is None else estimate.value + zero
+    surrogate, value = estimate.surrogate, estimate.value
+    if value is not None and value.device.type == "cpu" and value.item() == surrogate.item():
+        return surrogate
+    zero = surrogate - surrogate.detach()
+    return zero if value is None else value + zero
 
 
 @contextmanager

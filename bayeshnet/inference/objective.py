@@ -112,7 +112,7 @@ class Objective:
             loss = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments) / self.num_data
             weights = further = None
         if self.penalties:
-            penalty = torch.stack([p(step) for p in self.penalties]).sum()
+            penalty = _sum([p(step) for p in self.penalties])
             loss, record["penalty"] = loss + penalty, penalty
         if self.terms:
             values = [
@@ -120,10 +120,14 @@ class Objective:
                 else term(weights, *batch, step)
                 for term in self.terms
             ]  # fmt: skip
-            extra = torch.stack(values).sum()
+            extra = _sum(values)
             loss, record["extra"] = loss + extra, extra
         record["loss"] = loss
         return loss, _row(record, loss.detach())
+
+
+def _sum(values: list[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(values).sum()
 
 
 def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_positive, type_error, value_error
-from ._adam import DirectAdam, suits
+from ..estimators._adam import make_adam
 from .schedules import Cosine, Schedule
 
 __all__ = ["OptimizerFactory", "Stepper", "trainable"]
@@ -118,7 +118,7 @@ class Stepper:
 
 
 def clip_norm(parameters: list[Tensor], largest: float) -> None:
-    """Scale the gradients of ``parameters`` such that the norm of all together is at most ``largest``, as torch does."""
+    """Scale the gradients of ``parameters`` so that the norm of all together is at most ``largest``, as torch does."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if len({(g.device.type, g.dtype) for g in gradients}) != 1 or gradients[0].device.type != "cpu":
         nn.utils.clip_grad_norm_(parameters, largest)
@@ -132,10 +132,7 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
     if isinstance(optimizer, torch.optim.Optimizer):
         return optimizer
     if optimizer is None:
-        if suits(parameters):
-            return DirectAdam(parameters, lr)
-        fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters)
-        return torch.optim.Adam(parameters, lr=lr, fused=fused)
+        return make_adam(parameters, lr)
     made = optimizer(parameters, lr=lr) if isinstance(optimizer, type) else optimizer(parameters)
     if not isinstance(made, torch.optim.Optimizer):
         raise type_error("optimizer", "an optimiser, its class or a function that makes one", optimizer)

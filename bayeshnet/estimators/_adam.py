@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["DirectAdam", "suits"]
+__all__ = ["DirectAdam", "make_adam"]
 
 
 class DirectAdam(torch.optim.Adam):
@@ -47,8 +47,14 @@ class DirectAdam(torch.optim.Adam):
                 )  # fmt: skip
         return loss
 
+    step.hooked = True  # type: ignore[attr-defined] # torch's frame for profilers and hooks costs as much as the step
 
-def suits(parameters: list[nn.Parameter]) -> bool:
-    """Whether all parameters are on the CPU and of one floating dtype."""
-    kinds = {(p.device.type, p.dtype) for p in parameters}
-    return len(kinds) == 1 and all(p.is_floating_point() and p.device.type == "cpu" for p in parameters)
+
+def make_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam:
+    """Adam in the quickest form that the parameters allow."""
+    given = list(parameters)
+    kinds = {(p.device.type, p.dtype) for p in given}
+    if len(kinds) == 1 and all(p.is_floating_point() and p.device.type == "cpu" for p in given):
+        return DirectAdam(given, lr)
+    fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in given)
+    return torch.optim.Adam(given, lr=lr, fused=fused)
