@@ -28,6 +28,11 @@ class ExampleMemory(nn.Module):
         super().__init__()
         self.num_tasks = 0
 
+    @property
+    def num_examples(self) -> int:
+        """How many examples are kept in all."""
+        return sum(len(self.of(t)[0]) for t in range(self.num_tasks))
+
     def store(self, x: Tensor, y: Tensor, size: int | None = None, generator: torch.Generator | None = None) -> None:
         """Keep ``size`` random examples of the next task, or all of them."""
         device = generator.device if generator is not None else x.device
@@ -49,15 +54,17 @@ class ExampleMemory(nn.Module):
     def draw(
         self, num: int, generator: torch.Generator | None = None, tasks: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw ``num`` examples of ``tasks`` (or all), with replacement, and the numbers of their tasks."""
+        """Draw ``num`` examples of ``tasks`` (or all), with replacement; in order of tasks, with their numbers."""
         numbers = list(range(self.num_tasks)) if tasks is None else list(tasks)
         parts = [self.of(t) for t in numbers]
-        sizes = torch.tensor([len(x) for x, _ in parts])
-        device = generator.device if generator is not None else parts[0][0].device
-        index = torch.randint(int(sizes.sum()), (num,), generator=generator, device=device).to(parts[0][0].device)
-        task = torch.tensor(numbers).repeat_interleave(sizes).to(index.device)[index].sort().values
-        index = index.sort().values
-        return torch.cat([x for x, _ in parts])[index], torch.cat([y for _, y in parts])[index], task
+        where = parts[0][0].device
+        ends = torch.tensor([len(x) for x, _ in parts], device=where).cumsum(0)
+        device = generator.device if generator is not None else where
+        index = torch.randint(int(ends[-1]), (num,), generator=generator, device=device).to(where).sort().values
+        part = torch.searchsorted(ends, index, right=True)
+        rows = [index[part == i] - ends[i] + len(x) for i, (x, _) in enumerate(parts)]
+        drawn = [(x[row], y[row]) for (x, y), row in zip(parts, rows, strict=True)]
+        return torch.cat([x for x, _ in drawn]), torch.cat([y for _, y in drawn]), index.new_tensor(numbers)[part]
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
         """Give the buffers the shapes of a state that is about to be loaded."""

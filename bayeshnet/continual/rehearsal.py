@@ -26,7 +26,7 @@ class ExperienceReplay(SharedLearner):
     r"""One posterior for all tasks, which sees stored examples of old tasks along with those of the new one.
 
     Each step adds the mean negative log-likelihood of stored examples, times the number of old tasks, so that each task
-    counts alike.
+    counts alike where as many examples are stored of each.
 
     Args:
         network: see :class:`~bayeshnet.continual.SharedLearner`.
@@ -79,9 +79,14 @@ class ExperienceReplay(SharedLearner):
         terms = super().terms(state, previous, model, generator)
         if previous is None or not isinstance(previous.memory, ExampleMemory):
             return terms
-        return [*terms, self._rehearsal(state, previous.memory, generator)]
+        weight = self.weight(previous.memory, check_int("num_data", model.num_data, 1))
+        return [*terms, self._rehearsal(state, previous.memory, weight, generator)]
 
-    def _rehearsal(self, state: LearnerState, memory: ExampleMemory, generator: torch.Generator) -> Term:
+    def weight(self, memory: ExampleMemory, num_data: int) -> float:
+        """What the mean over stored examples counts beside the mean over the ``num_data`` of the new task."""
+        return memory.num_tasks
+
+    def _rehearsal(self, state: LearnerState, memory: ExampleMemory, weight: float, generator: torch.Generator) -> Term:
         size, count = self.size(state), memory.num_tasks
         ranges = [self.heads.competing(t, state.posterior.num_tasks, size) for t in range(count)]
         offsets = [self.heads.offset(t, size) for t in range(count)]
@@ -94,13 +99,15 @@ class ExperienceReplay(SharedLearner):
             for made, targets, (start, stop), offset in parts:
                 if len(targets):
                     nll.append(-state.likelihood.log_prob(made[..., start:stop], targets + offset).mean(0).sum())
-            return torch.stack(nll).sum() * (count / len(old_x))
+            return torch.stack(nll).sum() * (weight / len(old_x))
 
         return term
 
 
 class Joint(ExperienceReplay):
     """Joint (multitask) training: the data of all tasks so far are kept. What learning in sequence is measured by.
+
+    The loss is that of all these data together, over the number of examples of the new task.
 
     Args:
         network: see :class:`~bayeshnet.continual.SharedLearner`.
@@ -121,3 +128,7 @@ class Joint(ExperienceReplay):
     ) -> None:
         """Keep all examples."""
         super().__init__(network, posterior, heads=heads, memory_size=None, replay_size=replay_size, **settings)
+
+    def weight(self, memory: ExampleMemory, num_data: int) -> float:
+        """As often as there are more old examples than new ones, so that each example counts alike."""
+        return memory.num_examples / num_data

@@ -36,6 +36,8 @@ def test_a_memory_keeps_some_examples_of_each_task():
     assert torch.equal(x[:, 0].long() % 2, y)
     assert set(task.tolist()) == {0, 1, 2}
     assert set(memory.draw(50, torch.Generator().manual_seed(0), [1])[2].tolist()) == {1}
+    x, _, task = memory.draw(50, torch.Generator().manual_seed(0), [2, 0])
+    assert torch.equal((x[:, 0] // 100).long(), task), "in any order of the tasks"
     seen = {float(v) for v in memory.draw(2000, torch.Generator().manual_seed(0))[0]}
     assert len(seen) == 18, "each of them is drawn"
     with pytest.raises(ValueError, match="task: expected a number below the 3 tasks stored, got 3"):
@@ -50,7 +52,7 @@ def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
         previous, state = state, learner.learn(state, make_task(number), seed=number)
     weights = torch.randn(4, state.net.weight_spec.numel, requires_grad=True)
     net, _ = learner.problem(state, make_task(2), 2)
-    model = BayesianModel(net, state.posterior.prior(weights), state.likelihood)
+    model = BayesianModel(net, state.posterior.prior(weights), state.likelihood, num_data=40)
     (term,) = learner.terms(state, previous, model, torch.Generator().manual_seed(5))
     value = term(weights, None, None, 0)
     x, y, task = previous.memory.draw(11, torch.Generator().manual_seed(5))
@@ -69,10 +71,19 @@ def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
     assert weights.grad.abs().sum() > 0
 
 
-def test_joint_training_keeps_everything():
-    learner = Joint(NET, MeanFieldWeights(), training=FAST)
-    state = learner.learn(learner.learn(None, make_task(0)), make_task(1))
-    assert [len(state.memory.of(t)[0]) for t in range(2)] == [40, 40]
+def test_joint_training_keeps_everything_and_counts_each_example_alike():
+    learner = Joint(NET, MeanFieldWeights(), replay_size=8, training=FAST)
+    state = learner.learn(learner.learn(None, make_task(0)), make_task(1, size=20))
+    assert [len(state.memory.of(t)[0]) for t in range(2)] == [40, 20]
+    new = make_task(2, size=10)
+    after = learner.learn(state, new)
+    model = BayesianModel(after.net, after.posterior.prior(new.train.x), after.likelihood, num_data=10)
+    (term,) = learner.terms(after, state, model, torch.Generator().manual_seed(3))
+    weights = torch.randn(1, after.net.weight_spec.numel)
+    x, y, task = state.memory.draw(8, torch.Generator().manual_seed(3))
+    logits = after.net(x, weights=after.net.weight_spec.split(weights[0]))
+    nll = -torch.stack([logits[i, 2 * t : 2 * t + 2].log_softmax(0)[y[i]] for i, t in enumerate(task)])
+    torch.testing.assert_close(term(weights, None, None, 0), nll.mean() * 60 / 10)
 
 
 def test_doubt_is_the_cross_entropy_to_the_uniform_distribution():
