@@ -63,6 +63,20 @@ def test_wide_resnet(capsys):
 
 
 @pytest.mark.slow
+def test_any_pyro_model(capsys):
+    """Both signs are found, in a few steps already."""
+    load("any_pyro_model").main(steps=150)
+    words = capsys.readouterr().out.split()
+    assert 0.2 < float(words[words.index("positive,") - 1].rstrip("%")) / 100 < 0.8
+    assert abs(float(words[words.index("modulus") + 1]) - 2.1) < 0.5
+
+
+def test_bayesian_module(capsys):
+    load("bayesian_module").main(steps=20)
+    assert capsys.readouterr().out.count("90 % in") == 4
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["continual_digits"])
 def test_long_examples(name, capsys):
     pytest.importorskip("sklearn")
