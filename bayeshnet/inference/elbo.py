@@ -188,8 +188,8 @@ def _is_plain(model: Any, guide: Any) -> bool:
 
 def _rows_alone(net: nn.Module) -> bool:
     """Whether a main network is known to map each input by itself."""
-    norms = (BatchNormLayer, nn.modules.batchnorm._NormBase)
-    return not isinstance(net, ModuleMainNet) and not any(isinstance(part, norms) for part in net.modules())
+    unknown = (ModuleMainNet, BatchNormLayer, nn.modules.batchnorm._NormBase)
+    return not any(isinstance(part, unknown) for part in net.modules())
 
 
 def _with_value(estimate: KLEstimate) -> Tensor:

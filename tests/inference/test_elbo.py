@@ -12,8 +12,9 @@ from pyro.infer.autoguide import AutoNormal
 
 from bayeshnet.distributions import DiracPosterior
 from bayeshnet.estimators import LIVI, ClosedForm, ImportanceSandwich, KLEstimate, KLEstimator
-from bayeshnet.guides import BayesianModel, HypernetGuide, MeanFieldGuide
+from bayeshnet.guides import BayesianModel, Categorical, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import ImplicitELBO
+from bayeshnet.mnets import MLP, ModuleMainNet, OutputView
 from tests.guide_toys import ToyPosterior, classification, data, gradients_of, regression, small_net
 from tests.oracles import DTYPE
 
@@ -255,3 +256,18 @@ def test_families_and_estimators_are_one_argument_away():
     for estimator in (LIVI(4), ImportanceSandwich(4, 4)):
         assert torch.isfinite(ImplicitELBO(estimator).terms(model, guide, x, y).kl)
     assert type(model) is BayesianModel
+
+
+def test_further_inputs_join_the_batch_only_where_rows_are_known_not_to_mix():
+    """A view of some outputs hides nothing of the network behind it."""
+    nets = {
+        MLP(n_in=2, n_out=3, hidden_layers=[4], no_weights=True, verbose=False): True,
+        MLP(n_in=2, n_out=3, hidden_layers=[4], no_weights=True, use_batch_norm=True, verbose=False): False,
+        ModuleMainNet(torch.nn.Linear(2, 3)): False,
+    }
+    for net, alone in nets.items():
+        guide = HypernetGuide(DiracPosterior(net.weight_spec))
+        for seen in (net, OutputView(net, 1, 3)):
+            prior = dist.Normal(torch.zeros(net.weight_spec.numel), 1.0).to_event(1)
+            model = BayesianModel(seen, prior, Categorical())
+            assert ImplicitELBO().takes_inputs(model, guide) == alone
