@@ -107,7 +107,8 @@ def test_the_figure(tmp_path):
     pytest.importorskip("matplotlib")
     for q in (TanhProblem.make(2, 12).q(), standard_prior(12), Dirac(torch.zeros(12, dtype=DTYPE))):
         figure = diagnose(q, standard_prior(12), 16, generator()).figure()
-        assert len(figure.axes) == 3
+        assert len(figure.axes) == 4
+        assert "alarm" in figure.get_suptitle()
         figure.savefig(tmp_path / "report.png")
     assert (tmp_path / "report.png").stat().st_size > 5000
 

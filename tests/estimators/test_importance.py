@@ -9,6 +9,7 @@ from bayeshnet.estimators import LIVI, ImportanceSandwich
 from bayeshnet.estimators._sampling import Anchored, find_modes, make_proposal
 from bayeshnet.hnets import HMLP, HeadGeometry
 from bayeshnet.hnets.geometry import Geometry
+from bayeshnet.hnets.selection_geometry import ConstantGeometry
 from bayeshnet.weights import WeightSpec
 from tests.oracles import (
     DTYPE,
@@ -82,38 +83,79 @@ def check_enclosed(lower, upper, exact, width=0.3):
 def test_both_sides_enclose_the_truth_of_a_banana(P, sigma):
     with torch.no_grad():
         problem = BananaProblem.make(P, sigma=sigma)
-        q = SemiImplicit(BananaGeometry(problem), problem.sigma)
+        plane = BananaProblem(torch.eye(2, dtype=DTYPE), problem.bend, problem.sigma)
+        q = SemiImplicit(PlaneGeometry(plane.h, 2, problem.Q), problem.sigma)
         draw = q.draw(32, generator(2))
         lower, upper = ImportanceSandwich().log_density_bounds(q, draw, generator())
         check_enclosed(lower, upper, problem.log_density(draw.w))
 
 
-class BananaGeometry(DenseGeometry):
-    """The noisy banana through its plane, so that many weights are cheap."""
+class PlaneGeometry(DenseGeometry):
+    """``Q g(z)`` with orthonormal ``Q`` ``(P, k)`` through ``g``, so that many weights are cheap."""
 
-    def __init__(self, problem):
-        super().__init__(problem.h, 2, problem.Q.shape[0])
-        self.Q = problem.Q
-        self.plane = BananaProblem(torch.eye(2, dtype=DTYPE), problem.bend, problem.sigma)
+    def __init__(self, g, latent_size, Q):
+        super().__init__(lambda z: g(z) @ Q.T, latent_size, Q.shape[0])
+        self.g, self.Q = g, Q
 
     def gram(self, z, precision=1.0):
-        jac = DenseGeometry(self.plane.h, 2, 2).jacobian(z)
+        jac = DenseGeometry(self.g, self.latent_size, self.Q.shape[1]).jacobian(z)
         return jac.mT @ jac * precision
 
     def sqdist_between(self, z, other, precision=1.0):
-        return (self.plane.h(z) - self.plane.h(other)).square().sum(-1) * precision
+        return (self.g(z) - self.g(other)).square().sum(-1) * precision
 
     def inner_between(self, z, other, v):
-        return ((self.plane.h(z) - self.plane.h(other)) * (v @ self.Q)).sum(-1)
+        return ((self.g(z) - self.g(other)) * (v @ self.Q)).sum(-1)
 
 
-@pytest.mark.parametrize(("P", "sigma", "gain"), [(10, 0.3, 1.0), (10, 1.0, 2.0), (100, 1.0, 1.0)])
-def test_both_sides_enclose_the_truth_of_a_nonlinear_map(P, sigma, gain):
-    problem = TanhProblem.make(2, P, 8, sigma, gain)
+@pytest.mark.parametrize(("n", "P", "sigma", "gain"), [(2, 10, 0.3, 1.0), (2, 10, 1.0, 2.0), (2, 100, 1.0, 1.0),
+                         *(pytest.param(*case, marks=pytest.mark.slow) for case in (
+                             (2, 100, 0.2, 0.5), (2, 1000, 1.0, 1.0), (2, 10_000, 3.0, 1.0), (2, 100_000, 10.0, 1.0),
+                             (1, 100, 0.1, 1.0), (1, 1000, 0.1, 2.0), (1, 10_000, 0.1, 1.0), (1, 100_000, 1.0, 1.0),
+                         ))])  # fmt: skip
+def test_both_sides_enclose_the_truth_of_a_nonlinear_map(n, P, sigma, gain):
+    """By quadrature over the latent, whose grid resolves the noise: two latents at much noise where P is large."""
     with torch.no_grad():
-        draw = problem.q().draw(16, generator(1))
-        lower, upper = ImportanceSandwich().log_density_bounds(problem.q(), draw, generator())
+        problem = TanhProblem.make(n, P, 8, sigma, gain)
+        q = SemiImplicit(tanh_by_head(problem), problem.sigma)
+        draw = q.draw(16, generator(1))
+        lower, upper = ImportanceSandwich().log_density_bounds(q, draw, generator())
         check_enclosed(lower, upper, quadrature_log_density(problem, draw.w))
+
+
+def tanh_by_head(problem):
+    """The same map as a hypernetwork, so that many weights are cheap."""
+    P, H = problem.W2.shape
+    hnet = HMLP([[P]], uncond_in_size=problem.W1.shape[1], cond_in_size=0, layers=(H,), verbose=False,
+                activation_fn=torch.nn.Tanh()).double()  # fmt: skip
+    given = {(H, problem.W1.shape[1]): problem.W1, (H,): problem.c, (P, H): problem.W2, (P,): problem.b}
+    for parameter in hnet.parameters():
+        parameter.copy_(given[tuple(parameter.shape)])
+    z = torch.ones(1, problem.W1.shape[1], dtype=DTYPE)
+    torch.testing.assert_close(hnet.geometry()(z), problem.h(z))
+    return hnet.geometry()
+
+
+@pytest.mark.parametrize("P", SIZES)
+def test_both_sides_enclose_the_truth_of_a_fold(P):
+    """With searches for the latent's other sign; the scale of the map keeps the information the same for all P."""
+    with torch.no_grad():
+        problem = FoldProblem.make(P, 0.1)
+        problem.a.div_(problem.a.norm())
+        q = SemiImplicit(PlaneGeometry(torch.square, 1, problem.a[:, None]), problem.sigma)
+        draw = q.draw(48, generator())
+        lower, upper = ImportanceSandwich(num_starts=3).log_density_bounds(q, draw, generator())
+        check_enclosed(lower, upper, problem.log_density(draw.w))
+
+
+@pytest.mark.parametrize("P", SIZES)
+@pytest.mark.parametrize("sigma", [0.1, 1.0])
+def test_both_sides_enclose_the_truth_of_a_constant_map(P, sigma):
+    q = SemiImplicit(ConstantGeometry(torch.linspace(-1, 1, P, dtype=DTYPE), 8), sigma)
+    with torch.no_grad():
+        draw = q.draw(24, generator())
+        lower, upper = ImportanceSandwich().log_density_bounds(q, draw, generator())
+        check_enclosed(lower, upper, Normal(q.geometry(draw.z), sigma).log_prob(draw.w).sum(-1))
 
 
 def test_a_fold_needs_more_than_one_start():
