@@ -76,6 +76,17 @@ def test_bayesian_module(capsys):
     assert capsys.readouterr().out.count("90 % in") == 4
 
 
+def test_is_my_kl_right(capsys, tmp_path, monkeypatch):
+    """The audit encloses LIVI's estimate, the fold is found, and the script is short."""
+    monkeypatch.chdir(tmp_path)
+    load("is_my_kl_right").main(num_draws=32)
+    sound, folded = capsys.readouterr().out.split("A map that folds:")
+    assert "can be trusted" in sound
+    assert "no value" in sound
+    assert "! fold" in folded
+    assert len((FOLDER / "is_my_kl_right.py").read_text(encoding="utf-8").splitlines()) < 80
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["continual_digits"])
 def test_long_examples(name, capsys):
