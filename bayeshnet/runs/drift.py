@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,8 @@ from .folder import RunFolder
 
 __all__ = ["posterior_drift"]
 
+_SPREAD = 0.1
+
 
 @torch.no_grad()
 def posterior_drift(
@@ -19,9 +23,10 @@ def posterior_drift(
 ) -> list[float]:
     """Squared MMD between weights drawn from each task's posterior just after it was learnt and at the end.
 
-    Weights are whitened by the prior, the kernel is Gaussian with the median distance as its width, and the estimate is
-    unbiased: around 0, and possibly a little below, for a posterior that has not moved; at most 2. Weights that the
-    network did not have yet when the task was learnt are left out.
+    Weights are whitened by the prior, and the estimate is unbiased: around 0, and possibly a little below, for a
+    posterior that has not moved; at most 2. The kernel is Gaussian with the median distance of the draws then as its
+    width, but at least that of draws with a standard deviation of 0.1 per weight: so that points, whose draws have no
+    distance, move by a measure too. Weights that the network did not have yet are left out.
 
     Args:
         learner: makes states to load the checkpoints of the run into.
@@ -43,7 +48,7 @@ def posterior_drift(
         new = _whitened(state, stream, t, derive_seed(seed, t, 1), num_samples)
         if old.shape != new.shape:
             new = new[:, then.net.weight_spec.places_in(state.net.weight_spec).to(new.device)]
-        width = median_distance(old, new).clamp_min(torch.finfo(old.dtype).eps)
+        width = median_distance(*old.chunk(2)).clamp_min(_SPREAD * math.sqrt(2 * old.shape[1]))
         found.append(float(mmd(old, new, width)))
     return [*found, 0.0]
 

@@ -6,6 +6,7 @@ import json
 import struct
 
 import pytest
+import torch
 from rich.console import Console
 
 from bayeshnet.cli import main
@@ -15,6 +16,7 @@ from bayeshnet.continual import ImplicitGenerator, PosteriorReplay
 from bayeshnet.data.idx import FILES
 from bayeshnet.estimators import LIVI, SSGE, KLEstimator
 from bayeshnet.reports import Cell, Column, Table
+from bayeshnet.runs import RunFolder
 from bayeshnet.runs.configuration import available
 
 FAST = ["--learner.training.steps", "10", "--learner.training.num_particles", "2", "--learner.num_samples", "5"]
@@ -129,11 +131,11 @@ def test_options_beside_resume_are_refused(tmp_path, capsys):
 
 def test_a_changed_configuration_is_not_resumed(tmp_path, capsys):
     folder = tmp_path / "r"
-    assert main(["run", "--data", "modes2d", *FAST, "--output", str(folder)]) == 0
-    config = folder / "config.yaml"
-    config.write_text(config.read_text().replace("steps: 10", "steps: 11"))
+    run = RunFolder(folder)
+    run.create(parse_run(["--data", "modes2d", *FAST]).config)
+    run.save_task(1, torch.nn.Linear(1, 1), {"records": [], "labels": []})
+    run.config.write_text(run.config.read_text().replace("steps: 10", "steps: 11"))
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    capsys.readouterr()
     assert main(["run", "--resume", str(folder)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("bayeshnet run: resume: expected the configuration")

@@ -12,7 +12,7 @@ from torch import nn
 
 from bayeshnet.continual import StreamPrediction
 from bayeshnet.data import from_arrays
-from bayeshnet.distributions import MeanFieldGaussian
+from bayeshnet.distributions import Dirac, MeanFieldGaussian
 from bayeshnet.inference import Prediction
 from bayeshnet.metrics import median_distance
 from bayeshnet.runs.drift import posterior_drift
@@ -180,10 +180,11 @@ def test_foreign_inputs_against_scikit_learn():
 
 
 class Gaussians(nn.Module):
-    """Posteriors of two tasks over three weights, under a prior of standard deviation 2."""
+    """Posteriors of two tasks over three weights, under a prior of standard deviation 2; points without a spread."""
 
-    def __init__(self, shift):
+    def __init__(self, shift, spread=True):
         super().__init__()
+        self.spread = spread
         self.num_tasks = 2
         self.shift = nn.Parameter(torch.full((3,), shift, dtype=torch.float64))
         self.posterior = _Posterior(self)
@@ -194,7 +195,8 @@ class _Posterior:
         self.owner = [owner]
 
     def __call__(self, number):
-        return MeanFieldGaussian(2 * self.owner[0].shift.detach() + 1, torch.full((3,), 1.0, dtype=torch.float64))
+        place = 2 * self.owner[0].shift.detach() + 1
+        return MeanFieldGaussian(place, torch.ones(3, dtype=torch.float64)) if self.owner[0].spread else Dirac(place)
 
     def prior(self, like):
         return MeanFieldGaussian(torch.ones(3, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64))
@@ -207,7 +209,7 @@ class Saved:
         self.states = states
 
     def restore(self, task, num_tasks):
-        return Gaussians(0.0)
+        return Gaussians(0.0, self.states[0].spread)
 
     def load_task(self, number, state):
         state.load_state_dict(self.states[number - 1].state_dict())
@@ -220,8 +222,15 @@ def test_drift_is_the_discrepancy_of_whitened_posteriors_then_and_now(shift):
     # Whitened, the two are N(0, 1/4 I) and N(shift, 1/4 I) in three dimensions.
     generator = torch.Generator().manual_seed(1)
     draws = 0.5 * torch.randn(2, 800, 3, generator=generator, dtype=torch.float64)
-    width = float(median_distance(draws[0], draws[1] + shift)) ** 2
+    width = float(median_distance(*draws)) ** 2
     same = (width / (width + 0.5)) ** 1.5
     expected = 2 * same * (1 - math.exp(-3 * shift**2 / (2 * (width + 0.5))))
     assert found == [pytest.approx(expected, abs=0.015), 0.0]
     assert expected == 0 or expected > 0.2
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.2])
+def test_drift_of_points_depends_on_how_far_they_moved(shift):
+    tasks, saved = stream(num_tasks=2), Saved(Gaussians(0.0, False))
+    found = posterior_drift(saved, Gaussians(shift, False), tasks, saved, 0)
+    assert found[0] == pytest.approx(2 * (1 - math.exp(-(shift**2) / (4 * 0.1**2))))
