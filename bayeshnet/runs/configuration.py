@@ -38,7 +38,8 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     """YAML text of the configuration for a stream and a method.
 
     The method's settings lie over the stream's. A stream's section ``for_class`` has arguments by the name of a class,
-    which hold wherever the method uses that class; its section ``quick`` lies over all.
+    which hold wherever the method uses that class, unless the method itself says otherwise; its section ``quick`` lies
+    over all.
 
     Args:
         data: name of the stream.
@@ -53,7 +54,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     for key in ("kind", "kinds"):
         stream.pop(key, None)
         settings.pop(key, None)
-    settings = _specialised(merge(stream, settings), of_classes)
+    settings = merge(_specialised(merge(stream, settings), of_classes), settings)
     settings["method"] = method
     if quick:
         if faster is None:

@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+import yaml
 
 from bayeshnet.continual import ImplicitGenerator, MLPNetwork, PosteriorReplay, Training
 from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
@@ -149,6 +150,10 @@ def test_configurations_are_complete_and_quick_ones_lie_over_them():
             assert f"data: {data}" in whole
             assert "quick" not in whole
             assert whole != quick
+    own, stream = (yaml.safe_load(named_configuration("modes2d", m))["learner"]["init_args"]["posterior"]["init_args"]
+                   for m in ("posterior-replay-ssge", "posterior-replay"))  # fmt: skip
+    assert (own["sigma"], stream["sigma"]) == (0.1, "generated"), "a method's own arguments lie over the stream's"
+    assert own["latent_size"] == stream["latent_size"] == 16
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
 
 
