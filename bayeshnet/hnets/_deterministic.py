@@ -1,15 +1,19 @@
-"""Whether a module computes each sample by itself and without noise, which a density needs."""
+"""Whether a module computes each sample by itself and without noise, which a density needs, and always the same."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from ..errors import value_error
-from ..layers import BatchNormLayer
+from ..layers import BatchNormLayer, SpectralNorm
 
-__all__ = ["refuse_noise"]
+__all__ = ["refuse_noise", "settled"]
 
 
 def refuse_noise(module: nn.Module) -> None:
@@ -28,3 +32,32 @@ def refuse_noise(module: nn.Module) -> None:
                 "geometry", "a hypernetwork that maps each latent by itself and without noise",
                 f"an active {type(part).__name__}", "Call eval() first.", said=True,
             )  # fmt: skip
+
+
+def settled(module: nn.Module, fn: Callable[[Tensor], Tensor], like: Tensor) -> Callable[[Tensor], Tensor]:
+    """The function ``fn`` of latents, which calls ``module``, with spectral norms that stay as they are.
+
+    In training mode they are refined once, at the latent ``like``, and not at each call.
+    """
+    norms = [part for part in module.modules() if isinstance(part, SpectralNorm) and part.training]
+    if not norms:
+        return fn
+    with torch.no_grad():
+        fn(like)
+
+    def held(z: Tensor) -> Tensor:
+        with _evaluating(norms):
+            return fn(z)
+
+    return held
+
+
+@contextmanager
+def _evaluating(modules: list[SpectralNorm]) -> Iterator[None]:
+    for module in modules:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = True

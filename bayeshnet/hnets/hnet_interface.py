@@ -16,7 +16,7 @@ from ..errors import check_choice, check_int, check_shape, type_error, value_err
 from ..layers import BatchNormLayer
 from ..mnets.mnet_interface import MainNetInterface
 from ._arguments import Given, check_ids, one_row, resolve_weights
-from ._deterministic import refuse_noise
+from ._deterministic import refuse_noise, settled
 from ._formats import FORMATS, convert_format, to_format
 from ._geometry_methods import GeometryMethods
 from .geometry import Geometry
@@ -262,7 +262,9 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         def fn(z: Tensor) -> Tensor:
             return self(z, ret_format="flattened", **given)
 
-        return JacobianGeometry(fn, self.uncond_in_size, self.num_outputs, like=self._like(weights, cond_input))
+        like = self._like(weights, cond_input)
+        fixed = settled(self, fn, like.new_zeros(1, self.uncond_in_size))
+        return JacobianGeometry(fixed, self.uncond_in_size, self.num_outputs, like=like)
 
     def _check_geometry(self, cond_id: Any) -> None:
         refuse_noise(self)

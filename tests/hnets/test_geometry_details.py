@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from bayeshnet.hnets import HMLP, ChunkedHMLP, ConstantGeometry, JacobianGeometry, SelectionGeometry, head_geometry
+from bayeshnet.hnets import (
+    HMLP,
+    ChunkedHMLP,
+    ConstantGeometry,
+    HDeconv,
+    JacobianGeometry,
+    SelectionGeometry,
+    head_geometry,
+)
 from bayeshnet.hnets import _linear_head as linear_head
 from bayeshnet.hnets._activations import value_and_slope
 from bayeshnet.hnets._assembly import Selection
@@ -143,6 +151,30 @@ def test_short_weight_vectors_are_built(name, monkeypatch):
             assert (a is None) == (b is None)
             if a is not None:
                 torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.parametrize("build", [
+    lambda **kwargs: HMLP([[3, 2], [4]], layers=[5, 4], **kwargs),
+    lambda **kwargs: HDeconv([[3, 2], [4]], (4, 4), num_layers=3, num_filters=[8, 8], sa_units=(0,), **kwargs),
+], ids=["head", "jacobian"])  # fmt: skip
+def test_spectral_norms_in_training(build):
+    """They are refined once for a geometry, whose map then stays the same."""
+    net = build(uncond_in_size=2, cond_in_size=0, use_spectral_norm=True, activation_fn=nn.Tanh(), verbose=False)
+    net, z = net.double().train(), torch.randn(2, 2, dtype=DOUBLE)
+    before = {k: v.clone() for k, v in net.named_buffers()}
+    g = net.geometry()
+    first = {k: v.clone() for k, v in net.named_buffers()}
+    assert any(not torch.equal(v, before[k]) for k, v in first.items())
+    gram, value = g.gram(z), g(z)
+    assert torch.equal(g(z), value)
+    assert all(torch.equal(v, first[k]) for k, v in net.named_buffers())
+    assert all(m.training for m in net.modules())
+    net.eval()  # the same estimates of the norms
+    torch.testing.assert_close(value, net(z, ret_format="flattened"))
+    J = torch.stack(
+        [torch.autograd.functional.jacobian(lambda x: net(x[None], ret_format="flattened")[0], r) for r in z]
+    )
+    torch.testing.assert_close(gram, J.mT @ J)
 
 
 # What is shared.
