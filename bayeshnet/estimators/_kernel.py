@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions._linalg import precise
+from ..distributions._noise import normal_like
 from ..distributions.base import WeightDraw
 from ..distributions.dirac import Dirac
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
@@ -24,6 +25,9 @@ __all__ = ["KernelSamples", "check_width", "gram_and_distances", "kernel_width",
 _COLUMNS = 2**24
 """Entries that a block of columns of the samples may have."""
 
+_PRECISE = 2**18
+"""Up to so many entries samples are copied to double precision before they are multiplied."""
+
 
 def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
     """Inner products of the centred samples ``(M, P)`` and squared distances between them, ``(M, M)`` each.
@@ -33,7 +37,7 @@ def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
     block = max(1, _COLUMNS // max(1, x.shape[0]))
     gram = precise(x.new_zeros(x.shape[0], x.shape[0]))
     for part in x.split(block, dim=1):
-        centred = precise(part) if part.shape[1] * x.shape[0] <= _COLUMNS // 8 else part
+        centred = precise(part) if part.shape[1] * x.shape[0] <= _PRECISE else part
         centred = centred - centred.mean(0)
         gram += precise(centred @ centred.T)
     norms = gram.diagonal()
@@ -71,11 +75,13 @@ class KernelSamples:
         q: the posterior.
         draw: the draws.
         x: samples ``(M, P)``, whitened where the posterior has a whitening.
+        mean: what a hypernetwork generated of the latents ``(M, P)``, before noise; or None.
     """
 
     q: Distribution
     draw: WeightDraw
     x: Tensor
+    mean: Tensor | None = None
 
     @classmethod
     def take(cls, q: Any, num: int, method: str, generator: torch.Generator | None) -> KernelSamples:
@@ -93,6 +99,11 @@ class KernelSamples:
             )  # fmt: skip
         if num < 2:
             raise value_error("num_samples", "at least 2 samples", num, f"{method} compares samples with each other.")
+        if isinstance(posterior, SemiImplicit):
+            z = posterior.geometry.draw_latent(num, generator)
+            eps, mean = normal_like(z, (num, posterior.geometry.num_weights), generator), posterior.geometry(z)
+            x = torch.addcmul(mean, posterior.sigma, eps)
+            return cls(posterior, WeightDraw(posterior.unwhiten(x), z, eps), x, mean)
         draw = draw_from(posterior, num, generator)
         return cls(posterior, draw, posterior.whiten(draw.w) if isinstance(posterior, GeneratedWeights) else draw.w)
 
@@ -115,7 +126,7 @@ def apply_score(matrix: Tensor, x: Tensor) -> Tensor:
     """Product of ``(M, M)`` (whose rows sum to zero) and samples ``(M, P)``, block by block."""
     block = max(1, _COLUMNS // max(1, x.shape[0]))
     if x.shape[1] <= block:
-        return (matrix @ precise(x - x.mean(0))).to(x) if x.numel() < _COLUMNS // 8 else matrix.to(x) @ (x - x.mean(0))
+        return (matrix @ precise(x - x.mean(0))).to(x) if x.numel() < _PRECISE else matrix.to(x) @ (x - x.mean(0))
     out, small = torch.empty_like(x), matrix.to(x)
     for start in range(0, x.shape[1], block):
         part = x[:, start : start + block]
@@ -133,8 +144,10 @@ def score_estimate(
     """
     q, draw, x = samples.q, samples.draw, samples.x
     prior = prior_of(q, p)
-    analytic = conditional_kl(q, prior) if isinstance(q, SemiImplicit) and draw.z is not None else None
-    if analytic is not None and draw.z is not None:
+    analytic = conditional_kl(q, prior) if isinstance(q, SemiImplicit) else None
+    if analytic is not None and analytic.of is not None and samples.mean is not None:
+        cross = analytic.of(samples.mean).mean()
+    elif analytic is not None and draw.z is not None:
         cross = analytic.at(draw.z).mean()
     else:
         cross = -log_prob_of(prior, draw.w).mean()

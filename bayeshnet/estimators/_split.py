@@ -44,17 +44,21 @@ class ConditionalKL:
     Attributes:
         constant: what does not depend on the latent, mostly :math:`\sum_i \log(s_i / \sigma_i)` with the prior's ``s``.
         at: maps latents ``(M, n)`` to the rest of it, ``(M,)``.
+        of: maps generated weights ``h(z)`` ``(M, P)`` to the same, for who has them already; or None.
     """
 
     constant: Tensor
     at: Callable[[Tensor], Tensor]
+    of: Callable[[Tensor], Tensor] | None = None
 
 
 def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     """The analytic part of ``KL(q || p)`` for a Gaussian ``p``, else None."""
     num, geometry = q.geometry.num_weights, q.geometry
     if isinstance(p, FanInGaussian) and p.whitened_by(q.whitening):
-        return ConditionalKL(_noise_terms(q.sigma**2, num), lambda z: 0.5 * geometry.sqdist(z))
+        return ConditionalKL(
+            _noise_terms(q.sigma**2, num), lambda z: 0.5 * geometry.sqdist(z), lambda h: 0.5 * h.square().sum(-1)
+        )
     form = as_gaussian(p)
     if form is None:
         return _low_rank_conditional(q, p)
@@ -64,8 +68,9 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     precision = scale**-2
     centre = loc.expand(num)
     return ConditionalKL(
-        _noise_terms(q.sigma**2 * precision, num), lambda z: 0.5 * geometry.sqdist(z, centre, precision)
-    )
+        _noise_terms(q.sigma**2 * precision, num), lambda z: 0.5 * geometry.sqdist(z, centre, precision),
+        lambda h: 0.5 * ((h - centre).square() * precision).sum(-1),
+    )  # fmt: skip
 
 
 def _noise_terms(ratio: Tensor, num: int) -> Tensor:
