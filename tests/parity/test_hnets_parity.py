@@ -340,6 +340,54 @@ def test_chunked_hyperfan(use_xavier, options):
         assert abs(va - vb) <= 5 * (ea + eb)
 
 
+def test_hyperfan_of_other_tensors():
+    """Norms and modulation by the main network's names, by default and as said."""
+    said = {"w_val": {"bn_shift": 0.5}, "w_var": {"bn_scale": 2.0, "bn_shift": 3.0}, "b_val": {"bn_scale": 4.0},
+            "b_var": {"bn_shift": 1.0}}  # fmt: skip
+    # What is not said must be said to the other one, which otherwise ignores the rest.
+    full = {key: {"bn_scale": 0.0, "bn_shift": 0.0, **values} for key, values in said.items()}
+    for mine, other in (({}, {}), (said, full)):
+        nets = []
+        for package, main_class, values in ((ours, mnets.MLP, mine), (theirs, mlp.MLP, other)):
+            options = {"use_batch_norm": True, "use_context_mod": True, "verbose": False}
+            main = quiet(main_class, n_in=4, n_out=3, hidden_layers=[400], **options)
+            nets.append(quiet(package.HMLP, main.param_shapes, layers=[50], verbose=False))
+            quiet(nets[-1].apply_hyperfan_init, mnet=main, **values)
+        sizes = [torch.Size(s).numel() for s in main.param_shapes]
+        for tensors in ("layer_weight_tensors", "layer_bias_vectors"):
+            parts = [getattr(net, tensors)[-1].detach().split(sizes) for net in nets]
+            for a, b in zip(*parts, strict=True):
+                (va, ea), (vb, eb) = spread(a), spread(b)
+                assert abs(va - vb) <= 5 * (ea + eb)
+                assert (a.mean() - b.mean()).abs() <= 5 * ((va + vb) / a.numel()) ** 0.5 + 1e-6
+
+
+@pytest.mark.parametrize("name", ["HMLP", "ChunkedHMLP"])
+def test_generated_variances(name):
+    """Variances of what is generated after initialisation, over initialisations and inputs."""
+    torch.manual_seed(0)
+    shapes = [[20, 30], [20], [10, 20], [10]]
+    sizes = [torch.Size(s).numel() for s in shapes]
+    chunks = {"chunk_emb_size": 30} if name == "ChunkedHMLP" else {}
+    args = (shapes, 100) if chunks else (shapes,)
+    means, errors = [], []
+    for package in (ours, theirs):
+        draws = []
+        for _ in range(20):
+            net = quiet(getattr(package, name), *args, cond_in_size=6, layers=[40], verbose=False, **chunks)
+            if chunks:
+                quiet(net.apply_chunked_hyperfan_init, cond_var=0.01)
+            else:
+                quiet(net.apply_hyperfan_init)
+            x = torch.randn(40, 6) * (0.1 if chunks else 1.0)
+            out = net(cond_input=x, ret_format="flattened").detach()
+            draws.append(torch.stack([part.square().mean() for part in out.split(sizes, dim=1)]))
+        draws = torch.stack(draws)
+        means.append(draws.mean(0))
+        errors.append(draws.std(0) / len(draws) ** 0.5)
+    assert ((means[0] - means[1]).abs() <= 3 * (errors[0] ** 2 + errors[1] ** 2).sqrt()).all()
+
+
 # Chunkings.
 
 
