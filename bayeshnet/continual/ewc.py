@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import MeanFieldGaussian, WeightDistribution, embed
-from ..errors import check_int, check_number, check_positive
+from ..errors import check_int, check_number, check_positive, type_error
 from ..tasks import Task
 from .fisher import diagonal_fisher
 from .heads import Heads
@@ -100,7 +100,7 @@ class EWC(SharedLearner):
 
     def _laplace(self, state: LearnerState) -> MeanFieldGaussian:
         if not isinstance(state.memory, Laplace):
-            raise TypeError("state: expected one that EWC has learnt.")
+            raise type_error("state", "one that EWC has learnt", "that of another learner", said=True)
         scale = (self.strength * state.memory.precision) ** -0.5
         return MeanFieldGaussian(state.posterior(0).mean.detach(), scale, state.net.weight_spec, validate_args=False)
 

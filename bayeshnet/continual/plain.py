@@ -103,11 +103,14 @@ class PointWeights(_Plain):
     """One weight vector: no posterior, the maximum a posteriori.
 
     Args:
-        sigma: has no effect.
         gain: see :class:`PosteriorFamily`.
         last_gain: see :class:`PosteriorFamily`.
         bias_scale: see :class:`PosteriorFamily`.
     """
+
+    def __init__(self, *, gain: float | None = None, last_gain: float = 1.0, bias_scale: float = 0.1) -> None:
+        """Check the scales; a point has no standard deviation."""
+        super().__init__(gain=gain, last_gain=last_gain, bias_scale=bias_scale)
 
     def _make(self, spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
         return DiracPosterior(spec, scale, init)

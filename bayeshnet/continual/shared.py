@@ -91,7 +91,8 @@ class SharedLearner(VariationalLearner):
         probs = self.predict_with(state, state.net, 0, x, seed).mean
         numbers = range(state.num_tasks) if tasks is None else tasks
         mass = torch.stack([probs[:, slice(*self.heads.block(t, size))].sum(-1) for t in numbers], dim=-1)
-        return replace(prediction, task_log_prob=mass.log())
+        tiny = torch.finfo(mass.dtype).tiny  # log-probabilities of several inputs are added up, and must stay finite
+        return replace(prediction, task_log_prob=mass.clamp_min(tiny).log())
 
     def before(self, state: LearnerState, previous: LearnerState, task: Task) -> Distribution:
         """The posterior of the tasks before, over the weights as they are now; new outputs follow the prior."""

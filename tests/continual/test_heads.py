@@ -106,7 +106,25 @@ def test_views():
         OutputView(net, 3, 3)
 
 
+def test_one_softmax_tells_the_task():
+    """By the probability of the task's classes; a certain network leaves finite evidence for batches."""
+    learner = FineTuning(NET, PointWeights(), heads=GrowingSoftmax(), training=FAST, num_samples=3)
+    state, x = learner.learn(learner.learn(None, make_task(0)), make_task(1)), torch.randn(5, 4)
+    probs = learner.predict_with(state, state.net, 0, x).mean
+    found = learner.predict(state, x)
+    torch.testing.assert_close(found.task_posterior("softmax"), probs.view(5, 2, 2).sum(-1))
+    assert torch.equal(learner.predict_each(state, x, [1]).task_log_prob[:, 0], found.task_log_prob[:, 1])
+    with torch.no_grad():
+        next(state.posterior.parameters()).mul_(1e5)
+    certain = learner.predict(state, torch.cat([x, -x]))
+    assert certain.task_log_prob.min() < -80
+    assert certain.batch_posterior("softmax").isfinite().all()
+
+
 def test_refusals():
+    with pytest.raises(TypeError, match="state: expected one that EWC has learnt"):
+        EWC(NET, sample=True).predict(FineTuning(NET, PointWeights(), training=FAST).learn(None, make_task(0)),
+                                      torch.zeros(1, 4))  # fmt: skip
     own = nn.Linear(4, 2)
     learner = EWC(own, training=FAST)
     state = learner.learn(None, make_task(0))

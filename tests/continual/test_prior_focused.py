@@ -149,6 +149,14 @@ def test_ewc_is_prior_focused_learning_with_its_laplace_approximation():
     assert not torch.equal(first.memory.precision[:5], second.memory.precision[:5])
 
 
+def test_the_fisher_matrix_of_some_examples_is_scaled_up_to_all():
+    """Of examples that are all the same, some say what all of them say."""
+    x, y = torch.randn(1, 4, dtype=DTYPE).expand(30, 4), torch.zeros(30).long()
+    task, training = Task("0", Split(x, y), Split(x, y), 2), Training(steps=2, batch_size=10)
+    some, every = (EWC(MLPNetwork((5,)), num_fisher=n, training=training).learn(None, task).memory for n in (7, None))
+    torch.testing.assert_close(some.precision, every.precision)
+
+
 def test_ewc_can_predict_with_its_laplace_approximation():
     x, y = torch.randn(40, 4), torch.arange(40) % 2
     task = Task("0", Split(x, y), Split(x, y), 2)
