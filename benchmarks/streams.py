@@ -8,6 +8,7 @@ choose, and what comes after ``--`` goes to ``bayeshnet run``.
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from bayeshnet.reports import comparison_tables, load_results, write_text
 from bayeshnet.runs import available
+
+SEEDS = [0, 1, 2]
 
 
 def run(folder: Path, words: list[str]) -> str | None:
@@ -24,7 +27,10 @@ def run(folder: Path, words: list[str]) -> str | None:
     begun = (folder / "config.yaml").is_file()
     words = ["--resume", str(folder)] if begun else [*words, "--output", str(folder)]
     done = subprocess.run([sys.executable, "-m", "bayeshnet", "run", *words], capture_output=True, text=True)
-    return None if done.returncode == 0 else f"{folder.name}: {done.stderr.strip().splitlines()[-1]}"
+    if done.returncode == 0:
+        return None
+    said = done.stderr.strip().splitlines()  # nothing, if the run was killed
+    return f"{folder.name}: {said[-1] if said else f'ended with code {done.returncode}'}"
 
 
 def page(data: str, folders: list[Path], command: str, note: str) -> str:
@@ -35,6 +41,14 @@ def page(data: str, folders: list[Path], command: str, note: str) -> str:
     return "\n".join([*parts, *([note, ""] if note else []), tables, ""])
 
 
+def command_line(options: argparse.Namespace, extra: list[str]) -> str:
+    """The command line that makes the runs of the page."""
+    words = ["python", "benchmarks/streams.py", options.data]
+    words += ["--methods", *options.methods] if options.methods else []
+    words += ["--seeds", *map(str, options.seeds)] if options.seeds != SEEDS else []
+    return shlex.join([*words, *(["--", *extra] if extra else [])])
+
+
 def main() -> None:
     """Run what is missing, then write the page."""
     words = sys.argv[1:]
@@ -42,7 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=list(available()))
     parser.add_argument("--methods", nargs="+", help="all that are configured for the stream by default")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the runs")
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
     parser.add_argument("--page", type=Path, help="page to write")
@@ -59,8 +73,7 @@ def main() -> None:
             print(problem or f"{folder.name}: done", flush=True)
     done = [folder for folder, _ in jobs if (folder / "metrics.json").is_file()]
     if options.page is not None and done:
-        shown = " ".join(["python benchmarks/streams.py", options.data, *(["--", *extra] if extra else [])])
-        write_text(options.page, page(options.data, done, shown, options.note))
+        write_text(options.page, page(options.data, done, command_line(options, extra), options.note))
 
 
 if __name__ == "__main__":
