@@ -3,7 +3,7 @@
 from .comparison import comparison_curves, comparison_page, comparison_pictures, comparison_table, comparison_tables
 from .files import write_bytes, write_text
 from .html import report_html, write_report
-from .learning import accuracy_matrices, comparison_chart, learning_curves
+from .learning import accuracy_matrices, comparison_chart, learning_curves, training_curves
 from .maps import regression_bands, uncertainty_maps, weight_images
 from .records import Bands, InformationRecord, KLRecord, Planes, RunArrays, RunResult, load_results
 from .style import png, save_figure
@@ -43,6 +43,7 @@ __all__ = [
     "save_figure",
     "summary_table",
     "task_table",
+    "training_curves",
     "uncertainty_maps",
     "weight_images",
     "write_bytes",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .files import write_bytes, write_text
-from .learning import accuracy_matrices, learning_curves
+from .learning import accuracy_matrices, learning_curves, training_curves
 from .maps import regression_bands, uncertainty_maps, weight_images
 from .records import RunArrays, RunResult
 from .style import png
@@ -111,6 +111,9 @@ def run_pictures(result: RunResult, arrays: RunArrays | None = None, *, noise_st
         draw.append(
             ("forgetting", f"{what} on each task while more tasks are learnt.", lambda: learning_curves(result))
         )
+    if any(curve.get("nll") for curve in arrays.training):
+        caption = "Parts of the loss while each task was learnt, means over blocks of steps."
+        draw.append(("training", caption, lambda: training_curves(arrays.training, result.tasks)))
     draw += _uncertainty_pictures(arrays)
     if arrays.weights:
         caption = "Weights from the pixels to hidden units, from one network drawn from each task's posterior."

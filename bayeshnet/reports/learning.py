@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from .records import RunResult
 from .style import TASK_COLOURS, new_figure, panels, shown, styled, task_colours
 from .table import Cell, Table
 
-__all__ = ["accuracy_matrices", "comparison_chart", "floor", "learning_curves"]
+__all__ = ["accuracy_matrices", "comparison_chart", "floor", "learning_curves", "training_curves"]
 
 _MARKERS = "osD^v<>p"
 _SHOWN = ("given", "entropy", "density", "combined")
@@ -123,6 +123,37 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
     if classes and len(chosen) > 1:
         lowest = min(np.nanmin(_square(result.matrix[c])) for c in chosen)
         axes[0, 0].set_ylim(bottom=floor(lowest), top=100)
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center")
+    return figure
+
+
+@styled
+def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequence[str]) -> Any:
+    """Parts of the loss while each task was learnt: how the data are fitted, how far the posterior is from the prior.
+
+    Args:
+        curves: for each task ``step`` and some of ``nll``, ``kl``.
+        names: of the tasks.
+
+    Returns:
+        A matplotlib figure.
+    """
+    parts = {"nll": ("negative log-likelihood", "nats per example"), "kl": ("KL from the prior", "nats")}
+    present = [name for name in parts if any(curve.get(name) for curve in curves)]
+    if not present or len(curves) != len(names):
+        raise value_error("curves", f"the loss over steps for {len(names)} tasks", f"{len(curves)}", said=True)
+    figure, axes = new_figure(1, len(present), (3.9, 3.0))
+    for axis, part in zip(axes[0], present, strict=True):
+        for curve, name, colour in zip(curves, names, task_colours(len(names)), strict=True):
+            if curve.get(part):
+                axis.plot(curve["step"], curve[part], color=colour, linewidth=1.3, label=shown(name))
+        if part == "nll" and min(min(curve[part]) for curve in curves if curve.get(part)) > 0:
+            axis.set_yscale("log")
+        axis.set_title(parts[part][0])
+        axis.set_ylabel(parts[part][1])
+        axis.set_xlabel("step")
+        axis.grid(axis="y")
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     return figure

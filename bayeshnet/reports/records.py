@@ -209,6 +209,7 @@ class RunArrays:
         weights: images ``(K, H, W)`` of generated first-layer weights, by task.
         planes: for inputs in the plane.
         bands: for inputs on a line.
+        training: for each task ``step``, ``nll`` (nats per example) and ``kl`` (nats) while it was learnt.
     """
 
     probs: Tensor | None = None
@@ -219,3 +220,4 @@ class RunArrays:
     weights: Mapping[str, Tensor] = field(default_factory=dict)
     planes: Planes | None = None
     bands: Bands | None = None
+    training: Sequence[Mapping[str, Sequence[float]]] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..continual import LearnerState, derive_seed
@@ -26,6 +27,7 @@ def conclude(
     drift = posterior_drift(learner, state, stream, folder, derive_seed(experiment.seed, last, 5))
     result = RunResult.of(summarise_run(experiment, stream, state, records, predictions, drift))
     arrays = make_arrays(learner, state, stream, predictions, derive_seed(experiment.seed, last, 3))
+    arrays = replace(arrays, training=tuple(record["curves"] for record in records))
     result.save(folder.metrics)
     noise = float(stream[0].info.get("noise_std", 0.0))
     write_report(folder.path, result, arrays, config=folder.open(), noise_std=noise)

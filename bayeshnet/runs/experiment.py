@@ -14,6 +14,7 @@ from ..data import get_stream
 from ..errors import check_int, value_error
 from ..inference import Callback
 from ..tasks import TaskStream
+from .curves import Curves
 from .evaluation import assess
 from .folder import RunFolder
 
@@ -101,11 +102,13 @@ def execute(
     for number in range(len(records), len(stream)):
         begin = time.perf_counter()
         seed = derive_seed(experiment.seed, number)
-        callbacks = listener.callbacks(number, stream)
+        curves = Curves()
+        callbacks = [*listener.callbacks(number, stream), curves]
         state = experiment.learner.learn(state, stream[number], seed=seed, callbacks=callbacks).to(device)
         trained = time.perf_counter() - begin
         record = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
         record["seconds"] = {"train": trained, "assess": time.perf_counter() - begin - trained}
+        record["curves"] = curves.record
         records.append(record)
         folder.save_task(number + 1, state, {"records": records, "labels": [list(x) for x in state.labels]})
         listener.task_done(number, stream, record)
@@ -126,6 +129,7 @@ def _finish(
     record = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
     record["seconds"] = {"train": records[-1]["seconds"]["train"] + trained,
                          "assess": records[-1]["seconds"]["assess"]}  # fmt: skip
+    record["curves"] = records[-1]["curves"]
     records = [*records[:-1], record]
     folder.save_finished(finished, {"records": records, "labels": [list(x) for x in finished.labels]})
     return finished, records

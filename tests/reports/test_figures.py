@@ -25,6 +25,7 @@ from bayeshnet.reports import (
     regression_bands,
     reliability_diagram,
     save_figure,
+    training_curves,
     uncertainty_maps,
     weight_images,
 )
@@ -77,6 +78,17 @@ def test_learning_curves_follow_the_columns_of_the_matrix(result):
     assert first.get_xdata()[1] < second.get_xdata()[0]  # both are seen where they coincide
     assert list(mean.get_ydata()) == pytest.approx([99.9, 99.5])
     assert axis.get_ylim()[0] < 97.0
+
+
+def test_training_curves_have_a_panel_per_part_and_a_line_per_task():
+    curves = [{"step": [10.0, 20.0], "nll": [0.5, 0.1], "kl": [9.0, 8.0]}, {"step": [20.0], "nll": [0.2]}]
+    nll, kl = training_curves(curves, ["a", "x^2"]).axes
+    assert (nll.get_yscale(), nll.get_ylabel()) == ("log", "nats per example")
+    assert [list(line.get_ydata()) for line in nll.lines] == [[0.5, 0.1], [0.2]]
+    assert [list(line.get_ydata()) for line in kl.lines] == [[9.0, 8.0]]
+    assert training_curves([{"step": [1.0], "nll": [-2.0]}], ["a"]).axes[0].get_yscale() == "linear"
+    with pytest.raises(ValueError, match="curves"):
+        training_curves([{}], ["a"])
 
 
 def test_comparison_chart_shows_means_and_deviations():

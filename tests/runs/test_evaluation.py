@@ -14,7 +14,9 @@ from bayeshnet.continual import StreamPrediction
 from bayeshnet.data import from_arrays
 from bayeshnet.distributions import Dirac, MeanFieldGaussian
 from bayeshnet.inference import Prediction
+from bayeshnet.inference.run import PARTS, Run
 from bayeshnet.metrics import median_distance
+from bayeshnet.runs.curves import Curves
 from bayeshnet.runs.drift import posterior_drift
 from bayeshnet.runs.evaluation import BATCH, assess
 from bayeshnet.runs.foreign import abstention, detection, predict_all
@@ -234,3 +236,14 @@ def test_drift_of_points_depends_on_how_far_they_moved(shift):
     tasks, saved = stream(num_tasks=2), Saved(Gaussians(0.0, False))
     found = posterior_drift(saved, Gaussians(shift, False), tasks, saved, 0)
     assert found[0] == pytest.approx(2 * (1 - math.exp(-(shift**2) / (4 * 0.1**2))))
+
+
+def test_curves_are_means_over_blocks_of_steps():
+    run = Run(None, None, 10, None, first_step=5)
+    for step in range(10):
+        values = torch.full((len(PARTS),), torch.nan)
+        values[PARTS.index("nll")] = float(step)
+        run.record(values)
+    curves = Curves(most=5)
+    curves.on_end(run)
+    assert curves.record == {"step": [7.0, 9.0, 11.0, 13.0, 15.0], "nll": [0.5, 2.5, 4.5, 6.5, 8.5]}
