@@ -117,18 +117,19 @@ def _digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    for name, part in module.named_modules():
-        if hasattr(part, "resize_like"):  # what it holds has no shape of its own, such as stored examples
-            start = f"{name}." if name else ""
-            part.resize_like({key.removeprefix(start): v for key, v in state.items() if key.startswith(start)})
+    # What such parts hold, stored examples for instance, has no shape of its own.
+    free = {f"{name}." if name else "": part for name, part in module.named_modules() if hasattr(part, "resize_like")}
     own = module.state_dict()
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    wrong = [n for n in own if n in state and own[n].shape != state[n].shape]
+    fixed = [n for n in own if not n.startswith(tuple(free))]
+    wrong = [n for n in fixed if n in state and own[n].shape != state[n].shape]
     if missing or unknown or wrong:
         parts = {"missing": missing, "unknown": unknown, "of another shape": wrong}
         got = "; ".join(f"{key}: {', '.join(names[:5])}" for key, names in parts.items() if names)
         advice = f"{str(path)!r} was saved from a module of another structure."
         raise value_error("module", "the structure of the module that was saved", got, advice, said=True)
+    for start, part in free.items():
+        part.resize_like({key.removeprefix(start): v for key, v in state.items() if key.startswith(start)})
     module.load_state_dict(dict(state))
 
 

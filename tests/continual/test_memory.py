@@ -19,6 +19,7 @@ from bayeshnet.continual import (
 )
 from bayeshnet.continual.coreset import ForeignTerm
 from bayeshnet.guides import BayesianModel, Categorical
+from bayeshnet.inference import load_checkpoint, save_checkpoint
 from tests.continual.test_learners import make_task
 
 NET = MLPNetwork((6,), "tanh")
@@ -69,6 +70,21 @@ def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
     torch.testing.assert_close(value, expected * 2 / (11 * 4))  # two old tasks
     value.backward()
     assert weights.grad.abs().sum() > 0
+
+
+def test_a_checkpoint_that_does_not_fit_changes_no_memory(tmp_path):
+    def holder(width, size):
+        module = torch.nn.ModuleDict({"net": torch.nn.Linear(2, width), "memory": ExampleMemory()})
+        module["memory"].store(torch.rand(9, 2), torch.arange(9), size)
+        return module
+
+    saved, other, same = holder(3, 5), holder(4, 6), holder(3, 6)
+    save_checkpoint(tmp_path / "state", saved)
+    with pytest.raises(ValueError, match=r"module: expected the structure .* of another shape: net.weight, net.bias"):
+        load_checkpoint(tmp_path / "state", other)
+    assert len(other["memory"].of(0)[0]) == 6
+    load_checkpoint(tmp_path / "state", same)
+    assert torch.equal(same["memory"].of(0)[0], saved["memory"].of(0)[0])
 
 
 def test_joint_training_keeps_everything_and_counts_each_example_alike():
