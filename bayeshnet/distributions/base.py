@@ -27,6 +27,12 @@ class WeightDraw:
     z: Tensor | None = None
     eps: Tensor | None = None
 
+    def first(self, num: int) -> WeightDraw:
+        """The first ``num`` of the draws."""
+        if num == self.w.shape[0]:
+            return self
+        return WeightDraw(*(None if t is None else t[:num] for t in (self.w, self.z, self.eps)))  # type: ignore[arg-type]
+
 
 class WeightDistribution(Distribution):
     """A distribution over flat weight vectors: no batch shape, event shape ``(P,)``, stateless.

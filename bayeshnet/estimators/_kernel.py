@@ -84,21 +84,19 @@ class KernelSamples:
     mean: Tensor | None = None
 
     @classmethod
+    def of(cls, q: Distribution, draw: WeightDraw, method: str) -> KernelSamples:
+        """The samples of draws from ``q``."""
+        check_kernel_target(q, draw.w.shape[0], method)
+        x = q.whiten(draw.w) if isinstance(q, GeneratedWeights) else draw.w
+        if not isinstance(q, SemiImplicit) or draw.eps is None:
+            return cls(q, draw, x)
+        return cls(q, draw, x, torch.addcmul(x, q.sigma, draw.eps, value=-1))
+
+    @classmethod
     def take(cls, q: Any, num: int, method: str, generator: torch.Generator | None) -> KernelSamples:
         """Draw ``num`` samples; a learned sigma, which kernels are blind to, and fewer than two samples are refused."""
         posterior = as_distribution(q)
-        if isinstance(posterior, Dirac):
-            raise type_error(
-                "q", "a distribution with a density", "Dirac", "A point mass has no score: use ClosedForm.", said=True
-            )
-        if isinstance(posterior, GeneratedWeights) and posterior.sigma.requires_grad:
-            raise value_error(
-                "q", "a fixed sigma", "one that requires grad",
-                f"{method} is blind to scales far below the kernel's width and would shrink it: learn sigma with LIVI, "
-                "or detach it.", said=True,
-            )  # fmt: skip
-        if num < 2:
-            raise value_error("num_samples", "at least 2 samples", num, f"{method} compares samples with each other.")
+        check_kernel_target(posterior, num, method)
         if isinstance(posterior, SemiImplicit):
             z = posterior.geometry.draw_latent(num, generator)
             eps, mean = normal_like(z, (num, posterior.geometry.num_weights), generator), posterior.geometry(z)
@@ -106,6 +104,22 @@ class KernelSamples:
             return cls(posterior, WeightDraw(posterior.unwhiten(x), z, eps), x, mean)
         draw = draw_from(posterior, num, generator)
         return cls(posterior, draw, posterior.whiten(draw.w) if isinstance(posterior, GeneratedWeights) else draw.w)
+
+
+def check_kernel_target(q: Distribution, num: int, method: str) -> None:
+    """Refuse point masses, a learned sigma, which kernels are blind to, and fewer than two samples."""
+    if isinstance(q, Dirac):
+        raise type_error(
+            "q", "a distribution with a density", "Dirac", "A point mass has no score: use ClosedForm.", said=True
+        )
+    if isinstance(q, GeneratedWeights) and q.sigma.requires_grad:
+        raise value_error(
+            "q", "a fixed sigma", "one that requires grad",
+            f"{method} is blind to scales far below the kernel's width and would shrink it: learn sigma with LIVI, "
+            "or detach it.", said=True,
+        )  # fmt: skip
+    if num < 2:
+        raise value_error("num_samples", "at least 2 samples", num, f"{method} compares samples with each other.")
 
 
 class _ScoreSurrogate(torch.autograd.Function):

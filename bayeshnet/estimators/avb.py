@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions.base import WeightDraw
 from ..distributions.gaussian import MeanFieldGaussian
 from ..errors import check_int, check_positive
 from ._adam import make_adam
@@ -91,10 +92,34 @@ class AVB(nn.Module, KLEstimator):
             batches and ``saturated`` (accuracy above 0.95: more is hidden from it than it can say).
         """
         posterior = as_distribution(q)
+        return self._estimate(
+            posterior, p, lambda: draw_from(posterior, number_of_samples(num_samples, self.num_draws), generator).w,
+            generator,
+        )  # fmt: skip
+
+    def estimate_at(
+        self,
+        q: Distribution,
+        p: Distribution | nn.Module,
+        draw: WeightDraw,
+        num_samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> KLEstimate | None:
+        """The same from draws that are there already; those of the discriminator's training are others."""
+        num = number_of_samples(num_samples, self.num_draws)
+        return self._estimate(q, p, lambda: draw.first(num).w, generator) if num <= draw.w.shape[0] else None
+
+    def _estimate(
+        self,
+        posterior: Distribution,
+        p: Distribution | nn.Module,
+        weights: Callable[[], Tensor],
+        generator: torch.Generator | None,
+    ) -> KLEstimate:
         prior = prior_of(posterior, p)
         contrast = self._contrast(posterior, prior, generator)
         accuracy = self.train_discriminator(posterior, contrast, self.steps, generator)
-        w = draw_from(posterior, number_of_samples(num_samples, self.num_draws), generator).w
+        w = weights()
         frozen = {name: value.detach() for name, value in self._net(w, generator).named_parameters()}
         logits = torch.func.functional_call(self._net(w, generator), frozen, (_standardise(w, contrast),)).squeeze(-1)
         terms = logits

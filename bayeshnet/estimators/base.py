@@ -49,6 +49,17 @@ class KLEstimator(ABC):
     ) -> KLEstimate:
         """Estimate ``KL(q || p)`` from ``num_samples`` draws; a posterior module is called without a condition."""
 
+    def estimate_at(
+        self,
+        q: Distribution,
+        p: Distribution | nn.Module,
+        draw: WeightDraw,
+        num_samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> KLEstimate | None:
+        """As :meth:`estimate`, from weights drawn already; None unless it works on draws and these are enough."""
+        return None
+
     def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
         """Log-density of ``q`` at its own draws, ``(S,)``, whose gradient gives that of the KL; refused if unknown."""
         raise ValueError(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions.base import WeightDraw
 from ..errors import check_int, check_number
 from ._kernel import KernelSamples, check_width, gram_and_distances, kernel_width, score_estimate, stein_trace
 from ._split import number_of_samples
@@ -58,7 +59,22 @@ class SSGE(KLEstimator):
             Diagnostics ``width``, ``num_modes`` kept, ``kernel_mean`` (mean of the kernel between different samples:
             near 0 it is too narrow, near 1 too wide) and ``stein_trace``, the share of dimensions that the score sees.
         """
-        samples = KernelSamples.take(q, number_of_samples(num_samples, self.num_draws, 2), "SSGE", generator)
+        num = number_of_samples(num_samples, self.num_draws, 2)
+        return self._estimate(KernelSamples.take(q, num, "SSGE", generator), p)
+
+    def estimate_at(
+        self,
+        q: Distribution,
+        p: Distribution | nn.Module,
+        draw: WeightDraw,
+        num_samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> KLEstimate | None:
+        """The same from draws that are there already."""
+        num = number_of_samples(num_samples, self.num_draws, 2)
+        return self._estimate(KernelSamples.of(q, draw.first(num), "SSGE"), p) if num <= draw.w.shape[0] else None
+
+    def _estimate(self, samples: KernelSamples, p: Distribution | nn.Module) -> KLEstimate:
         with torch.no_grad():
             gram, distances = gram_and_distances(samples.x)
             width = kernel_width(distances, self.width)

@@ -30,7 +30,8 @@ class ImplicitELBO(ELBO):
 
     It equals ``Trace_ELBO`` in expectation, with gradients of less variance: the noise of ``P`` dimensions in
     :math:`\log q(w) - \log p(w)` is integrated out, which matters most for the gradient of sigma, and the KL has its
-    own number of latents. All ``S`` particles are drawn and evaluated in one batch. Use it like any Pyro loss (``SVI``,
+    own number of latents (estimators that work on weight draws are given the likelihood's, if these are enough). All
+    ``S`` particles are drawn and evaluated in one batch. Use it like any Pyro loss (``SVI``,
     ``differentiable_loss``), or ask for :meth:`terms`.
 
     Args:
@@ -147,7 +148,9 @@ class ImplicitELBO(ELBO):
         q = guide.distribution(cond_id, cond_input)
         draw = q.draw(self.num_particles, self.generator)
         estimator = guide.estimator if self.estimator is None else self.estimator
-        estimate = estimator.estimate(q, model.prior, self.num_latents, self.generator)
+        estimate = estimator.estimate_at(q, model.prior, draw, self.num_latents, self.generator)
+        if estimate is None:
+            estimate = estimator.estimate(q, model.prior, self.num_latents, self.generator)
         if self.local_noise:
             outputs = local_outputs(model.net, q, draw, x, self.generator)
         else:
