@@ -149,6 +149,19 @@ def test_ewc_is_prior_focused_learning_with_its_laplace_approximation():
     assert not torch.equal(first.memory.precision[:5], second.memory.precision[:5])
 
 
+def test_ewc_holds_what_the_tasks_before_are_sensitive_to():
+    x = torch.randn(30, 4, dtype=DTYPE)
+    y = (x[:, 0] > 0).long()
+    tasks, moved = [Task("0", Split(x, y), Split(x, y), 2), Task("1", Split(x, 1 - y), Split(x, 1 - y), 2)], []
+    for strength in (1e-3, 1e3):
+        learner = EWC(MLPNetwork((5,)), heads=SharedHead(), strength=strength,
+                      training=Training(steps=60, batch_size=30, lr=0.02, num_particles=1))  # fmt: skip
+        first = learner.learn(None, tasks[0])
+        change = learner.learn(first, tasks[1]).posterior(0).mean - first.posterior(0).mean
+        moved.append((first.memory.precision * change.square()).sum())
+    assert moved[1] < 0.05 * moved[0]
+
+
 def test_the_fisher_matrix_of_some_examples_is_scaled_up_to_all():
     """Of examples that are all the same, some say what all of them say."""
     x, y = torch.randn(1, 4, dtype=DTYPE).expand(30, 4), torch.zeros(30).long()

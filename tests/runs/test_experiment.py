@@ -14,7 +14,17 @@ import pytest
 import torch
 import yaml
 
-from bayeshnet.continual import ImplicitGenerator, MLPNetwork, PosteriorReplay, Training
+from bayeshnet.continual import (
+    EWC,
+    Coreset,
+    ExperienceReplay,
+    GrowingSoftmax,
+    ImplicitGenerator,
+    MeanFieldWeights,
+    MLPNetwork,
+    PosteriorReplay,
+    Training,
+)
 from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
 from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
@@ -88,6 +98,34 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
         run(cut, make_experiment(), Stop(after))
     assert cut.last_task() == after
     assert comparable(run(cut, make_experiment())) == comparable(expected)
+
+
+TINY = Training(steps=3, batch_size=10, num_particles=2, num_latents=2)
+NET = MLPNetwork((6,), "gaussian")
+KEEPERS = {
+    "precision of growing weights": lambda: EWC(NET, heads=GrowingSoftmax(), training=TINY, num_samples=3),
+    "examples": lambda: ExperienceReplay(NET, MeanFieldWeights(), memory_size=5, training=TINY, num_samples=3),
+    "coreset and a generator": lambda: PosteriorReplay(
+        NET, ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
+        coreset=Coreset(4, doubt=0.1, finish=TINY), training=TINY, num_samples=3,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", KEEPERS)
+def test_all_that_a_learner_keeps_is_resumed(tmp_path, kept):
+    found = []
+    for name in ("whole", "cut"):
+        folder, experiment = RunFolder(tmp_path / name), Experiment(KEEPERS[kept](), data="modes2d")
+        folder.create("data: modes2d\n")
+        stream = experiment.stream()
+        if name == "cut":
+            with pytest.raises(KeyboardInterrupt):
+                execute(experiment, folder, stream, Stop(2))
+        state, records = execute(experiment, folder, stream)
+        found.append((state.state_dict(), [{k: v for k, v in r.items() if k != "seconds"} for r in records]))
+    torch.testing.assert_close(found[1][0], found[0][0], atol=0, rtol=0)
+    assert found[1][1] == found[0][1]
 
 
 COMMAND = [sys.executable, "-m", "bayeshnet", "run"]
