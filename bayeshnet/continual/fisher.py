@@ -13,6 +13,7 @@ from ..mnets import MainNetInterface
 __all__ = ["diagonal_fisher"]
 
 
+@torch.no_grad()
 def diagonal_fisher(
     net: MainNetInterface, likelihood: Likelihood, weights: Tensor, x: Tensor, y: Tensor, batch_size: int = 256
 ) -> Tensor:

@@ -138,7 +138,7 @@ class PosteriorReplay(VariationalLearner):
             model = BayesianModel(new.net, new.posterior.prior(x), new.likelihood, num_data=len(x))
             others = [t for t in range(state.num_tasks) if t != number]
             before = copy.deepcopy(new.posterior)
-            held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator)
+            held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator, task=number)
             doubt = ForeignTerm(model, memory, others, self.coreset.finish_doubt, generator)
             self.fit(new, number, model, (x, y), penalties=[held], terms=[doubt], generator=generator,
                      settings=settings)  # fmt: skip

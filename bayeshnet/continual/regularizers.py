@@ -65,8 +65,18 @@ class OutputRegularizer:
         previous: TaskPosterior,
         num_old: int,
         generator: torch.Generator | None = None,
+        *,
+        task: int | None = None,
     ) -> Callable[[], Tensor]:
-        """The term for tasks ``0..num_old-1`` as a function that draws anew at each call."""
+        """The term for tasks ``0..num_old-1`` as a function that draws anew at each call.
+
+        Args:
+            posterior: of all tasks, now.
+            previous: the same as it was before.
+            num_old: how many tasks are held.
+            generator: of tasks and latents.
+            task: the one that is being learnt; the one after those held if None.
+        """
         unit = posterior.prior(next(posterior.parameters())).scale
         discrepancy = discrepancy_for(self.distance, previous(0))
         pair = _Together.of(posterior, previous, unit) or _OneByOne(posterior, previous, unit)
@@ -80,7 +90,7 @@ class OutputRegularizer:
             return self.strength * discrepancy(pair.emit(tasks, z), target)
 
         generated = pair.now if isinstance(pair, _Together) else None
-        return _Penalty(term, lambda: self._choose(num_old, generator), generated, num_old)
+        return _Penalty(term, lambda: self._choose(num_old, generator), generated, num_old if task is None else task)
 
     def _from(
         self, pool: tuple[Tensor | None, Tensor], tasks: list[int], generator: torch.Generator | None

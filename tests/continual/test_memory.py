@@ -8,8 +8,10 @@ from bayeshnet.continual import (
     ExampleMemory,
     ExperienceReplay,
     GrowingSoftmax,
+    HyperHypernetwork,
     ImplicitGenerator,
     Joint,
+    MeanFieldGenerator,
     MeanFieldWeights,
     MLPNetwork,
     PosteriorReplay,
@@ -140,6 +142,23 @@ def test_fine_tuning_on_coresets_tells_tasks_apart():
     own = prediction.means[torch.arange(120), number].argmax(-1)
     assert (own == torch.cat([t.test.y for t in tasks])).float().mean() > 0.8
     assert finished.memory.num_tasks == 3
+
+
+@pytest.mark.parametrize("family", [
+    ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
+    HyperHypernetwork(latent_size=2, embedding_size=2, layers=(3,), outer_layers=(2,)),
+    MeanFieldGenerator(embedding_size=2, layers=(4,)),
+], ids=lambda f: type(f).__name__)  # fmt: skip
+def test_fine_tuning_changes_the_posterior_of_each_task(family):
+    learner = PosteriorReplay(NET, family, coreset=Coreset(4, finish=FAST), training=FAST, num_samples=3)
+    state = learner.learn(learner.learn(None, make_task(0)), make_task(1))
+    before = {name: value.clone() for name, value in state.state_dict().items()}
+    finished = learner.finish(state, seed=3)
+    assert all(torch.equal(value, before[name]) for name, value in state.state_dict().items())
+    pairs = zip(finished.posterior.parameters(), state.posterior.parameters(), strict=True)
+    assert all(not torch.equal(new, old) for new, old in pairs)
+    again = learner.finish(state, seed=3).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in finished.state_dict().items())
 
 
 def test_there_is_nothing_to_finish_without_a_coreset():

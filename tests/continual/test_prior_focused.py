@@ -162,6 +162,14 @@ def test_ewc_holds_what_the_tasks_before_are_sensitive_to():
     assert moved[1] < 0.05 * moved[0]
 
 
+def test_the_noise_that_is_learnt_beside_elastic_weights_is_no_part_of_their_precision():
+    x, y = torch.randn(20, 4), torch.randn(20, 1)
+    tasks = [Task(str(i), Split(x, y), Split(x, y), 1, "regression") for i in range(2)]
+    learner = EWC(MLPNetwork((5,)), likelihood=Gaussian(learn=True), training=Training(steps=2, batch_size=10))
+    state = learner.learn(learner.learn(None, tasks[0]), tasks[1])
+    assert not state.memory.precision.requires_grad
+
+
 def test_the_fisher_matrix_of_some_examples_is_scaled_up_to_all():
     """Of examples that are all the same, some say what all of them say."""
     x, y = torch.randn(1, 4, dtype=DTYPE).expand(30, 4), torch.zeros(30).long()
