@@ -120,6 +120,7 @@ class VariationalLearner(Learner):
         for _ in range(num_tasks):
             self.extend(state)
             self.make_slot(state, task)
+        state.net.eval()
         return state.to(device=task.train.x.device, dtype=task.train.x.dtype)
 
     def make_slot(self, state: LearnerState, task: Task) -> None:
@@ -163,9 +164,11 @@ class VariationalLearner(Learner):
     ) -> None:
         """Fit the posterior of task ``number`` to ``data``, by the library's one training loop.
 
-        What an estimator learns (a discriminator, say) begins anew: it is no part of the state.
+        What an estimator learns (a discriminator, say) begins anew: it is no part of the state. The network is in
+        training mode meanwhile (unless the one that the learner was given is not), and in evaluation mode after it.
         """
         settings = self.training if settings is None else settings
+        state.net.train(self.network.training if isinstance(self.network, nn.Module) else True)
         fit(
             model,
             HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(number),
@@ -183,6 +186,7 @@ class VariationalLearner(Learner):
             callbacks=callbacks,
             generator=generator,
         )
+        state.net.eval()
 
     def predict_each(
         self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0

@@ -41,6 +41,7 @@ from bayeshnet.continual import (
 )
 from bayeshnet.estimators import AVB, MonteCarlo
 from bayeshnet.inference import Callback, Prediction, load_checkpoint, save_checkpoint
+from bayeshnet.mnets import ModuleMainNet
 
 FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_latents=4, beta=0.1)
 
@@ -207,6 +208,26 @@ def test_regression_streams(tmp_path):
     assert inferred.mean().shape == (40, 1)
     with pytest.raises(ValueError, match="label: expected tasks of kind 'classification'"):
         inferred.label()
+
+
+def test_networks_are_in_training_mode_only_in_training():
+    class Modes(Callback):
+        seen = ()
+
+        def on_step(self, run):
+            self.seen = (*self.seen, run.model.net.module.training)
+
+    net = ModuleMainNet(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 2)), None, "track")
+    learner = PosteriorReplay(net, IMPLICIT, training=replace(FAST, steps=2), num_samples=3)
+    state, modes, x = None, Modes(), make_task(0).test.x
+    for number in range(2):
+        state = learner.learn(state, make_task(number), callbacks=[modes])
+    assert modes.seen == (True,) * 4
+    before = state.net.module[1].running_mean.clone()
+    assert not torch.equal(before, torch.zeros(8))
+    torch.testing.assert_close(learner.predict(state, x, 0).mean[:5], learner.predict(state, x[:5], 0).mean)
+    assert torch.equal(state.net.module[1].running_mean, before)
+    assert not learner.restore(make_task(0), 1).net.training
 
 
 def test_callbacks_see_each_step():
