@@ -69,6 +69,21 @@ def test_initial_weights_and_log(caplog):
         MLP(2, 1, (3,), init_weights=[values[0], values[0], *values[2:]])
 
 
+def test_bad_inputs():
+    with pytest.raises(ValueError, match=r"x: expected a tensor of shape \(\.\.\., 3\), got .* \(2, 4\)"):
+        MLP(3, 2)(torch.zeros(2, 4))
+    with pytest.raises(TypeError, match=r"x: expected a torch\.Tensor"):
+        MLP(3, 2)([0.0, 1.0, 2.0])
+    with pytest.raises(ValueError, match="context_mod_gain_softplus: expected False when context_mod_gain_offset"):
+        MLP(use_context_mod=True, context_mod_gain_offset=True, context_mod_gain_softplus=True)
+
+
+def test_a_rate_of_one_is_no_dropout():
+    net, x = MLP(3, 2, dropout_rate=1), torch.randn(4, 3)
+    assert torch.equal(net(x), net(x))
+    assert torch.equal(net(x), net.eval()(x))
+
+
 def test_empty_batches():
     for net, shape in ((MLP(2, 1), (0, 2)), (LeNet(arch="mnist_small"), (0, 784)), (SimpleRNN(2), (3, 0, 2))):
         assert net(torch.zeros(shape)).numel() == 0

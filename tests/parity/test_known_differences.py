@@ -146,6 +146,14 @@ def test_unfinished_options_of_main_networks():
     assert [m["name"] for m in mnets.ZenkeNet(verbose=False).param_shapes_meta[:2]] == ["weight", "bias"]
 
 
+def test_a_dropout_rate_of_one():
+    x = torch.randn(4, 3)
+    net = quiet(mlp.MLP, 3, 2, dropout_rate=1, verbose=False)
+    out = quiet(net.forward, x)
+    assert torch.equal(out, out[:1].expand(4, -1))  # the input has no way through
+    assert not torch.equal(*(mnets.MLP(3, 2, dropout_rate=1, verbose=False)(x)[i] for i in (0, 1)))
+
+
 def test_recurrent_networks_with_modulation_of_their_own():
     fails(TypeError, simple_rnn.SimpleRNN, 2, (3,), use_context_mod=True, verbose=False)
     net = mnets.SimpleRNN(2, (3,), use_context_mod=True, verbose=False)
