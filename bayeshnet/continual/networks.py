@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import check_choice, check_int, value_error
 from ..layers.activations import GaussianBump
@@ -42,7 +43,7 @@ class NetworkBuilder(ABC):
 
 
 class MLPNetwork(NetworkBuilder):
-    """A multi-layer perceptron on flattened inputs.
+    """A multi-layer perceptron; inputs of several dimensions are flattened.
 
     Args:
         hidden: sizes of the hidden layers.
@@ -62,7 +63,8 @@ class MLPNetwork(NetworkBuilder):
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
         """Build the network; its weights come from outside."""
         size = int(torch.Size(input_shape).numel())
-        return MLP(
+        kind = MLP if len(input_shape) == 1 else _FlatMLP
+        return kind(
             n_in=size,
             n_out=num_outputs,
             hidden_layers=self.hidden,
@@ -70,6 +72,17 @@ class MLPNetwork(NetworkBuilder):
             no_weights=True,
             verbose=False,
         )
+
+
+class _FlatMLP(MLP):
+    """A perceptron that flattens its inputs."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(x.reshape(len(x), -1), *args, **kwargs)
+
+    def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
+        flat = x.reshape(*x.shape[: 2 if per_sample_inputs else 1], -1)
+        return super().batched_forward(weights, flat, per_sample_inputs=per_sample_inputs)
 
 
 class ConvNetwork(NetworkBuilder):
