@@ -88,7 +88,7 @@ def test_results_are_complete(tmp_path, data):
     assert any(folder.figures.iterdir())
 
 
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     for folder in (whole, cut):
