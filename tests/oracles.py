@@ -10,58 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bayeshnet.distributions import MeanFieldGaussian, SemiImplicit, SharedNoise
+from bayeshnet.distributions import MeanFieldGaussian, Mixture, SemiImplicit, SharedNoise
 from bayeshnet.hnets.geometry import Geometry
+from tests.comparison import cosine, gradients, relative_error
+from tests.dense_geometry import DTYPE, DenseGeometry
 
-DTYPE = torch.float64
-
-
-class DenseGeometry(Geometry):
-    """The geometry of any function, by full Jacobians and explicit weights: slow, obvious, independent."""
-
-    def __init__(
-        self, fn: Callable[[Tensor], Tensor], latent_size: int, num_weights: int, affine: bool = False
-    ) -> None:
-        self.fn = fn
-        self.latent_size, self.num_weights, self.is_affine = latent_size, num_weights, affine
-
-    def __call__(self, z: Tensor) -> Tensor:
-        return self.fn(z)
-
-    def jacobian(self, z: Tensor) -> Tensor:
-        flat = torch.func.vmap(torch.func.jacrev(self.fn))(z.reshape(-1, self.latent_size))
-        return flat.reshape(*z.shape[:-1], self.num_weights, self.latent_size)
-
-    def gram(self, z: Tensor, precision: float | Tensor = 1.0) -> Tensor:
-        jac = self.jacobian(z)
-        weighted = jac * torch.as_tensor(precision, dtype=jac.dtype).expand(self.num_weights).unsqueeze(-1)
-        return jac.mT @ weighted
-
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: float | Tensor = 1.0) -> Tensor:
-        offset = self.fn(z) if centre is None else self.fn(z) - centre
-        return (offset**2 * precision).sum(-1)
-
-    def sqdist_between(self, z: Tensor, other: Tensor, precision: float | Tensor = 1.0) -> Tensor:
-        return ((self.fn(z) - self.fn(other)) ** 2 * precision).sum(-1)
-
-    def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        return (self.fn(z) * v).sum(-1)
-
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        return ((self.fn(z) - self.fn(other)) * v).sum(-1)
-
-    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        return (self.jacobian(z).mT @ v.unsqueeze(-1)).squeeze(-1)
-
-    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        return (self.jacobian(z) @ t.unsqueeze(-1)).squeeze(-1)
-
-    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        jac = self.jacobian(z)
-        return jac if index is None else jac[..., index, :]
-
-    def zero_latent(self) -> Tensor:
-        return torch.zeros(self.latent_size, dtype=DTYPE)
+__all__ = [
+    "DTYPE",
+    "BananaProblem",
+    "DenseGeometry",
+    "FoldProblem",
+    "LinearProblem",
+    "MixtureProblem",
+    "SharedLinearProblem",
+    "TanhProblem",
+    "banana_flow",
+    "cosine",
+    "gradients",
+    "quadrature_kl",
+    "quadrature_log_density",
+    "relative_error",
+    "standard_prior",
+]
 
 
 @dataclass
@@ -155,23 +125,6 @@ class TanhProblem:
         return SemiImplicit(DenseGeometry(self.h, self.W1.shape[1], self.W2.shape[0]), self.sigma)
 
 
-def gradients(value: Tensor, parameters: list[Tensor]) -> list[Tensor]:
-    """Gradients, zeros where there is no path."""
-    found = torch.autograd.grad(value, parameters, allow_unused=True, retain_graph=True)
-    return [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
-
-
-def cosine(a: list[Tensor], b: list[Tensor]) -> float:
-    """Cosine between two lists of gradients."""
-    x, y = (torch.cat([t.reshape(-1) for t in part]) for part in (a, b))
-    return float(x @ y / (x.norm() * y.norm()))
-
-
-def relative_error(a: list[Tensor], b: list[Tensor]) -> float:
-    """Largest relative error per tensor of gradients ``a`` against ``b``."""
-    return max(float((x - y).norm() / y.norm().clamp_min(1e-30)) for x, y in zip(a, b, strict=True))
-
-
 @dataclass
 class BananaProblem:
     """``w = Q (z1, z2 + b (z1^2 - 1)) + sigma eps``, orthonormal ``Q`` (P, 2): nonlinear, with a density for any P."""
@@ -247,21 +200,100 @@ class FoldProblem:
     @classmethod
     def make(cls, P: int = 20, sigma: float = 0.05, seed: int = 0) -> FoldProblem:
         gen = torch.Generator().manual_seed(seed)
-        return cls(torch.randn(P, dtype=DTYPE, generator=gen), torch.tensor(sigma, dtype=DTYPE))
+        a, noise = torch.randn(P, dtype=DTYPE, generator=gen), torch.tensor(sigma, dtype=DTYPE)
+        return cls(a.requires_grad_(), noise.requires_grad_())
+
+    @property
+    def parameters(self) -> list[Tensor]:
+        return [self.a, self.sigma]
 
     def q(self) -> SemiImplicit:
-        return SemiImplicit(DenseGeometry(lambda z: z**2 * self.a, 1, self.a.shape[0]), self.sigma)
+        return SemiImplicit(DenseGeometry(lambda z: z[..., :1] ** 2 * self.a, 1, self.a.shape[0]), self.sigma)
 
     def log_density(self, w: Tensor) -> Tensor:
         """Exact log-density by a fine grid of the latent."""
-        z = torch.linspace(-7, 7, 10_001, dtype=DTYPE)
-        along, length = w @ self.a / self.a.norm(), self.a.norm()
+        length = self.a.norm()
+        along = w @ self.a / length
         outside = (w.square().sum(-1) - along**2) / self.sigma**2
-        inside = ((along[:, None] - length * z**2) / self.sigma) ** 2
-        log_integral = torch.logsumexp(-0.5 * inside - 0.5 * z**2, dim=-1) + math.log(
-            14 / 10_000 / math.sqrt(2 * math.pi)
-        )
-        return log_integral - 0.5 * outside - 0.5 * len(self.a) * (2 * math.pi * self.sigma**2).log()
+        inside = self._log_along(along / self.sigma, length / self.sigma)
+        return inside - 0.5 * outside - 0.5 * (len(self.a) - 1) * math.log(2 * math.pi) - len(self.a) * self.sigma.log()
+
+    def _log_along(self, y: Tensor, ratio: Tensor, num: int = 10_001) -> Tensor:
+        """Log-density of ``ratio * z**2`` plus unit noise at ``y``."""
+        z = torch.linspace(-7, 7, num, dtype=DTYPE)
+        terms = -0.5 * (y[:, None] - ratio * z**2) ** 2 - 0.5 * z**2
+        return torch.logsumexp(terms, dim=-1) + math.log(14 / (num - 1)) - math.log(2 * math.pi)
+
+    def information(self) -> Tensor:
+        """Mutual information, which depends on ``|a| / sigma`` alone: an entropy in one dimension, by quadrature."""
+        ratio = self.a.norm() / self.sigma
+        y = torch.arange(-7, 36 * ratio.item() + 7, 0.2, dtype=DTYPE)
+        log_density = self._log_along(y, ratio, 2401)
+        return -0.2 * (log_density.exp() * log_density).sum() - 0.5 * math.log(2 * math.pi * math.e)
+
+    def kl(self) -> Tensor:
+        """KL to N(0, I); the mean of ``z**4`` is 3."""
+        num = len(self.a)
+        conditional = 0.5 * (3 * self.a.square().sum() + num * (self.sigma**2 - 1 - 2 * self.sigma.log()))
+        return conditional - self.information()
+
+
+@dataclass
+class SharedLinearProblem:
+    """``w = A z[:n] + b + sigma z`` with one noise vector ``z`` of ``P`` entries: a Gaussian by a square matrix."""
+
+    A: Tensor
+    b: Tensor
+    sigma: Tensor
+
+    @classmethod
+    def make(cls, n: int = 2, P: int = 6, sigma: float = 0.5, seed: int = 0) -> SharedLinearProblem:
+        gen = torch.Generator().manual_seed(seed)
+        A = torch.randn(P, n, dtype=DTYPE, generator=gen)
+        b = 0.5 * torch.randn(P, dtype=DTYPE, generator=gen)
+        return cls(*(t.requires_grad_() for t in (A, b, torch.tensor(sigma, dtype=DTYPE))))
+
+    def q(self) -> SharedNoise:
+        geometry = DenseGeometry(lambda z: z @ self.A.T + self.b, self.A.shape[1], self.A.shape[0])
+        return SharedNoise(geometry, self.sigma)
+
+    def kl(self) -> Tensor:
+        """KL to N(0, I)."""
+        P, n = self.A.shape
+        root = torch.cat([self.A, torch.zeros(P, P - n, dtype=DTYPE)], dim=1) + self.sigma * torch.eye(P, dtype=DTYPE)
+        log_det = torch.linalg.slogdet(root)[1]
+        return 0.5 * (root.square().sum() + self.b.square().sum() - P) - log_det
+
+
+@dataclass
+class MixtureProblem:
+    """Two modes in the plane."""
+
+    means: Tensor
+    scales: Tensor
+
+    @classmethod
+    def make(cls, distance: float = 2.0, scale: float = 0.5) -> MixtureProblem:
+        means = torch.tensor([[-distance / 2, 0.3], [distance / 2, -0.2]], dtype=DTYPE)
+        scales = torch.tensor([[scale, 1.4 * scale], [scale, scale]], dtype=DTYPE)
+        return cls(means.requires_grad_(), scales.requires_grad_())
+
+    def q(self) -> Mixture:
+        parts = [MeanFieldGaussian(m, s) for m, s in zip(self.means, self.scales, strict=True)]
+        return Mixture(torch.tensor([0.0, 0.5], dtype=DTYPE), parts)
+
+    def kl(self) -> Tensor:
+        """KL to N(0, I) by quadrature."""
+        return quadrature_kl(self.q().log_prob)
+
+
+def quadrature_kl(log_density: Callable[[Tensor], Tensor], reach: float = 6.0, step: float = 0.06) -> Tensor:
+    """KL to N(0, I) of a law of two weights by its density on a grid, differentiable."""
+    axis = torch.arange(-reach, reach, step, dtype=DTYPE)
+    grid = torch.cartesian_prod(axis, axis)
+    log_q = log_density(grid)
+    log_p = -0.5 * grid.square().sum(-1) - math.log(2 * math.pi)
+    return step**2 * (log_q.exp() * (log_q - log_p)).sum()
 
 
 def banana_flow(bend: Tensor, sigma: float = 0.5) -> SharedNoise:

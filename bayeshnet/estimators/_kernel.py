@@ -41,6 +41,11 @@ def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
         centred = centred - centred.mean(0)
         gram += precise(centred @ centred.T)
     norms = gram.diagonal()
+    if x.device.type == "cpu" and not math.isfinite(norms.sum()):
+        raise ValueError(
+            "q: expected draws of finite weights, got NaN or infinity. Look for them among the weights of the "
+            "hypernetwork, its inputs and sigma."
+        )
     distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
     return gram, distances.fill_diagonal_(0)
 

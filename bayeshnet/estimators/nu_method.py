@@ -30,7 +30,9 @@ class NuMethod(KLEstimator):
     A gradient field obeys the trace of Stein's identity, :math:`-E\, \hat s(x)^\top x = P`. Where the samples show
     only a few of ``P`` dimensions, all of it is put into these and the gradient is too long by the ratio, a hundred in
     common cases. So the divergence counts the *effective* dimension of the samples by default, which leaves lengths
-    between a third and the whole of the true one. Directions are those of the other kernel methods.
+    between a third and the whole of the true one for maps that are nearly linear, with directions like those of the
+    other kernel methods. Where the samples lie along a curve, or in three dimensions of unequal width, its entropy
+    gradient may point elsewhere: it is here for comparison, and is no default.
 
     Args:
         num_draws: samples ``M``, at least 2.
