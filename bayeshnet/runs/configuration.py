@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -78,6 +80,11 @@ def _names(folder: str) -> list[str]:
 
 
 def _read(folder: str, name: str) -> dict[str, Any]:
+    return copy.deepcopy(_parsed(folder, name))
+
+
+@cache
+def _parsed(folder: str, name: str) -> dict[str, Any]:
     text = (resources.files("bayeshnet") / "configs" / folder / f"{name}.yaml").read_text(encoding="utf-8")
     return dict(_yaml().safe_load(text))
 
