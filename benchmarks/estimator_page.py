@@ -11,8 +11,6 @@ import torch
 __all__ = ["write_page"]
 
 TOP = """\
-:orphan:
-
 .. This page is written by benchmarks/estimators.py. Do not edit it: run the script.
 
 Which estimator?
@@ -48,6 +46,7 @@ def write_page(
     path: Path,
     header: Sequence[str],
     tables: Sequence[tuple[str, list[list[str]]]],
+    promises: Sequence[tuple[str, str, str]],
     failures: Sequence[tuple[str, str, str]],
     settings: dict[str, Any],
 ) -> None:
@@ -55,6 +54,9 @@ def write_page(
     parts = [TOP, _title("Cost and truth"), _settings(settings)]
     for name, lines in tables:
         parts += [f".. list-table:: {name}\n   :header-rows: 1\n\n", _rows([list(header), *lines]), "\n"]
+    if promises:
+        parts += [_title("Promises"), ".. list-table::\n   :header-rows: 1\n\n"]
+        parts += [_rows([["what", "measured", "kept"], *[list(row) for row in promises]]), "\n"]
     parts += [_title("What fails, and how it looks")]
     parts += [".. list-table::\n   :header-rows: 1\n\n"]
     parts += [_rows([["what", "what is seen", "what to do"], *[list(row) for row in failures]])]
@@ -76,12 +78,12 @@ def _settings(given: dict[str, Any]) -> str:
     version = torch.__version__.split("+")[0]
     return (
         f"Hypernetworks of n = {given['n']} latents, linear or with tanh layers of 32 and H = {given['H']} units, "
-        f"sigma = {given['sigma']}, prior N(0, I), float32, one thread, torch {version}. A line is one KL gradient "
-        f"with respect to all parameters of the hypernetwork, M = {given['M']} latents for LIVI and as many samples "
-        "for the kernel methods. *In draws* is the time over that of one weight vector, forward and backward; "
+        f"sigma = {given['sigma']}, prior N(0, I), float32, CPU time of one thread, torch {version}. A line is one KL "
+        f"gradient with respect to all parameters of the hypernetwork, M = {given['M']} latents for LIVI and as many "
+        "samples for the kernel methods. *In draws* is the time over that of one weight vector, forward and backward; "
         "*faster than full Jacobians* compares LIVI through the head with the same estimate through Jacobians of the "
         "whole map, in the same run. *Peak* is memory beyond parameters and their gradients, in units of a vector of "
         "weights, where there are enough of them to be seen. *Cosine* is to the exact gradient (linear), or to that "
-        "of 20,000 latents (tanh). The *error* of one estimate includes the chance of its draws. Times differ between "
+        "of 10,000 latents (tanh). The *error* of one estimate includes the chance of its draws. Times differ between "
         "machines and hours; compare within a table.\n\n"
     )
