@@ -24,7 +24,9 @@ class Coreset:
         size: examples stored per task.
         doubt: weight of the uncertainty regulariser while a task is learnt, uniform targets for stored examples of
             old tasks; 0 leaves it off.
-        finish: settings of the fine-tuning of each task's posterior when all tasks are learnt; None leaves it out.
+        finish: settings of the fine-tuning of each task's posterior when all tasks are learnt; None leaves it out. By
+            default its KL has no weight: the output regulariser holds the posterior at what all of the data made of
+            it, while the KL to the prior, over so few examples, would undo that.
         finish_doubt: weight of the uniform targets for the other tasks' stored examples in it.
 
     References:
@@ -34,9 +36,9 @@ class Coreset:
     size: int = 50
     doubt: float = 0.0
     finish: Training | None = field(
-        default_factory=lambda: Training(steps=100, batch_size=32, lr=1e-3, num_particles=4, beta=0.1)
+        default_factory=lambda: Training(steps=100, batch_size=32, lr=1e-3, num_particles=4, beta=0.0)
     )
-    finish_doubt: float = 1.0
+    finish_doubt: float = 0.3
 
     def __post_init__(self) -> None:
         """Check the numbers."""
