@@ -63,6 +63,8 @@ Beside the sampler
 default settings but for the length of training: eight schools, centred and non-centred (Rubin, 1981), a logistic
 regression on tumours, a hierarchical Poisson regression of colonies on doses (Breslow, 1984), and a mixture whose
 clusters bear no names; and against exact draws on a banana. The tolerances of means and standard deviations are there.
+Of the spread of a hierarchy the guide is too sure: its standard deviation is half to two thirds of the sampler's on the
+centred schools and on the colonies.
 :func:`~bayeshnet.inference.reference_posterior` runs the sampler on any model, and
 :func:`~bayeshnet.inference.agreement` compares.
 """
