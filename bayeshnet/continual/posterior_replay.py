@@ -105,12 +105,6 @@ class PosteriorReplay(VariationalLearner):
             state.memory = ExampleMemory()
         return state
 
-    def make_slot(self, state: LearnerState, task: Task) -> None:
-        """Make room for what is kept of a task, its stored examples among it."""
-        super().make_slot(state, task)
-        if isinstance(state.memory, ExampleMemory):
-            state.memory.make_room()
-
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
         """Store examples of the task in the coreset."""
         if self.coreset is not None and isinstance(state.memory, ExampleMemory):

@@ -61,12 +61,6 @@ class ExperienceReplay(SharedLearner):
         state.memory = ExampleMemory()
         return state
 
-    def make_slot(self, state: LearnerState, task: Task) -> None:
-        """Count a task whose examples are to be loaded."""
-        super().make_slot(state, task)
-        if isinstance(state.memory, ExampleMemory):
-            state.memory.make_room()
-
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
         """Store examples of the task."""
         if isinstance(state.memory, ExampleMemory):

@@ -21,6 +21,7 @@ from .density import DensitySettings, log_densities
 from .evidence import StreamPrediction
 from .families import PosteriorFamily
 from .learner import Learner, check_inputs
+from .memory import ExampleMemory
 from .networks import NetworkBuilder
 from .outliers import PseudoOutliers
 from .seeds import derive_seed, seeded
@@ -124,7 +125,9 @@ class VariationalLearner(Learner):
         return state.to(device=task.train.x.device, dtype=task.train.x.dtype)
 
     def make_slot(self, state: LearnerState, task: Task) -> None:
-        """Make room for what is kept of a task that was learnt, to be loaded."""
+        """Make room for what is kept of a task that was learnt, stored examples among it, to be loaded."""
+        if isinstance(state.memory, ExampleMemory):
+            state.memory.make_room()
         state.close_task(task, self.density.empty(task.input_shape))
 
     def learn(
