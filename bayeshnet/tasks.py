@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -105,6 +105,16 @@ class Task:
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in parts.items() if split is not None}
 
+    def judged_on(self, split: str) -> Task:
+        """The task with its validation examples in place of its test examples, if ``split`` is ``"validation"``."""
+        if check_choice("split", split, ("test", "validation")) == "test":
+            return self
+        if self.validation is None:
+            expected = "validation examples in each task"
+            advice = "Set aside a validation_fraction of the stream."
+            raise value_error("split", expected, f"none in task {self.name!r}", advice, said=True)
+        return replace(self, test=self.validation, validation=None)
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input."""
@@ -165,6 +175,24 @@ class TaskStream(Sequence[Task]):
         if not chosen or len(set(chosen)) != len(chosen) or max(chosen) >= len(self.tasks):
             raise value_error("order", f"distinct numbers below the {len(self.tasks)} tasks, at least one", order)
         return TaskStream([self.tasks[i] for i in chosen], self.name, self.scenario, self.outliers)
+
+    def judged_on(self, split: str) -> TaskStream:
+        """The stream with the validation examples of its tasks as test examples, for choosing settings.
+
+        Args:
+            split: ``"validation"``, or ``"test"`` for the stream as it is.
+
+        Raises:
+            ValueError: if a task has no validation examples.
+
+        Example:
+            >>> from bayeshnet.data import split_digits
+            >>> stream = split_digits(validation_fraction=0.2)
+            >>> len(stream.judged_on("validation")[0].test) == len(stream[0].validation)
+            True
+        """
+        tasks = [task.judged_on(split) for task in self.tasks]
+        return TaskStream(tasks, self.name, self.scenario, self.outliers)
 
     def __len__(self) -> int:
         """Number of tasks."""

@@ -52,8 +52,8 @@ def parse_run(words: Sequence[str]) -> RunRequest:
 def _rename(word: str) -> str:
     head, equals, tail = word.partition("=")
     head = _SHORT.get(head, head)
-    if head.startswith("--data-"):
-        head = head.replace("-", "_").replace("__", "--", 1)
+    if head.startswith("--"):
+        head = "--" + head[2:].replace("-", "_")
     return head + equals + tail
 
 

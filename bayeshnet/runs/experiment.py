@@ -11,7 +11,7 @@ import torch
 
 from ..continual import Learner, LearnerState, derive_seed
 from ..data import get_stream
-from ..errors import check_int, value_error
+from ..errors import check_choice, check_int, value_error
 from ..inference import Callback
 from ..tasks import TaskStream
 from .curves import Curves
@@ -34,6 +34,8 @@ class Experiment:
         seed: of everything random but the data.
         device: ``auto`` picks CUDA, MPS or the CPU.
         threads: of torch on the CPU while the experiment runs; small networks are fastest with one.
+        judge_on: ``test``, or ``validation`` while settings are being chosen (set a ``validation_fraction`` of the
+            training examples aside in the options of the stream).
     """
 
     learner: Learner
@@ -44,11 +46,13 @@ class Experiment:
     seed: int = 0
     device: str = "auto"
     threads: int = 1
+    judge_on: str = "test"
 
     def __post_init__(self) -> None:
         """Check the seed and the device."""
         check_int("seed", self.seed, 0)
         check_int("threads", self.threads, 1)
+        check_choice("judge_on", self.judge_on, ("test", "validation"))
         resolve_device(self.device)
 
     def stream(self) -> TaskStream:
@@ -56,7 +60,7 @@ class Experiment:
         options = dict(self.data_options or {})
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir
-        return get_stream(self.data, **options).to(resolve_device(self.device))
+        return get_stream(self.data, **options).judged_on(self.judge_on).to(resolve_device(self.device))
 
 
 class Listener:

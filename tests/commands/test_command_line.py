@@ -44,6 +44,8 @@ def test_short_words():
     assert parse_run(["--quick"]).experiment.learner.training.steps < parse_run([]).experiment.learner.training.steps
     request = parse_run(["--data", "split-fashion-mnist", "--data-dir", "somewhere"])
     assert str(request.experiment.data_dir) == "somewhere"
+    words = ["--judge-on", "validation", "--data-options", "{validation_fraction: 0.2}"]
+    assert len(parse_run(words).experiment.stream()[0].test) < len(parse_run([]).experiment.stream()[0].test)
 
 
 def test_the_configuration_that_is_written_makes_the_same_experiment(tmp_path):
@@ -97,6 +99,8 @@ MISTAKES = {
     "unknown key": (["run", "--learner.nonsense", "1"], "nonsense"),
     "unknown estimator": (["run", "--estimator", "Nonsense"], "Nonsense"),
     "bad value": (["run", "--learner.training.steps", "0"], "steps: expected an integer >= 1"),
+    "nothing to judge on": (["run", "--judge-on", "validation"], "Set aside a validation_fraction"),
+    "no split": (["run", "--judge-on", "train"], "judge_on: expected one of"),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
     "no data folder": (["run", "--data", "split-fashion-mnist", "--data-dir", "nowhere"], "nowhere"),
     "no run to resume": (["run", "--resume", "nowhere"], "resume: expected the folder of a run"),

@@ -53,6 +53,19 @@ def test_seeds_choose_other_test_images_and_order_does_not():
     assert split_digits(2, 3, flatten=False).input_shape == (1, 8, 8)
 
 
+def test_settings_can_be_judged_on_validation_examples():
+    stream = split_digits(validation_fraction=0.2)
+    judged = stream.judged_on("validation")
+    for task, before in zip(judged, stream, strict=True):
+        assert torch.equal(task.test.x, before.validation.x)
+        assert torch.equal(task.train.x, before.train.x)
+        assert task.validation is None
+    assert judged.outliers.keys() == stream.outliers.keys()
+    assert stream.judged_on("test")[0] is stream[0]
+    with pytest.raises(ValueError, match=r"split: expected validation examples .* none in task '0 / 1'"):
+        split_digits().judged_on("validation")
+
+
 def test_digits_without_scikit_learn_say_what_to_install(monkeypatch):
     real, table = builtins.__import__, digits._table()
     monkeypatch.setattr(digits.importlib.util, "find_spec", lambda name: None)
