@@ -120,8 +120,7 @@ class AVB(nn.Module, KLEstimator):
         contrast = self._contrast(posterior, prior, generator)
         accuracy = self.train_discriminator(posterior, contrast, self.steps, generator)
         w = weights()
-        frozen = {name: value.detach() for name, value in self._net(w, generator).named_parameters()}
-        logits = torch.func.functional_call(self._net(w, generator), frozen, (_standardise(w, contrast),)).squeeze(-1)
+        logits = _frozen(self._net(w, generator), _standardise(w, contrast)).squeeze(-1)
         terms = logits
         if contrast is not prior:
             terms = logits + contrast.log_prob(w) - log_prob_of(prior, w, generator)
@@ -146,7 +145,8 @@ class AVB(nn.Module, KLEstimator):
             net = self._net(real, generator)
             optimizer = self._optimizer
             with torch.enable_grad():
-                ours, theirs = (net(_standardise(w, contrast)) for w in (real, other))
+                logits = net(_standardise(torch.cat([real, other]), contrast))
+                ours, theirs = logits.split([len(real), len(other)])
                 loss = F.softplus(-ours).mean() + F.softplus(theirs).mean()
                 if optimizer is not None:
                     optimizer.zero_grad()
@@ -170,6 +170,14 @@ class AVB(nn.Module, KLEstimator):
         if net is None:
             raise ValueError("discriminator: expected one after build(), got None.")
         return net
+
+
+def _frozen(net: nn.Sequential, x: Tensor) -> Tensor:
+    """What ``net`` makes of ``x``, with gradients of ``x`` alone."""
+    for layer in net:
+        linear = isinstance(layer, nn.Linear)
+        x = F.linear(x, layer.weight.detach(), layer.bias.detach()) if linear else layer(x)
+    return x
 
 
 def _standardise(w: Tensor, contrast: Distribution) -> Tensor:
