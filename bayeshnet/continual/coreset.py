@@ -34,11 +34,11 @@ class Coreset:
     """
 
     size: int = 50
-    doubt: float = 0.0
+    doubt: float = 0.3
     finish: Training | None = field(
         default_factory=lambda: Training(steps=100, batch_size=32, lr=1e-3, num_particles=4, beta=0.0)
     )
-    finish_doubt: float = 0.3
+    finish_doubt: float = 0.1
 
     def __post_init__(self) -> None:
         """Check the numbers."""
