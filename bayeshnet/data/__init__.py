@@ -2,7 +2,7 @@
 
 from .builders import class_order, from_arrays, from_datasets, split_by_class, split_dataset
 from .cifar import load_cifar, split_cifar10, split_cifar100
-from .digits import load_digits, permuted_digits, split_digits
+from .digits import load_digits, permuted_digits, rotated_digits, split_digits
 from .idx import load_idx_folder, read_idx
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
 from .outliers import image_outliers
@@ -29,6 +29,7 @@ __all__ = [
     "read_idx",
     "regression1d",
     "rotated",
+    "rotated_digits",
     "split_by_class",
     "split_cifar10",
     "split_cifar100",

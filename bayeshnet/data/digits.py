@@ -15,9 +15,9 @@ from ..errors import MissingExtraError
 from ..tasks import TaskStream
 from .builders import split_by_class
 from .outliers import image_outliers
-from .transforms import permuted
+from .transforms import permuted, rotated
 
-__all__ = ["load_digits", "permuted_digits", "split_digits"]
+__all__ = ["load_digits", "permuted_digits", "rotated_digits", "split_digits"]
 
 IMAGE_SHAPE = (1, 8, 8)
 
@@ -93,6 +93,7 @@ def permuted_digits(
     max_train: int | None = None,
     max_test: int | None = None,
     keep_first: bool = True,
+    order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
     """Make tasks of all ten digits, each with its own fixed permutation of the 64 pixels.
@@ -109,6 +110,32 @@ def permuted_digits(
         max_test=max_test, data_seed=data_seed,
     )  # fmt: skip
     return permuted(
-        base[0], num_tasks, scenario=scenario, keep_first=keep_first, name="permuted-digits", outliers=base.outliers,
-        data_seed=data_seed,
+        base[0], num_tasks, scenario=scenario, keep_first=keep_first, order=order, name="permuted-digits",
+        outliers=base.outliers, data_seed=data_seed,
     )  # fmt: skip
+
+
+def rotated_digits(
+    angles: Sequence[float] = (0, 45, 90, 135),
+    *,
+    scenario: str = "domain",
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
+    max_train: int | None = None,
+    max_test: int | None = None,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Make tasks of all ten digits, each with its images turned by one of the angles, in degrees.
+
+    Arguments are those of :func:`~bayeshnet.data.split_by_class` and :func:`~bayeshnet.data.rotated`; the order of the
+    tasks is that of the angles.
+
+    Example:
+        >>> [task.name for task in rotated_digits((0, 90))]
+        ['0 degrees', '90 degrees']
+    """
+    base = split_digits(
+        1, 10, test_fraction=test_fraction, validation_fraction=validation_fraction, max_train=max_train,
+        max_test=max_test, data_seed=data_seed,
+    )  # fmt: skip
+    return rotated(base[0], angles, scenario=scenario, name="rotated-digits", outliers=base.outliers)

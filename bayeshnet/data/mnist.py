@@ -93,6 +93,7 @@ def permuted_fashion_mnist(
     max_train: int | None = 10_000,
     max_test: int | None = None,
     keep_first: bool = True,
+    order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
     """Make tasks of all ten classes of Fashion-MNIST, each with its own fixed permutation of the 784 pixels.
@@ -105,6 +106,7 @@ def permuted_fashion_mnist(
         max_train: training images per task, the same ones in each. All 60,000 (``None``) take 190 MB per task.
         max_test: test images per task.
         keep_first: leave the first task as it is.
+        order: see :func:`~bayeshnet.data.permuted`.
         data_seed: of permutations and random choices.
     """
     base = split_fashion_mnist(
@@ -112,7 +114,7 @@ def permuted_fashion_mnist(
         data_seed=data_seed,
     )  # fmt: skip
     return permuted(
-        base[0], num_tasks, scenario=scenario, keep_first=keep_first, name="permuted-fashion-mnist",
+        base[0], num_tasks, scenario=scenario, keep_first=keep_first, order=order, name="permuted-fashion-mnist",
         outliers=base.outliers, data_seed=data_seed,
     )  # fmt: skip
 
@@ -126,6 +128,7 @@ def permuted_mnist(
     max_train: int | None = 10_000,
     max_test: int | None = None,
     keep_first: bool = True,
+    order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
     """Make tasks of all ten digits of MNIST with permuted pixels; arguments as in :func:`permuted_fashion_mnist`."""
@@ -134,8 +137,8 @@ def permuted_mnist(
         data_seed=data_seed,
     )  # fmt: skip
     return permuted(
-        base[0], num_tasks, scenario=scenario, keep_first=keep_first, name="permuted-mnist", outliers=base.outliers,
-        data_seed=data_seed,
+        base[0], num_tasks, scenario=scenario, keep_first=keep_first, order=order, name="permuted-mnist",
+        outliers=base.outliers, data_seed=data_seed,
     )  # fmt: skip
 
 

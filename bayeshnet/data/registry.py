@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import check_choice, value_error
 from ..tasks import TaskStream
 from .cifar import split_cifar10, split_cifar100
-from .digits import permuted_digits, split_digits
+from .digits import permuted_digits, rotated_digits, split_digits
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
 from .toy import modes2d, regression1d
 
@@ -33,6 +33,7 @@ class StreamEntry:
 STREAMS: dict[str, StreamEntry] = {
     "split-digits": StreamEntry(split_digits, "scikit-learn's 8x8 digits, five tasks of two"),
     "permuted-digits": StreamEntry(permuted_digits, "scikit-learn's 8x8 digits, pixels permuted, five tasks of ten"),
+    "rotated-digits": StreamEntry(rotated_digits, "scikit-learn's 8x8 digits, images turned, four tasks of ten"),
     "split-fashion-mnist": StreamEntry(split_fashion_mnist, "Fashion-MNIST from IDX files, five tasks of two classes"),
     "permuted-fashion-mnist": StreamEntry(permuted_fashion_mnist, "Fashion-MNIST, pixels permuted, ten tasks of ten"),
     "split-mnist": StreamEntry(split_mnist, "MNIST from IDX files, five tasks of two digits"),

@@ -20,6 +20,7 @@ def permuted(
     *,
     scenario: str = "domain",
     keep_first: bool = True,
+    order: Sequence[int] | None = None,
     name: str = "permuted",
     outliers: dict[str, Tensor] | None = None,
     data_seed: int = 0,
@@ -31,6 +32,7 @@ def permuted(
         num_tasks: how many tasks.
         scenario: with ``"class"`` each task gets global labels of its own, else all share those of ``task``.
         keep_first: leave the first task as it is, as is usual in the literature.
+        order: numbers of the tasks in the order in which they come; some of them may be left out.
         name: of the stream.
         outliers: inputs that belong to no task.
         data_seed: of the permutations; task ``t`` has the same one whatever ``num_tasks`` is.
@@ -46,15 +48,15 @@ def permuted(
     size = math.prod(task.input_shape)
     tasks = []
     for t in range(num_tasks):
-        order = torch.arange(size) if keep_first and t == 0 else torch.randperm(size, generator=generator)
+        places = torch.arange(size) if keep_first and t == 0 else torch.randperm(size, generator=generator)
         title = "as is" if keep_first and t == 0 else f"permuted {t if keep_first else t + 1}"
-        made = _mapped(task, title, t, scenario, _permutation(order.to(task.train.x.device)))
+        made = _mapped(task, title, t, scenario, _permutation(places.to(task.train.x.device)))
         tasks.append(made)
-    return TaskStream(tasks, name, scenario, outliers)
+    return TaskStream(tasks, name, scenario, outliers).reordered(order)
 
 
-def _permutation(order: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda x: x.flatten(1)[:, order].reshape(x.shape)
+def _permutation(places: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda x: x.flatten(1)[:, places].reshape(x.shape)
 
 
 def rotated(

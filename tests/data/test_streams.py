@@ -90,6 +90,8 @@ def test_permuted_digits_are_permutations_that_do_not_depend_on_the_number_of_ta
         assert torch.equal(task.train.y, base.train.y)
     assert not torch.equal(stream[1].train.x, stream[2].train.x)
     assert torch.equal(stream[2].test.x, permuted_digits(5)[2].test.x)
+    late = permuted_digits(3, order=(2, 0))
+    assert [torch.equal(a.test.x, stream[b].test.x) for a, b in zip(late, (2, 0), strict=True)] == [True, True]
     # One permutation for all inputs of a task: pixel statistics move together.
     assert torch.equal(stream[1].train.x.mean(0).sort().values, base.train.x.mean(0).sort().values)
 
@@ -117,6 +119,14 @@ def test_rotated_by_right_angles_is_rot90(height, width):
         rotated(base, (0,), image_shape=(3, 5, 7))
     with pytest.raises(TypeError, match="angles"):
         rotated(base, 45)
+
+
+def test_rotated_digits_are_turned_digits():
+    stream, base = get_stream("rotated-digits", angles=(0, 90)), split_digits(1, 10)[0]
+    assert torch.allclose(stream[0].test.x, base.test.x, atol=1e-6)
+    images, turned = base.test.x.reshape(-1, 8, 8), stream[1].test.x.reshape(-1, 8, 8)
+    assert torch.allclose(turned, torch.rot90(images, 1, (1, 2)), atol=1e-5)
+    assert (stream.scenario, stream[1].labels) == ("domain", tuple(range(10)))
 
 
 def test_rotation_of_an_oblong_image_does_not_shear():
