@@ -175,8 +175,10 @@ class AVB(nn.Module, KLEstimator):
 def _frozen(net: nn.Sequential, x: Tensor) -> Tensor:
     """What ``net`` makes of ``x``, with gradients of ``x`` alone."""
     for layer in net:
-        linear = isinstance(layer, nn.Linear)
-        x = F.linear(x, layer.weight.detach(), layer.bias.detach()) if linear else layer(x)
+        if isinstance(layer, nn.Linear):
+            x = F.linear(x, layer.weight.detach(), layer.bias.detach())
+        else:
+            x = layer(x)
     return x
 
 
