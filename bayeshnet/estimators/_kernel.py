@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from ..distributions.dirac import Dirac
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
 from ..errors import check_choice, check_positive, type_error, value_error
 from ._cross_entropy import log_prob_of
+from ._findings import Findings
 from ._split import check_value, conditional_kl, draw_from, prior_of
 from .base import KLEstimate, as_distribution
 
@@ -35,19 +37,27 @@ def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
     Accumulated block by block in double precision: no ``(M, M, P)`` tensor and no copy of the samples.
     """
     block = max(1, _COLUMNS // max(1, x.shape[0]))
-    gram = precise(x.new_zeros(x.shape[0], x.shape[0]))
-    for part in x.split(block, dim=1):
-        centred = precise(part) if part.shape[1] * x.shape[0] <= _PRECISE else part
-        centred = centred - centred.mean(0)
-        gram += precise(centred @ centred.T)
+    if x.shape[1] <= block:
+        gram = _centred_gram(x)
+    else:
+        gram = precise(x.new_zeros(x.shape[0], x.shape[0]))
+        for part in x.split(block, dim=1):
+            gram += _centred_gram(part)
     norms = gram.diagonal()
     if x.device.type == "cpu" and not math.isfinite(norms.sum()):
         raise ValueError(
             "q: expected draws of finite weights, got NaN or infinity. Look for them among the weights of the "
             "hypernetwork, its inputs and sigma."
         )
-    distances = (norms[:, None] + norms[None, :] - 2 * gram).clamp_min(0)
+    distances = torch.sub(norms[:, None] + norms, gram, alpha=2).clamp_min_(0)
     return gram, distances.fill_diagonal_(0)
+
+
+def _centred_gram(x: Tensor) -> Tensor:
+    """Inner products of the centred samples, in double precision, which small samples are multiplied in."""
+    centred = precise(x) if x.numel() <= _PRECISE else x
+    centred = centred - centred.mean(0)
+    return precise(centred @ centred.T)
 
 
 def cross_distances(x: Tensor, y: Tensor) -> Tensor:
@@ -154,12 +164,16 @@ def apply_score(matrix: Tensor, x: Tensor) -> Tensor:
 
 
 def score_estimate(
-    samples: KernelSamples, p: Distribution | nn.Module, matrix: Tensor, diagnostics: dict[str, Any]
+    samples: KernelSamples,
+    p: Distribution | nn.Module,
+    matrix: Tensor,
+    diagnostics: dict[str, Any],
+    later: dict[str, Callable[[], Any]] | None = None,
 ) -> KLEstimate:
     r"""The record of an estimator whose score at its own samples is :math:`\hat s(x_i) = \sum_j A_{ij} x_j`.
 
     The surrogate is :math:`\tfrac1M \sum_i \hat s(x_i)^\top x_i - \tfrac1M \sum_i \log p(w_i)` with the score constant.
-    The value is None: it would need the density, not its score.
+    The value is None: it would need the density, not its score. Diagnostics ``later`` are computed when asked for.
     """
     q, draw, x = samples.q, samples.draw, samples.x
     prior = prior_of(q, p)
@@ -172,9 +186,8 @@ def score_estimate(
         cross = -log_prob_of(prior, draw.w).mean()
     check_value(cross.detach(), "q, p")
     surrogate = _ScoreSurrogate.apply(x, matrix.detach()) + cross
-    return KLEstimate(
-        None, surrogate, None, None, {"why_no_value": "a score has no normalising constant", **diagnostics}
-    )
+    known = {"why_no_value": "a score has no normalising constant", **diagnostics}
+    return KLEstimate(None, surrogate, None, None, Findings(known, later or {}))
 
 
 def stein_trace(matrix: Tensor, gram: Tensor, num_weights: int) -> Tensor:

@@ -34,12 +34,12 @@ def kernel_view(q: Distribution, w: Tensor) -> dict[str, float]:
     gram, distances = gram_and_distances(x)
     width = kernel_width(distances, "median")
     kernel = (-0.5 * distances / width**2).exp()
-    matrix, modes = SSGE()._score_matrix(kernel, width)
+    matrix, kept = SSGE()._score_matrix(kernel, width)
     num = kernel.shape[0]
     return {
         "kernel_width": float(width),
         "kernel_mean": float((kernel.sum() - num) / (num * (num - 1))),
-        "kernel_modes": float(modes),
+        "kernel_modes": float(kept.sum()),
         "stein_trace": float(stein_trace(matrix, gram, x.shape[1])),
     }
 

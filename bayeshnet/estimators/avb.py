@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from ..distributions.gaussian import MeanFieldGaussian
 from ..errors import check_int, check_positive
 from ._adam import make_adam
 from ._cross_entropy import log_prob_of
+from ._findings import Findings
 from ._networks import make_mlp
 from ._split import check_value, draw_from, number_of_samples, prior_of, sample_from, spread_of
 from .base import KLEstimate, KLEstimator, as_distribution
@@ -118,7 +120,7 @@ class AVB(nn.Module, KLEstimator):
     ) -> KLEstimate:
         prior = prior_of(posterior, p)
         contrast = self._contrast(posterior, prior, generator)
-        accuracy = self.train_discriminator(posterior, contrast, self.steps, generator)
+        made = self._train(posterior, contrast, self.steps, generator)
         w = weights()
         logits = _frozen(self._net(w, generator), _standardise(w, contrast)).squeeze(-1)
         terms = logits
@@ -126,34 +128,42 @@ class AVB(nn.Module, KLEstimator):
             terms = logits + contrast.log_prob(w) - log_prob_of(prior, w, generator)
         surrogate = terms.mean()
         value = check_value(surrogate.detach(), "AVB")
-        diagnostics = {
-            "discriminated": logits.detach().mean(),
-            "accuracy": accuracy,
-            "saturated": None if accuracy is None else accuracy > 0.95,
-            "standard_error": spread_of(terms),
+        logits, terms = logits.detach(), terms.detach()
+        later: dict[str, Callable[[], Any]] = {
+            "discriminated": logits.mean,
+            "accuracy": lambda: _accuracy(made),
+            "saturated": lambda: None if (share := _accuracy(made)) is None else share > 0.95,
+            "standard_error": lambda: spread_of(terms),
         }
-        return KLEstimate(value, surrogate, None, None, diagnostics)
+        return KLEstimate(value, surrogate, None, None, Findings({}, later))
 
     def train_discriminator(
         self, q: Distribution | nn.Module, contrast: Distribution, steps: int, generator: torch.Generator | None = None
     ) -> Tensor | None:
         """Train ``T`` to tell draws of ``q`` from draws of ``contrast``; its accuracy in the last steps."""
-        posterior, accuracies = as_distribution(q), []
-        for _ in range(steps):
-            real = sample_from(posterior, self.batch_size, generator)
+        return _accuracy(self._train(as_distribution(q), contrast, steps, generator))
+
+    def _train(
+        self, q: Distribution, contrast: Distribution, steps: int, generator: torch.Generator | None
+    ) -> list[Tensor]:
+        """Train ``T``; what it said in the last steps of draws of ``q``, then of as many of ``contrast``."""
+        made = []
+        for step in range(steps):
+            real = sample_from(q, self.batch_size, generator)
             other = sample_from(contrast, self.batch_size, generator)
             net = self._net(real, generator)
             optimizer = self._optimizer
             with torch.enable_grad():
                 logits = net(_standardise(torch.cat([real, other]), contrast))
-                ours, theirs = logits.split([len(real), len(other)])
+                ours, theirs = logits.split(self.batch_size)
                 loss = F.softplus(-ours).mean() + F.softplus(theirs).mean()
                 if optimizer is not None:
                     optimizer.zero_grad()
                     loss.backward()
                     optimizer.step()
-            accuracies.append(0.5 * ((ours > 0).to(loss).mean() + (theirs < 0).to(loss).mean()).detach())
-        return torch.stack(accuracies[-max(1, steps // 4) :]).mean() if accuracies else None
+            if step >= steps - max(1, steps // 4):
+                made.append(logits.detach())
+        return made
 
     def _contrast(self, q: Distribution, p: Distribution, generator: torch.Generator | None) -> Distribution:
         """A Gaussian with the moments of ``q``, or the prior itself."""
@@ -170,6 +180,14 @@ class AVB(nn.Module, KLEstimator):
         if net is None:
             raise ValueError("discriminator: expected one after build(), got None.")
         return net
+
+
+def _accuracy(made: list[Tensor]) -> Tensor | None:
+    """How often the sign of a discriminator's logits, of draws and then of as many others, was right."""
+    if not made:
+        return None
+    ours, theirs = torch.stack(made).chunk(2, dim=1)
+    return 0.5 * ((ours > 0).to(ours).mean() + (theirs < 0).to(theirs).mean())
 
 
 def _frozen(net: nn.Sequential, x: Tensor) -> Tensor:

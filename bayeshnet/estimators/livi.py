@@ -13,6 +13,7 @@ from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import SemiImplicit, total
 from ..errors import check_int, value_error
 from ._cross_entropy import analytic_part
+from ._findings import Findings
 from ._latents import even_latents
 from ._split import (
     as_semi_implicit,
@@ -87,7 +88,7 @@ class LIVI(KLEstimator):
         z = self._latents(posterior, number_of_samples(num_samples, self.num_latents), generator)
         information = half_log_det(posterior.geometry.gram(z, posterior.sigma**-2))
         rest, constant = analytic_part(posterior, prior, z, generator=generator)
-        terms = rest - information
+        terms = rest.detach() - information.detach()
         analytic, mutual = constant + rest.mean(), information.mean().to(z)
         surrogate = analytic - mutual
         value = check_value(surrogate.detach(), "LIVI")
@@ -95,10 +96,10 @@ class LIVI(KLEstimator):
             "analytic": analytic.detach(),
             "mutual_information": mutual.detach(),
             "constant": constant.detach(),
-            "standard_error": spread_of(terms),
             "num_latents": z.shape[0],
         }
-        return KLEstimate(value, surrogate, None, None, diagnostics)
+        later = {"standard_error": lambda: spread_of(terms)}
+        return KLEstimate(value, surrogate, None, None, Findings(diagnostics, later))
 
     def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
         r"""Log-density at the draw's own weights, linearised at the draw's own latent: ``(S,)``.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -79,24 +83,25 @@ class SSGE(KLEstimator):
             gram, distances = gram_and_distances(samples.x)
             width = kernel_width(distances, self.width)
             kernel = (-0.5 * distances / width**2).exp()
-            matrix, num_modes = self._score_matrix(kernel, width)
-            num = kernel.shape[0]
-            diagnostics = {
-                "width": width,
-                "num_modes": num_modes,
-                "kernel_mean": (kernel.sum() - num) / (num * (num - 1)),
-                "stein_trace": stein_trace(matrix, gram, samples.x.shape[1]),
-            }
-        return score_estimate(samples, p, matrix, diagnostics)
+            matrix, kept = self._score_matrix(kernel, width)
+        num, size = samples.x.shape
+        diagnostics: dict[str, Callable[[], Any]] = {
+            "num_modes": kept.sum,
+            "kernel_mean": lambda: (kernel.sum() - num) / (num * (num - 1)),
+            "stein_trace": lambda: stein_trace(matrix, gram, size),
+        }
+        return score_estimate(samples, p, matrix, {"width": width}, diagnostics)
 
     def _score_matrix(self, kernel: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
-        """The matrix ``A`` of the score ``A X``, and the number of modes kept."""
-        eye = torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
-        values, vectors = torch.linalg.eigh(kernel + self.ridge * eye)
-        values, vectors = values.flip(-1), vectors.flip(-1)
-        share = values.clamp_min(0).cumsum(-1) / values.clamp_min(0).sum()
-        before = torch.cat([share.new_zeros(1), share[:-1]])
-        kept = (before < self.threshold) & (values > 1e-10 * values[0])
-        inverse = torch.where(kept, 1 / values.clamp_min(torch.finfo(values.dtype).tiny), torch.zeros_like(values))
-        pulled = vectors.T @ (kernel - torch.diag(kernel.sum(-1)))
-        return (vectors * inverse) @ pulled / width**2, kept.sum()
+        """The matrix ``A`` of the score ``A X``, and which modes are kept."""
+        values, vectors = torch.linalg.eigh(kernel if not self.ridge else _lifted(kernel, self.ridge))
+        positive = values.clamp_min(0)
+        whole = positive.sum()
+        larger = whole - positive.cumsum(-1)  # the sum of the eigenvalues above each, which come in ascending order
+        kept = (larger < self.threshold * whole) & (values > 1e-10 * values[-1])
+        inverse = (vectors * torch.where(kept, values, math.inf).reciprocal()) @ vectors.T
+        return torch.addmm(inverse * kernel.sum(-1), inverse, kernel, beta=-1) / width**2, kept
+
+
+def _lifted(kernel: Tensor, ridge: float) -> Tensor:
+    return kernel + ridge * torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)

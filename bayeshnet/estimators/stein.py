@@ -54,9 +54,9 @@ class Stein(KLEstimator):
             eye = torch.eye(num, dtype=kernel.dtype, device=kernel.device)
             pulled = kernel - torch.diag(kernel.sum(-1))
             matrix = torch.cholesky_solve(pulled, torch.linalg.cholesky(kernel + self.ridge * eye)) / width**2
-            diagnostics = {
-                "width": width,
-                "kernel_mean": (kernel.sum() - num) / (num * (num - 1)),
-                "stein_trace": stein_trace(matrix, gram, samples.x.shape[1]),
-            }
-        return score_estimate(samples, p, matrix, diagnostics)
+        size = samples.x.shape[1]
+        later = {
+            "kernel_mean": lambda: (kernel.sum() - num) / (num * (num - 1)),
+            "stein_trace": lambda: stein_trace(matrix, gram, size),
+        }
+        return score_estimate(samples, p, matrix, {"width": width}, later)
