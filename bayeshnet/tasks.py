@@ -111,7 +111,7 @@ class Task:
             return self
         if self.validation is None:
             expected = "validation examples in each task"
-            advice = "Set aside a validation_fraction of the stream."
+            advice = "Set some aside with the stream's option validation_fraction or num_validation."
             raise value_error("split", expected, f"none in task {self.name!r}", advice, said=True)
         return replace(self, test=self.validation, validation=None)
 
@@ -178,6 +178,9 @@ class TaskStream(Sequence[Task]):
 
     def judged_on(self, split: str) -> TaskStream:
         """The stream with the validation examples of its tasks as test examples, for choosing settings.
+
+        There are no validation examples left then: what is calibrated on them, such as when to refuse an input, falls
+        back to training examples.
 
         Args:
             split: ``"validation"``, or ``"test"`` for the stream as it is.

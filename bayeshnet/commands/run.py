@@ -60,7 +60,8 @@ def _open_folder(request: RunRequest) -> RunFolder:
 def _default_folder(request: RunRequest) -> Path:
     """The first free folder of ``runs/data-method-seedS``, ``...-2``, ``...-3``."""
     e = request.experiment
-    base = Path("runs") / f"{e.data}-{e.method}-seed{e.seed}"
+    split = "" if e.judge_on == "test" else f"-{e.judge_on}"
+    base = Path("runs") / f"{e.data}-{e.method}-seed{e.seed}{split}"
     path, number = base, 1
     while path.exists():
         number += 1

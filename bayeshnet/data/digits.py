@@ -98,7 +98,8 @@ def permuted_digits(
 ) -> TaskStream:
     """Make tasks of all ten digits, each with its own fixed permutation of the 64 pixels.
 
-    Arguments are those of :func:`~bayeshnet.data.split_by_class` and :func:`~bayeshnet.data.permuted`.
+    Arguments are those of :func:`~bayeshnet.data.permuted` (``order``, too) and of
+    :func:`~bayeshnet.data.split_by_class`.
 
     Example:
         >>> stream = permuted_digits(3)

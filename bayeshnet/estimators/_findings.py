@@ -32,11 +32,16 @@ class Findings(Mapping[str, Any]):
 
     def __getitem__(self, name: str) -> Any:
         """The value of ``name``."""
-        if name in self._later:
+        work_out = self._later.get(name)
+        if work_out is not None:
             with torch.no_grad():
-                self._known[name] = self._later[name]()
-            del self._later[name]
+                self._known[name] = work_out()
+            self._later.pop(name, None)
         return self._known[name]
+
+    def __or__(self, other: Mapping[str, Any]) -> dict[str, Any]:
+        """All values, with those of ``other`` over them, as dictionaries do it."""
+        return {**self, **other}
 
     def __contains__(self, name: object) -> bool:
         """Whether there is such a value, known or not yet."""

@@ -191,7 +191,7 @@ def _accuracy(made: list[Tensor]) -> Tensor | None:
 
 
 def _frozen(net: nn.Sequential, x: Tensor) -> Tensor:
-    """What ``net`` makes of ``x``, with gradients of ``x`` alone."""
+    """What ``net``, a perceptron of :func:`make_mlp`, makes of ``x``, with gradients of ``x`` alone."""
     for layer in net:
         if isinstance(layer, nn.Linear):
             x = F.linear(x, layer.weight.detach(), layer.bias.detach())

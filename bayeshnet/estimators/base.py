@@ -25,8 +25,9 @@ class KLEstimate:
         surrogate: scalar whose gradient is the method's gradient of the KL; its value has no meaning of its own.
         lower: lower estimate, or None.
         upper: upper estimate, or None.
-        diagnostics: what the method can say of itself; where KL splits, the keys ``analytic``, ``mutual_information``
-            (``value = analytic - mutual_information``) and ``standard_error`` are used by all.
+        diagnostics: what the method can say of itself, some of it worked out when looked at; where KL splits, the keys
+            ``analytic``, ``mutual_information`` (``value = analytic - mutual_information``) and ``standard_error`` are
+            used by all.
     """
 
     value: Tensor | None

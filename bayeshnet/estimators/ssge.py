@@ -97,7 +97,8 @@ class SSGE(KLEstimator):
         values, vectors = torch.linalg.eigh(kernel if not self.ridge else _lifted(kernel, self.ridge))
         positive = values.clamp_min(0)
         whole = positive.sum()
-        larger = whole - positive.cumsum(-1)  # the sum of the eigenvalues above each, which come in ascending order
+        # The sum of the eigenvalues above each, which come in ascending order.
+        larger = (whole - positive.cumsum(-1)).clamp_min(0)
         kept = (larger < self.threshold * whole) & (values > 1e-10 * values[-1])
         inverse = (vectors * torch.where(kept, values, math.inf).reciprocal()) @ vectors.T
         return torch.addmm(inverse * kernel.sum(-1), inverse, kernel, beta=-1) / width**2, kept

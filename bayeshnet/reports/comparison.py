@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import value_error
 from .html import Picture, report_html
 from .learning import comparison_chart, floor
-from .measures import measures
+from .measures import judged, measures
 from .records import RunResult
 from .style import new_figure, png, styled, task_colours
 from .table import Cell, Column, Table
@@ -28,13 +28,16 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
         label: what is a row; by default the method.
 
     Raises:
-        ValueError: if there is no run, or runs are of different data sets.
+        ValueError: if there is no run, or runs are of different data sets or judged on different splits.
     """
     if not results:
         raise value_error("results", "at least one run", "none", said=True)
     if len({(r.data, r.kind) for r in results}) > 1:
         got = ", ".join(sorted({r.data for r in results}))
         raise value_error("results", "runs of one data set", got, "Compare them one data set at a time.", said=True)
+    if len({r.judged_on for r in results}) > 1:
+        got = "some judged on test and some on validation examples"
+        raise value_error("results", "runs judged alike", got, "Compare them one split at a time.", said=True)
     groups = _grouped(results, label)
     columns, entries = [], []
     for measure in measures(results):
@@ -45,7 +48,7 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
     rows: tuple[tuple[Cell | str, ...], ...] = tuple(
         (name, str(len(runs)), *(cells[i] for cells in entries)) for i, (name, runs) in enumerate(groups.items())
     )
-    title = f"{results[0].data}, {len(results[0].tasks)} tasks"
+    title = f"{results[0].data}, {len(results[0].tasks)} tasks{judged(results[0])}"
     return Table(title, (Column("method"), Column("runs"), *columns), rows, _note(results))
 
 
@@ -87,8 +90,8 @@ def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
 
 
 def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
-    """One table for each data set, in the order in which they come."""
-    return [comparison_table(runs) for runs in _grouped(results, lambda r: r.data).values()]
+    """One table for each data set and split, in the order in which they come."""
+    return [comparison_table(runs) for runs in _grouped(results, lambda r: r.data + judged(r)).values()]
 
 
 @styled
@@ -130,13 +133,14 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
 
 
 def comparison_pictures(results: Sequence[RunResult]) -> list[Picture]:
-    """A chart and curves for each data set."""
+    """A chart and curves for each data set and split."""
     pictures: list[Picture] = []
-    for data, runs in _grouped(results, lambda r: r.data).items():
-        caption = f"{data}: dots are means over seeds, bars their standard deviation."
+    for what, runs in _grouped(results, lambda r: r.data + judged(r)).items():
+        data = runs[0].data + ("" if runs[0].judged_on == "test" else f"-{runs[0].judged_on}")
+        caption = f"{what}: dots are means over seeds, bars their standard deviation."
         pictures.append((f"{data}-comparison", caption, png(comparison_chart(comparison_table(runs)))))
         if all(run.matrix for run in runs):
-            caption = f"{data}: mean over the tasks learnt so far; bands reach from the worst seed to the best."
+            caption = f"{what}: mean over the tasks learnt so far; bands reach from the worst seed to the best."
             pictures.append((f"{data}-curves", caption, png(comparison_curves(runs))))
     return pictures
 

@@ -10,7 +10,12 @@ from typing import Any
 from .records import RunResult
 from .table import Column
 
-__all__ = ["Measure", "by", "criteria_of", "final", "measures"]
+__all__ = ["Measure", "by", "criteria_of", "final", "judged", "measures"]
+
+
+def judged(result: RunResult) -> str:
+    """What a title says of examples that are no test examples."""
+    return "" if result.judged_on == "test" else f", judged on {result.judged_on} examples"
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,7 @@ class RunResult:
         abstention: refusing inputs of no known task, by score; see :class:`bayeshnet.continual.Abstention`.
         seconds: ``train``, ``assess``, ``per_task``.
         versions: of the software.
+        judged_on: ``"test"``, or ``"validation"`` where settings were being chosen.
     """
 
     data: str
@@ -86,9 +87,11 @@ class RunResult:
     abstention: Mapping[str, Any] = field(default_factory=dict)
     seconds: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    judged_on: str = "test"
 
     def __post_init__(self) -> None:
-        """Check the kind and the shape of the matrices."""
+        """Check the kind, the split and the shape of the matrices."""
+        check_choice("judged_on", self.judged_on, ("test", "validation"))
         check_choice("kind", self.kind, ("classification", "regression"))
         for name, rows in self.matrix.items():
             if [len(row) for row in rows] != list(range(1, len(rows) + 1)):

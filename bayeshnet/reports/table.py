@@ -41,7 +41,9 @@ class Cell:
             return "-"
         decimals = decimals if self.decimals is None else self.decimals
         text = _number(self.value, decimals)
-        return text if self.std is None else f"{text} {plus_minus} {_number(self.std, decimals)}"
+        if self.std is None:
+            return text
+        return f"{text} {plus_minus} {_number(self.std, decimals) if 'e' in text else f'{self.std:.{decimals}f}'}"
 
 
 def _number(value: float, decimals: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import value_error
-from .measures import by, criteria_of, final, measures
+from .measures import by, criteria_of, final, judged, measures
 from .records import RunResult
 from .table import Cell, Column, Table
 
@@ -32,7 +32,7 @@ def summary_table(result: RunResult) -> Table:
         if value is not None:
             column = measure.column
             rows.append((column.name, Cell(float(value)).text(column.decimals), column.unit))
-    title = f"{result.method} on {result.data}, seed {result.seed}: after {len(result.tasks)} tasks"
+    title = f"{result.method} on {result.data}, seed {result.seed}: after {len(result.tasks)} tasks{judged(result)}"
     return Table(title, (Column("measure"), Column("value"), Column("unit")), tuple(rows))
 
 
@@ -130,7 +130,8 @@ def foreign_table(result: RunResult) -> Table:
         rows.append(("refused", *(Cell(refused["refused"].get(name)) for name in sets)))
         note = (
             f"refused: combined evidence below what {100 - result.abstention['asked']:g} % of each task's "
-            f"{result.abstention['calibrated_on']} inputs reach; of the test inputs {refused['false_alarm']:.1f} %."
+            f"{result.abstention['calibrated_on']} inputs reach; of the {result.judged_on} inputs "
+            f"{refused['false_alarm']:.1f} %."
         )
     return Table("Foreign inputs", (Column("measure"), *(Column(name, "%") for name in sets)), tuple(rows), note)
 

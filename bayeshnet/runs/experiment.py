@@ -34,8 +34,8 @@ class Experiment:
         seed: of everything random but the data.
         device: ``auto`` picks CUDA, MPS or the CPU.
         threads: of torch on the CPU while the experiment runs; small networks are fastest with one.
-        judge_on: ``test``, or ``validation`` while settings are being chosen (set a ``validation_fraction`` of the
-            training examples aside in the options of the stream).
+        judge_on: ``test``, or ``validation`` while settings are being chosen; the stream's option
+            ``validation_fraction`` or ``num_validation`` sets examples aside for it.
     """
 
     learner: Learner
@@ -49,7 +49,7 @@ class Experiment:
     judge_on: str = "test"
 
     def __post_init__(self) -> None:
-        """Check the seed and the device."""
+        """Check the numbers, the split and the device."""
         check_int("seed", self.seed, 0)
         check_int("threads", self.threads, 1)
         check_choice("judge_on", self.judge_on, ("test", "validation"))

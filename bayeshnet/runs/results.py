@@ -61,6 +61,7 @@ def summarise_run(
         "method": experiment.method,
         "seed": experiment.seed,
         "kind": stream.kind,
+        "judged_on": experiment.judge_on,
         "tasks": [task.name for task in stream],
         **summary,
         "kl": kl,

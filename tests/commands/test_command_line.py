@@ -44,8 +44,10 @@ def test_short_words():
     assert parse_run(["--quick"]).experiment.learner.training.steps < parse_run([]).experiment.learner.training.steps
     request = parse_run(["--data", "split-fashion-mnist", "--data-dir", "somewhere"])
     assert str(request.experiment.data_dir) == "somewhere"
-    words = ["--judge-on", "validation", "--data-options", "{validation_fraction: 0.2}"]
+    words = ["--judge-on", "validation", "--data-options.validation_fraction", "0.2"]
     assert len(parse_run(words).experiment.stream()[0].test) < len(parse_run([]).experiment.stream()[0].test)
+    options = parse_run(["--data", "modes2d", "--data-options.num-validation", "7"]).experiment.data_options
+    assert options == {"scale": 5.0, "num_validation": 7}
 
 
 def test_the_configuration_that_is_written_makes_the_same_experiment(tmp_path):
@@ -99,7 +101,7 @@ MISTAKES = {
     "unknown key": (["run", "--learner.nonsense", "1"], "nonsense"),
     "unknown estimator": (["run", "--estimator", "Nonsense"], "Nonsense"),
     "bad value": (["run", "--learner.training.steps", "0"], "steps: expected an integer >= 1"),
-    "nothing to judge on": (["run", "--judge-on", "validation"], "Set aside a validation_fraction"),
+    "nothing to judge on": (["run", "--judge-on", "validation"], "Set some aside"),
     "no split": (["run", "--judge-on", "train"], "judge_on: expected one of"),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
     "no data folder": (["run", "--data", "split-fashion-mnist", "--data-dir", "nowhere"], "nowhere"),

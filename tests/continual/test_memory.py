@@ -175,3 +175,12 @@ def test_refusals():
         PosteriorReplay(NET, ImplicitGenerator(), coreset=Coreset()).learn(None, make_task(0, kind="regression"))
     with pytest.raises(ValueError, match="memory_size"):
         ExperienceReplay(NET, MeanFieldWeights(), memory_size=0)
+
+
+@pytest.mark.parametrize(("doubt", "expected"), [({}, [ForeignTerm]), ({"doubt": 0.0}, [])])
+def test_a_coreset_doubts_while_tasks_are_learnt_unless_told_not_to(doubt, expected):
+    learner = PosteriorReplay(NET, ImplicitGenerator(latent_size=2), coreset=Coreset(4, **doubt), training=FAST)
+    first = learner.learn(None, make_task(0), seed=0)
+    model = BayesianModel(first.net, first.posterior.prior(torch.zeros(())), first.likelihood, num_data=40)
+    assert [type(term) for term in learner.terms(first, first, model, torch.Generator())] == expected
+    assert learner.terms(first, None, model, torch.Generator()) == []

@@ -86,6 +86,20 @@ def test_ssge_is_the_published_estimator():
     torch.testing.assert_close(cross_distances(x, x[:5]), torch.cdist(x, x[:5]).square(), atol=1e-10, rtol=1e-8)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 1e-3])
+@pytest.mark.parametrize("threshold", [0.0, 0.5, 0.97, 1.0])
+def test_the_score_matrix_is_its_formula(threshold, ridge):
+    kernel = (-0.5 * torch.cdist(points := torch.randn(20, 3, dtype=torch.float64), points) ** 2).exp()
+    matrix, kept = SSGE(threshold=threshold, ridge=ridge)._score_matrix(kernel, torch.tensor(2.0))
+    values, vectors = torch.linalg.eigh(kernel + ridge * torch.eye(20))
+    share = values.flip(0).cumsum(0) / values.sum()
+    num = int((torch.cat([torch.zeros(1), share[:-1]]) < threshold).sum())
+    assert int(kept.sum()) == num
+    leading, modes = values[20 - num :], vectors[:, 20 - num :]
+    expected = (modes / leading) @ modes.T @ (kernel - torch.diag(kernel.sum(-1))) / 4
+    torch.testing.assert_close(matrix, expected, atol=1e-8, rtol=1e-6)
+
+
 def test_stein_is_the_published_estimator():
     problem = fixed_sigma(3, 12, 0.3)
     x = problem.q().draw(20, generator()).w.detach().requires_grad_()

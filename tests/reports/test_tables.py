@@ -181,6 +181,11 @@ def test_comparison_refuses_what_cannot_be_compared():
         comparison_table([*runs(), RunResult.of(record(data="modes2d"))])
     first, second = comparison_tables([*runs(), RunResult.of(record(data="modes2d"))])
     assert (len(first.rows), second.title) == (2, "modes2d, 2 tasks")
+    chosen = RunResult.of(record(judged_on="validation"))
+    with pytest.raises(ValueError, match=r"runs judged alike.*one split at a time"):
+        comparison_table([*runs(), chosen])
+    titles = [table.title for table in comparison_tables([*runs(), chosen])]
+    assert titles == [first.title, f"{first.title}, judged on validation examples"]
 
 
 def test_comparison_leaves_out_what_clutters_it():
