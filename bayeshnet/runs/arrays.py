@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..continual import Learner, LearnerState
 from ..reports.records import Bands, Planes, RunArrays
-from ..tasks import TaskStream
+from ..tasks import Task, TaskStream
 from .foreign import FinalPredictions
 
 __all__ = ["make_arrays"]
@@ -80,5 +80,15 @@ def _bands(learner: Learner, state: LearnerState, stream: TaskStream, seed: int)
         torch.stack([p.epistemic.clamp_min(0).sqrt() for p in predictions]).cpu(),
         [task.train.x[:, 0].cpu() for task in stream],
         [task.train.y[:, 0].cpu() for task in stream],
-        [(task.test.x[:, 0].cpu(), task.test.y[:, 0].cpu()) for task in stream],
+        [_truth(task) for task in stream],
     )
+
+
+def _truth(task: Task) -> tuple[Tensor, Tensor]:
+    """Points of the function behind a task where that is known, else test examples, in order."""
+    x, y = task.test.x[:, 0].cpu(), task.test.y[:, 0].cpu()
+    if "function" in task.info and "domain" in task.info:
+        low, high = task.info["domain"]
+        line = torch.linspace(low, high, _GRID, dtype=x.dtype)
+        return line, task.info["function"](line)
+    return x.sort().values, y[x.argsort()]
