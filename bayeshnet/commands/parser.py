@@ -45,7 +45,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
     if first.resume is not None:
         return _resume(parser, first.resume, words)
     base = named_configuration(first.data or _data_of(first.config) or DEFAULT_DATA, first.method, quick=first.quick)
-    settings = parser.parse_args([f"--config={base}", *words])
+    settings = parser.parse_args([f"--config={base}", *_with_nulls(words, base)])
     return _request(parser, settings, None)
 
 
@@ -55,6 +55,34 @@ def _rename(word: str) -> str:
     if head.startswith("--"):
         head = "--" + head[2:].replace("-", "_")
     return head + equals + tail
+
+
+def _with_nulls(words: Sequence[str], base: str) -> list[str]:
+    """The words, those that set a part of the learner to ``null`` as configurations, where alone that is possible."""
+    import yaml
+
+    joined: list[str] = []
+    for word in words:
+        if word == "null" and joined and joined[-1].startswith("--learner.") and "=" not in joined[-1]:
+            joined[-1] += "=null"
+        else:
+            joined.append(word)
+    return [_nested_null(word, yaml.safe_load(base)) if _is_null(word) else word for word in joined]
+
+
+def _is_null(word: str) -> bool:
+    return word.startswith("--learner.") and word.endswith("=null")
+
+
+def _nested_null(word: str, base: dict[str, Any]) -> str:
+    """``--learner.a.b=null`` as an inline configuration; arguments of classes lie one level deeper than their names."""
+    node: Any = base
+    path: list[str] = []
+    for name in word.removeprefix("--").removesuffix("=null").split("."):
+        if isinstance(node, dict) and "class_path" in node and name != "init_args":
+            path, node = [*path, "init_args"], node.get("init_args")
+        path, node = [*path, name], node.get(name) if isinstance(node, dict) else None
+    return "--config=" + "".join(f"{{{name}: " for name in path) + "null" + "}" * len(path)
 
 
 def _first_pass(words: Sequence[str]) -> argparse.Namespace:

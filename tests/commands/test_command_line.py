@@ -50,6 +50,14 @@ def test_short_words():
     assert options == {"scale": 5.0, "num_validation": 7}
 
 
+def test_parts_of_the_learner_can_be_set_to_null():
+    learner = parse_run(["--learner.regularizer.max_tasks", "null", "--learner.training.steps", "5"]).experiment.learner
+    assert (learner.regularizer.max_tasks, learner.regularizer.strength, learner.training.steps) == (None, 0.0037, 5)
+    words = ["--method", "posterior-replay-coreset", "--learner.coreset.finish=null"]
+    coreset = parse_run(words).experiment.learner.coreset
+    assert (coreset.finish, coreset.size) == (None, 50)
+
+
 def test_the_configuration_that_is_written_makes_the_same_experiment(tmp_path):
     request = parse_run(["--seed", "3", "--learner.training.beta", "0.3"])
     file = tmp_path / "config.yaml"
@@ -99,6 +107,7 @@ MISTAKES = {
     "unknown data": (["run", "--data", "nonsense"], "data: expected one of"),
     "unknown method": (["run", "--method", "nonsense"], "method: expected one of"),
     "unknown key": (["run", "--learner.nonsense", "1"], "nonsense"),
+    "unknown key to null": (["run", "--learner.coreset.nonsense", "null"], "nonsense"),
     "unknown estimator": (["run", "--estimator", "Nonsense"], "Nonsense"),
     "bad value": (["run", "--learner.training.steps", "0"], "steps: expected an integer >= 1"),
     "nothing to judge on": (["run", "--judge-on", "validation"], "Set some aside"),
