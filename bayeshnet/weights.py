@@ -135,8 +135,7 @@ class WeightSpec:
         if flat.ndim == 0 or flat.shape[-1] != self.numel:
             raise value_error("flat", f"a tensor of shape (..., {self.numel})", flat)
         parts = flat.split([e.numel for e in self.entries], dim=-1)
-        return {e.name: p.unflatten(-1, e.shape or (1,)) if e.shape else p.squeeze(-1)
-                for e, p in zip(self.entries, parts, strict=True)}  # fmt: skip
+        return {e.name: _in_shape(p, e.shape) for e, p in zip(self.entries, parts, strict=True)}
 
     def split(self, flat: Tensor) -> list[Tensor]:
         """Like :meth:`unflatten`, as a list in order (what main networks take as ``weights``)."""
@@ -223,6 +222,13 @@ class WeightSpec:
             self.spread(torch.tensor(locs, dtype=dtype, device=device)),
             self.spread(torch.tensor(scales, dtype=dtype, device=device)),
         )
+
+
+def _in_shape(part: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Entries ``(*batch, n)`` as a tensor ``(*batch, *shape)``."""
+    if len(shape) == 1:
+        return part
+    return part.unflatten(-1, shape) if shape else part.squeeze(-1)
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:

@@ -98,10 +98,10 @@ class OutputRegularizer:
         """Some of the latents and targets that were computed beforehand."""
         z, target = pool
         if z is None:
-            return None, target[tasks]
+            return None, _rows(target, tasks)
         device = generator.device if generator is not None else z.device
         rows = torch.randint(z.shape[1], (self.num_latents,), generator=generator, device=device).to(z.device)
-        return z[tasks][:, rows], target[tasks][:, rows]
+        return _rows(z, tasks)[:, rows], _rows(target, tasks)[:, rows]
 
     def _choose(self, num_old: int, generator: torch.Generator | None) -> list[int]:
         if self.max_tasks is None or num_old <= self.max_tasks:
@@ -125,7 +125,7 @@ class _Penalty:
         """The step in which the penalty is asked for once: its tasks are chosen before the task's own draws."""
         self._chosen = self.choose()
         try:
-            with nullcontext() if self.generator is None else self.generator.one_pass([self.task, *self._chosen]):
+            with nullcontext() if self.generator is None else self.generator.one_pass([[self.task], self._chosen]):
                 yield
         finally:
             self._chosen = None
@@ -193,6 +193,11 @@ class _Together:
     def emit(self, tasks: list[int], z: Tensor | None) -> Tensor:
         """What is emitted now at latents ``z``."""
         return self.now.emit(tasks, z)
+
+
+def _rows(x: Tensor, tasks: list[int]) -> Tensor:
+    """Those of ``tasks``, which mostly are all."""
+    return x if tasks == list(range(len(x))) else x[tasks]
 
 
 def latent_of(distribution: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor | None:

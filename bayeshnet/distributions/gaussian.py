@@ -10,6 +10,7 @@ from torch.distributions import constraints
 
 from ..errors import check_shape, type_error
 from ..weights import WeightSpec
+from ._fused import reparameterised
 from ._linalg import capacitance_cholesky
 from ._noise import normal_like
 from .base import WeightDistribution, WeightDraw
@@ -67,7 +68,7 @@ class MeanFieldGaussian(WeightDistribution):
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors ``loc + scale * eps``."""
         eps = normal_like(self.loc, (num, self.loc.shape[0]), generator)
-        return WeightDraw(torch.addcmul(self.loc, self.scale, eps), None, eps)
+        return WeightDraw(reparameterised(self.loc, self.scale, eps), None, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""

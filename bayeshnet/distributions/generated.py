@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from ..errors import check_choice, check_positive, type_error, value_error
 from ..hnets.hnet_interface import HyperNetInterface
 from ..weights import WeightSpec
-from ._one_pass import OnePass
+from ._one_pass import Group, OnePass, rows_by_group
 from .base import WeightDistribution
 from .dirac import Dirac
 from .gaussian import MeanFieldGaussian
@@ -77,7 +76,7 @@ class GeneratedPosterior(OnePass, WeightPosterior):
         self.weight_spec = _spec_of(hnet, family, weight_spec)
         if check_positive("sigma", sigma) <= check_positive("floor", floor):
             raise value_error("sigma", f"a number above the floor {floor}", sigma)
-        self.floor, self._log_init = floor, math.log(sigma - floor)
+        self.floor, self._gain = floor, sigma - floor
         like = next(iter(hnet.parameters()), torch.zeros(())).detach()
         whitening = resolve_whitening(scale, self.weight_spec, like)
         self.register_buffer("loc", like.new_zeros(()) if whitening is None else whitening.loc)
@@ -103,33 +102,32 @@ class GeneratedPosterior(OnePass, WeightPosterior):
 
         Behind the means are the standard deviations of the weights. There are no latents ``z``.
         """
-        made = self._made if all(i in self._made for i in cond_ids) else self._make(cond_ids)
-        flat = torch.stack([made[i] for i in cond_ids])
+        flat = self._ask(tuple(cond_ids))
         if self.family == "dirac":
             return flat
         mean, rho = flat.split(self.weight_spec.numel, dim=-1)
-        sigma = self.floor + (rho + self._log_init).exp()
+        sigma = self.floor + self._gain * rho.exp()
         if self.family == "radial":
             sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
         return torch.cat([mean, sigma], dim=-1)
 
-    def _make(self, cond_ids: Sequence[int]) -> Mapping[int, Tensor]:
-        flat = self.hnet(cond_id=list(cond_ids), ret_format="flattened")
-        return dict(zip(cond_ids, flat.unbind(), strict=True))
+    def _make(self, groups: Sequence[Group]) -> Mapping[Group, Tensor]:
+        return rows_by_group(groups, lambda ids: self.hnet(cond_id=ids, ret_format="flattened"))
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """The distribution at a condition, or at the default one."""
         if cond_id is None and cond_input is None:
             cond_id = self.cond_id
-        if cond_input is None and cond_id in self._made:
-            flat = self._made[cond_id]
+        if cond_input is None and cond_id is not None and (cond_id,) in self._made:
+            flat = self._made[cond_id,].reshape(-1)
         else:
             flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened").reshape(-1)
         loc, scale, num = self.get_buffer("loc"), self.get_buffer("scale"), self.weight_spec.numel
-        mean = loc + scale * flat[:num]
         if self.family == "dirac":
-            return Dirac(mean, self.weight_spec)
-        spread = scale * (self.floor + (flat[num:] + self._log_init).exp())
+            return Dirac(torch.addcmul(loc, scale, flat), self.weight_spec)
+        u, rho = flat.split(num)
+        mean = torch.addcmul(loc, scale, u)
+        spread = torch.addcmul(self.floor * scale, scale, rho.exp(), value=self._gain)
         kind = Radial if self.family == "radial" else MeanFieldGaussian
         return kind(mean, spread, self.weight_spec, validate_args=False)
 

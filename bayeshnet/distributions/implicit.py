@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_choice, check_positive, type_error, value_error
+from ..hnets._formats import to_format
 from ..hnets.hnet_interface import HyperNetInterface
 from ..hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ..weights import WeightSpec, Whitening
-from ._one_pass import OnePass
+from ._one_pass import Group, OnePass, rows_by_group
 from .posterior_base import WeightPosterior
 from .semi_implicit import SemiImplicit, SharedNoise
 from .sigma import resolve_sigma
@@ -78,6 +79,7 @@ class HypernetPosterior(OnePass, WeightPosterior):
         self.cond_id = cond_id
         self.weight_spec = _spec_of(hnet, weight_spec)
         self._weights = weights
+        self._all_generated = isinstance(weights, HyperNetInterface) and _same(weights.target_shapes, hnet.param_shapes)
         like = _example_tensor(hnet, weights)
         whitening = resolve_whitening(scale, self.weight_spec, like)
         self._whitening = whitening
@@ -112,8 +114,8 @@ class HypernetPosterior(OnePass, WeightPosterior):
         weights = self._weights
         sigma = self.sigma(cond_id, cond_input)
         if callable(weights):
-            if cond_input is None and cond_id in self._made:
-                weights = self._made[cond_id]
+            if cond_input is None and cond_id is not None and (cond_id,) in self._made:
+                weights = self._one_by_one(self._made[cond_id,])[0]
             elif isinstance(weights, nn.Module):
                 weights = weights(cond_id=cond_id, cond_input=cond_input)
             else:
@@ -139,10 +141,14 @@ class HypernetPosterior(OnePass, WeightPosterior):
             raise value_error("z", f"latents (T, M, {self.latent_size})", None)
         weights, ids = self._weights, list(cond_ids) if self.hnet.num_known_conds else None
         if callable(weights):
-            made = self._made if all(i in self._made for i in cond_ids) else self._make(cond_ids)
-            given = [made[i] for i in cond_ids]
-            each = [None if ids is None else [i] for i in cond_ids]
-            out = torch.stack([self._means(*of_one) for of_one in zip(z, each, given, strict=True)])
+            given = self._ask(tuple(cond_ids))
+            out = None
+            if isinstance(given, Tensor) and len(given) > 1 and ids is None and self._all_generated:
+                out = self.hnet.side_by_side(given, z)
+            if out is None:
+                each = [None if ids is None else [i] for i in cond_ids]
+                given = self._one_by_one(given)
+                out = torch.stack([self._means(*of_one) for of_one in zip(z, each, given, strict=True)])
         else:
             rows = None if ids is None else [i for i in ids for _ in range(z.shape[1])]
             out = self._means(z.flatten(0, 1), rows, weights).unflatten(0, z.shape[:2])
@@ -151,14 +157,26 @@ class HypernetPosterior(OnePass, WeightPosterior):
             return out
         return torch.cat([out, torch.stack(sigmas).unsqueeze(1).expand(out.shape)], dim=-1)
 
-    def _make(self, cond_ids: Sequence[int]) -> Mapping[int, HyperWeights]:
-        """The hypernetwork's parameters for each condition, where they are generated."""
+    def _make(self, groups: Sequence[Group]) -> Mapping[Group, Tensor | list[HyperWeights]]:
+        """The hypernetwork's parameters for each group of conditions, where they are generated.
+
+        Rows ``(len(group), num_params)`` from another hypernetwork, else what the callable returned for each condition.
+        """
         weights = self._weights
         if isinstance(weights, HyperNetInterface):
-            return dict(zip(cond_ids, weights(cond_id=list(cond_ids), ret_format="sequential"), strict=True))
+            return rows_by_group(groups, lambda ids: weights(cond_id=ids, ret_format="flattened"))
         if not callable(weights):
             return {}
-        return {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in cond_ids}
+        made = {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for g in groups for i in g}
+        return {group: [made[i] for i in group] for group in groups}
+
+    def _one_by_one(self, made: Tensor | list[HyperWeights]) -> list[HyperWeights]:
+        """What :meth:`_make` returned for a group, for each of its conditions."""
+        if not isinstance(made, Tensor):
+            return made
+        shapes = self._weights.target_shapes if isinstance(self._weights, HyperNetInterface) else []
+        rows: list[HyperWeights] = to_format(made, shapes, "sequential")
+        return rows
 
     def _means(self, z: Tensor, cond_id: Any, weights: Any) -> Tensor:
         return self.hnet(uncond_input=z, cond_id=cond_id, weights=weights, ret_format="flattened")
@@ -215,6 +233,10 @@ def _spec_of(hnet: HyperNetInterface, spec: WeightSpec | None) -> WeightSpec:
             "Give the hypernetwork target_shapes=spec.shapes.", said=True,
         )  # fmt: skip
     return spec
+
+
+def _same(shapes: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> bool:
+    return [tuple(shape) for shape in shapes] == [tuple(shape) for shape in others]
 
 
 def _example_tensor(hnet: nn.Module, weights: Any) -> Tensor:

@@ -8,14 +8,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, register_kl
 
+from ._fused import diagonal_kl
 from ._linalg import identity_plus_cholesky, precise
-from .forms import as_low_rank
+from .forms import as_gaussian, as_low_rank
 from .gaussian import LowRankGaussian, MeanFieldGaussian
 from .priors import FanInGaussian
 from .radial import Radial
 from .semi_implicit import SemiImplicit
 
-__all__ = ["GaussianForm", "full_gaussian_kl", "gaussian_kl", "radial_gaussian_kl"]
+__all__ = ["GaussianForm", "full_gaussian_kl", "gaussian_kl", "gaussian_pair_kl", "radial_gaussian_kl"]
 
 GaussianForm = tuple[Tensor, Tensor, Tensor | None]
 """Mean ``(P,)``, variances of the diagonal part ``(P,)`` and factor ``(P, r)`` or None."""
@@ -53,6 +54,22 @@ def gaussian_kl(q: GaussianForm, p: GaussianForm) -> Tensor:
     return kl
 
 
+def gaussian_pair_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL between two Gaussians that are recognised as such, of low rank plus diagonal or simpler, else None.
+
+    Example:
+        >>> ones = torch.ones(3)
+        >>> gaussian_pair_kl(MeanFieldGaussian(ones, ones), MeanFieldGaussian(0 * ones, ones))
+        tensor(1.5000)
+    """
+    independent, other = as_gaussian(q), as_gaussian(p)
+    if independent is not None and other is not None:
+        loc, scale = (t.expand(q.event_shape) for t in independent)
+        return diagonal_kl(loc, scale, *(t.to(loc) for t in other))
+    posterior, prior = as_low_rank(q), as_low_rank(p)
+    return None if posterior is None or prior is None else gaussian_kl(posterior, prior)
+
+
 def full_gaussian_kl(q: GaussianForm, p: MultivariateNormal) -> Tensor:
     """KL of a Gaussian of low rank plus diagonal to one with a full covariance."""
     loc, diag, factor = q
@@ -77,13 +94,12 @@ def radial_gaussian_kl(q: Radial, loc: Tensor, variance: Tensor) -> Tensor:
 
 
 def _kl(q: Distribution, p: Distribution) -> Tensor:
+    kl = gaussian_pair_kl(q, p)
+    if kl is not None:
+        return kl
     posterior = as_low_rank(q)
-    if posterior is not None:
-        prior = as_low_rank(p)
-        if prior is not None:
-            return gaussian_kl(posterior, prior)
-        if isinstance(p, MultivariateNormal):
-            return full_gaussian_kl(posterior, p)
+    if posterior is not None and isinstance(p, MultivariateNormal):
+        return full_gaussian_kl(posterior, p)
     raise ValueError(
         f"q, p: expected a pair with a closed form, got {type(q).__name__} and {type(p).__name__}. "
         "Use an estimator of bayeshnet.estimators: MonteCarlo where q has a density, LIVI for a hypernetwork posterior."

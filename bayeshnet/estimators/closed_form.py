@@ -9,7 +9,7 @@ from torch.distributions import Distribution, kl_divergence
 from ..distributions.base import WeightDraw
 from ..distributions.dirac import Dirac
 from ..distributions.forms import as_low_rank
-from ..distributions.kl import gaussian_kl, radial_gaussian_kl
+from ..distributions.kl import gaussian_pair_kl, radial_gaussian_kl
 from ..distributions.radial import Radial
 from ..distributions.semi_implicit import SemiImplicit
 from ._cross_entropy import log_prob_of
@@ -83,10 +83,10 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
 
 def _formula(q: Distribution, p: Distribution) -> Tensor | None:
     """The KL, or None where no formula is known."""
+    kl = gaussian_pair_kl(q, p)
+    if kl is not None:
+        return kl
     prior = as_low_rank(p)
-    posterior = as_low_rank(q)
-    if posterior is not None and prior is not None:
-        return gaussian_kl(posterior, prior)
     if isinstance(q, Radial) and prior is not None and prior[2] is None:
         return radial_gaussian_kl(q, prior[0], prior[1])
     try:

@@ -95,6 +95,10 @@ class BayesianModel(nn.Module):
         """The same from outputs ``(S, N, C)``."""
         return self.likelihood.log_prob(outputs, y).sum(-1) * self.scale(len(y))
 
+    def negative_log_likelihood(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Minus the mean over the ``S`` weight draws of :meth:`log_likelihood_of`: ``()``, in nats."""
+        return self.likelihood.log_prob(outputs, y).sum() * (-self.scale(len(y)) / len(outputs))
+
     def scale(self, batch_size: int) -> float:
         """How many data each one of a batch stands for."""
         if self.num_data is None:

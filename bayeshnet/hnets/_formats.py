@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..errors import check_choice, check_shape, type_error, value_error
+from ._cut import cut
 
-__all__ = ["FORMATS", "convert_format", "to_format"]
+__all__ = ["FORMATS", "convert_format", "parts_of_rows", "to_format"]
 
 FORMATS = ("flattened", "sequential", "squeezed")
 
@@ -21,16 +22,22 @@ def to_format(flat: Tensor, shapes: Sequence[Sequence[int]], ret_format: str) ->
     sizes = [math.prod(shape) for shape in shapes]
     rest = flat.shape[-1] - sum(sizes)
     if ret_format == "flattened":
-        return flat[:, : sum(sizes)] if rest else flat
+        return cut(flat, sum(sizes))
     if rest:
         sizes.append(rest)
     # One split, no slices: the gradient of a split is one concatenation, that of a slice is a full vector of zeros.
     parts = flat.reshape(-1).split(sizes * flat.shape[0])
     samples = [
-        [part.view(torch.Size(shape)) for part, shape in zip(parts[start:], shapes, strict=False)]
+        [part if len(s) == 1 else part.view(torch.Size(s)) for part, s in zip(parts[start:], shapes, strict=False)]
         for start in range(0, len(parts), len(sizes))
     ]
     return samples[0] if ret_format == "squeezed" and len(samples) == 1 else samples
+
+
+def parts_of_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Tensors ``(T, *shape)`` whose entries lie one behind the other in the rows of ``flat`` ``(T, P)``."""
+    parts = flat.split([math.prod(shape) for shape in shapes], dim=1)
+    return [part if len(s) == 1 else part.unflatten(1, torch.Size(s)) for part, s in zip(parts, shapes, strict=True)]
 
 
 def convert_format(hnet_out: Any, src_format: str, trgt_format: str, shapes: Sequence[Sequence[int]]) -> Any:

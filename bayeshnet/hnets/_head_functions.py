@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 __all__ = ["HeadGram", "HeadShift", "plain_gram", "plain_shift", "transforms_active"]
 
@@ -21,7 +22,8 @@ BLOCK = 2**20
 
 def transforms_active() -> bool:
     """Whether functions are being transformed or traced, so that plain operations are to be used and nothing kept."""
-    return torch._C._functorch.peek_interpreter_stack() is not None or torch.compiler.is_compiling()
+    functorch = torch._C._functorch.peek_interpreter_stack() is not None
+    return functorch or forward_ad._current_level >= 0 or torch.compiler.is_compiling()
 
 
 def plain_gram(weight: Tensor, precision: Tensor | None) -> Tensor:

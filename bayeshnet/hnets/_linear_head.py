@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import check_shape, type_error, value_error
+from ._cut import cut
 from ._head_functions import HeadGram, HeadShift, plain_gram, plain_shift, transforms_active
 from .geometry import Precision
 
@@ -93,7 +94,7 @@ class LinearHead:
     def __call__(self, a: Tensor, bias: bool = True) -> Tensor:
         """Outputs ``(*B, P)`` for activations ``(*B, C, H)``; without the bias if not ``bias``."""
         out = F.linear(a, self.weight, self.bias if bias else None).flatten(-2)
-        return out[..., : self.num_weights] if self.rest else out
+        return cut(out, self.num_weights)
 
     def by_chunks(self, v: Tensor) -> Tensor:
         """Bring ``(*B, P)`` into the shape ``(*B, C, K)``, zeros behind the last weight."""

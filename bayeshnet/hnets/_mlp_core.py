@@ -192,8 +192,12 @@ def add_chunks(chunk: Tensor, weight: Tensor, bias: Tensor | None, shared: Seque
     for part in shared:
         if part.shape[0] == 1:
             bias = part[0] if bias is None else bias + part[0]
-    x = F.linear(chunk, weight, bias)
-    for part in shared:
-        if part.shape[0] != 1:
-            x = x + part.unsqueeze(1)
+    own = [part for part in shared if part.shape[0] != 1]
+    if own and chunk.ndim == 3 and chunk.shape[0] == own[0].shape[0]:
+        first = own.pop(0) if bias is None else own.pop(0) + bias  # the product is added to it: no sum of their size
+        x = torch.baddbmm(first.unsqueeze(1), chunk, weight.t().expand(chunk.shape[0], -1, -1))
+    else:
+        x = F.linear(chunk, weight, bias)
+    for part in own:
+        x = x + part.unsqueeze(1)
     return x

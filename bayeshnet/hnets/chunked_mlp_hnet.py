@@ -13,9 +13,12 @@ from ..errors import check_flags, check_int, check_ints, value_error
 from ._activations import Activation
 from ._arguments import check_batch, check_input, one_row
 from ._chunk_embeddings import ChunkInputs, ChunkMethods
+from ._cut import cut
+from ._formats import parts_of_rows
 from ._hyperfan_methods import ChunkedHyperfan
 from ._mlp_body import MLPBody
 from ._mlp_core import MLPSizes, MLPSubnet, run_mlp
+from ._side_by_side import mlps_side_by_side
 from .geometry import Geometry
 from .head_geometry import HeadGeometry
 from .hnet_interface import HyperNetInterface
@@ -140,6 +143,14 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
         uncond_weights = given.uncond if self.cond_chunk_embs else given.uncond[:-1]
         out = run_mlp(self.subnet.layers(uncond_weights), uncond, cond, chunk, condition)
         return self._formatted(out.flatten(1), ret_format)
+
+    def side_by_side(self, flat: Tensor, uncond_input: Tensor) -> Tensor | None:
+        """By batched matrix products; see :meth:`HyperNetInterface.side_by_side`."""
+        if self.cond_in_size or self.cond_chunk_embs or flat.shape[-1] != self.num_params:
+            return None
+        *tensors, chunk = parts_of_rows(flat, self.param_shapes)
+        out = mlps_side_by_side(self.subnet, tensors, uncond_input, chunk)
+        return None if out is None else cut(out, self.num_outputs)
 
     def geometry(
         self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None

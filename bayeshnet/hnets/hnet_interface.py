@@ -266,6 +266,13 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         fixed = settled(self, fn, like.new_zeros(1, self.uncond_in_size))
         return JacobianGeometry(fixed, self.uncond_in_size, self.num_outputs, like=like)
 
+    def side_by_side(self, flat: Tensor, uncond_input: Tensor) -> Tensor | None:
+        """Weights ``(T, M, num_outputs)`` from ``T`` hypernetworks of this form in one pass, or None if it needs more.
+
+        They have parameters ``flat`` ``(T, num_params)``, ordered as in :attr:`param_shapes`, and inputs ``(T, M, n)``.
+        """
+        return None
+
     def _check_geometry(self, cond_id: Any) -> None:
         refuse_noise(self)
         if cond_id is not None and len(check_ids(cond_id, self._num_known_conds)) != 1:

@@ -12,9 +12,11 @@ from ..errors import check_flags, check_int, check_ints, value_error
 from ._activations import Activation
 from ._arguments import check_batch, check_input, one_row
 from ._conditions import OneEmbedding
+from ._formats import parts_of_rows
 from ._hyperfan_methods import Hyperfan
 from ._mlp_body import MLPBody
 from ._mlp_core import MLPSizes, MLPSubnet, run_mlp
+from ._side_by_side import mlps_side_by_side
 from .geometry import Geometry
 from .head_geometry import HeadGeometry
 from .hnet_interface import HyperNetInterface
@@ -123,6 +125,12 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         check_batch(uncond_input=uncond, cond_input=cond)
         flat = run_mlp(self.subnet.layers(given.uncond), uncond, cond, stats_id=condition)
         return self._formatted(flat, ret_format)
+
+    def side_by_side(self, flat: Tensor, uncond_input: Tensor) -> Tensor | None:
+        """By batched matrix products; see :meth:`HyperNetInterface.side_by_side`."""
+        if self.cond_in_size or flat.shape[-1] != self.num_params:
+            return None
+        return mlps_side_by_side(self.subnet, parts_of_rows(flat, self.param_shapes), uncond_input)
 
     def geometry(
         self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None

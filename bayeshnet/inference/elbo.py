@@ -158,16 +158,16 @@ class ImplicitELBO(ELBO):
         further = None
         if beside is not None:
             outputs, further = outputs.split([len(x), len(beside)], dim=1)
-        nll = -model.log_likelihood_of(outputs, y).mean()
+        nll = model.negative_log_likelihood(outputs, y)
         return self._joined(TracedTerms(nll, [estimate], weights=draw.w), further)
 
     def _joined(self, parts: TracedTerms, further: Tensor | None = None) -> ELBOTerms:
         loss = parts.nll
         kl: Tensor | None = None if parts.other is None else parts.other.detach()
         if parts.other is not None:
-            loss = loss + self.beta * parts.other
+            loss = torch.add(loss, parts.other, alpha=self.beta)
         for estimate in parts.estimates:
-            loss = loss + self.beta * _with_value(estimate)
+            loss = torch.add(loss, _with_value(estimate), alpha=self.beta)
             if estimate.value is not None:
                 kl = estimate.value if kl is None else kl + estimate.value
         known = all(estimate.value is not None for estimate in parts.estimates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -91,14 +92,14 @@ class Objective:
         takes = first is not None and isinstance(elbo, ImplicitELBO) and elbo.takes_inputs(model, guide)
         self._joined: OutputTerm | None = first if takes else None
 
-    def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor]:
-        """The loss ``()`` and the record ``(len(PARTS),)`` of the step."""
+    def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor | list[float]]:
+        """The loss ``()`` and the record of the step, ``len(PARTS)`` numbers."""
         with ExitStack() as stack:
             for during in self._during:
                 stack.enter_context(during(step))
             return self._evaluate(step, batch, lr)
 
-    def _evaluate(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor]:
+    def _evaluate(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor | list[float]]:
         beta = self.beta(step) if callable(self.beta) else self.beta
         record: dict[str, Tensor | float | None] = {"beta": beta, "lr": lr}
         if isinstance(self.elbo, ImplicitELBO):
@@ -130,12 +131,11 @@ def _sum(values: list[Tensor]) -> Tensor:
     return values[0] if len(values) == 1 else torch.stack(values).sum()
 
 
-def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor:
-    """The record as one tensor, NaN for what is not known."""
+def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor | list[float]:
+    """The record as numbers, or as one tensor of a device that is not waited for; NaN for what is not known."""
     values = [record.get(name) for name in PARTS]
     if like.device.type == "cpu":
-        numbers = [v.item() if isinstance(v, Tensor) else float("nan") if v is None else v for v in values]
-        return torch.tensor(numbers, dtype=torch.float64)
+        return [v.item() if isinstance(v, Tensor) else math.nan if v is None else v for v in values]
     nan = like.new_tensor(float("nan"))
     return torch.stack([
         nan if v is None else v.detach().to(nan) if isinstance(v, Tensor) else nan.new_tensor(v) for v in values

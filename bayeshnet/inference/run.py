@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,8 @@ class Run:
         self.stopped: str | None = None
         self._begin = time.perf_counter()
         self._blocks: list[Tensor] = []
-        self._row = _BLOCK
+        self._rows: list[Tensor | Sequence[float]] = []
+        self._last: Tensor | Sequence[float] | None = None
 
     def stop(self, reason: str) -> None:
         """End the run after this step."""
@@ -83,30 +84,37 @@ class Run:
     @property
     def parts(self) -> dict[str, float]:
         """The parts of the last step, see :data:`PARTS`; this waits for the device."""
-        if not self._blocks:
+        if self._last is None:
             return {}
-        return dict(zip(PARTS, self._blocks[-1][self._row - 1].tolist(), strict=True))
+        last = self._last.tolist() if isinstance(self._last, Tensor) else self._last
+        return dict(zip(PARTS, last, strict=True))
 
     def mean(self, name: str, steps: int) -> float:
         """Mean of a part over the last ``steps`` steps of this run."""
         values = self.history()[name][-steps:]
         return float(values.mean()) if len(values) else float("nan")
 
-    def record(self, values: Tensor) -> None:
-        """Keep the parts of one step, a tensor ``(len(PARTS),)``."""
-        if self._row == _BLOCK:
-            self._blocks.append(values.new_empty(_BLOCK, len(PARTS)))
-            self._row = 0
-        self._blocks[-1][self._row] = values
-        self._row += 1
+    def record(self, values: Tensor | Sequence[float]) -> None:
+        """Keep the parts of one step: numbers, or a tensor ``(len(PARTS),)`` of a device that is not waited for."""
+        self._last = values
+        self._rows.append(values)
+        if len(self._rows) == _BLOCK:
+            self._blocks.append(_table(self._rows))
+            self._rows = []
         self.step += 1
 
     def history(self) -> dict[str, Tensor]:
         """All parts over the steps of this run, on the CPU."""
-        if not self._blocks:
+        if self._last is None:
             return {name: torch.empty(0) for name in PARTS}
-        table = torch.cat([*self._blocks[:-1], self._blocks[-1][: self._row]]).cpu()
+        table = torch.cat([*self._blocks, *([_table(self._rows)] if self._rows else [])]).cpu()
         return dict(zip(PARTS, table.unbind(1), strict=True))
+
+
+def _table(rows: Sequence[Tensor | Sequence[float]]) -> Tensor:
+    """Rows as one tensor ``(len(rows), len(PARTS))``."""
+    tensors = [row for row in rows if isinstance(row, Tensor)]
+    return torch.stack(tensors) if tensors else torch.tensor(rows, dtype=torch.float64)
 
 
 class Callback:

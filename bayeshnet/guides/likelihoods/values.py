@@ -71,7 +71,7 @@ class Gaussian(_Values):
         """Log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         check_values(outputs, y, outputs.shape[-1])
         standard = (y - outputs) * (-self.log_scale).exp()
-        return (-0.5 * standard.square() - (self.log_scale + _HALF_LOG_2PI)).sum(-1)
+        return torch.sub(-_HALF_LOG_2PI - self.log_scale, standard.square(), alpha=0.5).sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """The outputs themselves."""
