@@ -6,10 +6,11 @@ on networks of hypnettorch, at task 2 and at the last one. Both take turns in on
 library's step is that of ``fit``, with everything that it checks and records, in whitened weights.
 
 Columns: ``published``; ``library``, with the estimator of the same name and all old tasks in the regulariser; ``one old
-task``, the same with one old task drawn per step; ``LIVI``, the library's default in place of SSGE and AVB, all old
-tasks; behind each how many times the published step takes as long. The likelihood sees as many weight samples as in the
-configuration. Both regularisers know targets computed once: the published one the generator's outputs, the library's
-the weights that these make of 16 latents, two of which are drawn per step.
+task``, the same with one old task drawn per step; ``LIVI``, the library's default in place of SSGE and AVB, and
+``local noise``, the noise of mean-field posteriors drawn in pre-activations, both with all old tasks; behind each how
+many times the published step takes as long. The likelihood sees as many weight samples as in the configuration. Both
+regularisers know targets computed once: the published one the generator's outputs, the library's the weights that these
+make of 16 latents, two of which are drawn per step.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from bayeshnet.mnets import MLP, OutputView
 from bayeshnet.weights import WeightSpec
 
 WARM_UP, ROUNDS = 5, 4
-COLUMNS = ("library", "one old task", "LIVI")
+COLUMNS = ("library", "one old task", "LIVI", "local noise")
 LIMITS = {"library": None, "one old task": 1}
 TARGETS = 16
 
@@ -85,10 +86,10 @@ class LibraryStep:
     """Steps of the library in one configuration at ``task`` (from 0), with an estimator of the KL."""
 
     def __init__(
-        self, c: Configuration, task: int, estimator: KLEstimator, max_tasks: int | None = None, seed: int = 0
+        self, c: Configuration, task: int, estimator: KLEstimator, max_tasks: int | None = None, local: bool = False
     ) -> None:
         """Build posterior, model and regulariser."""
-        self.c, self.generator = c, torch.Generator().manual_seed(seed)
+        self.c, self.local, self.generator = c, local, torch.Generator().manual_seed(0)
         net = MLP(n_in=c.sizes[0], n_out=c.sizes[-1], hidden_layers=c.sizes[1:-1], no_weights=True, verbose=False)
         posterior = GeneratedTasks(Generators(c), net.weight_spec)
         for _ in range(task + 1):
@@ -110,7 +111,7 @@ class LibraryStep:
         fit(
             self.model, self.guide, data, num_steps=steps, batch_size=c.batch, lr=c.lr, beta=c.kl_scale,
             num_particles=c.samples, penalties=self.penalties, grad_clip=c.clip, callbacks=[clock],
-            generator=self.generator,
+            local_noise=self.local, generator=self.generator,
         )  # fmt: skip
         return clock
 
@@ -131,7 +132,9 @@ def library_steps(c: Configuration, task: int) -> dict[str, LibraryStep]:
     steps = {
         name: LibraryStep(c, task, own_estimator(c), limit) for name, limit in zip(COLUMNS, (None, 1), strict=False)
     }
-    if c.method != "bbb":
+    if c.method == "bbb":
+        steps["local noise"] = LibraryStep(c, task, ClosedForm(), local=True)
+    else:
         steps["LIVI"] = LibraryStep(c, task, LIVI())
     return steps
 

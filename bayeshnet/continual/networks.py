@@ -84,6 +84,11 @@ class _FlatMLP(MLP):
         flat = x.reshape(*x.shape[: 2 if per_sample_inputs else 1], -1)
         return super().batched_forward(weights, flat, per_sample_inputs=per_sample_inputs)
 
+    def gaussian_forward(
+        self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        return super().gaussian_forward(means, stds, x.reshape(len(x), -1), num, generator)
+
 
 class ConvNetwork(NetworkBuilder):
     """Convolutions of 3 x 3 with pooling by two after each, then a perceptron.

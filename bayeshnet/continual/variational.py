@@ -186,6 +186,7 @@ class VariationalLearner(Learner):
             penalties=penalties,
             extra_terms=terms,
             grad_clip=settings.max_norm,
+            local_noise=settings.local_noise,
             callbacks=callbacks,
             generator=generator,
         )

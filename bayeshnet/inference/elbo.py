@@ -11,10 +11,11 @@ from pyro.infer import ELBO
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
+from ..distributions import WeightDraw
 from ..errors import check_int, check_number, type_error
 from ..estimators import KLEstimate, KLEstimator
 from ..guides import BayesianModel, HypernetGuide
-from ..guides.local_noise import local_outputs
+from ..guides.local_noise import independent_outputs, local_outputs
 from ..layers import BatchNormLayer
 from ..mnets import ModuleMainNet
 from ._traces import TracedTerms, trace_terms
@@ -41,14 +42,16 @@ class ImplicitELBO(ELBO):
         beta: temperature of the KL; 1 is the true one.
         generator: of the draws; None for torch's global generator.
         local_noise: draw the output noise of linear layers in their pre-activations, anew for each input
-            (:func:`~bayeshnet.guides.local_noise.local_outputs`): less variance for one network pass per particle. For
-            a plain :class:`~bayeshnet.guides.BayesianModel` and guide only.
+            (:func:`~bayeshnet.guides.local_noise.local_outputs`): less variance. With independent weights and a
+            multilayer perceptron it is quicker as well, else it takes one network pass per particle. For a plain
+            :class:`~bayeshnet.guides.BayesianModel` and guide only.
         vectorize_particles: whether the model sees all particles in one plate; False runs it once per particle.
         max_plate_nesting: plates of the model; found out by a first run if not given. Not needed for a
             :class:`~bayeshnet.guides.BayesianModel`.
 
     Attributes:
         last: the :class:`ELBOTerms` of the last evaluation, detached.
+        shows_weights: whether :attr:`ELBOTerms.weights` are drawn where nothing else needs them.
 
     Example:
         >>> from bayeshnet.distributions import FanInGaussian, HypernetPosterior
@@ -86,6 +89,7 @@ class ImplicitELBO(ELBO):
         self.beta = check_number("beta", beta, minimum=0.0)
         self.generator = generator
         self.local_noise = bool(local_noise)
+        self.shows_weights = True
         self.last: ELBOTerms | None = None
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> ELBOTerms:
@@ -146,20 +150,28 @@ class ImplicitELBO(ELBO):
     ) -> ELBOTerms:
         """The same without Pyro's machinery, for a Bayesian network and a guide over its weights."""
         q = guide.distribution(cond_id, cond_input)
-        draw = q.draw(self.num_particles, self.generator)
         estimator = guide.estimator if self.estimator is None else self.estimator
-        estimate = estimator.estimate_at(q, model.prior, draw, self.num_latents, self.generator)
+        num, outputs, draw, estimate = self.num_particles, None, None, None
+        if self.local_noise:
+            outputs = independent_outputs(model.net, q, num, x, self.generator)
+        if outputs is None or self.shows_weights or type(estimator).estimate_at is not KLEstimator.estimate_at:
+            draw = q.draw(num, self.generator)
+            estimate = estimator.estimate_at(q, model.prior, draw, self.num_latents, self.generator)
+            if outputs is None:
+                outputs = self._outputs(model, q, draw, x if beside is None else torch.cat([x, beside]))
         if estimate is None:
             estimate = estimator.estimate(q, model.prior, self.num_latents, self.generator)
-        if self.local_noise:
-            outputs = local_outputs(model.net, q, draw, x, self.generator)
-        else:
-            outputs = model.outputs(draw.w, x if beside is None else torch.cat([x, beside]))
         further = None
         if beside is not None:
             outputs, further = outputs.split([len(x), len(beside)], dim=1)
         nll = model.negative_log_likelihood(outputs, y)
-        return self._joined(TracedTerms(nll, [estimate], weights=draw.w), further)
+        return self._joined(TracedTerms(nll, [estimate], weights=None if draw is None else draw.w), further)
+
+    def _outputs(self, model: BayesianModel, q: Any, draw: WeightDraw, x: Tensor) -> Tensor:
+        """Outputs ``(S, N, C)`` for draws."""
+        if self.local_noise:
+            return local_outputs(model.net, q, draw, x, self.generator)
+        return model.outputs(draw.w, x)
 
     def _joined(self, parts: TracedTerms, further: Tensor | None = None) -> ELBOTerms:
         loss = parts.nll

@@ -41,6 +41,7 @@ def fit(
     num_particles: int = 1,
     num_latents: int | None = None,
     estimator: KLEstimator | None = None,
+    local_noise: bool = False,
     elbo: ELBO | None = None,
     penalties: Sequence[Penalty] = (),
     extra_terms: Sequence[Term] = (),
@@ -80,7 +81,8 @@ def fit(
         num_particles: weight draws per step for the likelihood.
         num_latents: latents per step for the KL; None for the estimator's default.
         estimator: of the KL; None for the guide's.
-        elbo: another Pyro loss with ``differentiable_loss``; with its own particles, latents and estimator.
+        local_noise: as in :class:`~bayeshnet.inference.ImplicitELBO`.
+        elbo: another Pyro loss with ``differentiable_loss``; with its own particles, latents, estimator and noise.
         penalties: functions, without argument or of the step, whose values are added.
         extra_terms: functions called as ``term(weights, x, y, step)`` with the step's weight draws ``(S, P)`` and
             batch, whose values are added; see :class:`~bayeshnet.inference.Term`.
@@ -114,9 +116,9 @@ def fit(
     if isinstance(model, BayesianModel) and model.num_data is None and batches is not None:
         model = model.with_data(batches.num_data)
     if elbo is None:
-        elbo = ImplicitELBO(estimator, num_particles, num_latents, generator=generator)
+        elbo = ImplicitELBO(estimator, num_particles, num_latents, generator=generator, local_noise=local_noise)
     else:
-        elbo, beta = _given(elbo, beta, num_particles, num_latents, estimator)
+        elbo, beta = _given(elbo, beta, num_particles, num_latents, estimator, local_noise)
     size = getattr(model, "num_data", None) or (batches.num_data if batches is not None else 1)
     objective = Objective(elbo, model, guide, size, beta, arguments, penalties=penalties, extra_terms=extra_terms)
     per_epoch = None if batches is None else batches.per_epoch
@@ -209,15 +211,16 @@ class _Loop:
             self.generator.set_state(state["generator"])
 
 
-def _given(elbo: Any, beta: Any, particles: int, latents: int | None, estimator: Any) -> tuple[Any, Any]:
+def _given(elbo: Any, beta: Any, particles: int, latents: int | None, estimator: Any, local: bool) -> tuple[Any, Any]:
     """A loss from the caller, as a copy, and the temperature: its own unless another one is asked for."""
     if not isinstance(elbo, ELBO) or not hasattr(elbo, "differentiable_loss"):
         raise type_error(
             "elbo", "a Pyro loss with differentiable_loss", elbo, "ImplicitELBO or Trace_ELBO, for example."
         )
     own = elbo.beta if isinstance(elbo, ImplicitELBO) else None
-    if (particles, latents, estimator) != (1, None, None) or (beta != 1.0 and own is None):
-        expected = "no num_particles, num_latents, estimator (and beta, unless it is an ImplicitELBO) beside it"
+    if (particles, latents, estimator, local) != (1, None, None, False) or (beta != 1.0 and own is None):
+        others = "num_particles, num_latents, estimator or local_noise"
+        expected = f"no {others} (nor beta, unless it is an ImplicitELBO) beside it"
         raise value_error("elbo", expected, "some of them", "Give them to the loss itself.", said=True)
     return copy.copy(elbo), own if own is not None and beta == 1.0 else beta
 

@@ -88,6 +88,8 @@ class Objective:
             raise value_error(
                 "extra_terms", "none with this loss", elbo, "Use ImplicitELBO, which shows its weight draws."
             )
+        if isinstance(elbo, ImplicitELBO):
+            elbo.shows_weights = bool(self.terms)
         first = next((term for term in self.terms if isinstance(term, OutputTerm)), None)
         takes = first is not None and isinstance(elbo, ImplicitELBO) and elbo.takes_inputs(model, guide)
         self._joined: OutputTerm | None = first if takes else None

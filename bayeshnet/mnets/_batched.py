@@ -1,4 +1,4 @@
-"""A multi-layer perceptron under many weight vectors at once, by batched matrix products."""
+"""A multi-layer perceptron under many weight vectors at once, by batched matrix products, or under their law."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["elementwise", "mlp_forward"]
+__all__ = ["elementwise", "mlp_forward", "mlp_gaussian_forward"]
 
 _MODULES = (
     nn.CELU, nn.ELU, nn.GELU, nn.Hardtanh, nn.Identity, nn.LeakyReLU, nn.LogSigmoid, nn.Mish, nn.ReLU, nn.ReLU6,
@@ -51,3 +51,30 @@ def mlp_forward(
             h = h if activation is None else activation(h)
     h = h.mT
     return h if out_fn is None else (out_fn(h), h)
+
+
+def mlp_gaussian_forward(
+    means: Sequence[Tensor],
+    stds: Sequence[Tensor],
+    x: Tensor,
+    num: int,
+    has_bias: bool,
+    activation: Callable[[Tensor], Tensor] | None,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Outputs ``(num, N, out)`` for ``x`` ``(N, in)``, noise of independent weights being drawn in pre-activations.
+
+    Each layer's are :math:`N(h M^\top + m, \; h^2 (\Sigma^2)^\top + s^2)` given its inputs ``h``; those of the first
+    layer have the same moments in all samples.
+    """
+    step, h = 2 if has_bias else 1, x
+    for i in range(0, len(means), step):
+        offset, variance = (means[i + 1], stds[i + 1].square()) if has_bias else (None, None)
+        mean = F.linear(h, means[i], offset)
+        spread = F.linear(h.square(), stds[i].square(), variance)
+        std = spread.clamp_min(torch.finfo(spread.dtype).tiny).sqrt()
+        eps = torch.randn((num, *mean.shape[-2:]), generator=generator, dtype=mean.dtype, device=mean.device)
+        h = torch.addcmul(mean, std, eps)
+        if i + step < len(means) and activation is not None:
+            h = activation(h)
+    return h

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
 from ..layers import SpectralNorm
-from ._batched import elementwise, mlp_forward
+from ._batched import elementwise, mlp_forward, mlp_gaussian_forward
 from ._parts import Modulation, Pass, add_batch_norm, add_context_mod, add_layer, check_dropout, dropout, finish
 from .mnet_interface import MainNetInterface, Weights
 
@@ -160,13 +160,26 @@ class MLP(MainNetInterface):
 
     def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
         """Batched matrix products over all samples; None with batch or spectral norm, modulation or odd activations."""
-        plain = self._batchnorm_layers is None and self._context_mod_layers is None and self._spectral is None
-        if not plain or not elementwise(self._a_fun) or not elementwise(self._out_fn):
-            return None
-        if len(self._ledger.learned) not in (0, len(self._ledger.records)) or x.ndim != 2 + per_sample_inputs:
+        if not self._is_plain or x.ndim != 2 + per_sample_inputs:
             return None
         rate = self._dropout_rate if self.training else None
         return mlp_forward(self.weight_spec.split(weights), x, self._has_bias, self._a_fun, rate, self._out_fn)
+
+    def gaussian_forward(
+        self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """By two products per layer; None where :meth:`batched_forward` is, and with an ``out_fn``."""
+        dropping = self.training and self._dropout_rate is not None
+        if not self._is_plain or dropping or self._out_fn is not None or x.ndim != 2:
+            return None
+        return mlp_gaussian_forward(means, stds, x, num, self._has_bias, self._a_fun, generator)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether there is nothing but linear layers and functions of each entry, all weights being given."""
+        plain = self._batchnorm_layers is None and self._context_mod_layers is None and self._spectral is None
+        given = len(self._ledger.learned) in (0, len(self._ledger.records))
+        return plain and given and elementwise(self._a_fun) and elementwise(self._out_fn)
 
     @staticmethod
     def weight_shapes(

@@ -180,6 +180,19 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
         """
         return None
 
+    def gaussian_forward(
+        self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """Outputs ``(num, N, C)`` with the noise of independent weights drawn in each layer's pre-activations.
+
+        None where the network is not made of linear layers alone. This is the hook of
+        :func:`bayeshnet.guides.local_noise.local_outputs`.
+
+        Shape:
+            ``means`` and ``stds`` as the weights of :meth:`forward`; ``x`` ``(N, ...)``.
+        """
+        return None
+
     def distillation_targets(self) -> list[Tensor] | None:
         """Current running statistics of the batch-norm layers, if they are to be distilled; else None."""
         if self._hyper_shapes_distilled is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import value_error
@@ -61,6 +62,13 @@ class OutputView(MainNetInterface):
     def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
         """Outputs that are seen, by the network's own fast way, if it has one."""
         outputs = self.net.batched_forward(weights, x, per_sample_inputs=per_sample_inputs)
+        return None if outputs is None else self._seen(outputs)
+
+    def gaussian_forward(
+        self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        """Outputs that are seen, by the network's own fast way, if it has one."""
+        outputs = self.net.gaussian_forward(means, stds, x, num, generator)
         return None if outputs is None else self._seen(outputs)
 
     def _seen(self, outputs: Tensor) -> Tensor:

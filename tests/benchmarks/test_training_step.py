@@ -55,6 +55,6 @@ def test_the_published_score_is_the_librarys(threshold):
 
 def test_the_table_says_how_many_times_longer():
     found = {"published": 10.0, "library": 2.0, "one old task": 1.0}
-    assert row(CONFIGURATIONS["reg_bbb"], 1, found) == "| reg_bbb | 2 | 10.0 | 2.00 (5.0) | 1.00 (10.0) |  |"
+    assert row(CONFIGURATIONS["reg_bbb"], 1, found) == "| reg_bbb | 2 | 10.0 | 2.00 (5.0) | 1.00 (10.0) |  |  |"
     lines = summary([found, {"published": 8.0, "library": 0.4}])
     assert lines[0] == "library: geometric mean 10.00, least 5.00 of 2 ratios"
