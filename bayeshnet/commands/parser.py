@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,9 @@ def _make_parser() -> Any:
 
     class Parser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            unknown = message.removeprefix("unrecognized arguments: ")
+            if unknown != message:
+                message = _no_such_option(unknown.split()[0], list(self._option_string_actions))
             raise ValueError(message) from None
 
     parser = Parser(prog="bayeshnet run", description=Experiment.__doc__.splitlines()[0] if Experiment.__doc__ else "")
@@ -130,6 +134,14 @@ def _make_parser() -> Any:
     parser.add_argument("--quick", action="store_true", help="the same work in a fraction of the time")
     parser.add_class_arguments(Experiment)
     return parser
+
+
+def _no_such_option(word: str, options: Sequence[str]) -> str:
+    """What to say of ``word``, a name with underscores as the parser knows them."""
+    known = [option for option in options if not option.endswith(".help")]
+    near = difflib.get_close_matches(word.partition("=")[0], known, 1)
+    hint = f"did you mean {near[0].replace('_', '-')}? " if near else ""
+    return f"{word.replace('_', '-')}: expected an option, got an unknown one; {hint}bayeshnet run --help lists all."
 
 
 def _resume(parser: Any, folder: Path, words: Sequence[str]) -> RunRequest:

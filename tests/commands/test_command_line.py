@@ -106,6 +106,7 @@ def test_run_compare_and_list(tmp_path, capsys):
 MISTAKES = {
     "unknown data": (["run", "--data", "nonsense"], "data: expected one of"),
     "unknown method": (["run", "--method", "nonsense"], "method: expected one of"),
+    "misspelt option": (["run", "--data-dri", "x"], "did you mean --data-dir?"),
     "unknown key": (["run", "--learner.nonsense", "1"], "nonsense"),
     "unknown key to null": (["run", "--learner.coreset.nonsense", "null"], "nonsense"),
     "unknown estimator": (["run", "--estimator", "Nonsense"], "Nonsense"),
