@@ -1,4 +1,4 @@
-"""Time the training step of continual learning: python benchmarks/training_step.py [--steps 40] [--only reg_bbb ...].
+"""Time the training step of continual learning: python benchmarks/training_step.py [--steps 40] [--rst FILE].
 
 For eight published configurations of posterior meta-replay, CPU milliseconds of a complete step (likelihood under all
 weight samples, KL, regulariser over old tasks, optimiser) of the library, beside a plain loop in the published manner
@@ -22,11 +22,13 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 from training_configurations import CONFIGURATIONS, NUM_DATA, Configuration, build_networks, make_data
+from training_step_page import write_page
 
 from bayeshnet import hnets
 from bayeshnet.continual import OutputRegularizer, PosteriorFamily
@@ -181,11 +183,11 @@ def measure(c: Configuration, task: int, steps: int, published: Callable[..., An
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 
-def row(c: Configuration, task: int, found: dict[str, float]) -> str:
-    """A line of the table."""
+def row(c: Configuration, task: int, found: dict[str, float]) -> list[str]:
+    """The cells of a line of the table."""
     theirs = found.get("published", math.nan)
     cells = [f"{found[name]:.2f} ({theirs / found[name]:.1f})" if name in found else "" for name in COLUMNS]
-    return "| " + " | ".join([c.name, str(task + 1), f"{theirs:.1f}", *cells]) + " |"
+    return [c.name, str(task + 1), f"{theirs:.1f}", *cells]
 
 
 def summary(results: Sequence[dict[str, float]]) -> list[str]:
@@ -203,6 +205,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--steps", type=int, default=40, help="steps per column")
+    parser.add_argument("--rst", type=Path, help="page of the documentation to write")
     parser.add_argument("--only", nargs="+", choices=CONFIGURATIONS, default=list(CONFIGURATIONS))
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -210,13 +213,16 @@ def main() -> None:
     header = ["configuration", "task", "published", *COLUMNS]
     print("CPU milliseconds per step (how many times the published step takes as long)\n")
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-    results = []
+    results, rows = [], []
     for name in arguments.only:
         c = CONFIGURATIONS[name]
         for task in (1, c.num_tasks - 1):
             results.append(measure(c, task, arguments.steps, published))
-            print(row(c, task, results[-1]), flush=True)
+            rows.append(row(c, task, results[-1]))
+            print("| " + " | ".join(rows[-1]) + " |", flush=True)
     print("", *summary(results), sep="\n")
+    if arguments.rst is not None:
+        write_page(arguments.rst, header, rows, summary(results))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from bayeshnet.estimators import SSGE
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from published_step import spectral_score
 from training_configurations import CONFIGURATIONS, make_data
-from training_step import library_steps, load_published, row, summary
+from training_step import COLUMNS, library_steps, load_published, row, summary
+from training_step_page import write_page
 
 PUBLISHED = load_published()
 PARAMETERS = {
@@ -53,8 +54,13 @@ def test_the_published_score_is_the_librarys(threshold):
     torch.testing.assert_close(spectral_score(x, x, 2.0, threshold), matrix @ x)
 
 
-def test_the_table_says_how_many_times_longer():
+def test_the_table_says_how_many_times_longer(tmp_path):
     found = {"published": 10.0, "library": 2.0, "one old task": 1.0}
-    assert row(CONFIGURATIONS["reg_bbb"], 1, found) == "| reg_bbb | 2 | 10.0 | 2.00 (5.0) | 1.00 (10.0) |  |  |"
+    cells = row(CONFIGURATIONS["reg_bbb"], 1, found)
+    assert cells == ["reg_bbb", "2", "10.0", "2.00 (5.0)", "1.00 (10.0)", "", ""]
     lines = summary([found, {"published": 8.0, "library": 0.4}])
     assert lines[0] == "library: geometric mean 10.00, least 5.00 of 2 ratios"
+    write_page(tmp_path / "page.rst", ["configuration", "task", "published", *COLUMNS], [cells], lines)
+    page = (tmp_path / "page.rst").read_text()
+    assert "1.00 (10.0)" in page
+    assert f"- {lines[0]}" in page

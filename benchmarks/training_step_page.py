@@ -1,0 +1,46 @@
+"""The page "Time of a training step" from what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from bayeshnet.reports import Column, Table, write_text
+
+__all__ = ["write_page"]
+
+PAGE = """.. This page is written by benchmarks/training_step.py. Do not edit it: run the script.
+
+Time of a training step
+=======================
+
+.. code-block:: console
+
+   $ pip install '.[parity]' -c constraints.txt
+   $ python benchmarks/training_step.py --rst docs/results/training-step.rst
+
+A complete step of posterior meta-replay (likelihood under all weight samples, KL, regulariser over old tasks,
+optimiser) in eight published configurations, at task 2 and at the last one: CPU milliseconds on one thread, torch
+{torch}, medians, all columns taking turns in one process; in brackets how many times the published step takes as
+long. *Published* is a plain loop in the published manner (samples one by one, gradients of kernels as
+three-dimensional arrays, gradients parameter by parameter) on networks of hypnettorch. *Library* is
+:func:`~bayeshnet.inference.fit` with the estimator of the same name and all old tasks in the regulariser; *one old
+task* draws one of them per step; *LIVI* takes the library's default estimator in place of SSGE and AVB; *local noise*
+draws the noise of mean-field posteriors in pre-activations, as the published loop does for the regression and the
+modes, but not for the split images. Ratios change by a tenth from run to run.
+
+{table}
+
+{summary}
+"""
+
+
+def write_page(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]], summary: Sequence[str]) -> None:
+    """Write the page to ``path``."""
+    units = {"published": "ms"}
+    columns = tuple(Column(name, units.get(name, "" if i < 2 else "ms, ratio")) for i, name in enumerate(header))
+    table = Table("CPU time per step", columns, tuple(tuple(cell or "-" for cell in row) for row in rows))
+    lines = "\n".join(f"- {line}" for line in summary)
+    write_text(path, PAGE.format(torch=torch.__version__.partition("+")[0], table=table.rst().strip(), summary=lines))
