@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import check_int, check_number, check_positive
+from ..errors import check_flags, check_int, check_number, check_positive
 
 __all__ = ["Training"]
 
@@ -38,6 +38,7 @@ class Training:
         """Check the numbers."""
         for name in ("steps", "batch_size", "num_particles", "num_latents"):
             check_int(name, getattr(self, name), 1)
+        check_flags(local_noise=self.local_noise)
         check_positive("lr", self.lr)
         check_number("beta", self.beta, minimum=0.0)
         if self.max_norm is not None:

@@ -11,14 +11,14 @@ from ..hnets._head_functions import transforms_active
 
 __all__ = ["diagonal_kl", "reparameterised"]
 
-SMALL = 2**16
-"""Entries of draws up to which plain operations are quicker."""
+LONG, FEW = 2**15, 64
+"""From so many weights on, and up to so many draws, sums are made row by row; else plain operations are quicker."""
 
 
 def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:
     r"""KL between Gaussians with independent entries, summed over all of them: ``()``, in nats.
 
-    .. math:: \sum_i \tfrac12 (r_i^2 + d_i^2 - 1) - \log r_i, \qquad r_i = s_i / s'_i, \; d_i = (m_i - m'_i) / s'_i
+    .. math:: \sum_i \tfrac12 (r_i^2 - 1 + d_i^2) - \log r_i, \qquad r_i = s_i / s'_i, \; d_i = (m_i - m'_i) / s'_i
 
     Args:
         loc: means :math:`m` of the first.
@@ -27,13 +27,14 @@ def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tens
         other_scale: its standard deviations :math:`s'`, likewise.
     """
     ratio, shift = scale / other_scale, (loc - other_loc) / other_scale
-    terms = torch.addcmul(ratio.square(), shift, shift).sub(ratio.log(), alpha=2)
-    return 0.5 * (terms - 1).sum()
+    more = ratio - 1  # r^2 - 1 as a product: near one the sum would be lost in rounding
+    terms = torch.addcmul(more * (more + 2), shift, shift).sub(torch.log1p(more), alpha=2)
+    return 0.5 * terms.sum()
 
 
 def reparameterised(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
     """``loc + scale * eps`` ``(S, P)`` for ``loc``, ``scale`` ``(P,)`` and constant noise ``eps`` ``(S, P)``."""
-    if eps.numel() <= SMALL or not scale.requires_grad or transforms_active():
+    if len(eps) > FEW or eps.shape[-1] < LONG or not scale.requires_grad or transforms_active():
         return torch.addcmul(loc, scale, eps)
     out: Tensor = _Reparameterised.apply(loc, scale, eps)
     return out

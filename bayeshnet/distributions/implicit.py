@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_choice, check_positive, type_error, value_error
+from ..errors import check_choice, check_positive, check_shape, type_error, value_error
 from ..hnets._formats import to_format
 from ..hnets.hnet_interface import HyperNetInterface
 from ..hnets.hnet_perturbation_wrapper import HPerturbWrapper
@@ -139,6 +139,7 @@ class HypernetPosterior(OnePass, WeightPosterior):
         """
         if z is None:
             raise value_error("z", f"latents (T, M, {self.latent_size})", None)
+        check_shape("z", z, (len(cond_ids), None, self.latent_size))
         weights, ids = self._weights, list(cond_ids) if self.hnet.num_known_conds else None
         if callable(weights):
             given = self._ask(tuple(cond_ids))
@@ -167,7 +168,8 @@ class HypernetPosterior(OnePass, WeightPosterior):
             return rows_by_group(groups, lambda ids: weights(cond_id=ids, ret_format="flattened"))
         if not callable(weights):
             return {}
-        made = {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for g in groups for i in g}
+        ids = dict.fromkeys(i for group in groups for i in group)
+        made = {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in ids}
         return {group: [made[i] for i in group] for group in groups}
 
     def _one_by_one(self, made: Tensor | list[HyperWeights]) -> list[HyperWeights]:

@@ -62,6 +62,8 @@ def gaussian_pair_kl(q: Distribution, p: Distribution) -> Tensor | None:
         >>> gaussian_pair_kl(MeanFieldGaussian(ones, ones), MeanFieldGaussian(0 * ones, ones))
         tensor(1.5000)
     """
+    if q.batch_shape or p.batch_shape:
+        return None
     independent, other = as_gaussian(q), as_gaussian(p)
     if independent is not None and other is not None:
         loc, scale = (t.expand(q.event_shape) for t in independent)

@@ -62,10 +62,20 @@ def local_outputs(
 def independent_outputs(
     net: MainNetInterface, q: Any, num: int, x: Tensor, generator: torch.Generator | None = None
 ) -> Tensor | None:
-    """The same, ``(num, N, C)``, where all weights are independent and the network is made of linear layers alone.
+    """Outputs ``(num, N, C)`` as :func:`local_outputs` gives them, without drawing any weights.
 
-    No weights are drawn, and all samples go through the network together: quicker than noise in weight space. None for
-    other distributions and networks.
+    For independent weights and networks of linear layers alone, whose samples go through the network together: quicker
+    than noise in weight space.
+
+    Args:
+        net: the main network.
+        q: the distribution.
+        num: how many samples.
+        x: inputs ``(N, ...)``.
+        generator: of the noise.
+
+    Returns:
+        The outputs; None for distributions and networks of other kinds.
     """
     if not isinstance(q, MeanFieldGaussian):
         return None

@@ -11,9 +11,10 @@ __all__ = ["cut"]
 
 
 def cut(x: Tensor, num: int) -> Tensor:
-    """The first ``num`` of the last dimension's entries of ``x`` ``(*B, n)``, which is not used elsewhere.
+    """The first ``num`` of the last dimension's entries of ``x`` ``(*B, n)``, a sum or a product.
 
-    The gradient of a split is one concatenation, that of a slice is a full tensor of zeros that is copied to.
+    What made ``x`` must not have kept it for its gradient, nor may it be used elsewhere: the result may be changed in
+    place. The gradient of a split is one concatenation, that of a slice is a full tensor of zeros that is copied to.
     """
     rest = x.shape[-1] - num
     if not rest:

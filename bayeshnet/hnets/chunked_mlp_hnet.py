@@ -146,7 +146,8 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
 
     def side_by_side(self, flat: Tensor, uncond_input: Tensor) -> Tensor | None:
         """By batched matrix products; see :meth:`HyperNetInterface.side_by_side`."""
-        if self.cond_in_size or self.cond_chunk_embs or flat.shape[-1] != self.num_params:
+        own = type(self).forward is ChunkedHMLP.forward
+        if not own or self.cond_in_size or self.cond_chunk_embs or flat.shape[-1] != self.num_params:
             return None
         *tensors, chunk = parts_of_rows(flat, self.param_shapes)
         out = mlps_side_by_side(self.subnet, tensors, uncond_input, chunk)

@@ -128,7 +128,8 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
 
     def side_by_side(self, flat: Tensor, uncond_input: Tensor) -> Tensor | None:
         """By batched matrix products; see :meth:`HyperNetInterface.side_by_side`."""
-        if self.cond_in_size or flat.shape[-1] != self.num_params:
+        own = type(self).forward is HMLP.forward
+        if not own or self.cond_in_size or flat.shape[-1] != self.num_params:
             return None
         return mlps_side_by_side(self.subnet, parts_of_rows(flat, self.param_shapes), uncond_input)
 

@@ -30,8 +30,9 @@ are evaluated, each once.
 Term = Callable[..., Tensor]
 """Called as ``term(weights, x, y, step)``; returns a scalar to be added to the loss per example.
 
-``weights`` ``(S, P)`` are the draws under which the likelihood was evaluated, with their gradient; ``x`` and ``y`` are
-the batch of the step (or what tensors the data have), ``step`` counts from 0.
+``weights`` ``(S, P)`` are the draws under which the likelihood was evaluated (with local noise, other draws of the same
+distribution), with their gradient; ``x`` and ``y`` are the batch of the step (or what tensors the data have), ``step``
+counts from 0.
 """
 
 
@@ -102,7 +103,7 @@ class Objective:
             return self._evaluate(step, batch, lr)
 
     def _evaluate(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor | list[float]]:
-        beta = self.beta(step) if callable(self.beta) else self.beta
+        beta = float(self.beta(step)) if callable(self.beta) else self.beta
         record: dict[str, Tensor | float | None] = {"beta": beta, "lr": lr}
         if isinstance(self.elbo, ImplicitELBO):
             self.elbo.beta = beta

@@ -91,7 +91,8 @@ class Run:
 
     def mean(self, name: str, steps: int) -> float:
         """Mean of a part over the last ``steps`` steps of this run."""
-        values = self.history()[name][-steps:]
+        enough = self._rows[-steps:] if 0 < steps <= len(self._rows) else None
+        values = self.history()[name][-steps:] if enough is None else _table(enough)[:, PARTS.index(name)]
         return float(values.mean()) if len(values) else float("nan")
 
     def record(self, values: Tensor | Sequence[float]) -> None:
@@ -112,9 +113,10 @@ class Run:
 
 
 def _table(rows: Sequence[Tensor | Sequence[float]]) -> Tensor:
-    """Rows as one tensor ``(len(rows), len(PARTS))``."""
-    tensors = [row for row in rows if isinstance(row, Tensor)]
-    return torch.stack(tensors) if tensors else torch.tensor(rows, dtype=torch.float64)
+    """Rows of one kind as one tensor ``(len(rows), len(PARTS))``."""
+    if isinstance(rows[0], Tensor):
+        return torch.stack([torch.as_tensor(row) for row in rows])
+    return torch.tensor(rows, dtype=torch.float64)
 
 
 class Callback:

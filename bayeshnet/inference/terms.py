@@ -19,7 +19,8 @@ class ELBOTerms:
         kl: KL to the prior, without gradient; None where the estimator has no value.
         analytic: the part of the KL with a closed form; None where the KL does not split.
         mutual_information: what is subtracted from it.
-        weights: the draws ``(S, P)`` under which the likelihood was evaluated, with their gradient.
+        weights: the draws ``(S, P)`` under which the likelihood was evaluated, with their gradient; with local noise,
+            draws of the same distribution or None.
         beside: outputs ``(S, K, C)`` under these draws at further inputs, where they were asked for.
     """
 

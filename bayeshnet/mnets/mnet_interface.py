@@ -186,7 +186,7 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
         """Outputs ``(num, N, C)`` with the noise of independent weights drawn in each layer's pre-activations.
 
         None where the network is not made of linear layers alone. This is the hook of
-        :func:`bayeshnet.guides.local_noise.local_outputs`.
+        :func:`bayeshnet.guides.local_noise.independent_outputs`.
 
         Shape:
             ``means`` and ``stds`` as the weights of :meth:`forward`; ``x`` ``(N, ...)``.

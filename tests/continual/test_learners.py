@@ -79,6 +79,9 @@ LEARNERS = {
     "replay-mean-field": lambda: PosteriorReplay(
         NET, MeanFieldGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **settings()
     ),
+    "replay-mean-field-local": lambda: PosteriorReplay(
+        NET, MeanFieldGenerator(embedding_size=4, layers=(8,)), **settings(training=replace(FAST, local_noise=True))
+    ),
     "replay-dirac": lambda: PosteriorReplay(NET, DiracGenerator(embedding_size=4, layers=(8,)), **settings()),
     "replay-radial": lambda: PosteriorReplay(
         NET, RadialGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **settings()
@@ -266,5 +269,7 @@ def test_bad_input_is_refused():
         learner.learn(state, other)
     with pytest.raises(ValueError, match="steps: expected an integer >= 1"):
         Training(steps=0)
+    with pytest.raises(TypeError, match="local_noise: expected True or False"):
+        Training(local_noise="no")
     with pytest.raises(ValueError, match="activation: expected one of"):
         MLPNetwork((8,), "nonsense")

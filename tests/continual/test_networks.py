@@ -27,6 +27,19 @@ def test_networks_take_the_inputs_that_they_are_built_for(case):
     torch.testing.assert_close(batched_forward(net, weights, x, per_sample_inputs=True), each)
 
 
+def test_images_are_flattened_for_local_noise():
+    builder = MLPNetwork((5,))
+    x, seed = torch.randn(6, 1, 4, 4), torch.Generator().manual_seed
+    outputs = []
+    for shape, inputs in (((1, 4, 4), x), ((16,), x.flatten(1))):
+        net = builder.build(shape, 2)
+        weights = torch.linspace(-1, 1, net.weight_spec.numel)
+        means, stds = net.weight_spec.split(weights), net.weight_spec.split(weights.abs())
+        outputs.append(net.gaussian_forward(means, stds, inputs, 3, seed(0)))
+    assert outputs[0].shape == (3, 6, 2)
+    torch.testing.assert_close(*outputs)
+
+
 def test_the_shape_of_images_changes_nothing():
     w = torch.randn(1, MLPNetwork((5,)).build((16,), 2).weight_spec.numel)
     x = torch.randn(6, 1, 4, 4)

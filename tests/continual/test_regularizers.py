@@ -182,9 +182,14 @@ def test_bad_arguments_are_named():
         ImplicitGenerator(sigma="nonsense")
 
 
+@pytest.mark.parametrize("task", [2, 1])
+@pytest.mark.parametrize("limit", [1, None])
 @pytest.mark.parametrize("name", ["hyper", "mean-field", "dirac"])
-def test_a_step_generates_once_for_all_its_tasks(name):
-    """The task's own distribution and the penalty come from one pass, with the values and gradients of two."""
+def test_a_step_generates_once_for_all_its_tasks(name, limit, task):
+    """The task's own distribution and the penalty come from one pass, with the values and gradients of two.
+
+    The task may be one of those that are held.
+    """
     posterior = make(FAMILIES[name])
     previous = make(FAMILIES[name])
     with torch.no_grad():
@@ -195,13 +200,13 @@ def test_a_step_generates_once_for_all_its_tasks(name):
     outer.register_forward_hook(lambda *_: calls.append(1))
     found = []
     for joint in (True, False):
-        penalty = OutputRegularizer(num_latents=3, max_tasks=1).penalty(
-            posterior, previous, 2, torch.Generator().manual_seed(5)
+        penalty = OutputRegularizer(num_latents=3, max_tasks=limit).penalty(
+            posterior, previous, 2, torch.Generator().manual_seed(5), task=task
         )
         calls.clear()
         with penalty.during(0) if joint else nullcontext():
             held = penalty()
-            own = posterior(2).draw(4, torch.Generator().manual_seed(1)).w
+            own = posterior(task).draw(4, torch.Generator().manual_seed(1)).w
         assert len(calls) == (1 if joint else 2)
         loss = held + own.square().sum()
         found.append([loss, *torch.autograd.grad(loss, list(posterior.parameters()), allow_unused=True)])

@@ -15,6 +15,7 @@ from bayeshnet.distributions import (
     as_low_rank,
 )
 from bayeshnet.distributions._fused import reparameterised
+from bayeshnet.distributions.kl import gaussian_pair_kl
 from bayeshnet.weights import WeightSpec, Whitening
 from tests.oracles import DTYPE, LinearProblem, gradients, relative_error
 
@@ -83,6 +84,22 @@ def test_kl_between_gaussians_is_the_dense_one(ranks):
     leaves = [t for t in leaves if t.is_leaf]
     assert len(leaves) >= 2
     assert relative_error(gradients(ours, leaves), gradients(reference, leaves)) < 1e-9
+
+
+@pytest.mark.parametrize("change", [(1e-4, 0.0), (0.0, 1e-4), (3e-5, 3e-5), (1.0, 3.0)])
+def test_kl_of_neighbours_in_single_precision(change):
+    """What is close, as a posterior to the one before it, has a KL that is small but right."""
+    loc, scale = torch.randn(100_000, generator=generator()), torch.rand(100_000, generator=generator(1)) + 0.5
+    q = MeanFieldGaussian(loc + change[0] * scale, scale * (1 + change[1]))
+    p, wide = MeanFieldGaussian(loc, scale), MeanFieldGaussian(loc.double(), scale.double())
+    reference = kl_divergence(MeanFieldGaussian(q.loc.double(), q.scale.double()), wide)
+    torch.testing.assert_close(kl_divergence(q, p).double(), reference, rtol=3e-3, atol=0)
+
+
+def test_batches_of_gaussians_have_no_single_kl():
+    batch = Independent(Normal(torch.ones(4, 3), 1.0), 1)
+    for pair in ((MeanFieldGaussian(torch.zeros(3), torch.ones(3)), batch), (batch, batch)):
+        assert gaussian_pair_kl(*pair) is None
 
 
 def test_kl_to_a_full_covariance():
@@ -207,7 +224,7 @@ def test_draws_of_many_weights_have_the_gradient_of_their_formula(monkeypatch):
         return (weight * MeanFieldGaussian(loc, scale).draw(3, generator(3)).w.square()).sum()
 
     plain = value()
-    monkeypatch.setattr("bayeshnet.distributions._fused.SMALL", 0)
+    monkeypatch.setattr("bayeshnet.distributions._fused.LONG", 0)
     fused = value()
     torch.testing.assert_close(fused, plain)
     assert relative_error(gradients(fused, [loc, scale]), gradients(plain, [loc, scale])) < 1e-12

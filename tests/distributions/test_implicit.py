@@ -157,6 +157,28 @@ class TestConditions:
         by_function = HypernetPosterior(inner, weights=lambda cond: outer(cond_id=cond))
         torch.testing.assert_close(by_function.draw(2, generator(), cond_id=0).w, one)
 
+    def test_emissions_for_groups_of_conditions_however_the_parameters_come(self):
+        inner = HMLP(SHAPES, 4, 0, (5,), verbose=False, no_uncond_weights=True)
+        outer = HMLP(inner.hyper_shapes_learned, 0, 3, (6,), verbose=False, num_cond_embs=3)
+        asked = []
+
+        def function(cond):
+            asked.append(cond)
+            return outer(cond_id=cond)
+
+        z = torch.randn(2, 5, 4, generator=generator())
+        emitted = []
+        for weights in (outer, function):
+            posterior = HypernetPosterior(inner, weights=weights)
+            with posterior.one_pass([[2], [2, 0]]):
+                emitted.append(posterior.emit([2, 0], z))
+                torch.testing.assert_close(posterior(2).geometry(z[0]), emitted[-1][0])
+            torch.testing.assert_close(posterior(0).geometry(z[1]), emitted[-1][1])
+        torch.testing.assert_close(*emitted)
+        assert asked == [2, 0, 0]
+        with pytest.raises(ValueError, match="z: expected"):
+            posterior.emit([2, 0, 1], z)
+
 
 class TestNoise:
     def test_shared_is_the_wrappers_equation(self):

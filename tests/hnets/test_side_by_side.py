@@ -64,6 +64,17 @@ def test_what_is_more_than_products_and_activations_is_left_to_be_done_one_by_on
         assert hnet.side_by_side(flat, torch.randn(2, 4, 3, dtype=DTYPE)) is None
 
 
+@pytest.mark.parametrize("kind", [HMLP, ChunkedHMLP])
+def test_another_forward_pass_is_not_passed_by(kind):
+    class Doubled(kind):
+        def forward(self, *args, **kwargs):
+            return 2 * super().forward(*args, **kwargs)
+
+    options = {"chunk_size": 7} if kind is ChunkedHMLP else {}
+    hnet = Doubled(SHAPES, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, verbose=False, **options).to(DTYPE)
+    assert hnet.side_by_side(torch.randn(2, hnet.num_params, dtype=DTYPE), torch.randn(2, 4, 3, dtype=DTYPE)) is None
+
+
 def test_a_cut_may_be_differentiated_transformed_and_changed_in_place():
     x = torch.randn(4, 5, dtype=DTYPE, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: cut(x, 3), x)

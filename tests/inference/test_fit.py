@@ -324,6 +324,7 @@ REFUSALS = {
     "two lengths": ({"num_steps": 1, "num_epochs": 1}, "one of the two"),
     "loss": ({"num_steps": 1, "elbo": RenyiELBO(alpha=0.5)}, "differentiable_loss"),
     "beside": ({"num_steps": 1, "elbo": Trace_ELBO(), "num_particles": 3}, "Give them to the loss itself"),
+    "local noise beside": ({"num_steps": 1, "elbo": Trace_ELBO(), "local_noise": True}, "Give them to the loss itself"),
     "term": ({"num_steps": 1, "elbo": Trace_ELBO(), "extra_terms": [lambda w, x, y, t: 0.0]}, "Use ImplicitELBO"),
     "rate": ({"num_steps": 1, "lr": 0.0}, "lr: expected a number > 0"),
     "schedule": ({"num_steps": 1, "scheduler": "linear"}, "'cosine'"),
