@@ -22,7 +22,13 @@ _FLOOR = 1e-8
 
 
 def make_generator(
-    loc: Tensor, latent_size: int, layers: Sequence[int], activation: nn.Module, init_scale: float, sigma: float
+    loc: Tensor,
+    latent_size: int,
+    layers: Sequence[int],
+    activation: nn.Module,
+    init_scale: float,
+    sigma: float,
+    stretch: bool = False,
 ) -> HypernetPosterior:
     """A posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.
 
@@ -36,13 +42,14 @@ def make_generator(
         activation: hidden activation.
         init_scale: initial standard deviation of the linear part.
         sigma: standard deviation of the noise in units of the linear part's.
+        stretch: whether earlier latents stretch later ones, which they do not in the beginning.
     """
     size = loc.numel()
     hnet = HMLP(
         [[size]], uncond_in_size=latent_size, cond_in_size=0, num_cond_embs=0, layers=list(layers), verbose=False,
-        activation_fn=activation, linear_skip=bool(layers),
+        activation_fn=activation, linear_skip=bool(layers), stretch=stretch,
     ).to(loc)  # fmt: skip
-    parameters = hnet.unconditional_params or []
+    parameters = list(hnet.params.values())[: 2 * len(layers) + 2]
     with torch.no_grad():
         for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
             weight.normal_(std=1 / math.sqrt(weight.shape[1]))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, register_kl
 
 from ..distributions import HypernetPosterior, SemiImplicit
-from ..errors import check_int, check_positive, value_error
+from ..errors import check_flags, check_int, check_positive, value_error
 from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
 from ._generator import make_generator
 from ._statements import declare_parameters
@@ -37,7 +37,8 @@ class AutoHypernet(AutoContinuous):
     where ``h`` is a perceptron with a linear skip connection. Its density is an estimator's. It works wherever
     ``AutoMultivariateNormal`` does: constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``,
     ``TraceGraph_ELBO`` (looped or vectorised particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
-    would be wrong are refused. Posteriors of several modes are found by beginning hot: ``fit(beta=Annealing(1000))``.
+    would be wrong are refused. Posteriors of several modes are found by beginning hot: ``fit(beta=Annealing(1000))``;
+    spreads of hierarchies, of which the guide is else too sure, with ``stretch``.
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
@@ -52,6 +53,9 @@ class AutoHypernet(AutoContinuous):
         init_scale: initial standard deviation of each unknown.
         activation_fn: hidden activation.
         init_loc_fn: initial value of each site, as for Pyro's guides.
+        stretch: let earlier latents stretch later ones in the skip connection (see :class:`~bayeshnet.hnets.HMLP`): a
+            spread comes before what it scales in a model, so that funnels begin with their own shape. For posteriors of
+            one mode: on a mixture it found the modes in the wrong proportions.
 
     References:
         Kucukelbir, Tran, Ranganath, Gelman, Blei, "Automatic differentiation variational inference", 2017.
@@ -79,6 +83,7 @@ class AutoHypernet(AutoContinuous):
         init_scale: float = 0.1,
         activation_fn: nn.Module | None = None,
         init_loc_fn: Callable[[Any], Tensor] = init_to_median,
+        stretch: bool = False,
     ) -> None:
         """Keep the settings; the perceptron is made when the number of unknowns is known."""
         super().__init__(model, init_loc_fn=init_loc_fn)
@@ -88,6 +93,10 @@ class AutoHypernet(AutoContinuous):
         self.num_latents = None if num_latents is None else check_int("num_latents", num_latents, 1)
         self.sigma = check_positive("sigma", sigma)
         self.init_scale = check_positive("init_scale", init_scale)
+        check_flags(stretch=stretch)
+        if stretch and not self.layers:
+            raise value_error("stretch", "False without hidden layers", True, "Without any the guide is a Gaussian.")
+        self.stretch = bool(stretch)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
         self.posterior: HypernetPosterior | None = None
 
@@ -107,7 +116,9 @@ class AutoHypernet(AutoContinuous):
     def _build(self, loc: Tensor) -> None:
         """Make the generator of vectors like ``loc`` ``(D,)``."""
         size = loc.numel() if self.latent_size is None else self.latent_size
-        self.posterior = make_generator(loc, size, self.layers, self._activation[0], self.init_scale, self.sigma)
+        self.posterior = make_generator(
+            loc, size, self.layers, self._activation[0], self.init_scale, self.sigma, self.stretch
+        )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make the generator first where there is none, so that a guide is loaded without a run of the model."""

@@ -13,7 +13,7 @@ from ..errors import value_error
 from ..layers import BatchNormLayer
 from ..mnets._batched import elementwise
 from ._activations import pull_slope, push_slope, value_and_slope
-from ._mlp_core import MLPLayers
+from ._mlp_core import MLPLayers, stretched
 
 __all__ = ["MLPBody"]
 
@@ -46,7 +46,7 @@ class MLPBody:
     @property
     def is_affine(self) -> bool:
         """Whether the activations are an affine function of the latent."""
-        return not self.sizes.layers or self.act is None
+        return not self.sizes.layers or (self.act is None and not self.sizes.stretch)
 
     def _constants(self, chunks: slice) -> Tensor:
         """Chunk embeddings and conditional input of the chosen chunks: ``(C, e + m)``."""
@@ -77,7 +77,7 @@ class MLPBody:
         x = self._act(self._first(z, chunks)[0])
         for k in range(1, len(self.sizes.layers)):
             x = self._act(F.linear(x, *self._hidden(k)))
-        return self._with_skip(x, z.unsqueeze(-2))
+        return self._with_skip(x, stretched(self._layers, z).unsqueeze(-2))
 
     def push(self, z: Tensor, tangents: Tensor | None = None, chunks: slice = slice(None)) -> tuple[Tensor, Tensor]:
         """Activations at ``z`` and their derivatives along ``tangents`` ``(*B, m, n)`` (all axes if None).
@@ -94,7 +94,13 @@ class MLPBody:
         for k in range(1, len(self.sizes.layers)):
             weight, bias = self._hidden(k)
             x, moved = self._push_act(F.linear(x, weight, bias), F.linear(moved, weight))
-        return self._with_skip(x, z.unsqueeze(-2)), self._with_skip(moved, t.unsqueeze(-2))
+        direct, along = z, t
+        stretch = self._layers.stretch
+        if stretch is not None:
+            factor = F.linear(z, stretch).exp()
+            direct = z * factor
+            along = t * factor.unsqueeze(-2) + direct.unsqueeze(-2) * F.linear(t, stretch)
+        return self._with_skip(x, direct.unsqueeze(-2)), self._with_skip(moved, along.unsqueeze(-2))
 
     def pull(self, z: Tensor, cotangent: Tensor) -> Tensor:
         """Cotangent ``(*B, C, H)`` of the activations pulled back to the latent: ``(*B, n)``."""
@@ -112,7 +118,15 @@ class MLPBody:
         for pull, weight in reversed(back):
             g = pull(g) @ weight
         g = g.sum(-2)
-        return g + cotangent[..., -n:].sum(-2) if self.sizes.skip else g
+        return g + self._pull_skip(z, cotangent[..., -n:].sum(-2)) if self.sizes.skip else g
+
+    def _pull_skip(self, z: Tensor, cotangent: Tensor) -> Tensor:
+        """Cotangent ``(*B, n)`` of what the skip connection adds pulled back to the latent."""
+        stretch = self._layers.stretch
+        if stretch is None:
+            return cotangent
+        along = cotangent * F.linear(z, stretch).exp()
+        return along + (along * z) @ stretch
 
     def _input(self, z: Tensor, chunks: slice) -> Tensor:
         const = self._constants(chunks)
@@ -120,7 +134,10 @@ class MLPBody:
         return torch.cat([z.unsqueeze(-2).expand(*shape, -1), const.expand(*shape, -1)], dim=-1)
 
     def _with_skip(self, x: Tensor, direct: Tensor) -> Tensor:
-        return torch.cat([x, direct.expand(*x.shape[:-1], -1)], dim=-1) if self.sizes.skip else x
+        if not self.sizes.skip:
+            return x
+        batch = torch.broadcast_shapes(x.shape[:-1], direct.shape[:-1])
+        return torch.cat([x.expand(*batch, -1), direct.expand(*batch, -1)], dim=-1)
 
     def _act(self, x: Tensor) -> Tensor:
         if self.act is None:

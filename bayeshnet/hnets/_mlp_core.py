@@ -15,7 +15,7 @@ from ..layers import BatchNormLayer, SpectralNorm
 from ..layers.initialisers import init_params
 from ._activations import Activation
 
-__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "add_chunks", "run_mlp"]
+__all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "add_chunks", "run_mlp", "stretched"]
 
 
 SETTLING = 15
@@ -34,6 +34,7 @@ class MLPSizes:
     use_bias: bool = True
     batch_norm: bool = False
     skip: bool = False
+    stretch: bool = False
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -48,7 +49,8 @@ class MLPLayers:
     """The tensors of a perceptron in one forward pass, and what lies between its layers.
 
     Shape:
-        ``weights[k]`` ``(out, in)``; ``biases[k]`` ``(out,)`` or None; ``norms`` hold gains and shifts ``(out,)``.
+        ``weights[k]`` ``(out, in)``; ``biases[k]`` ``(out,)`` or None; ``norms`` hold gains and shifts ``(out,)``;
+        ``stretch`` ``(n, n)``, of which what is below the diagonal counts, or None.
     """
 
     sizes: MLPSizes
@@ -57,6 +59,7 @@ class MLPLayers:
     norms: list[tuple[BatchNormLayer, Tensor, Tensor]]
     activation: Activation
     dropout: nn.Module | None
+    stretch: Tensor | None = None
 
 
 class MLPSubnet(nn.Module):
@@ -92,6 +95,12 @@ class MLPSubnet(nn.Module):
                 bias = net._declare((size_out,), "bias", 2 * i + 1, internal=internal, group="uncond")
             if weight is not None:
                 init_params(weight, bias)
+        if self.sizes.stretch:
+            stretch = net._declare(
+                (self.sizes.uncond,) * 2, None, -1, internal=internal, group="uncond", label="stretch"
+            )
+            if stretch is not None:
+                nn.init.zeros_(stretch)
         if self.spectral is not None and internal:
             self._settle(net.layer_weight_tensors)
 
@@ -111,7 +120,10 @@ class MLPSubnet(nn.Module):
         biases = list(tensors[start + 1 : start + step * count : step]) if self.sizes.use_bias else [None] * count
         if self.spectral is not None:
             weights[:-1] = [norm(weight) for norm, weight in zip(self.spectral, weights, strict=False)]
-        return MLPLayers(self.sizes, weights, biases, norms, self.activation_fn, self.dropout)  # type: ignore[arg-type]
+        stretch = tensors[start + step * count].tril(-1) if self.sizes.stretch else None
+        return MLPLayers(
+            self.sizes, weights, biases, norms, self.activation_fn, self.dropout, stretch  # type: ignore[arg-type]
+        )  # fmt: skip
 
 
 def run_mlp(
@@ -144,9 +156,15 @@ def run_mlp(
         if x.ndim == 3:
             x = x.flatten(0, 1)
         if layers.sizes.skip and i == len(layers.weights) - 1:
-            x = torch.cat([x, _spread(uncond, x.shape[0], chunks)], dim=-1)
+            direct = _spread(uncond, x.shape[0], chunks)
+            x = torch.cat([x, stretched(layers, direct)], dim=-1)
         x = F.linear(x, layers.weights[i], layers.biases[i])
     return x.unflatten(0, (-1, chunks)) if chunks else x
+
+
+def stretched(layers: MLPLayers, z: Tensor) -> Tensor:
+    """What the skip connection makes of latents ``(..., n)``."""
+    return z if layers.stretch is None else z * F.linear(z, layers.stretch).exp()
 
 
 def _spread(uncond: Tensor | None, rows: int, chunks: int) -> Tensor:

@@ -48,6 +48,9 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         use_batch_norm: whether hidden units are batch-normalised before the activation.
         linear_skip: whether the unconditional input also enters the output head directly,
             :math:`W [a(x, e), x] + b`, which keeps the Jacobian well conditioned from the start.
+        stretch: whether inputs that enter so are stretched by those before them, :math:`W [a, x \odot \exp(L x)] + b`
+            with ``L`` strictly lower triangular, a bijection. Scales that depend on inputs, as in the funnels of
+            hierarchical models, are what sums of hidden units are slow to learn. ``L`` begins at 0.
 
     References:
         Ha, Dai, Le, "HyperNetworks", 2017. Von Oswald, Henning, Grewe, Sacramento, "Continual learning with
@@ -78,11 +81,13 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         use_batch_norm: bool = False,
         *,
         linear_skip: bool = False,
+        stretch: bool = False,
     ) -> None:
         """Check the arguments, then declare embeddings, norms and layers, in this order."""
         check_flags(
             verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
             use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, linear_skip=linear_skip,
+            stretch=stretch,
         )  # fmt: skip
         conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
         super().__init__(
@@ -94,9 +99,11 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
             raise value_error("uncond_in_size and cond_in_size", "at least one positive size", "0 and 0", said=True)
         if linear_skip and not (hidden and self.uncond_in_size):
             raise value_error("linear_skip", "False without hidden layers or without unconditional input", True)
+        if stretch and not linear_skip:
+            raise value_error("stretch", "False without linear_skip", True)
         sizes = MLPSizes(
             self.uncond_in_size, 0, cond_in_size, hidden, self.num_outputs, bool(use_bias), bool(use_batch_norm),
-            bool(linear_skip),
+            bool(linear_skip), bool(stretch),
         )  # fmt: skip
         self.subnet = MLPSubnet(sizes, activation_fn, dropout_rate, use_spectral_norm, not no_uncond_weights)
         for cond in range(conds):

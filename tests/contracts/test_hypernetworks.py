@@ -16,6 +16,17 @@ def hmlp(*args, **kwargs):
     return lambda: HMLP(SHAPES, *args, **{"verbose": False, "layers": [6, 5], **kwargs})
 
 
+def stretched(*args, **kwargs):
+    """A perceptron whose stretch is not that of the beginning, zero."""
+
+    def build():
+        net = hmlp(*args, **kwargs)()
+        nn.init.normal_(net.params["stretch"], std=0.3)
+        return net
+
+    return build
+
+
 class TestHMLP(HypernetworkContract):
     variants: ClassVar = {
         "conditions": hmlp(0, 4, num_cond_embs=3),
@@ -25,6 +36,8 @@ class TestHMLP(HypernetworkContract):
         "linear-no-bias": hmlp(3, 0, layers=(), use_bias=False),
         "no-activation": hmlp(3, 2, activation_fn=None, use_bias=False),
         "skip": hmlp(3, 2, activation_fn=nn.Sigmoid(), linear_skip=True, num_cond_embs=2),
+        "stretch": stretched(3, 2, activation_fn=nn.Tanh(), linear_skip=True, stretch=True, num_cond_embs=2),
+        "stretched-line": stretched(3, 2, activation_fn=None, linear_skip=True, stretch=True, num_cond_embs=2),
         "batch-norm": hmlp(3, 2, use_batch_norm=True, activation_fn=nn.Tanh()),
         "spectral-norm": hmlp(3, 2, use_spectral_norm=True, num_cond_embs=2),
         "dropout": hmlp(3, 2, dropout_rate=0.5, activation_fn=torch.tanh),

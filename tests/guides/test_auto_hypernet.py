@@ -256,6 +256,24 @@ def test_it_is_saved_and_loaded_without_a_run_of_the_model():
     assert pickle.dumps(fresh.state_dict())
 
 
+def test_a_stretched_guide_begins_as_the_plain_one_and_keeps_its_stretch():
+    plain, guide = guide_of(model), AutoHypernet(model, layers=(5,), stretch=True)
+    guide(Y)
+    missing, unexpected = guide.load_state_dict(plain.state_dict(), strict=False)
+    assert [name.rpartition(".")[-1] for name in missing] == ["stretch"]
+    assert not unexpected
+    z = torch.randn(4, guide.latent_dim, dtype=DTYPE)
+    torch.testing.assert_close(guide.distribution().geometry(z), plain.distribution().geometry(z))
+    with torch.no_grad():
+        guide.get_parameter(missing[0]).fill_(0.3)
+    assert not torch.allclose(guide.distribution().geometry(z), plain.distribution().geometry(z))
+    fresh = AutoHypernet(model, layers=(5,), stretch=True)
+    fresh.load_state_dict(guide.state_dict())
+    torch.testing.assert_close(fresh.distribution().geometry(z), guide.distribution().geometry(z))
+    with pytest.raises(ValueError, match="stretch: expected False without hidden layers"):
+        AutoHypernet(model, layers=(), stretch=True)
+
+
 def test_a_model_of_another_size_does_not_take_the_state():
     fresh = AutoHypernet(model, layers=(5,))
     fresh.load_state_dict(guide_of(simple).state_dict())

@@ -96,6 +96,24 @@ def test_linear_skip():
     torch.testing.assert_close(net(z, e, ret_format="flattened"), wanted)
 
 
+def test_stretched_skip():
+    with pytest.raises(ValueError, match=r"^stretch: expected False without linear_skip, got"):
+        HMLP([[5]], 3, 2, [4], stretch=True, verbose=False)
+    net = HMLP([[5]], 3, 2, [4], linear_skip=True, stretch=True, num_cond_embs=0, verbose=False).double()
+    plain = HMLP([[5]], 3, 2, [4], linear_skip=True, num_cond_embs=0, verbose=False).double()
+    plain.load_state_dict({k: v for k, v in net.state_dict().items() if "stretch" not in k})
+    z, e = torch.randn(2, 3).double(), torch.randn(2, 2).double()
+    torch.testing.assert_close(net(z, e, ret_format="flattened"), plain(z, e, ret_format="flattened"))
+    p = net.params
+    torch.nn.init.normal_(p["stretch"])
+    first, second, third = z.unbind(1)
+    low = p["stretch"]
+    moved = [first, second * (low[1, 0] * first).exp(), third * (low[2, 0] * first + low[2, 1] * second).exp()]
+    hidden = torch.relu(torch.cat([z, e], 1) @ p["layer1_weight"].T + p["layer1_bias"])
+    wanted = torch.cat([hidden, torch.stack(moved, 1)], 1) @ p["layer3_weight"].T + p["layer3_bias"]
+    torch.testing.assert_close(net(z, e, ret_format="flattened"), wanted)
+
+
 def test_statistics_of_conditions():
     net = HMLP([[5]], layers=[4], num_cond_embs=2, use_batch_norm=True, verbose=False)
     for norm in net.batchnorm_layers:

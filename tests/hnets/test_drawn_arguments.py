@@ -106,7 +106,7 @@ def wrapped(draw):
 
 
 CLASSES = {
-    HMLP: st.fixed_dictionaries(MLP),
+    HMLP: st.fixed_dictionaries({**MLP, "stretch": FLAG}),
     ChunkedHMLP: st.fixed_dictionaries({**MLP, **CHUNKS, "chunk_size": st.integers(1, 20)}),
     HDeconv: st.fixed_dictionaries(DECONV),
     ChunkedHDeconv: st.fixed_dictionaries({**DECONV, **CHUNKS}),
@@ -179,11 +179,12 @@ def test_what_is_accepted_works(cls, data):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.fixed_dictionaries(MLP))
+@given(st.fixed_dictionaries({**MLP, "stretch": FLAG}))
 def test_what_is_possible_is_accepted(arguments):
     """A perceptron is refused only without inputs, and a skip connection without what it skips or comes from."""
     usable = arguments["uncond_in_size"] + arguments["cond_in_size"] > 0
     skip = not arguments["linear_skip"] or (arguments["layers"] and arguments["uncond_in_size"])
+    skip = skip and (arguments["linear_skip"] or not arguments["stretch"])
     try:
         HMLP(**arguments, verbose=False)
     except ValueError:
