@@ -27,8 +27,8 @@ def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tens
         other_scale: its standard deviations :math:`s'`, likewise.
     """
     ratio, shift = scale / other_scale, (loc - other_loc) / other_scale
-    more = ratio - 1  # r^2 - 1 as a product: near one the sum would be lost in rounding
-    terms = torch.addcmul(more * (more + 2), shift, shift).sub(torch.log1p(more), alpha=2)
+    # r^2 - 1 as a product: near one the difference would be lost in rounding.
+    terms = torch.addcmul((ratio - 1) * (ratio + 1), shift, shift).sub(ratio.log(), alpha=2)
     return 0.5 * terms.sum()
 
 
