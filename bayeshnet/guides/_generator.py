@@ -28,6 +28,7 @@ def make_generator(
     activation: nn.Module,
     init_scale: float,
     sigma: float,
+    *,
     stretch: bool = False,
 ) -> HypernetPosterior:
     """A posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.

@@ -117,7 +117,7 @@ class AutoHypernet(AutoContinuous):
         """Make the generator of vectors like ``loc`` ``(D,)``."""
         size = loc.numel() if self.latent_size is None else self.latent_size
         self.posterior = make_generator(
-            loc, size, self.layers, self._activation[0], self.init_scale, self.sigma, self.stretch
+            loc, size, self.layers, self._activation[0], self.init_scale, self.sigma, stretch=self.stretch
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

@@ -60,6 +60,7 @@ def mlp_gaussian_forward(
     num: int,
     has_bias: bool,
     activation: Callable[[Tensor], Tensor] | None,
+    *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
     r"""Outputs ``(num, N, out)`` for ``x`` ``(N, in)``, noise of independent weights being drawn in pre-activations.

@@ -172,7 +172,7 @@ class MLP(MainNetInterface):
         dropping = self.training and self._dropout_rate is not None
         if not self._is_plain or dropping or self._out_fn is not None or x.ndim != 2:
             return None
-        return mlp_gaussian_forward(means, stds, x, num, self._has_bias, self._a_fun, generator)
+        return mlp_gaussian_forward(means, stds, x, num, self._has_bias, self._a_fun, generator=generator)
 
     @property
     def _is_plain(self) -> bool:
