@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..errors import check_shape, type_error
+from ..hnets._head_functions import transforms_active
+from ..hnets._linear_head import version
 from ..hnets.geometry import Geometry, Precision
 from ..weights import Whitening
 from .forms import as_low_rank
@@ -33,6 +36,7 @@ class EmbeddedGeometry(Geometry):
         self.inner_map = inner
         self.places = check_shape("places", places, (inner.num_weights,))
         self.latent_size, self.num_weights, self.is_affine = inner.latent_size, num_weights, inner.is_affine
+        self._kept: tuple[Tensor, int, Tensor] | None = None
 
     def __call__(self, z: Tensor) -> Tensor:
         """Evaluate the map: ``(*B, P)``."""
@@ -62,6 +66,10 @@ class EmbeddedGeometry(Geometry):
         """Inner product of ``v`` with a difference of outputs: ``(*B,)``."""
         return self.inner_map.inner_between(z, other, v[..., self.places])
 
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same as a function of both latents."""
+        return self.inner_map.against(v[..., self.places])
+
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
         """Vector-Jacobian product: ``(*B, n)``."""
         return self.inner_map.vjp(z, v[..., self.places])
@@ -80,7 +88,14 @@ class EmbeddedGeometry(Geometry):
         return self.inner_map.zero_latent()
 
     def _at(self, precision: Precision) -> Precision:
-        return precision[self.places] if isinstance(precision, Tensor) and precision.ndim else precision
+        """The precision at the places: the same tensor each time, by which ``h`` keeps matrices, if it is fixed."""
+        if not isinstance(precision, Tensor) or not precision.ndim:
+            return precision
+        if precision.requires_grad or transforms_active():
+            return precision[self.places]
+        if self._kept is None or self._kept[0] is not precision or self._kept[1] != version(precision):
+            self._kept = (precision, version(precision), precision[self.places])
+        return self._kept[2]
 
     def _spread(self, values: Tensor) -> Tensor:
         """Values ``(*B, K)`` at their places among zeros: ``(*B, P)``."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,13 +43,18 @@ class Anchored:
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """The ratio above at latents ``z`` ``(S, K, n)``: ``(S, K)``."""
-        anchor, pull = self.latent.unsqueeze(1), self.pull.unsqueeze(1)
-        along = self.geometry.inner_between(anchor, z, pull)
-        return -along - 0.5 * self.geometry.sqdist_between(anchor, z, self.precision)
+        anchor = self.latent.unsqueeze(1)
+        return -self.along(anchor, z) - 0.5 * self.geometry.sqdist_between(anchor, z, self.precision)
+
+    @cached_property
+    def along(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Inner products of residual times precision with differences of outputs."""
+        return self.geometry.against(self.pull.unsqueeze(1))
 
     def detached(self) -> Anchored:
-        """The same without gradients of anchor, pull and precision."""
-        return Anchored(self.geometry, self.precision.detach(), self.latent.detach(), self.pull.detach())
+        """The same without gradients of anchor, pull and precision, the tensor by which matrices are kept."""
+        precision = self.precision.detach() if self.precision.requires_grad else self.precision
+        return Anchored(self.geometry, precision, self.latent.detach(), self.pull.detach())
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,8 @@ class LinearHead:
         """
         if transforms_active():
             return self._weigh(values, plain=True)
-        key = (torch.is_grad_enabled(), version(values), version(self.weight))
+        tracked = self.weight.requires_grad or (values is not None and values.requires_grad)
+        key = (tracked and torch.is_grad_enabled(), version(values), version(self.weight))
         for kept_values, kept_key, weighing in self._kept:
             if kept_values is values and kept_key == key:
                 return weighing
@@ -175,7 +176,7 @@ class LinearHead:
         if centre is not None:
             check_shape("centre", centre, (-1, self.num_weights))
         kept = weighing.shifts.get("made")
-        state = (version(centre), version(self.bias))
+        state = (version(centre), version(self.bias), torch.is_grad_enabled())
         if kept is not None and kept[0] is centre and kept[1] == state:
             return kept[2]
         moved = self._offset(centre)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -54,6 +55,10 @@ class Geometry(ABC):
     def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
         r"""Inner product :math:`v^\top (h(z) - h(z'))`, the difference formed first where that is cheap: ``(*B,)``."""
         return self.inner(z, v) - self.inner(other, v)
+
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        r"""The function :meth:`inner_between` of two latents for one ``v``, of which all that it takes is made once."""
+        return lambda z, other: self.inner_between(z, other, v)
 
     @abstractmethod
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:

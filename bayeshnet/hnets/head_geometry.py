@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -121,7 +123,12 @@ class HeadGeometry(Geometry):
 
     def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
         r"""Inner product :math:`v^\top (h(z) - h(z'))` through differences of activations: ``(*B,)``."""
-        return ((self._activations(z) - self._activations(other)) * self.head.pull(v)).sum((-1, -2))
+        return self.against(v)(z, other)
+
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same as a function of both latents; ``v`` is pulled back through the head once."""
+        pulled = self.head.pull(v)
+        return lambda z, other: ((self._activations(z) - self._activations(other)) * pulled).sum((-1, -2))
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
         r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""

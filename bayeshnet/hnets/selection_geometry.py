@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -185,7 +185,12 @@ class SelectionGeometry(Geometry):
 
     def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
         r"""Inner product :math:`v^\top (h(z) - h(z'))`, part by part: ``(*B,)``."""
-        return _sum(part.inner_between(z, other, s) for part, s in self._sources(v))
+        return self.against(v)(z, other)
+
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same as a function of both latents."""
+        parts = [part.against(s) for part, s in self._sources(v)]
+        return lambda z, other: _sum(part(z, other) for part in parts)
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
         r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""

@@ -389,6 +389,7 @@ class HypernetworkContract:
             torch.testing.assert_close(g.sqdist_between(z, other, precision), apart, **close)
         torch.testing.assert_close(g.inner(z, v), (fn(z) * v).sum(-1), **close)
         torch.testing.assert_close(g.inner_between(z, other, v), ((fn(z) - fn(other)) * v).sum(-1), **close)
+        torch.testing.assert_close(g.against(v)(z, other), ((fn(z) - fn(other)) * v).sum(-1), **close)
         torch.testing.assert_close(g.vjp(z, v), (J.mT @ v.unsqueeze(-1)).squeeze(-1), **close)
         torch.testing.assert_close(g.jvp(z, other), (J @ other.unsqueeze(-1)).squeeze(-1), **close)
         torch.testing.assert_close(g.rows(z), J, **close)

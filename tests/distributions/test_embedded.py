@@ -41,6 +41,10 @@ def test_geometry_equals_brute_force():
         torch.testing.assert_close(geometry.sqdist_between(z, other, p), slow.sqdist_between(z, other, p))
     torch.testing.assert_close(geometry.inner(z, v), fn(z) @ v)
     torch.testing.assert_close(geometry.inner_between(z, other, v), (fn(z) - fn(other)) @ v)
+    torch.testing.assert_close(geometry.against(v)(z, other), (fn(z) - fn(other)) @ v)
+    with torch.no_grad():  # a precision that was changed in place is no longer the one that was kept
+        precision.mul_(2)
+    torch.testing.assert_close(geometry.gram(z, precision), slow.gram(z, precision))
     torch.testing.assert_close(geometry.vjp(z, v), torch.einsum("spn,p->sn", slow.jacobian(z), v))
     torch.testing.assert_close(geometry.jvp(z, t), torch.einsum("spn,sn->sp", slow.jacobian(z), t))
     torch.testing.assert_close(geometry.rows(z), slow.jacobian(z))

@@ -412,3 +412,23 @@ def test_peak_memory(centre):
     code = textwrap.dedent(PEAK.format(centre=centre))
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(out.stdout) < 10
+
+
+@pytest.mark.parametrize("needs", ["bias", "centre", "weight", "precision"])
+def test_what_is_kept_without_gradients_is_not_taken_with_them(needs):
+    """Matrices of a frozen head are shared by both modes; gradients to anything else are as of a fresh geometry."""
+    net = hmlp().requires_grad_(False)
+    weight, bias = list(net.parameters())[-2:]
+    z, centre = torch.randn(4, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE)
+    precision = torch.rand(17, dtype=DOUBLE) + 0.5
+    leaf = {"bias": bias, "centre": centre, "weight": weight, "precision": precision}[needs].requires_grad_()
+    used = net.geometry()
+    with torch.no_grad():
+        used.sqdist(z, centre, precision)
+        used.gram(z, precision)
+    grads = []
+    for geometry in (used, net.geometry()):
+        total = geometry.sqdist(z, centre, precision).sum() + geometry.gram(z, precision).square().sum()
+        grads.append(torch.autograd.grad(total, leaf)[0])
+    torch.testing.assert_close(*grads)
+    assert grads[0].abs().max() > 0
