@@ -20,18 +20,21 @@ class WeightDraw:
 
     Shape:
         ``w`` ``(S, P)`` weights; ``z`` ``(S, n)`` latents, or None where there are none; ``eps`` ``(S, P)`` standard
-        normal output noise, or None where there is none.
+        normal output noise, or None where there is none; ``u`` ``(S, P)`` the same weights in whitened coordinates, or
+        None where they are to be computed from ``w``.
     """
 
     w: Tensor
     z: Tensor | None = None
     eps: Tensor | None = None
+    u: Tensor | None = None
 
     def first(self, num: int) -> WeightDraw:
         """The first ``num`` of the draws."""
         if num == self.w.shape[0]:
             return self
-        return WeightDraw(*(None if t is None else t[:num] for t in (self.w, self.z, self.eps)))  # type: ignore[arg-type]
+        w, *rest = (None if t is None else t[:num] for t in (self.w, self.z, self.eps, self.u))
+        return WeightDraw(w, *rest)  # type: ignore[arg-type]
 
 
 class WeightDistribution(Distribution):

@@ -82,6 +82,10 @@ class GeneratedWeights(WeightDistribution):
         """Weights ``w = loc + scale * u`` of ``u`` ``(*B, P)``."""
         return u if self.whitening is None else torch.addcmul(self.loc, self.scale, u)
 
+    def whitened(self, draw: WeightDraw) -> Tensor:
+        """Whitened weights ``(S, P)`` of a draw of this distribution."""
+        return self.whiten(draw.w) if draw.u is None else draw.u
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(n={self.latent_size}, P={self.geometry.num_weights})"
 
@@ -112,7 +116,8 @@ class SemiImplicit(GeneratedWeights):
 
     def place(self, z: Tensor, eps: Tensor) -> WeightDraw:
         """The draw that latents ``z`` ``(S, n)`` and noise ``eps`` ``(S, P)`` make."""
-        return WeightDraw(self.unwhiten(torch.addcmul(self.geometry(z), self.sigma, eps)), z, eps)
+        u = torch.addcmul(self.geometry(z), self.sigma, eps)
+        return WeightDraw(self.unwhiten(u), z, eps, u)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors together with their latents and their noise."""
@@ -169,7 +174,8 @@ class SharedNoise(GeneratedWeights):
     def place(self, noise: Tensor) -> WeightDraw:
         """The draw that the noise ``(S, P)`` makes."""
         z = noise[:, : self.latent_size]
-        return WeightDraw(self.unwhiten(self.geometry(z) + self.sigma * noise), z, noise)
+        u = self.geometry(z) + self.sigma * noise
+        return WeightDraw(self.unwhiten(u), z, noise, u)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors together with their noise."""

@@ -102,7 +102,7 @@ class KernelSamples:
     def of(cls, q: Distribution, draw: WeightDraw, method: str) -> KernelSamples:
         """The samples of draws from ``q``."""
         check_kernel_target(q, draw.w.shape[0], method)
-        x = q.whiten(draw.w) if isinstance(q, GeneratedWeights) else draw.w
+        x = q.whitened(draw) if isinstance(q, GeneratedWeights) else draw.w
         if not isinstance(q, SemiImplicit) or draw.eps is None:
             return cls(q, draw, x)
         return cls(q, draw, x, torch.addcmul(x, q.sigma, draw.eps, value=-1))
@@ -116,9 +116,9 @@ class KernelSamples:
             z = posterior.geometry.draw_latent(num, generator)
             eps, mean = normal_like(z, (num, posterior.geometry.num_weights), generator), posterior.geometry(z)
             x = torch.addcmul(mean, posterior.sigma, eps)
-            return cls(posterior, WeightDraw(posterior.unwhiten(x), z, eps), x, mean)
+            return cls(posterior, WeightDraw(posterior.unwhiten(x), z, eps, x), x, mean)
         draw = draw_from(posterior, num, generator)
-        return cls(posterior, draw, posterior.whiten(draw.w) if isinstance(posterior, GeneratedWeights) else draw.w)
+        return cls(posterior, draw, posterior.whitened(draw) if isinstance(posterior, GeneratedWeights) else draw.w)
 
 
 def check_kernel_target(q: Distribution, num: int, method: str) -> None:
@@ -179,7 +179,7 @@ def score_estimate(
     prior = prior_of(q, p)
     analytic = conditional_kl(q, prior) if isinstance(q, SemiImplicit) else None
     if analytic is not None and analytic.of is not None and samples.mean is not None:
-        cross = analytic.of(samples.mean).mean()
+        cross = analytic.of(samples.mean)
     elif analytic is not None and draw.z is not None:
         cross = analytic.at(draw.z).mean()
     else:

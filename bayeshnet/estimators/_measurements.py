@@ -52,7 +52,7 @@ def map_view(q: SemiImplicit, draw: WeightDraw, z: Tensor) -> dict[str, Any]:
     """
     geometry, precision = q.geometry, q.sigma**-2
     values = torch.linalg.eigvalsh(precise(geometry.gram(z, precision))).clamp_min(0).sqrt()
-    u = q.whiten(draw.w)
+    u = q.whitened(draw)
     generated = u if draw.eps is None else u - q.sigma * draw.eps
     from_map = float(precise(generated).var(0).sum())
     from_noise = float(total(q.sigma**2, geometry.num_weights))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions._fused import squared_norm
 from ..distributions._linalg import identity_plus_cholesky, precise
 from ..distributions.base import WeightDistribution, WeightDraw
 from ..distributions.forms import as_gaussian, as_low_rank
@@ -42,14 +43,19 @@ class ConditionalKL:
     r"""The analytic part, :math:`\mathrm{KL}(N(h(z), \sigma^2) \| p)` for each latent.
 
     Attributes:
-        constant: what does not depend on the latent, mostly :math:`\sum_i \log(s_i / \sigma_i)` with the prior's ``s``.
+        make_constant: makes :attr:`constant`, which not all estimators need.
         at: maps latents ``(M, n)`` to the rest of it, ``(M,)``.
-        of: maps generated weights ``h(z)`` ``(M, P)`` to the same, for who has them already; or None.
+        of: maps generated weights ``h(z)`` ``(M, P)`` to the mean of that, for who has them already; or None.
     """
 
-    constant: Tensor
+    make_constant: Callable[[], Tensor]
     at: Callable[[Tensor], Tensor]
     of: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def constant(self) -> Tensor:
+        r"""What does not depend on the latent, mostly :math:`\sum_i \log(s_i / \sigma_i)` with the prior's ``s``."""
+        return self.make_constant()
 
 
 def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
@@ -57,8 +63,9 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     num, geometry = q.geometry.num_weights, q.geometry
     if isinstance(p, FanInGaussian) and p.whitened_by(q.whitening):
         return ConditionalKL(
-            _noise_terms(q.sigma**2, num), lambda z: 0.5 * geometry.sqdist(z), lambda h: 0.5 * h.square().sum(-1)
-        )
+            lambda: _noise_terms(q.sigma**2, num), lambda z: 0.5 * geometry.sqdist(z),
+            lambda h: squared_norm(h) * (0.5 / h.shape[0]),
+        )  # fmt: skip
     form = as_gaussian(p)
     if form is None:
         return _low_rank_conditional(q, p)
@@ -68,8 +75,8 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     precision = scale**-2
     centre = loc.expand(num)
     return ConditionalKL(
-        _noise_terms(q.sigma**2 * precision, num), lambda z: 0.5 * geometry.sqdist(z, centre, precision),
-        lambda h: 0.5 * ((h - centre).square() * precision).sum(-1),
+        lambda: _noise_terms(q.sigma**2 * precision, num), lambda z: 0.5 * geometry.sqdist(z, centre, precision),
+        lambda h: squared_norm((h - centre) / scale) * (0.5 / h.shape[0]),
     )  # fmt: skip
 
 
@@ -100,7 +107,7 @@ def _low_rank_conditional(q: SemiImplicit, p: Distribution) -> ConditionalKL | N
         solved = torch.linalg.solve_triangular(root, along.unsqueeze(-1), upper=False).squeeze(-1)
         return 0.5 * (geometry.sqdist(z, loc, 1 / diag) - (solved**2).sum(-1).to(z))
 
-    return ConditionalKL(_noise_terms(variance / diag, num) - 0.5 * trace + log_det, at)
+    return ConditionalKL(lambda: _noise_terms(variance / diag, num) - 0.5 * trace + log_det, at)
 
 
 def noise_entropy(q: SemiImplicit) -> Tensor:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions._fused import squared_norm
 from ..distributions.base import WeightDraw
+from ..distributions.forms import as_gaussian
 from ..distributions.gaussian import MeanFieldGaussian
+from ..distributions.priors import FanInGaussian
+from ..distributions.semi_implicit import GeneratedWeights, total
 from ..errors import check_int, check_positive
 from ._adam import make_adam
 from ._cross_entropy import log_prob_of
@@ -95,7 +99,7 @@ class AVB(nn.Module, KLEstimator):
         """
         posterior = as_distribution(q)
         return self._estimate(
-            posterior, p, lambda: draw_from(posterior, number_of_samples(num_samples, self.num_draws), generator).w,
+            posterior, p, lambda: draw_from(posterior, number_of_samples(num_samples, self.num_draws), generator),
             generator,
         )  # fmt: skip
 
@@ -109,31 +113,32 @@ class AVB(nn.Module, KLEstimator):
     ) -> KLEstimate | None:
         """The same from draws that are there already; those of the discriminator's training are others."""
         num = number_of_samples(num_samples, self.num_draws)
-        return self._estimate(q, p, lambda: draw.first(num).w, generator) if num <= draw.w.shape[0] else None
+        return self._estimate(q, p, lambda: draw.first(num), generator) if num <= draw.w.shape[0] else None
 
     def _estimate(
         self,
         posterior: Distribution,
         p: Distribution | nn.Module,
-        weights: Callable[[], Tensor],
+        make_draw: Callable[[], WeightDraw],
         generator: torch.Generator | None,
     ) -> KLEstimate:
         prior = prior_of(posterior, p)
         contrast = self._contrast(posterior, prior, generator)
         made = self._train(posterior, contrast, self.steps, generator)
-        w = weights()
-        logits = _frozen(self._net(w, generator), _standardise(w, contrast)).squeeze(-1)
-        terms = logits
-        if contrast is not prior:
-            terms = logits + contrast.log_prob(w) - log_prob_of(prior, w, generator)
-        surrogate = terms.mean()
+        draw = make_draw()
+        x = _standardise(draw.w, contrast)
+        logits = _frozen(self._net(draw.w, generator), x).squeeze(-1)
+        surrogate, rest = logits.mean(), None
+        if isinstance(contrast, MeanFieldGaussian) and contrast is not prior:
+            rest = _log_ratio(contrast, x, prior, posterior, draw, generator)
+            surrogate = surrogate + rest.mean
         value = check_value(surrogate.detach(), "AVB")
-        logits, terms = logits.detach(), terms.detach()
+        logits = logits.detach()
         later: dict[str, Callable[[], Any]] = {
             "discriminated": logits.mean,
             "accuracy": lambda: _accuracy(made),
             "saturated": lambda: None if (share := _accuracy(made)) is None else share > 0.95,
-            "standard_error": lambda: spread_of(terms),
+            "standard_error": lambda: spread_of(logits if rest is None else logits + rest.per_draw()),
         }
         return KLEstimate(value, surrogate, None, None, Findings({}, later))
 
@@ -198,6 +203,33 @@ def _frozen(net: nn.Sequential, x: Tensor) -> Tensor:
         else:
             x = layer(x)
     return x
+
+
+class _LogRatio(NamedTuple):
+    """Mean log-density of draws under the contrast minus that under the prior, and, up to a constant, of each draw."""
+
+    mean: Tensor
+    per_draw: Callable[[], Tensor]
+
+
+def _log_ratio(
+    contrast: MeanFieldGaussian, x: Tensor, prior: Distribution, q: Distribution, draw: WeightDraw,
+    generator: torch.Generator | None,
+) -> _LogRatio:  # fmt: skip
+    """The ratio on draws, which in units of the contrast are ``x``."""
+    form = as_gaussian(prior)
+    if form is None:
+        ratio = contrast.log_prob(draw.w) - log_prob_of(prior, draw.w, generator)
+        return _LogRatio(ratio.mean(), ratio.detach)
+    if isinstance(q, GeneratedWeights) and isinstance(prior, FanInGaussian) and prior.whitened_by(q.whitening):
+        y = q.whitened(draw)
+    else:
+        y = (draw.w - form[0]) / form[1]
+    num, size = x.shape
+    volume = total(form[1].log(), size) - contrast.scale.log().sum()
+    mean = torch.add(volume, squared_norm(y) - squared_norm(x), alpha=0.5 / num)
+    x, y = x.detach(), y.detach()
+    return _LogRatio(mean, lambda: 0.5 * (y.square() - x.square()).sum(-1))
 
 
 def _standardise(w: Tensor, contrast: Distribution) -> Tensor:

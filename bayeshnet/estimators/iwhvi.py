@@ -74,7 +74,7 @@ class IWHVI(nn.Module, KLEstimator):
     def build(self, q: SemiImplicit, generator: torch.Generator | None = None) -> ReverseModel:
         """Create the reverse model for posteriors of the size of ``q``."""
         with torch.no_grad():
-            samples = q.whiten(q.draw(64, generator).w)
+            samples = q.whitened(q.draw(64, generator))
         self.reverse = ReverseModel(samples, q.latent_size, self.hidden, self.num_flows, generator)
         self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
         return self.reverse
@@ -121,7 +121,7 @@ class IWHVI(nn.Module, KLEstimator):
     def _information(self, q: SemiImplicit, draw: WeightDraw, generator: torch.Generator | None) -> Tensor:
         """The bound on the mutual information per draw ``(S,)``."""
         z0, eps = latent_and_noise(draw)
-        u = q.whiten(draw.w)
+        u = q.whitened(draw)
         model = self.reverse
         if model is None or model.num_weights != u.shape[1] or model.latent_size != z0.shape[1]:
             model = self.build(q, generator)

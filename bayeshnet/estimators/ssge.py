@@ -95,11 +95,9 @@ class SSGE(KLEstimator):
     def _score_matrix(self, kernel: Tensor, width: Tensor) -> tuple[Tensor, Tensor]:
         """The matrix ``A`` of the score ``A X``, and which modes are kept."""
         values, vectors = torch.linalg.eigh(kernel if not self.ridge else _lifted(kernel, self.ridge))
-        positive = values.clamp_min(0)
-        whole = positive.sum()
-        # The sum of the eigenvalues above each, which come in ascending order.
-        larger = (whole - positive.cumsum(-1)).clamp_min(0)
-        kept = (larger < self.threshold * whole) & (values > 1e-10 * values[-1])
+        # Eigenvalues come in ascending order; less than the threshold lies above a kept one.
+        sums = values.clamp_min(0).cumsum(-1)
+        kept = (sums > (1 - self.threshold) * sums[-1]) & (values > 1e-10 * values[-1])
         inverse = (vectors * torch.where(kept, values, math.inf).reciprocal()) @ vectors.T
         return torch.addmm(inverse * kernel.sum(-1), inverse, kernel, beta=-1) / width**2, kept
 

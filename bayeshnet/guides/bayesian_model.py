@@ -97,7 +97,7 @@ class BayesianModel(nn.Module):
 
     def negative_log_likelihood(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Minus the mean over the ``S`` weight draws of :meth:`log_likelihood_of`: ``()``, in nats."""
-        return self.likelihood.log_prob(outputs, y).sum() * (-self.scale(len(y)) / len(outputs))
+        return self.likelihood.log_prob_sum(outputs, y) * (-self.scale(len(y)) / len(outputs))
 
     def scale(self, batch_size: int) -> float:
         """How many data each one of a batch stands for."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from bayeshnet.distributions import Dirac, MeanFieldGaussian, Mixture, Radial, SemiImplicit, SharedNoise
+from bayeshnet.distributions import Dirac, MeanFieldGaussian, Mixture, Radial, SemiImplicit, SharedNoise, WeightDraw
 from bayeshnet.weights import WeightSpec, Whitening
 from tests.oracles import DTYPE, DenseGeometry, LinearProblem, TanhProblem, gradients
 
@@ -28,6 +28,9 @@ def test_a_draw_is_made_of_its_latent_and_noise():
     expected = white.loc + white.scale * (problem.h(draw.z) + problem.sigma * draw.eps)
     torch.testing.assert_close(draw.w, expected)
     torch.testing.assert_close(q.whiten(draw.w), problem.h(draw.z) + problem.sigma * draw.eps)
+    torch.testing.assert_close(q.whitened(draw), q.whiten(draw.w))
+    torch.testing.assert_close(q.whitened(WeightDraw(draw.w)), q.whiten(draw.w))
+    assert torch.equal(draw.first(2).u, draw.u[:2])
     torch.testing.assert_close(q.draw(6, generator()).w, draw.w)
     assert q.rsample((2, 3)).shape == (2, 3, 10)
     assert all(g.abs().sum() > 0 for g in gradients(draw.w.square().sum(), problem.parameters))

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pyro.distributions import Laplace, Normal
 from torch import nn
 
 from bayeshnet.distributions import FanInGaussian, HypernetPosterior, MeanFieldGaussian
@@ -22,7 +23,7 @@ def build(scale="fan_in"):
 
 
 def gradients(scalar, posterior):
-    return torch.autograd.grad(scalar, list(posterior.parameters()))
+    return torch.autograd.grad(scalar, list(posterior.parameters()), retain_graph=True)
 
 
 @pytest.mark.parametrize("scale", ["fan_in", None])
@@ -47,6 +48,30 @@ def test_the_cross_entropy_of_a_score_is_analytic_in_the_noise():
     mean = q.geometry(draw.z)
     expected = 0.5 * (((mean - 0.3) / 0.7) ** 2).sum(-1).mean()
     torch.testing.assert_close(estimate.surrogate, expected)
+
+
+PRIORS = {
+    "whitened": lambda fan_in: fan_in,
+    "Gaussian": lambda _: MeanFieldGaussian(torch.full((17,), 0.3).double(), torch.linspace(0.5, 2, 17).double()),
+    "one number": lambda _: Normal(torch.tensor(0.2).double(), torch.tensor(0.7).double()).expand([17]).to_event(1),
+    "Laplace": lambda _: Laplace(torch.full((17,), 0.3).double(), torch.full((17,), 0.7).double()).to_event(1),
+}
+
+
+@pytest.mark.parametrize("kind", PRIORS)
+@pytest.mark.parametrize("scale", ["fan_in", None])
+def test_what_a_classifier_adds_to_its_contrast(kind, scale):
+    """Value, gradient and standard error are those of the contrast's and the prior's log-densities."""
+    _, posterior, fan_in = build(scale)
+    q, avb, prior = posterior(), AVB((4,), 5, steps=0, contrast_draws=20), PRIORS[kind](fan_in)
+    draw = q.draw(5, torch.Generator().manual_seed(1))
+    estimate = avb.estimate_at(q, prior, draw, generator=torch.Generator().manual_seed(2))
+    contrast = avb._contrast(q, prior, torch.Generator().manual_seed(2))
+    logits = avb.discriminator((draw.w - contrast.loc) / contrast.scale).squeeze(-1)
+    terms = logits + contrast.log_prob(draw.w) - prior.log_prob(draw.w)
+    torch.testing.assert_close(estimate.surrogate, terms.mean())
+    torch.testing.assert_close(estimate.diagnostics["standard_error"], terms.std().detach() / 5**0.5)
+    torch.testing.assert_close(gradients(estimate.surrogate, posterior), gradients(terms.mean(), posterior))
 
 
 def test_a_classifier_is_asked_about_the_given_draws():

@@ -40,6 +40,38 @@ def test_log_prob_is_that_of_the_distribution(case, batch):
 
 
 @cases
+@pytest.mark.parametrize("batch", [(), (S,), (2, S)])
+def test_sum_of_log_probs(case, batch):
+    """Value and gradients of the sum, which some likelihoods make in another way."""
+    likelihood, _, draw = CASES[case]
+    outputs, y = outputs_of(case, *batch), draw()
+    ours, theirs = likelihood.log_prob_sum(outputs, y), likelihood.log_prob(outputs, y).sum()
+    torch.testing.assert_close(ours, theirs)
+    leaves = [outputs, *likelihood.parameters()]
+    torch.testing.assert_close(torch.autograd.grad(ours, leaves), torch.autograd.grad(theirs, leaves))
+
+
+def test_sum_of_log_probs_with_one_learned_noise():
+    likelihood = Gaussian(0.7, learn=True).to(DTYPE)
+    outputs, y = torch.randn(S, N, C, dtype=DTYPE, requires_grad=True), torch.randn(N, C, dtype=DTYPE)
+    ours, theirs = likelihood.log_prob_sum(outputs, y), likelihood.distribution(outputs).log_prob(y).sum()
+    leaves = [outputs, likelihood.log_scale]
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(torch.autograd.grad(ours, leaves), torch.autograd.grad(theirs, leaves))
+
+
+@pytest.mark.parametrize("kind", [Gaussian, Categorical])
+def test_who_changes_log_prob_changes_its_sum(kind):
+    class Tempered(kind):
+        def log_prob(self, outputs, y):
+            return 0.5 * super().log_prob(outputs, y)
+
+    y = torch.randint(C, (N,)) if kind is Categorical else torch.randn(N, C)
+    outputs = torch.randn(S, N, C)
+    torch.testing.assert_close(Tempered().log_prob_sum(outputs, y), 0.5 * kind().log_prob(outputs, y).sum())
+
+
+@cases
 def test_mean_and_noise_are_those_of_samples(case):
     likelihood, _, _ = CASES[case]
     outputs = outputs_of(case, S).detach()
@@ -85,6 +117,8 @@ def test_targets_of_another_shape_are_refused(case):
     wrong = y.unsqueeze(-1) if y.ndim == 1 else y[:, 0]
     with pytest.raises(ValueError, match="y: expected"):
         likelihood.log_prob(outputs_of(case, S), wrong)
+    with pytest.raises(ValueError, match="y: expected"):
+        likelihood.log_prob_sum(outputs_of(case, S), wrong)
 
 
 def test_classes_must_be_integers():

@@ -34,11 +34,20 @@ class Categorical(Likelihood):
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Log-probability of the classes ``y`` ``(N,)``: ``(*B, N)``, in nats."""
+        return -self._cross_entropy(outputs, y, "none").reshape(outputs.shape[:-1])
+
+    def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """The sum ``()`` of :meth:`log_prob`, in one operation."""
+        if type(self).log_prob is not Categorical.log_prob:
+            return super().log_prob_sum(outputs, y)
+        return -self._cross_entropy(outputs, y, "sum")
+
+    @staticmethod
+    def _cross_entropy(outputs: Tensor, y: Tensor, reduction: str) -> Tensor:
         if y.shape != outputs.shape[-2:-1] or y.is_floating_point():
             raise value_error("y", f"class indices of shape ({outputs.shape[-2]},)", y)
-        batch = outputs.shape[:-1]
-        index = y.expand(batch).reshape(-1)
-        return -F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), index, reduction="none").reshape(batch)
+        index = y.expand(outputs.shape[:-1]).reshape(-1)
+        return F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), index, reduction=reduction)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Class probabilities ``(*B, N, C)``."""
