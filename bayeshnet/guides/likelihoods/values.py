@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...distributions._fused import squared_distance
+from ...distributions._fused import squared_norm
 from ...errors import check_int, check_positive, value_error
 from .base import Likelihood, check_values
 
@@ -78,7 +78,7 @@ class Gaussian(_Values):
         """The sum ``()`` of :meth:`log_prob`, through one sum of squares where the noise is one number."""
         if self.log_scale.ndim or type(self).log_prob is not Gaussian.log_prob:
             return super().log_prob_sum(outputs, y)
-        squares = squared_distance(outputs, check_values(outputs, y, outputs.shape[-1]))
+        squares = squared_norm(check_values(outputs, y, outputs.shape[-1]) - outputs)
         constant = outputs.numel() * (-_HALF_LOG_2PI - self.log_scale)
         return torch.addcmul(constant, (-2 * self.log_scale).exp(), squares, value=-0.5)
 
