@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..hnets._head_functions import transforms_active
 
-__all__ = ["diagonal_kl", "reparameterised", "squared_norm"]
+__all__ = ["diagonal_kl", "reparameterised"]
 
 LONG, FEW = 2**15, 64
 """From so many weights on, and up to so many draws, sums are made row by row; else plain operations are quicker."""
@@ -30,11 +30,6 @@ def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tens
     # r^2 - 1 as a product: near one the difference would be lost in rounding.
     terms = torch.addcmul((ratio - 1) * (ratio + 1), shift, shift).sub(ratio.log(), alpha=2)
     return 0.5 * terms.sum()
-
-
-def squared_norm(x: Tensor) -> Tensor:
-    """The sum ``()`` of squares, as products: a power's gradient takes longer."""
-    return (x * x).sum()
 
 
 def reparameterised(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:

@@ -20,8 +20,8 @@ class WeightDraw:
 
     Shape:
         ``w`` ``(S, P)`` weights; ``z`` ``(S, n)`` latents, or None where there are none; ``eps`` ``(S, P)`` standard
-        normal output noise, or None where there is none; ``u`` ``(S, P)`` the same weights in whitened coordinates, or
-        None where they are to be computed from ``w``.
+        normal output noise, or None where there is none; ``u`` ``(S, P)`` the same weights in the whitened
+        coordinates of the distribution that made the draw, or None where they are to be computed from ``w``.
     """
 
     w: Tensor

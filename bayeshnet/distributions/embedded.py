@@ -91,7 +91,7 @@ class EmbeddedGeometry(Geometry):
         """The precision at the places: the same tensor each time, by which ``h`` keeps matrices, if it is fixed."""
         if not isinstance(precision, Tensor) or not precision.ndim:
             return precision
-        if precision.requires_grad or transforms_active():
+        if precision.requires_grad or torch.is_inference_mode_enabled() or transforms_active():
             return precision[self.places]
         if self._kept is None or self._kept[0] is not precision or self._kept[1] != version(precision):
             self._kept = (precision, version(precision), precision[self.places])

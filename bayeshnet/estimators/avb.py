@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions._fused import squared_norm
 from ..distributions.base import WeightDraw
 from ..distributions.forms import as_gaussian
 from ..distributions.gaussian import MeanFieldGaussian
@@ -128,17 +127,17 @@ class AVB(nn.Module, KLEstimator):
         draw = make_draw()
         x = _standardise(draw.w, contrast)
         logits = _frozen(self._net(draw.w, generator), x).squeeze(-1)
-        surrogate, rest = logits.mean(), None
-        if isinstance(contrast, MeanFieldGaussian) and contrast is not prior:
-            rest = _log_ratio(contrast, x, prior, posterior, draw, generator)
-            surrogate = surrogate + rest.mean
+        surrogate, terms = logits.mean(), logits.detach()
+        if contrast is not prior:
+            ratio, constant = _log_ratio(contrast, x, prior, posterior, draw, generator)
+            surrogate, terms = surrogate + (ratio.mean() + constant), terms + ratio.detach()
         value = check_value(surrogate.detach(), "AVB")
         logits = logits.detach()
         later: dict[str, Callable[[], Any]] = {
             "discriminated": logits.mean,
             "accuracy": lambda: _accuracy(made),
             "saturated": lambda: None if (share := _accuracy(made)) is None else share > 0.95,
-            "standard_error": lambda: spread_of(logits if rest is None else logits + rest.per_draw()),
+            "standard_error": lambda: spread_of(terms),
         }
         return KLEstimate(value, surrogate, None, None, Findings({}, later))
 
@@ -205,31 +204,20 @@ def _frozen(net: nn.Sequential, x: Tensor) -> Tensor:
     return x
 
 
-class _LogRatio(NamedTuple):
-    """Mean log-density of draws under the contrast minus that under the prior, and, up to a constant, of each draw."""
-
-    mean: Tensor
-    per_draw: Callable[[], Tensor]
-
-
 def _log_ratio(
-    contrast: MeanFieldGaussian, x: Tensor, prior: Distribution, q: Distribution, draw: WeightDraw,
+    contrast: Distribution, x: Tensor, prior: Distribution, q: Distribution, draw: WeightDraw,
     generator: torch.Generator | None,
-) -> _LogRatio:  # fmt: skip
-    """The ratio on draws, which in units of the contrast are ``x``."""
+) -> tuple[Tensor, Tensor | float]:  # fmt: skip
+    """Log-density ``(S,)`` of draws, in units of the contrast ``x``, under it minus under the prior; a constant."""
     form = as_gaussian(prior)
-    if form is None:
-        ratio = contrast.log_prob(draw.w) - log_prob_of(prior, draw.w, generator)
-        return _LogRatio(ratio.mean(), ratio.detach)
+    if form is None or not isinstance(contrast, MeanFieldGaussian):
+        return contrast.log_prob(draw.w) - log_prob_of(prior, draw.w, generator), 0.0
     if isinstance(q, GeneratedWeights) and isinstance(prior, FanInGaussian) and prior.whitened_by(q.whitening):
         y = q.whitened(draw)
     else:
         y = (draw.w - form[0]) / form[1]
-    num, size = x.shape
-    volume = total(form[1].log(), size) - contrast.scale.log().sum()
-    mean = torch.add(volume, squared_norm(y) - squared_norm(x), alpha=0.5 / num)
-    x, y = x.detach(), y.detach()
-    return _LogRatio(mean, lambda: 0.5 * (y.square() - x.square()).sum(-1))
+    constant = total(form[1].log(), x.shape[1]) - contrast.scale.log().sum()
+    return 0.5 * ((y * y).sum(-1) - (x * x).sum(-1)), constant
 
 
 def _standardise(w: Tensor, contrast: Distribution) -> Tensor:

@@ -124,7 +124,7 @@ class LinearHead:
         if transforms_active():
             return self._weigh(values, plain=True)
         tracked = self.weight.requires_grad or (values is not None and values.requires_grad)
-        key = (tracked and torch.is_grad_enabled(), version(values), version(self.weight))
+        key = (mode(tracked), version(values), version(self.weight))
         for kept_values, kept_key, weighing in self._kept:
             if kept_values is values and kept_key == key:
                 return weighing
@@ -176,7 +176,8 @@ class LinearHead:
         if centre is not None:
             check_shape("centre", centre, (-1, self.num_weights))
         kept = weighing.shifts.get("made")
-        state = (version(centre), version(self.bias), torch.is_grad_enabled())
+        tracked = any(t is not None and t.requires_grad for t in (centre, self.bias))
+        state = (version(centre), version(self.bias), mode(tracked))
         if kept is not None and kept[0] is centre and kept[1] == state:
             return kept[2]
         moved = self._offset(centre)
@@ -196,6 +197,11 @@ class LinearHead:
                 raise value_error("centre", "a tensor where the head has no bias", None)
             return bias
         return -self.by_chunks(centre) if bias is None else bias - self.by_chunks(centre)
+
+
+def mode(tracked: bool) -> tuple[bool, bool]:
+    """What tells apart results that may stand for each other: whether they have a gradient, and whether they can."""
+    return tracked and torch.is_grad_enabled(), torch.is_inference_mode_enabled()
 
 
 def version(tensor: Tensor | None) -> int:

@@ -57,7 +57,10 @@ class Geometry(ABC):
         return self.inner(z, v) - self.inner(other, v)
 
     def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        r"""The function :meth:`inner_between` of two latents for one ``v``, of which all that it takes is made once."""
+        r"""The function :meth:`inner_between` of two latents for one ``v``, of which all that it takes is made once.
+
+        So its results share a graph, which lasts for one backward pass. Who overrides one overrides both.
+        """
         return lambda z, other: self.inner_between(z, other, v)
 
     @abstractmethod

@@ -42,6 +42,11 @@ def test_geometry_equals_brute_force():
     torch.testing.assert_close(geometry.inner(z, v), fn(z) @ v)
     torch.testing.assert_close(geometry.inner_between(z, other, v), (fn(z) - fn(other)) @ v)
     torch.testing.assert_close(geometry.against(v)(z, other), (fn(z) - fn(other)) @ v)
+    with torch.inference_mode():  # nothing of which may be kept
+        geometry.gram(z, precision)
+        geometry.sqdist_between(z, other, precision)
+    z.requires_grad_()
+    torch.testing.assert_close(geometry.sqdist_between(z, other, precision), slow.sqdist_between(z, other, precision))
     with torch.no_grad():  # a precision that was changed in place is no longer the one that was kept
         precision.mul_(2)
     torch.testing.assert_close(geometry.gram(z, precision), slow.gram(z, precision))

@@ -74,6 +74,19 @@ def test_what_a_classifier_adds_to_its_contrast(kind, scale):
     torch.testing.assert_close(gradients(estimate.surrogate, posterior), gradients(terms.mean(), posterior))
 
 
+def test_a_contrast_of_another_kind():
+    class Wide(AVB):
+        def _contrast(self, q, p, generator):
+            return Normal(torch.zeros(17).double(), torch.tensor(2.0).double()).to_event(1)
+
+    _, posterior, prior = build()
+    q, avb = posterior(), Wide((4,), 5, steps=0)
+    draw = q.draw(5)
+    estimate = avb.estimate_at(q, prior, draw)
+    ratio = avb._contrast(q, prior, None).log_prob(draw.w) - prior.log_prob(draw.w)
+    torch.testing.assert_close(estimate.surrogate, (avb.discriminator(draw.w).squeeze(-1) + ratio).mean())
+
+
 def test_a_classifier_is_asked_about_the_given_draws():
     _, posterior, prior = build()
     q, avb = posterior(), AVB((4,), 3, batch_size=8, steps=0, contrast_draws=0)

@@ -69,6 +69,15 @@ def test_who_changes_log_prob_changes_its_sum(kind):
     y = torch.randint(C, (N,)) if kind is Categorical else torch.randn(N, C)
     outputs = torch.randn(S, N, C)
     torch.testing.assert_close(Tempered().log_prob_sum(outputs, y), 0.5 * kind().log_prob(outputs, y).sum())
+    one = kind()
+    one.log_prob = lambda outputs, y: torch.ones(S, N)
+    assert float(one.log_prob_sum(outputs, y)) == S * N
+
+
+@pytest.mark.parametrize("targets", [torch.float32, torch.float64])
+def test_the_sum_is_of_the_type_of_outputs_and_targets(targets):
+    likelihood, y = Gaussian(torch.tensor(0.7, dtype=torch.float64)), torch.randn(N, C, dtype=targets)
+    assert likelihood.log_prob_sum(torch.randn(S, N, C), y).dtype == targets
 
 
 @cases

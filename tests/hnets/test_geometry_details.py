@@ -414,8 +414,9 @@ def test_peak_memory(centre):
     assert float(out.stdout) < 10
 
 
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("needs", ["bias", "centre", "weight", "precision"])
-def test_what_is_kept_without_gradients_is_not_taken_with_them(needs):
+def test_what_is_kept_without_gradients_is_not_taken_with_them(needs, without):
     """Matrices of a frozen head are shared by both modes; gradients to anything else are as of a fresh geometry."""
     net = hmlp().requires_grad_(False)
     weight, bias = list(net.parameters())[-2:]
@@ -423,7 +424,7 @@ def test_what_is_kept_without_gradients_is_not_taken_with_them(needs):
     precision = torch.rand(17, dtype=DOUBLE) + 0.5
     leaf = {"bias": bias, "centre": centre, "weight": weight, "precision": precision}[needs].requires_grad_()
     used = net.geometry()
-    with torch.no_grad():
+    with without():
         used.sqdist(z, centre, precision)
         used.gram(z, precision)
     grads = []

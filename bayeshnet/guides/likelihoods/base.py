@@ -42,6 +42,10 @@ class Likelihood(nn.Module, ABC):
         """The sum ``()`` of :meth:`log_prob` over draws and data, for likelihoods that make it in fewer operations."""
         return self.log_prob(outputs, y).sum()
 
+    def changes_log_prob(self, kind: type[Likelihood]) -> bool:
+        """Whether :meth:`log_prob` is not that of ``kind``, so that neither is its sum."""
+        return getattr(self.log_prob, "__func__", None) is not kind.log_prob
+
     @abstractmethod
     def mean(self, outputs: Tensor) -> Tensor:
         """Mean of the targets, probabilities for classes: ``(*B, N, C)``."""

@@ -38,7 +38,7 @@ class Categorical(Likelihood):
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The sum ``()`` of :meth:`log_prob`, in one operation."""
-        if type(self).log_prob is not Categorical.log_prob:
+        if self.changes_log_prob(Categorical):
             return super().log_prob_sum(outputs, y)
         return -self._cross_entropy(outputs, y, "sum")
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...distributions._fused import squared_norm
 from ...errors import check_int, check_positive, value_error
 from .base import Likelihood, check_values
 
@@ -76,11 +75,12 @@ class Gaussian(_Values):
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """The sum ``()`` of :meth:`log_prob`, through one sum of squares where the noise is one number."""
-        if self.log_scale.ndim or type(self).log_prob is not Gaussian.log_prob:
+        if self.log_scale.ndim or self.changes_log_prob(Gaussian):
             return super().log_prob_sum(outputs, y)
-        squares = squared_norm(check_values(outputs, y, outputs.shape[-1]) - outputs)
+        residual = check_values(outputs, y, outputs.shape[-1]) - outputs
+        squares = (residual * residual).sum()
         constant = outputs.numel() * (-_HALF_LOG_2PI - self.log_scale)
-        return torch.addcmul(constant, (-2 * self.log_scale).exp(), squares, value=-0.5)
+        return torch.addcmul(constant, (-2 * self.log_scale).exp(), squares, value=-0.5).to(squares)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """The outputs themselves."""
