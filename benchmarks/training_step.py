@@ -41,7 +41,7 @@ from bayeshnet.inference.run import Run
 from bayeshnet.mnets import MLP, OutputView
 from bayeshnet.weights import WeightSpec
 
-WARM_UP, ROUNDS = 5, 4
+WARM_UP, ROUNDS = 5, 8
 COLUMNS = ("library", "one old task", "LIVI", "local noise")
 LIMITS = {"library": None, "one old task": 1}
 TARGETS = 16
@@ -168,18 +168,22 @@ def time_published(step: Any, c: Configuration, data: tuple[Tensor, Tensor], ste
 
 
 def measure(c: Configuration, task: int, steps: int, published: Callable[..., Any] | None) -> dict[str, float]:
-    """Median CPU milliseconds of each column, all taking turns."""
+    """Median CPU milliseconds of each column, all taking turns; another one begins each round."""
     torch.manual_seed(0)
     data = make_data(c, torch.Generator().manual_seed(0))
     ours = library_steps(c, task)
-    theirs = None if published is None else published(c, task)
-    seconds: dict[str, list[float]] = {}
-    for _ in range(ROUNDS):
-        count = WARM_UP + math.ceil(steps / ROUNDS)
-        if theirs is not None:
-            seconds.setdefault("published", []).extend(time_published(theirs, c, data, count)[WARM_UP:])
-        for name, step in ours.items():
-            seconds.setdefault(name, []).extend(step.run(data, count).seconds[WARM_UP:])
+    columns: dict[str, Callable[[int], list[float]]] = {}
+    if published is not None:
+        theirs = published(c, task)
+        columns["published"] = lambda count: time_published(theirs, c, data, count)
+    for name, step in ours.items():
+        columns[name] = lambda count, step=step: step.run(data, count).seconds
+    seconds: dict[str, list[float]] = {name: [] for name in columns}
+    names, count = list(columns), WARM_UP + math.ceil(steps / ROUNDS)
+    for turn in range(ROUNDS):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name].extend(columns[name](count)[WARM_UP:])
     return {name: 1e3 * statistics.median(values) for name, values in seconds.items()}
 
 

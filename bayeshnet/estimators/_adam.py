@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 __all__ = ["DirectAdam", "make_adam"]
+
+
+class _Moments(NamedTuple):
+    """What a step needs besides gradients, of parameters that have one.
+
+    Attributes:
+        parameters: the parameters.
+        states: their entries in the optimiser's state.
+        counter: how many steps each has made ``(N,)``, counted at once; each entry's ``step`` is a view of it.
+        lists: first and second moments, their maxima, and the steps one by one.
+    """
+
+    parameters: list[Tensor]
+    states: list[dict[str, Any]]
+    counter: Tensor
+    lists: tuple[list[Tensor], list[Tensor], list[Tensor], list[Tensor]]
+
+    def serve(self, parameters: list[Tensor], state: dict[Any, Any]) -> bool:
+        """Whether these are the parameters, and nobody has changed their state."""
+        return len(parameters) == len(self.parameters) and all(
+            p is q and state.get(p) is kept and kept["exp_avg"] is first and kept["step"] is count
+            for p, q, kept, first, count in zip(
+                parameters, self.parameters, self.states, self.lists[0], self.lists[3], strict=True
+            )
+        )
 
 
 class DirectAdam(torch.optim.Adam):
@@ -26,7 +51,13 @@ class DirectAdam(torch.optim.Adam):
 
     def __init__(self, parameters: Iterable[nn.Parameter], lr: float) -> None:
         """Make a fused Adam."""
+        self._moments: dict[int, _Moments] = {}
         super().__init__(parameters, lr=lr, fused=True)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take another state."""
+        self._moments = {}
+        super().__setstate__(state)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -35,17 +66,31 @@ class DirectAdam(torch.optim.Adam):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for group in self.param_groups:
-            tensors: list[list[Any]] = [[] for _ in range(6)]
-            self._init_group(group, *tensors)
-            if tensors[0]:
-                torch._foreach_add_(tensors[-1], 1)
-                beta1, beta2 = group["betas"]
-                torch._fused_adam_(
-                    *tensors, lr=float(group["lr"]), beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"],
-                    eps=group["eps"], amsgrad=group["amsgrad"], maximize=group["maximize"],
-                )  # fmt: skip
+        for index, group in enumerate(self.param_groups):
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if not parameters:
+                continue
+            moments = self._moments.get(index)
+            if moments is None or not moments.serve(parameters, self.state):
+                moments = self._moments[index] = self._gather(group)
+            moments.counter.add_(1)
+            beta1, beta2 = group["betas"]
+            torch._fused_adam_(
+                parameters, [p.grad for p in parameters], *moments.lists, lr=float(group["lr"]), beta1=beta1,
+                beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"], amsgrad=group["amsgrad"],
+                maximize=group["maximize"],
+            )  # fmt: skip
         return loss
+
+    def _gather(self, group: dict[str, Any]) -> _Moments:
+        parameters, gradients, first, second, largest, steps = ([] for _ in range(6))  # type: ignore[var-annotated]
+        self._init_group(group, parameters, gradients, first, second, largest, steps)
+        counter = torch.stack(steps)
+        states = [self.state[p] for p in parameters]
+        steps = list(counter.unbind())
+        for state, count in zip(states, steps, strict=True):
+            state["step"] = count
+        return _Moments(parameters, states, counter, (first, second, largest, steps))
 
     step.hooked = True  # type: ignore[attr-defined] # torch's frame for profilers and hooks costs as much as the step
 

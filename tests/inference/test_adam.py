@@ -1,5 +1,6 @@
 """The optimiser of small networks is torch's Adam."""
 
+import copy
 import math
 
 import pytest
@@ -27,6 +28,38 @@ def test_it_is_torchs_adam_step_by_step():
         if step == 2:
             state, direct = direct.state_dict(), DirectAdam(ours, 0.1)
             direct.load_state_dict(state)
+
+
+def test_a_state_that_is_changed_from_outside_is_seen():
+    """Emptied, replaced entry by entry, loaded or copied: the next step is that of torch's Adam."""
+    torch.manual_seed(0)
+    start = [torch.randn(3, 2), torch.randn(4)]
+    ours, theirs = ([nn.Parameter(t.clone()) for t in start] for _ in range(2))
+    direct, reference = DirectAdam(ours, 0.1), torch.optim.Adam(theirs, lr=0.1)
+    changes = [
+        lambda o, p: o.state.clear(),
+        lambda o, p: o.state[p].update(exp_avg=torch.ones_like(p)),
+        lambda o, p: o.state[p].update(step=torch.tensor(7.0)),
+        lambda o, p: o.load_state_dict(copy.deepcopy(o.state_dict())),
+        lambda o, p: o.state[p]["step"].add_(3),
+    ]
+    for change in changes:
+        for optimizer, parameters in ((direct, ours), (reference, theirs)):
+            for _ in range(2):
+                optimizer.zero_grad()
+                sum((p - 1).pow(4).sum() for p in parameters).backward()
+                optimizer.step()
+            change(optimizer, parameters[0])
+            optimizer.step()
+        for a, b in zip(ours, theirs, strict=True):
+            torch.testing.assert_close(a, b)
+            torch.testing.assert_close(direct.state[a]["step"], reference.state[b]["step"])
+    copied, before = copy.deepcopy(direct), float(direct.state[ours[0]]["step"])
+    first = copied.param_groups[0]["params"][0]
+    first.grad = torch.ones_like(first)
+    copied.step()
+    assert float(copied.state[first]["step"]) == before + 1
+    assert float(direct.state[ours[0]]["step"]) == before
 
 
 def test_a_closure_is_called_with_gradients():
