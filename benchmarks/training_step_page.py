@@ -29,7 +29,7 @@ three-dimensional arrays, gradients parameter by parameter) on networks of hypne
 :func:`~bayeshnet.inference.fit` with the estimator of the same name and all old tasks in the regulariser; *one old
 task* draws one of them per step; *LIVI* takes the library's default estimator in place of SSGE and AVB; *local noise*
 draws the noise of mean-field posteriors in pre-activations, as the published loop does for the regression and the
-modes, but not for the split images. Ratios change by a tenth from run to run.
+modes, but not for the split images. Ratios change by a tenth from run to run, and geometric means by a twentieth.
 
 {table}
 
