@@ -8,9 +8,11 @@ library's step is that of ``fit``, with everything that it checks and records, i
 Columns: ``published``; ``library``, with the estimator of the same name and all old tasks in the regulariser; ``one old
 task``, the same with one old task drawn per step; ``LIVI``, the library's default in place of SSGE and AVB, and
 ``local noise``, the noise of mean-field posteriors drawn in pre-activations, both with all old tasks; behind each how
-many times the published step takes as long. The likelihood sees as many weight samples as in the configuration. Both
-regularisers know targets computed once: the published one the generator's outputs, the library's the weights that these
-make of 16 latents, two of which are drawn per step.
+many times the published step takes as long. The last line below the table takes local noise for the mean-field
+configuration of long weight vectors, where it is quicker, and the library's column elsewhere. The likelihood sees as
+many weight samples as in the configuration. Both regularisers know targets computed once: the published one the
+generator's outputs, the library's the weights that these make of 16 latents, two of which are drawn per
+step.
 """
 
 from __future__ import annotations
