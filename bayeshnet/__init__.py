@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
+from .deprecation import install
 
 if TYPE_CHECKING:
     from .estimators import diagnose
@@ -26,9 +27,34 @@ __all__ = ["WeightSpec", "__version__", "diagnose"]
 # Loaded at first use, so that importing the package is quick and does not import Pyro.
 _HOMES = {"WeightSpec": "weights", "diagnose": "estimators"}
 _MODULES = {
-    "continual", "data", "distributions", "errors", "estimators", "functional", "guides", "hnets", "inference",
-    "layers", "metrics", "mnets", "reports", "runs", "tasks", "weights",
-}  # fmt: skip
+    "builders",
+    "continual",
+    "data",
+    "deprecation",
+    "distributions",
+    "errors",
+    "estimators",
+    "files",
+    "functional",
+    "geometry",
+    "guides",
+    "hnets",
+    "inference",
+    "layers",
+    "memo",
+    "metrics",
+    "mnets",
+    "optim",
+    "reports",
+    "rng",
+    "runs",
+    "speed",
+    "tasks",
+    "weights",
+}
+
+
+install()
 
 
 def __getattr__(name: str) -> Any:

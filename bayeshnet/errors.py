@@ -28,7 +28,6 @@ class MissingExtraError(ImportError):
     """An optional package is needed for what was asked, and is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        """Name the missing ``package``, the ``extra`` that brings it and what it is needed for."""
         super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'bayeshnet[{extra}]'")
 
 
@@ -45,58 +44,63 @@ def describe(value: Any) -> str:
     return text if len(text) <= 80 else f"a {type(value).__name__}, {text[:60]}..."
 
 
-def _message(argument: str, expected: str, got: Any, advice: str) -> str:
-    text = f"{argument}: expected {expected}, got {got if isinstance(got, _Said) else describe(got)}."
-    return f"{text} {advice}" if advice else text
+def value_error(
+    argument: str, *, expected: str, got: Any = None, found: str | None = None, hint: str = ""
+) -> ValueError:
+    """Build the ``ValueError`` for a bad value.
 
-
-class _Said(str):
-    """A description of what came, to be shown without quotes."""
-
-
-def value_error(argument: str, expected: str, got: Any, advice: str = "", *, said: bool = False) -> ValueError:
-    """Build the ``ValueError`` for a bad value; ``said=True`` shows a string ``got`` as it is, without quotes.
+    Args:
+        argument: name of the argument.
+        expected: the values that are accepted, in words.
+        got: the value that came.
+        found: what came, in words, where they say more than the value.
+        hint: what to do, as a sentence.
 
     Example:
-        >>> str(value_error("beta", "a number >= 0", -1, "Use 1.0 for the true KL."))
+        >>> str(value_error("beta", expected="a number >= 0", got=-1, hint="Use 1.0 for the true KL."))
         'beta: expected a number >= 0, got -1. Use 1.0 for the true KL.'
     """
-    return ValueError(_message(argument, expected, _Said(got) if said else got, advice))
+    return ValueError(_message(argument, expected, got, found, hint))
 
 
-def type_error(argument: str, expected: str, got: Any, advice: str = "", *, said: bool = False) -> TypeError:
+def type_error(argument: str, *, expected: str, got: Any = None, found: str | None = None, hint: str = "") -> TypeError:
     """Build the ``TypeError`` for a value of a wrong type; arguments as in :func:`value_error`."""
-    return TypeError(_message(argument, expected, _Said(got) if said else got, advice))
+    return TypeError(_message(argument, expected, got, found, hint))
 
 
-def check_choice(argument: str, value: Any, choices: Collection[Any], advice: str = "") -> Any:
+def _message(argument: str, expected: str, got: Any, found: str | None, hint: str) -> str:
+    text = f"{argument}: expected {expected}, got {describe(got) if found is None else found}."
+    return f"{text} {hint}" if hint else text
+
+
+def check_choice(argument: str, value: Any, choices: Collection[Any], hint: str = "") -> Any:
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
     if value not in choices:
-        raise value_error(argument, "one of " + ", ".join(repr(c) for c in choices), value, advice)
+        raise value_error(argument, expected="one of " + ", ".join(repr(c) for c in choices), got=value, hint=hint)
     return value
 
 
-def check_int(argument: str, value: Any, minimum: int | None = None, advice: str = "") -> int:
+def check_int(argument: str, value: Any, minimum: int | None = None, hint: str = "") -> int:
     """Return ``value`` as an ``int`` (bools refused) of at least ``minimum``."""
     expected = "an integer" if minimum is None else f"an integer >= {minimum}"
     if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, torch.Tensor):
-        raise type_error(argument, expected, value, advice)
+        raise type_error(argument, expected=expected, got=value, hint=hint)
     number = int(value.__index__())
     if minimum is not None and number < minimum:
-        raise value_error(argument, expected, value, advice)
+        raise value_error(argument, expected=expected, got=value, hint=hint)
     return number
 
 
 def check_ints(
-    argument: str, values: Any, minimum: int | None = None, count: int | None = None, advice: str = ""
+    argument: str, values: Any, minimum: int | None = None, count: int | None = None, hint: str = ""
 ) -> list[int]:
     """Return a list or tuple of integers of at least ``minimum``, and ``count`` of them if that is given, as a list."""
     expected = "a list or tuple of integers" if count is None else f"{count} integers"
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise type_error(argument, expected, values, advice)
+        raise type_error(argument, expected=expected, got=values, hint=hint)
     if count is not None and len(values) != count:
-        raise value_error(argument, expected, values, advice)
-    return [check_int(argument, value, minimum, advice) for value in values]
+        raise value_error(argument, expected=expected, got=values, hint=hint)
+    return [check_int(argument, value, minimum, hint) for value in values]
 
 
 def check_flags(**flags: Any) -> None:
@@ -109,42 +113,46 @@ def check_flags(**flags: Any) -> None:
     """
     for argument, value in flags.items():
         if not isinstance(value, int) or value not in (0, 1):
-            raise type_error(argument, "True or False", value)
+            raise type_error(argument, expected="True or False", got=value)
 
 
 def check_function(argument: str, value: Any, expected: str = "a function of a tensor, or None") -> Any:
     """Return ``value`` if it is None or can be called; a class is refused, of which an instance was meant."""
     if value is not None and (not callable(value) or isinstance(value, type)):
-        raise type_error(argument, expected, value, "Pass an instance such as torch.nn.ReLU()."
-                         if isinstance(value, type) else "")  # fmt: skip
+        raise type_error(
+            argument,
+            expected=expected,
+            got=value,
+            hint="Pass an instance such as torch.nn.ReLU()." if isinstance(value, type) else "",
+        )
     return value
 
 
 def check_number(
-    argument: str, value: Any, minimum: float | None = None, maximum: float | None = None, advice: str = ""
+    argument: str, value: Any, minimum: float | None = None, maximum: float | None = None, hint: str = ""
 ) -> float:
     """Return ``value`` as a finite ``float`` within the closed interval ``[minimum, maximum]``."""
     bounds = [f">= {minimum}"] * (minimum is not None) + [f"<= {maximum}"] * (maximum is not None)
     expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
     if isinstance(value, (bool, str, torch.Tensor)) or not hasattr(value, "__float__"):
-        raise type_error(argument, expected, value, advice)
+        raise type_error(argument, expected=expected, got=value, hint=hint)
     number = float(value)
     low = minimum is not None and number < minimum
     high = maximum is not None and number > maximum
     if number != number or abs(number) == float("inf") or low or high:
-        raise value_error(argument, expected, value, advice)
+        raise value_error(argument, expected=expected, got=value, hint=hint)
     return number
 
 
-def check_positive(argument: str, value: Any, advice: str = "") -> float:
+def check_positive(argument: str, value: Any, hint: str = "") -> float:
     """Return ``value`` as a finite ``float`` greater than zero."""
-    number = check_number(argument, value, advice=advice)
+    number = check_number(argument, value, hint=hint)
     if number <= 0:
-        raise value_error(argument, "a number > 0", value, advice)
+        raise value_error(argument, expected="a number > 0", got=value, hint=hint)
     return number
 
 
-def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None], advice: str = "") -> torch.Tensor:
+def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None], hint: str = "") -> torch.Tensor:
     """Return ``tensor`` if its shape is ``shape``, in which ``None`` admits any size and a leading ``-1`` any batch.
 
     Example:
@@ -152,19 +160,19 @@ def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None]
         torch.Size([4, 2])
     """
     if not isinstance(tensor, torch.Tensor):
-        raise type_error(argument, "a torch.Tensor", tensor, advice)
+        raise type_error(argument, expected="a torch.Tensor", got=tensor, hint=hint)
     wanted, actual = tuple(shape), tuple(tensor.shape)
     if wanted and wanted[0] == -1:
         wanted = wanted[1:]
         actual = actual[max(0, len(actual) - len(wanted)) :]
     if len(wanted) != len(actual) or any(w is not None and w != a for w, a in zip(wanted, actual, strict=True)):
         names = ", ".join("..." if w == -1 else "any" if w is None else str(w) for w in shape)
-        raise value_error(argument, f"a tensor of shape ({names})", tensor, advice)
+        raise value_error(argument, expected=f"a tensor of shape ({names})", got=tensor, hint=hint)
     return tensor
 
 
-def check_finite(argument: str, tensor: torch.Tensor, advice: str = "") -> torch.Tensor:
+def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:
     """Return ``tensor`` if all its entries are finite; it synchronises with the device: not for hot paths."""
     if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
-        raise value_error(argument, "finite values", "NaN or infinity among its entries", advice, said=True)
+        raise value_error(argument, expected="finite values", found="NaN or infinity among its entries", hint=hint)
     return tensor

@@ -71,16 +71,16 @@ def batched_forward(
     """
     check_choice("strategy", strategy, STRATEGIES)
     if not isinstance(net, nn.Module):
-        raise type_error("net", "a torch.nn.Module", net)
+        raise type_error("net", expected="a torch.nn.Module", got=net)
     job = _Job.of(net, per_sample_inputs, condition, distilled_params)
     check_shape("weights", weights, (None, job.spec.numel), "Use weight_spec.flatten(tensors).")
     samples = weights.shape[0]
     if samples == 0:
-        raise value_error("weights", "at least one weight vector", weights)
+        raise value_error("weights", expected="at least one weight vector", got=weights)
     if per_sample_inputs and not isinstance(x, Tensor):
-        raise type_error("x", "a tensor (S, N, ...) where per_sample_inputs is chosen", x)
+        raise type_error("x", expected="a tensor (S, N, ...) where per_sample_inputs is chosen", got=x)
     if per_sample_inputs and x.shape[0] != samples:
-        raise value_error("x", f"inputs (S, N, ...) with S = {samples}", x)
+        raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
     size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
     if size >= samples:
         return job.run(weights, x, strategy)
@@ -109,7 +109,7 @@ class _Job:
             hook = getattr(net, "batched_forward", None) if not extra else None
             return cls(net, spec, lambda w, x: main(x, weights=spec.split(w), **extra), hook, per_sample)
         if extra:
-            raise value_error(", ".join(extra), "None for a module that is no main network", "a value", said=True)
+            raise value_error(", ".join(extra), expected="None for a module that is no main network", found="a value")
         own = WeightSpec.of(net)
         return cls(net, own, _functional(net, own), None, per_sample)
 
@@ -122,8 +122,12 @@ class _Job:
             if outputs is not None:
                 return outputs
             if strategy == "bmm":
-                raise value_error("strategy", "one that the network offers", strategy,
-                                  "It has no batched forward of its own for these arguments; use 'auto'.")  # fmt: skip
+                raise value_error(
+                    "strategy",
+                    expected="one that the network offers",
+                    got=strategy,
+                    hint="It has no batched forward of its own for these arguments; use 'auto'.",
+                )
         if strategy == "vmap":
             return self.vmap(weights, x)
         if strategy == "auto" and self.vmap_pays(weights, x):
@@ -222,4 +226,4 @@ def _gather(join: Callable[[list[Tensor]], Tensor], outputs: list[Any]) -> Any:
         return type(first)(*parts) if hasattr(first, "_fields") else type(first)(parts)
     if first is None:
         return None
-    raise type_error("net", "a network whose outputs are tensors, nested or not", first)
+    raise type_error("net", expected="a network whose outputs are tensors, nested or not", got=first)

@@ -27,11 +27,13 @@ class Split:
     def __post_init__(self) -> None:
         """Refuse empty and mismatched tensors."""
         if not isinstance(self.x, Tensor) or not isinstance(self.y, Tensor):
-            raise type_error("x and y", "tensors", f"{type(self.x).__name__} and {type(self.y).__name__}", said=True)
+            raise type_error(
+                "x and y", expected="tensors", found=f"{type(self.x).__name__} and {type(self.y).__name__}"
+            )
         if len(self.x) != len(self.y):
-            raise value_error("y", f"as many targets as inputs ({len(self.x)})", f"{len(self.y)}", said=True)
+            raise value_error("y", expected=f"as many targets as inputs ({len(self.x)})", found=f"{len(self.y)}")
         if len(self.x) == 0:
-            raise value_error("x", "at least one example in each split of a task", "none", said=True)
+            raise value_error("x", expected="at least one example in each split of a task", found="none")
 
     def __len__(self) -> int:
         """Number of examples."""
@@ -77,27 +79,30 @@ class Task:
         for part, split in self.splits().items():
             if split.x.shape[1:] != self.train.x.shape[1:]:
                 expected = f"inputs of shape {tuple(self.train.x.shape[1:])} as in train"
-                raise value_error(f"{part} of task {self.name!r}", expected, split.x)
+                raise value_error(f"{part} of task {self.name!r}", expected=expected, got=split.x)
             self._check_targets(part, split.y)
         if self.kind == "classification":
             labels = tuple(range(self.num_outputs)) if self.labels is None else tuple(int(i) for i in self.labels)
             if len(labels) != self.num_outputs or len(set(labels)) != len(labels):
-                raise value_error("labels", f"{self.num_outputs} distinct labels", labels)
+                raise value_error("labels", expected=f"{self.num_outputs} distinct labels", got=labels)
             object.__setattr__(self, "labels", labels)
 
     def _check_targets(self, part: str, y: Tensor) -> None:
         where = f"targets in {part} of task {self.name!r}"
         if self.kind == "regression":
             if y.ndim != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
-                raise value_error(where, f"a floating tensor of shape (N, {self.num_outputs})", y)
+                raise value_error(where, expected=f"a floating tensor of shape (N, {self.num_outputs})", got=y)
             return
         if y.ndim != 1 or y.is_floating_point():
-            raise value_error(where, "class indices of shape (N,)", y)
+            raise value_error(where, expected="class indices of shape (N,)", got=y)
         low, high = int(y.min()), int(y.max())
         if low < 0 or high >= self.num_outputs:
             expected = f"class indices from 0 to {self.num_outputs - 1}"
             raise value_error(
-                where, expected, f"values from {low} to {high}", "Number the classes of each task from 0.", said=True
+                where,
+                expected=expected,
+                found=f"values from {low} to {high}",
+                hint="Number the classes of each task from 0.",
             )
 
     def splits(self) -> dict[str, Split]:
@@ -112,7 +117,7 @@ class Task:
         if self.validation is None:
             expected = "validation examples in each task"
             advice = "Set some aside with the stream's option validation_fraction or num_validation."
-            raise value_error("split", expected, f"none in task {self.name!r}", advice, said=True)
+            raise value_error("split", expected=expected, found=f"none in task {self.name!r}", hint=advice)
         return replace(self, test=self.validation, validation=None)
 
     @property
@@ -123,8 +128,16 @@ class Task:
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Task:
         """Move all splits."""
         parts = {name: split.to(device, dtype) for name, split in self.splits().items()}
-        return Task(self.name, parts["train"], parts["test"], self.num_outputs, self.kind, self.labels,
-                    parts.get("validation"), self.info)  # fmt: skip
+        return Task(
+            self.name,
+            parts["train"],
+            parts["test"],
+            self.num_outputs,
+            self.kind,
+            self.labels,
+            parts.get("validation"),
+            self.info,
+        )
 
 
 class TaskStream(Sequence[Task]):
@@ -146,22 +159,21 @@ class TaskStream(Sequence[Task]):
         scenario: str = "class",
         outliers: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Check that the tasks fit together."""
         self.tasks = tuple(tasks)
         self.name = name
         self.scenario = check_choice("scenario", scenario, SCENARIOS)
         self.outliers = dict(outliers or {})
         if not self.tasks:
-            raise value_error("tasks", "at least one task", "none", said=True)
+            raise value_error("tasks", expected="at least one task", found="none")
         first = self.tasks[0]
         for task in self.tasks[1:]:
             for what in ("kind", "input_shape", "num_outputs"):
                 if getattr(task, what) != getattr(first, what):
                     expected = f"{what} {getattr(first, what)} as in task {first.name!r}"
-                    raise value_error(f"task {task.name!r}", expected, getattr(task, what))
+                    raise value_error(f"task {task.name!r}", expected=expected, got=getattr(task, what))
         for key, x in self.outliers.items():
             if tuple(x.shape[1:]) != first.input_shape:
-                raise value_error(f"outliers {key!r}", f"inputs of shape {first.input_shape}", x)
+                raise value_error(f"outliers {key!r}", expected=f"inputs of shape {first.input_shape}", got=x)
 
     def reordered(self, order: Sequence[int] | None) -> TaskStream:
         """The same tasks, or some of them, in another order.
@@ -173,7 +185,9 @@ class TaskStream(Sequence[Task]):
             return self
         chosen = [check_int("order", number, 0) for number in order]
         if not chosen or len(set(chosen)) != len(chosen) or max(chosen) >= len(self.tasks):
-            raise value_error("order", f"distinct numbers below the {len(self.tasks)} tasks, at least one", order)
+            raise value_error(
+                "order", expected=f"distinct numbers below the {len(self.tasks)} tasks, at least one", got=order
+            )
         return TaskStream([self.tasks[i] for i in chosen], self.name, self.scenario, self.outliers)
 
     def judged_on(self, split: str) -> TaskStream:

@@ -66,14 +66,14 @@ class WeightSpec:
     def __post_init__(self) -> None:
         """Refuse empty specifications, repeated names and unknown roles."""
         if not self.entries:
-            raise value_error("entries", "at least one weight tensor", "none", said=True)
+            raise value_error("entries", expected="at least one weight tensor", found="none")
         names = [e.name for e in self.entries]
         repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
         if repeated:
-            raise value_error("entries", "distinct names", f"{repeated} more than once", said=True)
+            raise value_error("entries", expected="distinct names", found=f"{repeated} more than once")
         for entry in self.entries:
             if entry.role not in ROLES:
-                raise value_error(f"role of {entry.name!r}", "one of " + ", ".join(ROLES), entry.role)
+                raise value_error(f"role of {entry.name!r}", expected="one of " + ", ".join(ROLES), got=entry.role)
         offsets = [0]
         for entry in self.entries:
             offsets.append(offsets[-1] + entry.numel)
@@ -89,7 +89,9 @@ class WeightSpec:
                 prefix, _, leaf = name.rpartition(".")
                 entries.append(_entry(name, leaf, tuple(parameter.shape), owners[prefix]))
         if not entries:
-            raise value_error("module", "a module with parameters that are selected", type(module).__name__, said=True)
+            raise value_error(
+                "module", expected="a module with parameters that are selected", found=type(module).__name__
+            )
         return cls(_mark_last(_bias_fan_ins(entries)))
 
     @classmethod
@@ -127,13 +129,13 @@ class WeightSpec:
         try:
             i = self.names.index(name)
         except ValueError:
-            raise value_error("name", "one of " + ", ".join(self.names), name) from None
+            raise value_error("name", expected="one of " + ", ".join(self.names), got=name) from None
         return slice(self._offsets[i], self._offsets[i + 1])
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Views of ``flat`` ``(*batch, P)`` by name, each ``(*batch, *shape)``; nothing is copied."""
         if flat.ndim == 0 or flat.shape[-1] != self.numel:
-            raise value_error("flat", f"a tensor of shape (..., {self.numel})", flat)
+            raise value_error("flat", expected=f"a tensor of shape (..., {self.numel})", got=flat)
         parts = flat.split([e.numel for e in self.entries], dim=-1)
         return {e.name: _in_shape(p, e.shape) for e, p in zip(self.entries, parts, strict=True)}
 
@@ -146,11 +148,11 @@ class WeightSpec:
         if isinstance(tensors, Mapping):
             missing = [n for n in self.names if n not in tensors]
             if missing:
-                raise value_error("tensors", "a tensor for each name", f"none for {missing}", said=True)
+                raise value_error("tensors", expected="a tensor for each name", found=f"none for {missing}")
             tensors = [tensors[n] for n in self.names]
         parts = list(tensors)
         if len(parts) != len(self.entries):
-            raise value_error("tensors", f"{len(self.entries)} tensors", f"{len(parts)}", said=True)
+            raise value_error("tensors", expected=f"{len(self.entries)} tensors", found=f"{len(parts)}")
         flat = []
         for entry, part in zip(self.entries, parts, strict=True):
             if entry.shape:
@@ -185,7 +187,9 @@ class WeightSpec:
             place = numbered.get(entry.name)
             if place is None or place.shape[1:] != entry.shape[1:] or place.shape[:1] < entry.shape[:1]:
                 expected = f"a specification with a tensor {entry.name!r} of shape {entry.shape} or longer"
-                raise value_error("wider", expected, "none" if place is None else str(tuple(place.shape)), said=True)
+                raise value_error(
+                    "wider", expected=expected, found="none" if place is None else str(tuple(place.shape))
+                )
             parts.append(place[: entry.shape[0]].flatten() if entry.shape else place.reshape(1))
         return torch.cat(parts)
 

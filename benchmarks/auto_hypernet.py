@@ -27,8 +27,8 @@ from pyro.infer.autoguide import AutoIAFNormal, AutoMultivariateNormal, AutoNorm
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from bayeshnet.distributions.flat import Flat
 from bayeshnet.guides import AutoHypernet
-from bayeshnet.guides.flat import Flat
 from bayeshnet.inference import Callback, Run, fit
 from bayeshnet.metrics import sliced_wasserstein
 

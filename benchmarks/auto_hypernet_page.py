@@ -68,7 +68,7 @@ the true one on the centred schools and on the colonies. With ``AutoHypernet(mod
 unknowns stretch later ones, it is within the tolerances on the colonies, which are tested so; on the centred schools it
 is not, and the mixture is found worse.
 :func:`~bayeshnet.inference.reference_posterior` runs the sampler on any model, and
-:func:`~bayeshnet.inference.agreement` compares.
+:func:`~bayeshnet.metrics.sample_comparison` compares.
 """
 
 

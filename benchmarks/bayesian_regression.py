@@ -85,9 +85,16 @@ class Setting:
         """The guide's posterior after training."""
         data, generator = (self.problem.x, self.problem.y), torch.Generator().manual_seed(seed)
         fit(
-            self.model if model is None else model, guide, data, num_steps=steps, lr=0.01, scheduler="cosine",
-            num_particles=particles, num_latents=8, generator=generator,
-        )  # fmt: skip
+            self.model if model is None else model,
+            guide,
+            data,
+            num_steps=steps,
+            lr=0.01,
+            scheduler="cosine",
+            num_particles=particles,
+            num_latents=8,
+            generator=generator,
+        )
         return guide.posterior
 
     def point(self, seed: int, model: Any = None) -> Tensor:
@@ -101,13 +108,21 @@ def hypernetwork(setting: Setting, seed: int) -> Any:
     """The implicit posterior of this package."""
     shapes = [list(shape) for shape in setting.spec.shapes]
     hnet = HMLP(
-        shapes, uncond_in_size=16, cond_in_size=0, num_cond_embs=0, layers=[64], activation_fn=nn.Tanh(),
-        linear_skip=True, verbose=False,
-    )  # fmt: skip
+        shapes,
+        uncond_in_size=16,
+        cond_in_size=0,
+        num_cond_embs=0,
+        layers=[64],
+        activation_fn=nn.Tanh(),
+        linear_skip=True,
+        verbose=False,
+    )
     posterior = HypernetPosterior(
-        hnet, sigma=nn.Parameter(torch.full((setting.spec.numel,), 0.1)), scale=setting.prior.whitening,
+        hnet,
+        sigma=nn.Parameter(torch.full((setting.spec.numel,), 0.1)),
+        scale=setting.prior.whitening,
         weight_spec=setting.spec,
-    )  # fmt: skip
+    )
     return setting.fitted(HypernetGuide(posterior), seed, 2500)
 
 
@@ -142,9 +157,14 @@ def ensemble(setting: Setting, seed: int) -> Any:
 def sampler(setting: Setting, seed: int) -> Any:
     """The no-U-turn sampler."""
     found = reference_posterior(
-        setting.model, setting.problem.x, setting.problem.y, num_samples=DRAWS // 2, num_warmup=DRAWS // 4,
-        generator=torch.Generator().manual_seed(seed), nuts={"max_tree_depth": 7},
-    )  # fmt: skip
+        setting.model,
+        setting.problem.x,
+        setting.problem.y,
+        num_samples=DRAWS // 2,
+        num_warmup=DRAWS // 4,
+        generator=torch.Generator().manual_seed(seed),
+        nuts={"max_tree_depth": 7},
+    )
     return found.posterior(setting.spec)
 
 

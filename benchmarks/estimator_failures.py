@@ -20,7 +20,7 @@ from bayeshnet.estimators import (
     NearestNeighbour,
     NuMethod,
 )
-from bayeshnet.hnets import JacobianGeometry
+from bayeshnet.geometry import JacobianGeometry
 
 __all__ = ["failures"]
 

@@ -30,7 +30,8 @@ from bayeshnet.estimators import (
     Stein,
     StochasticLIVI,
 )
-from bayeshnet.hnets import HMLP, JacobianGeometry
+from bayeshnet.geometry import JacobianGeometry
+from bayeshnet.hnets import HMLP
 
 __all__ = ["DRAW", "FULL", "METHODS", "SETTINGS", "H", "M", "N", "in_a_process", "save_reference"]
 

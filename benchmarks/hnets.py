@@ -52,15 +52,27 @@ def cases() -> Iterator[tuple[str, list[Any]]]:
         ("ChunkedHMLP small", "ChunkedHMLP", (SMALL, 20), {"layers": (50, 50)}),
         ("ChunkedHMLP wide, chunks of 100", "ChunkedHMLP", (WIDE, 100), {"layers": (50,)}),
         ("ChunkedHMLP wide, chunks of 1000", "ChunkedHMLP", (WIDE, 1000), {"layers": (50, 50)}),
-        ("ChunkedHMLP wide, conditional chunks", "ChunkedHMLP", (WIDE, 1000),
-         {"layers": (50, 50), "cond_chunk_embs": True}),
+        (
+            "ChunkedHMLP wide, conditional chunks",
+            "ChunkedHMLP",
+            (WIDE, 1000),
+            {"layers": (50, 50), "cond_chunk_embs": True},
+        ),
         ("ChunkedHMLP linear, chunks of 100", "ChunkedHMLP", (WIDE, 100), {"layers": ()}),
         ("ChunkedHMLP linear, chunks of 1000", "ChunkedHMLP", (WIDE, 1000), {"layers": ()}),
-        ("StructuredHMLP", "StructuredHMLP",
-         ([[200, 100], [200, 100], [10, 100]], [[[100, 100]], [[10, 100]]], [4, 1], 8, {"layers": (50,)}, split), {}),
-        ("StructuredHMLP linear", "StructuredHMLP",
-         ([[200, 100], [200, 100], [10, 100]], [[[100, 100]], [[10, 100]]], [4, 1], 8, {"layers": ()}, split), {}),
-    ]  # fmt: skip
+        (
+            "StructuredHMLP",
+            "StructuredHMLP",
+            ([[200, 100], [200, 100], [10, 100]], [[[100, 100]], [[10, 100]]], [4, 1], 8, {"layers": (50,)}, split),
+            {},
+        ),
+        (
+            "StructuredHMLP linear",
+            "StructuredHMLP",
+            ([[200, 100], [200, 100], [10, 100]], [[[100, 100]], [[10, 100]]], [4, 1], 8, {"layers": ()}, split),
+            {},
+        ),
+    ]
     for label, name, args, kwargs in options:
         yield label, [build(package, name, *args, **kwargs) for package in (ours, theirs)]
 

@@ -33,8 +33,9 @@ from training_configurations import CONFIGURATIONS, NUM_DATA, Configuration, bui
 from training_step_page import write_page
 
 from bayeshnet import hnets
-from bayeshnet.continual import OutputRegularizer, PosteriorFamily
-from bayeshnet.continual.sharing import GeneratedTasks
+from bayeshnet.builders import PosteriorFamily
+from bayeshnet.continual import OutputRegularizer
+from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import GeneratedPosterior, HypernetPosterior
 from bayeshnet.estimators import AVB, LIVI, SSGE, ClosedForm, KLEstimator
 from bayeshnet.guides import BayesianModel, Categorical, Gaussian, HypernetGuide
@@ -116,10 +117,20 @@ class LibraryStep:
         """Make steps with a new optimiser."""
         c, clock = self.c, Clock()
         fit(
-            self.model, self.guide, data, num_steps=steps, batch_size=c.batch, lr=c.lr, beta=c.kl_scale,
-            num_particles=c.samples, penalties=self.penalties, grad_clip=c.clip, callbacks=[clock],
-            local_noise=self.local, generator=self.generator,
-        )  # fmt: skip
+            self.model,
+            self.guide,
+            data,
+            num_steps=steps,
+            batch_size=c.batch,
+            lr=c.lr,
+            beta=c.kl_scale,
+            num_particles=c.samples,
+            penalties=self.penalties,
+            grad_clip=c.clip,
+            callbacks=[clock],
+            local_noise=self.local,
+            generator=self.generator,
+        )
         return clock
 
 
@@ -129,9 +140,7 @@ def own_estimator(c: Configuration) -> KLEstimator:
         return ClosedForm()
     if c.method == "ssge":
         return SSGE(max(c.score_samples, c.samples), width=c.width, threshold=c.threshold)
-    return AVB(
-        c.discriminator, c.kl_samples, batch_size=c.contrast_batch, steps=1, lr=c.lr, contrast_draws=c.contrast
-    )  # fmt: skip
+    return AVB(c.discriminator, c.kl_samples, batch_size=c.contrast_batch, steps=1, lr=c.lr, contrast_draws=c.contrast)
 
 
 def library_steps(c: Configuration, task: int) -> dict[str, LibraryStep]:

@@ -42,9 +42,23 @@ napoleon_custom_sections = ["Shape", "Errors"]
 
 # The reference from the bottom of the house to its top; modules that are not named here come last.
 ORDER = (
-    "weights", "functional", "tasks", "layers", "mnets", "hnets", "distributions", "estimators", "guides", "inference",
-    "continual", "data", "metrics", "reports", "runs", "errors",
-)  # fmt: skip
+    "weights",
+    "functional",
+    "tasks",
+    "layers",
+    "mnets",
+    "hnets",
+    "distributions",
+    "estimators",
+    "guides",
+    "inference",
+    "continual",
+    "data",
+    "metrics",
+    "reports",
+    "runs",
+    "errors",
+)
 HIDDEN = {"cli", "commands"}
 
 

@@ -23,9 +23,15 @@ def main(steps: int = 2000) -> None:
     prior = FanInGaussian(net.weight_spec, gain=3.0, bias=2.0)
     model = BayesianModel(net, prior, Gaussian(noise=0.1))
     hnet = HMLP(
-        net.hyper_shapes_learned, uncond_in_size=16, cond_in_size=0, num_cond_embs=0, layers=(64,),
-        activation_fn=nn.Tanh(), linear_skip=True, verbose=False,
-    )  # fmt: skip
+        net.hyper_shapes_learned,
+        uncond_in_size=16,
+        cond_in_size=0,
+        num_cond_embs=0,
+        layers=(64,),
+        activation_fn=nn.Tanh(),
+        linear_skip=True,
+        verbose=False,
+    )
     sigma = nn.Parameter(torch.full((net.weight_spec.numel,), 0.1))
     posterior = HypernetPosterior(hnet, sigma=sigma, scale=prior.whitening, weight_spec=net.weight_spec)
     guide = HypernetGuide(posterior)

@@ -5,14 +5,8 @@ Run it with ``python examples/continual_digits.py``; it needs scikit-learn for t
 
 import torch
 
-from bayeshnet.continual import (
-    ImplicitGenerator,
-    MLPNetwork,
-    OutputRegularizer,
-    PatchOutliers,
-    PosteriorReplay,
-    Training,
-)
+from bayeshnet.builders import ImplicitGenerator, MLPNetwork
+from bayeshnet.continual import OutputRegularizer, PatchOutliers, PosteriorReplay, Training
 from bayeshnet.data import get_stream
 
 

@@ -11,7 +11,8 @@ from torch import nn
 from bayeshnet import WeightSpec, diagnose
 from bayeshnet.distributions import FanInGaussian, HypernetPosterior, SemiImplicit
 from bayeshnet.estimators import LIVI, SIVI, SSGE, ImportanceSandwich
-from bayeshnet.hnets import HMLP, JacobianGeometry
+from bayeshnet.geometry import JacobianGeometry
+from bayeshnet.hnets import HMLP
 
 
 def main(num_draws: int = 64) -> None:
@@ -40,8 +41,10 @@ def main(num_draws: int = 64) -> None:
     # importance-sampling sandwich encloses it.
     draw = q.draw(num_draws)
     audit = ImportanceSandwich().mutual_information(q, draw)
-    print(f"\nOn {num_draws} draws: audit {audit.lower:.3f} to {audit.upper:.3f} nats of information, "
-          f"LIVI {LIVI().mutual_information(q, draw).value:.3f}")  # fmt: skip
+    print(
+        f"\nOn {num_draws} draws: audit {audit.lower:.3f} to {audit.upper:.3f} nats of information, "
+        f"LIVI {LIVI().mutual_information(q, draw).value:.3f}"
+    )
 
     report = diagnose(q, p, num_draws)
     print(f"\n{report}")

@@ -8,8 +8,9 @@ A family is a builder; what it builds has conditions and returns a distribution 
 import torch
 from torch import Tensor, nn
 
-from bayeshnet.continual import MLPNetwork, PosteriorFamily, PosteriorReplay, Training
-from bayeshnet.continual.regularizers import emitted
+from bayeshnet.builders import MLPNetwork, PosteriorFamily
+from bayeshnet.continual import PosteriorReplay, Training
+from bayeshnet.continual.losses.output_regularizer import emitted
 from bayeshnet.data import get_stream
 from bayeshnet.distributions import LowRankGaussian, WeightPosterior
 from bayeshnet.hnets import HMLP

@@ -40,10 +40,18 @@ def main(steps: int = 600) -> float:
 
     # A linear hypernetwork without biases: its weights are the templates, and a layer's coefficients are its embedding.
     hnet = StructuredHMLP(
-        net.hyper_shapes_learned, chunk_shapes=[[[WIDTH, WIDTH]]], num_per_chunk=[LAYERS], chunk_emb_sizes=TEMPLATES,
-        hmlp_kwargs={"layers": [], "use_bias": False}, assembly_fct=one_each, cond_chunk_embs=True, uncond_in_size=0,
-        cond_in_size=0, num_cond_embs=1, verbose=False,
-    )  # fmt: skip
+        net.hyper_shapes_learned,
+        chunk_shapes=[[[WIDTH, WIDTH]]],
+        num_per_chunk=[LAYERS],
+        chunk_emb_sizes=TEMPLATES,
+        hmlp_kwargs={"layers": [], "use_bias": False},
+        assembly_fct=one_each,
+        cond_chunk_embs=True,
+        uncond_in_size=0,
+        cond_in_size=0,
+        num_cond_embs=1,
+        verbose=False,
+    )
     hnet.internal_hnets[0].apply_hyperfan_init(use_xavier=True)
     optimizer = torch.optim.Adam([*net.parameters(), *hnet.parameters()], lr=5e-3)
     x, y = spirals(400)

@@ -29,15 +29,30 @@ def build(n: int = 4, k: int = 10, members: int = 1) -> tuple[WRN, HyperNetInter
     norms = 2 * len(net.batchnorm_layers)
     shapes = net.param_shapes
     convolutions = StructuredHMLP(
-        shapes[norms:-2], chunk_shapes, num_per_chunk, EMBEDDINGS, {"layers": [], "use_bias": False}, assembly,
-        cond_chunk_embs=True, uncond_in_size=0, cond_in_size=0, num_cond_embs=members, verbose=False,
-    )  # fmt: skip
+        shapes[norms:-2],
+        chunk_shapes,
+        num_per_chunk,
+        EMBEDDINGS,
+        {"layers": [], "use_bias": False},
+        assembly,
+        cond_chunk_embs=True,
+        uncond_in_size=0,
+        cond_in_size=0,
+        num_cond_embs=members,
+        verbose=False,
+    )
     for inner in convolutions.internal_hnets:
         inner.apply_hyperfan_init()
     hnet = HContainer(
-        shapes, in_order, [convolutions], uncond_param_shapes=shapes[:norms], cond_param_shapes=shapes[-2:],
-        uncond_param_names=["bn_scale", "bn_shift"] * (norms // 2), num_cond_embs=members, verbose=False,
-    )  # fmt: skip
+        shapes,
+        in_order,
+        [convolutions],
+        uncond_param_shapes=shapes[:norms],
+        cond_param_shapes=shapes[-2:],
+        uncond_param_names=["bn_scale", "bn_shift"] * (norms // 2),
+        num_cond_embs=members,
+        verbose=False,
+    )
     with torch.no_grad():
         for meta in hnet.param_shapes_meta:
             if meta["name"] == "bn_scale":

@@ -55,8 +55,16 @@ def test_wide_resnet(capsys):
         net, hnet = example.build()
     assert (str(net), net.num_params) == ("WRN-28-10-B(3,3)", 36_479_194)
     assert abs(net.num_params - example.IN_PAPER) < 0.05e6
-    groups = [(432, 10), (23_040, 7), (115_200, 14), (460_800, 14), (1_843_200, 14), (2_560, 7), (51_200, 7),
-              (204_800, 7)]  # fmt: skip
+    groups = [
+        (432, 10),
+        (23_040, 7),
+        (115_200, 14),
+        (460_800, 14),
+        (1_843_200, 14),
+        (2_560, 7),
+        (51_200, 7),
+        (204_800, 7),
+    ]
     embeddings = 10 + 7 + 14 * 14 + 15 * 14 + 15 * 14 + 3 * 7
     rest = 17_952 + 6_410  # batch norm, output layer
     assert hnet.num_params == sum(size * width for size, width in groups) + embeddings + rest == 35_869_336

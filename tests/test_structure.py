@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import bayeshnet
-from tests import house_rules as rules
+from tests.support import house_rules as rules
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bayeshnet"
@@ -78,7 +78,7 @@ UPWARD = [
     ("weights.py", "from .functional import batched_forward"),
     ("hnets/mlp_hnet.py", "from ..distributions import HypernetPosterior"),
     ("hnets/mlp_hnet.py", "from .. import distributions"),
-    ("hnets/mlp_hnet.py", "import bayeshnet.estimators.livi"),
+    ("hnets/mlp_hnet.py", "import bayeshnet.estimators.latent.livi"),
     ("hnets/mlp_hnet.py", "def f():\n    from bayeshnet import guides"),
     ("hnets/mlp_hnet.py", "if TYPE_CHECKING:\n    from ..guides import HypernetGuide"),
     ("hnets/mlp_hnet.py", "importlib.import_module('bayeshnet.guides')"),

@@ -38,15 +38,17 @@ def test_unflatten_gives_views():
 
 
 def test_roles_and_fan_ins_of_modules():
-    module = nn.ModuleDict({
-        "embed": nn.Embedding(5, 4),
-        "conv": nn.Conv2d(6, 4, 3, groups=2),
-        "up": nn.ConvTranspose2d(4, 6, (2, 5)),
-        "norm": nn.BatchNorm2d(4),
-        "layer": nn.LayerNorm((2, 3)),
-        "attention": nn.MultiheadAttention(4, 2),
-        "out": nn.Linear(4, 3),
-    })  # fmt: skip
+    module = nn.ModuleDict(
+        {
+            "embed": nn.Embedding(5, 4),
+            "conv": nn.Conv2d(6, 4, 3, groups=2),
+            "up": nn.ConvTranspose2d(4, 6, (2, 5)),
+            "norm": nn.BatchNorm2d(4),
+            "layer": nn.LayerNorm((2, 3)),
+            "attention": nn.MultiheadAttention(4, 2),
+            "out": nn.Linear(4, 3),
+        }
+    )
     spec = WeightSpec.of(module)
     found = {e.name: (e.role, e.fan_in, e.last) for e in spec.entries}
     assert found["embed.weight"][0] == "embedding"
@@ -126,7 +128,7 @@ def test_specs_are_records():
         (lambda s: s.spread(torch.zeros(3)), r"values: expected a tensor of shape \(..., 2\)"),
         (lambda s: WeightSpec.of(nn.ReLU()), "module: expected a module with parameters that are selected, got ReLU"),
     ],
-)  # fmt: skip
+)
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call(WeightSpec.of_shapes([[2, 3], [2]]))

@@ -34,7 +34,6 @@ class Display(Listener):
     """
 
     def __init__(self, console: Any) -> None:
-        """Make the columns."""
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
         self.bars = Progress(

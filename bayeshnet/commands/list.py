@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import estimators
-from ..continual import Learner, NetworkBuilder, PosteriorFamily, PseudoOutliers
+from ..builders import NetworkBuilder, PosteriorFamily
+from ..continual import Learner, PseudoOutliers
 from ..data.registry import STREAMS
 from ..estimators import KLEstimator
 from ..runs.configuration import available

@@ -27,8 +27,10 @@ def main(words: Sequence[str]) -> int:
     folder = _open_folder(request)
     console = make_console()
     torch.set_num_threads(request.experiment.threads)
-    console.print(f"[bold]{request.experiment.method}[/bold] on [bold]{request.experiment.data}[/bold], "
-                  f"seed {request.experiment.seed} -> {folder.path}")  # fmt: skip
+    console.print(
+        f"[bold]{request.experiment.method}[/bold] on [bold]{request.experiment.data}[/bold], "
+        f"seed {request.experiment.seed} -> {folder.path}"
+    )
     try:
         with Display(console) as display:
             state, records = execute(request.experiment, folder, stream, display)

@@ -1,68 +1,52 @@
 """Continual learning: streams of tasks, learners that keep a posterior per task, inference of the task."""
 
+from ..deprecation import moved_names
 from ..tasks import Split, Task, TaskStream
-from .abstention import Abstention
 from .baselines import FineTuning, Separate
-from .coreset import Coreset
-from .criteria import CRITERIA, Criterion
-from .density import DensitySettings, TaskDensity, log_densities
-from .evidence import StreamPrediction
-from .ewc import EWC
-from .families import PosteriorFamily
-from .fisher import diagonal_fisher
-from .generators import DiracGenerator, HyperHypernetwork, ImplicitGenerator, MeanFieldGenerator, RadialGenerator
+from .ewc import EWC, diagonal_fisher
+from .experience_replay import ExperienceReplay, Joint
 from .heads import FixedSoftmax, GrowingSoftmax, Heads, SharedHead, SplitHeads
 from .learner import Learner
+from .losses import Coreset, NoiseOutliers, OutputRegularizer, PatchOutliers, PseudoOutliers
 from .memory import ExampleMemory
-from .networks import ACTIVATIONS, ConvNetwork, MLPNetwork, NetworkBuilder
-from .outliers import NoiseOutliers, PatchOutliers, PseudoOutliers
-from .plain import LowRankWeights, MeanFieldWeights, PointWeights, RadialWeights
 from .posterior_replay import PosteriorReplay
 from .prior_focused import PriorFocused
-from .regularizers import OutputRegularizer
-from .rehearsal import ExperienceReplay, Joint
-from .seeds import derive_seed
-from .shared import SharedLearner
+from .shared_learner import SharedLearner
 from .state import LearnerState
+from .task_inference import (
+    CRITERIA,
+    Abstention,
+    Criterion,
+    DensitySettings,
+    StreamPrediction,
+    TaskDensity,
+    log_densities,
+)
 from .training import Training
 from .variational import VariationalLearner
 
 __all__ = [
-    "ACTIVATIONS",
     "CRITERIA",
     "EWC",
     "Abstention",
-    "ConvNetwork",
     "Coreset",
     "Criterion",
     "DensitySettings",
-    "DiracGenerator",
     "ExampleMemory",
     "ExperienceReplay",
     "FineTuning",
     "FixedSoftmax",
     "GrowingSoftmax",
     "Heads",
-    "HyperHypernetwork",
-    "ImplicitGenerator",
     "Joint",
     "Learner",
     "LearnerState",
-    "LowRankWeights",
-    "MLPNetwork",
-    "MeanFieldGenerator",
-    "MeanFieldWeights",
-    "NetworkBuilder",
     "NoiseOutliers",
     "OutputRegularizer",
     "PatchOutliers",
-    "PointWeights",
-    "PosteriorFamily",
     "PosteriorReplay",
     "PriorFocused",
     "PseudoOutliers",
-    "RadialGenerator",
-    "RadialWeights",
     "Separate",
     "SharedHead",
     "SharedLearner",
@@ -74,7 +58,27 @@ __all__ = [
     "TaskStream",
     "Training",
     "VariationalLearner",
-    "derive_seed",
     "diagonal_fisher",
     "log_densities",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "ACTIVATIONS": "builders.ACTIVATIONS",
+        "ConvNetwork": "builders.ConvNetwork",
+        "DiracGenerator": "builders.DiracGenerator",
+        "HyperHypernetwork": "builders.HyperHypernetwork",
+        "ImplicitGenerator": "builders.ImplicitGenerator",
+        "LowRankWeights": "builders.LowRankWeights",
+        "MLPNetwork": "builders.MLPNetwork",
+        "MeanFieldGenerator": "builders.MeanFieldGenerator",
+        "MeanFieldWeights": "builders.MeanFieldWeights",
+        "NetworkBuilder": "builders.NetworkBuilder",
+        "PointWeights": "builders.PointWeights",
+        "PosteriorFamily": "builders.PosteriorFamily",
+        "RadialGenerator": "builders.RadialGenerator",
+        "RadialWeights": "builders.RadialWeights",
+        "derive_seed": "rng.derive_seed",
+    },
+)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..weights import WeightSpec
-from .shared import SharedLearner
-from .sharing import OnePerTask, TaskPosterior
+from .shared_learner import SharedLearner
+from .task_posterior import OnePerTask, TaskPosterior
 from .variational import VariationalLearner
 
 __all__ = ["FineTuning", "Separate"]

@@ -7,18 +7,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
+from torch.func import grad, vmap
 
+from ..builders.explicit import PointWeights
+from ..builders.networks import NetworkBuilder
 from ..distributions import MeanFieldGaussian, WeightDistribution, embed
 from ..errors import check_int, check_number, check_positive, type_error
+from ..guides import Likelihood
+from ..mnets import MainNetInterface
 from ..tasks import Task
-from .fisher import diagonal_fisher
 from .heads import Heads
-from .networks import NetworkBuilder
-from .plain import PointWeights
-from .shared import SharedLearner
+from .shared_learner import SharedLearner
 from .state import LearnerState
 
-__all__ = ["EWC"]
+__all__ = ["EWC", "diagonal_fisher"]
 
 
 class EWC(SharedLearner):
@@ -58,7 +60,6 @@ class EWC(SharedLearner):
         sample: bool = False,
         **settings: Any,
     ) -> None:
-        """Check the numbers."""
         super().__init__(network, PointWeights() if posterior is None else posterior, heads=heads, **settings)
         self.strength = check_positive("strength", strength)
         self.decay = check_number("decay", decay, 0.0, 1.0)
@@ -100,7 +101,7 @@ class EWC(SharedLearner):
 
     def _laplace(self, state: LearnerState) -> MeanFieldGaussian:
         if not isinstance(state.memory, Laplace):
-            raise type_error("state", "one that EWC has learnt", "that of another learner", said=True)
+            raise type_error("state", expected="one that EWC has learnt", found="that of another learner")
         scale = (self.strength * state.memory.precision) ** -0.5
         return MeanFieldGaussian(state.posterior(0).mean.detach(), scale, state.net.weight_spec, validate_args=False)
 
@@ -115,7 +116,6 @@ class Laplace(nn.Module):
     precision: Tensor
 
     def __init__(self, precision: Tensor) -> None:
-        """Keep it as a buffer."""
         super().__init__()
         self.register_buffer("precision", precision.clone())
 
@@ -129,3 +129,47 @@ class _Fixed(nn.Module):
 
     def forward(self, cond_id: Any = None, cond_input: Any = None) -> WeightDistribution:
         return self.distribution
+
+
+@torch.no_grad()
+def diagonal_fisher(
+    net: MainNetInterface, likelihood: Likelihood, weights: Tensor, x: Tensor, y: Tensor, batch_size: int = 256
+) -> Tensor:
+    r"""Diagonal of the empirical Fisher matrix, summed over the examples.
+
+    .. math:: F_i = \sum_n \Big( \frac{\partial \log p(y_n | x_n, w)}{\partial w_i} \Big)^2
+
+    Args:
+        net: the network.
+        likelihood: of its outputs.
+        weights: ``(P,)``.
+        x: inputs ``(N, *input_shape)``.
+        y: targets of the examples.
+        batch_size: examples at a time; memory is that many weight vectors.
+
+    Returns:
+        Of shape ``(P,)``.
+
+    References:
+        Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
+
+    Example:
+        >>> from bayeshnet.guides import Categorical
+        >>> from bayeshnet.mnets import MLP
+        >>> net = MLP(n_in=3, n_out=2, hidden_layers=[4], no_weights=True, verbose=False)
+        >>> diagonal_fisher(net, Categorical(), torch.zeros(26), torch.randn(5, 3), torch.zeros(5).long()).shape
+        torch.Size([26])
+    """
+    check_int("batch_size", batch_size, 1)
+    spec = net.weight_spec
+
+    def log_prob(flat: Tensor, one_x: Tensor, one_y: Tensor) -> Tensor:
+        outputs = net(one_x.unsqueeze(0), weights=spec.split(flat))
+        return likelihood.log_prob(outputs, one_y.unsqueeze(0)).sum()
+
+    slopes = vmap(grad(log_prob), in_dims=(None, 0, 0))
+    flat = weights.detach()
+    total = torch.zeros_like(flat)
+    for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
+        total += slopes(flat, some_x, some_y).square().sum(0)
+    return total

@@ -73,14 +73,15 @@ class FixedSoftmax(GrowingSoftmax):
     """
 
     def __init__(self, num_tasks: int = 5) -> None:
-        """Check the number."""
         self.num_tasks = check_int("num_tasks", num_tasks, 1)
 
     def width(self, num_tasks: int, size: int) -> int:
         """The outputs of all tasks that will come; more tasks than that are refused."""
         if num_tasks > self.num_tasks:
             raise value_error(
-                "task", f"one of the {self.num_tasks} that FixedSoftmax has room for", f"number {num_tasks}",
-                "Give it more room, or use GrowingSoftmax.", said=True,
-            )  # fmt: skip
+                "task",
+                expected=f"one of the {self.num_tasks} that FixedSoftmax has room for",
+                found=f"number {num_tasks}",
+                hint="Give it more room, or use GrowingSoftmax.",
+            )
         return self.num_tasks * size

@@ -11,8 +11,8 @@ from torch import Tensor
 from ..errors import check_int, value_error
 from ..inference import Callback, Prediction
 from ..tasks import Task
-from .evidence import StreamPrediction
 from .state import LearnerState
+from .task_inference.prediction import StreamPrediction
 
 __all__ = ["Learner"]
 
@@ -65,7 +65,7 @@ class Learner(ABC):
             return self.predict_each(state, x, seed=seed)
         number = check_int("task_id", task_id, 0)
         if number >= state.num_tasks:
-            raise value_error("task_id", f"a number below the {state.num_tasks} tasks learnt", task_id)
+            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learnt", got=task_id)
         return self.predict_each(state, x, [number], seed=seed).predictions[0]
 
 
@@ -73,7 +73,7 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
     """Refuse inputs of another shape than the tasks', and states that have learnt nothing."""
     if state.num_tasks == 0:
         raise value_error(
-            "state", "one that has learnt a task", "one that has learnt none", "Call learn() first.", said=True
+            "state", expected="one that has learnt a task", found="one that has learnt none", hint="Call learn() first."
         )
     if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
-        raise value_error("x", f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", x)
+        raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)

@@ -24,7 +24,6 @@ class ExampleMemory(nn.Module):
     """
 
     def __init__(self) -> None:
-        """Start empty."""
         super().__init__()
         self.num_tasks = 0
 
@@ -48,7 +47,7 @@ class ExampleMemory(nn.Module):
     def of(self, task: int) -> tuple[Tensor, Tensor]:
         """Inputs and targets that are kept of a task."""
         if not 0 <= task < self.num_tasks:
-            raise value_error("task", f"a number below the {self.num_tasks} tasks stored", task)
+            raise value_error("task", expected=f"a number below the {self.num_tasks} tasks stored", got=task)
         return self.get_buffer(f"x{task}"), self.get_buffer(f"y{task}")
 
     def draw(

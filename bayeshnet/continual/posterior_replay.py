@@ -8,22 +8,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..builders.base import PosteriorFamily
+from ..builders.networks import NetworkBuilder
 from ..errors import value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Likelihood
 from ..inference import Term
+from ..rng import derive_seed
 from ..tasks import Task
 from ..weights import WeightSpec
-from .coreset import Coreset, ForeignTerm
-from .density import DensitySettings
-from .families import PosteriorFamily
+from .losses.coreset import Coreset, ForeignTerm
+from .losses.outlier_exposure import PseudoOutliers
+from .losses.output_regularizer import OutputRegularizer
 from .memory import ExampleMemory
-from .networks import NetworkBuilder
-from .outliers import PseudoOutliers
-from .regularizers import OutputRegularizer
-from .seeds import derive_seed
-from .sharing import GeneratedTasks, TaskPosterior
 from .state import LearnerState
+from .task_inference.density import DensitySettings
+from .task_posterior import GeneratedTasks, TaskPosterior
 from .training import Training
 from .variational import VariationalLearner
 
@@ -76,11 +76,17 @@ class PosteriorReplay(VariationalLearner):
         num_samples: int = 100,
         entropy_weight: float = 0.5,
     ) -> None:
-        """Keep the parts."""
         super().__init__(
-            network, posterior, estimator=estimator, training=training, outliers=outliers, likelihood=likelihood,
-            density=density, num_samples=num_samples, entropy_weight=entropy_weight,
-        )  # fmt: skip
+            network,
+            posterior,
+            estimator=estimator,
+            training=training,
+            outliers=outliers,
+            likelihood=likelihood,
+            density=density,
+            num_samples=num_samples,
+            entropy_weight=entropy_weight,
+        )
         self.regularizer = regularizer if regularizer is not None else OutputRegularizer()
         self.coreset = coreset
 
@@ -101,7 +107,7 @@ class PosteriorReplay(VariationalLearner):
         state = super().begin(task)
         if self.coreset is not None:
             if task.kind != "classification":
-                raise value_error("coreset", "None for tasks of values", self.coreset)
+                raise value_error("coreset", expected="None for tasks of values", got=self.coreset)
             state.memory = ExampleMemory()
         return state
 
@@ -134,6 +140,7 @@ class PosteriorReplay(VariationalLearner):
             before = copy.deepcopy(new.posterior)
             held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator, task=number)
             doubt = ForeignTerm(model, memory, others, self.coreset.finish_doubt, generator)
-            self.fit(new, number, model, (x, y), penalties=[held], terms=[doubt], generator=generator,
-                     settings=settings)  # fmt: skip
+            self.fit(
+                new, number, model, (x, y), penalties=[held], terms=[doubt], generator=generator, settings=settings
+            )
         return new

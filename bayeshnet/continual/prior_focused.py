@@ -7,7 +7,7 @@ import copy
 from torch.distributions import Distribution
 
 from ..tasks import Task
-from .shared import SharedLearner
+from .shared_learner import SharedLearner
 from .state import LearnerState
 
 __all__ = ["PriorFocused"]

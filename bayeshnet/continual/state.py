@@ -8,8 +8,8 @@ from ..errors import value_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
 from ..tasks import Task
-from .density import TaskDensity
-from .sharing import TaskPosterior
+from .task_inference.density import TaskDensity
+from .task_posterior import TaskPosterior
 
 __all__ = ["LearnerState"]
 
@@ -33,7 +33,6 @@ class LearnerState(nn.Module):
     posterior: TaskPosterior
 
     def __init__(self, net: MainNetInterface, likelihood: Likelihood, posterior: TaskPosterior, task: Task) -> None:
-        """Join the parts."""
         super().__init__()
         self.net = net
         self.likelihood = likelihood
@@ -59,7 +58,9 @@ class LearnerState(nn.Module):
         """Refuse a task that does not fit those learnt before."""
         for what in ("kind", "input_shape", "num_outputs"):
             if getattr(task, what) != getattr(self, what):
-                raise value_error(f"task {task.name!r}", f"{what} {getattr(self, what)} as before", getattr(task, what))
+                raise value_error(
+                    f"task {task.name!r}", expected=f"{what} {getattr(self, what)} as before", got=getattr(task, what)
+                )
 
     def close_task(self, task: Task, density: TaskDensity) -> None:
         """Record that ``task`` has been learnt."""

@@ -10,24 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..builders.base import PosteriorFamily
+from ..builders.networks import NetworkBuilder
 from ..errors import check_int, check_number
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
 from ..inference import Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
-from .density import DensitySettings, log_densities
-from .evidence import StreamPrediction
-from .families import PosteriorFamily
 from .learner import Learner, check_inputs
+from .losses.outlier_exposure import OutlierTerm, PseudoOutliers
 from .memory import ExampleMemory
-from .networks import NetworkBuilder
-from .outliers import PseudoOutliers
-from .seeds import derive_seed, seeded
-from .sharing import TaskPosterior
 from .state import LearnerState
-from .terms import OutlierTerm
+from .task_inference.density import DensitySettings, log_densities
+from .task_inference.prediction import StreamPrediction
+from .task_posterior import TaskPosterior
 from .training import Training
 
 __all__ = ["VariationalLearner"]
@@ -61,7 +60,6 @@ class VariationalLearner(Learner):
         num_samples: int = 100,
         entropy_weight: float = 0.5,
     ) -> None:
-        """Keep the parts."""
         self.network = network
         self.posterior = posterior
         self.estimator = estimator
@@ -146,8 +144,16 @@ class VariationalLearner(Learner):
         net, targets = self.problem(new, task, number)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
-        self.fit(new, number, model, (example, targets), penalties=penalties, terms=terms, generator=generator,
-                 callbacks=callbacks)  # fmt: skip
+        self.fit(
+            new,
+            number,
+            model,
+            (example, targets),
+            penalties=penalties,
+            terms=terms,
+            generator=generator,
+            callbacks=callbacks,
+        )
         self.remember(new, task, generator)
         new.close_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
         return new

@@ -35,7 +35,7 @@ def class_order(available: Sequence[int], order: Sequence[int] | str | None, see
         return [sorted(available)[i] for i in shuffle.tolist()]
     chosen = [check_int("order", label) for label in order]
     if len(set(chosen)) != len(chosen) or not set(chosen) <= set(available):
-        raise value_error("order", f"distinct labels among {sorted(available)}", order)
+        raise value_error("order", expected=f"distinct labels among {sorted(available)}", got=order)
     return chosen
 
 
@@ -91,7 +91,7 @@ def split_by_class(
     check_choice("scenario", scenario, SCENARIOS)
     train = Split(_tensor_inputs(x, "x"), as_labels(y))
     if (x_test is None) != (y_test is None):
-        raise value_error("x_test and y_test", "both or neither", "one of them", said=True)
+        raise value_error("x_test and y_test", expected="both or neither", found="one of them")
     if x_test is None:
         train, test = held_out(train, test_fraction, data_seed, "test_fraction")
     else:
@@ -122,7 +122,7 @@ def _check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
     unknown = sorted(set(torch.unique(y).tolist()) - set(available))
     if unknown:
         expected = f"labels that occur in training ({', '.join(map(str, available))})"
-        raise value_error(f"labels in {where}", expected, ", ".join(map(str, unknown)), said=True)
+        raise value_error(f"labels in {where}", expected=expected, found=", ".join(map(str, unknown)))
 
 
 def _groups(available: list[int], order: list[int], num_tasks: int | None, size: int) -> list[list[int]]:
@@ -132,7 +132,7 @@ def _groups(available: list[int], order: list[int], num_tasks: int | None, size:
     if not 1 <= count <= most:
         expected = f"num_tasks * classes_per_task of at most {len(order)} classes"
         got = f"{num_tasks or 1} * {size}"
-        raise value_error("num_tasks", expected, got, "Take fewer tasks, or fewer classes in each.", said=True)
+        raise value_error("num_tasks", expected=expected, found=got, hint="Take fewer tasks, or fewer classes in each.")
     return [order[size * t : size * (t + 1)] for t in range(count)]
 
 
@@ -141,7 +141,7 @@ def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str)
     hits = split.y[:, None] == wanted
     for label, present in zip(classes, hits.any(0).tolist(), strict=True):
         if not present:
-            raise value_error(f"labels in {where}", f"examples of class {label}", "none", said=True)
+            raise value_error(f"labels in {where}", expected=f"examples of class {label}", found="none")
     rows = hits.any(1).nonzero()[:, 0]
     x = as_inputs(split.x[rows])
     return Split(x.flatten(1) if flatten else x, hits[rows].int().argmax(1))
@@ -206,7 +206,7 @@ def from_arrays(
     check_choice("kind", kind, KINDS)
     check_choice("scenario", scenario, SCENARIOS)
     if names is not None and len(names) != len(tasks):
-        raise value_error("names", f"one name for each of the {len(tasks)} tasks", names)
+        raise value_error("names", expected=f"one name for each of the {len(tasks)} tasks", got=names)
     read = [_read_pair(arrays, kind, i, test_fraction, data_seed) for i, arrays in enumerate(tasks)]
     everything = [parts[0] for parts in read]
     built = []
@@ -224,9 +224,11 @@ def from_arrays(
 
 def _read_pair(arrays: Any, kind: str, index: int, test_fraction: float, seed: int) -> list[Split]:
     if not isinstance(arrays, (tuple, list)) or len(arrays) not in (2, 4):
-        raise type_error(f"tasks[{index}]", "(x, y) or (x, y, x_test, y_test)", arrays)
+        raise type_error(f"tasks[{index}]", expected="(x, y) or (x, y, x_test, y_test)", got=arrays)
     if not all(len(part) for part in arrays):
-        raise value_error(f"tasks[{index}]", "at least one example", "none", "Leave empty tasks out.", said=True)
+        raise value_error(
+            f"tasks[{index}]", expected="at least one example", found="none", hint="Leave empty tasks out."
+        )
     targets = as_labels if kind == "classification" else as_values
     splits = [
         Split(as_inputs(arrays[j], f"x of tasks[{index}]"), targets(arrays[j + 1], f"y of tasks[{index}]"))
@@ -249,7 +251,9 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
         3
     """
     if test_datasets is not None and len(test_datasets) != len(datasets):
-        raise value_error("test_datasets", f"one for each of {len(datasets)} tasks", f"{len(test_datasets)}", said=True)
+        raise value_error(
+            "test_datasets", expected=f"one for each of {len(datasets)} tasks", found=f"{len(test_datasets)}"
+        )
     tests = test_datasets if test_datasets is not None else [None] * len(datasets)
     arrays = []
     for i, (train, test) in enumerate(zip(datasets, tests, strict=True)):
@@ -277,13 +281,13 @@ def split_dataset(dataset: Any, test_dataset: Any = None, **options: Any) -> Tas
 
 def _read_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
     if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise type_error(name, "a map-style dataset (with __len__ and __getitem__)", dataset)
+        raise type_error(name, expected="a map-style dataset (with __len__ and __getitem__)", got=dataset)
     pairs = [dataset[i] for i in range(len(dataset))]
     if not pairs or not isinstance(pairs[0], (tuple, list)) or len(pairs[0]) != 2:
-        raise value_error(name, "(x, y) pairs, at least one", dataset)
+        raise value_error(name, expected="(x, y) pairs, at least one", got=dataset)
     try:
         return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs])
     except (TypeError, ValueError, RuntimeError) as error:
         advice = "Give the dataset a transform that makes tensors, such as torchvision's ToTensor."
         expected = "pairs of tensors of one shape"
-        raise value_error(name, expected, str(error), advice, said=True) from error
+        raise value_error(name, expected=expected, found=str(error), hint=advice) from error

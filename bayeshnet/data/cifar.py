@@ -51,7 +51,7 @@ def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
     except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         expected = f"a pickled CIFAR batch with 'data' and {label_key!r}"
         got = f"a torn or damaged file ({type(error).__name__}: {error})"
-        raise value_error(f"file {str(path)!r}", expected, got, "Fetch the file again.", said=True) from error
+        raise value_error(f"file {str(path)!r}", expected=expected, found=got, hint="Fetch the file again.") from error
 
 
 def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tensor]:
@@ -70,7 +70,7 @@ def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tens
     """
     if data_dir is None:
         advice = "Give the folder in which torchvision keeps CIFAR (--data-dir DIR on the command line)."
-        raise value_error("data_dir", "a folder with the CIFAR batches", None, advice)
+        raise value_error("data_dir", expected="a folder with the CIFAR batches", got=None, hint=advice)
     name, train, test, key = _LAYOUT[classes]
     folder = Path(data_dir).expanduser()
     folder = folder / name if (folder / name).is_dir() else folder
@@ -104,10 +104,19 @@ def split_cifar10(
         Learning Multiple Layers of Features from Tiny Images (Krizhevsky; 2009).
     """
     return _split(
-        data_dir, 10, num_tasks=num_tasks, classes_per_task=classes_per_task, order=order, scenario=scenario,
-        validation_fraction=validation_fraction, max_train=max_train, max_test=max_test, flatten=flatten,
-        data_seed=data_seed, class_names=CIFAR10_CLASSES,
-    )  # fmt: skip
+        data_dir,
+        10,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        scenario=scenario,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        flatten=flatten,
+        data_seed=data_seed,
+        class_names=CIFAR10_CLASSES,
+    )
 
 
 def split_cifar100(
@@ -125,10 +134,18 @@ def split_cifar100(
 ) -> TaskStream:
     """Split CIFAR-100 (fine labels) into tasks of a few classes each; arguments as in :func:`split_cifar10`."""
     return _split(
-        data_dir, 100, num_tasks=num_tasks, classes_per_task=classes_per_task, order=order, scenario=scenario,
-        validation_fraction=validation_fraction, max_train=max_train, max_test=max_test, flatten=flatten,
+        data_dir,
+        100,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        scenario=scenario,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        flatten=flatten,
         data_seed=data_seed,
-    )  # fmt: skip
+    )
 
 
 def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_seed: int, **options: Any) -> TaskStream:
@@ -137,6 +154,14 @@ def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_see
     if flatten:
         foreign = {key: x.flatten(1) for key, x in foreign.items()}
     return split_by_class(
-        data["x"], data["y"], data["x_test"], data["y_test"], flatten=flatten, name=f"split-cifar{classes}",
-        outliers=foreign, info={"image_shape": (3, 32, 32)}, data_seed=data_seed, **options,
-    )  # fmt: skip
+        data["x"],
+        data["y"],
+        data["x_test"],
+        data["y_test"],
+        flatten=flatten,
+        name=f"split-cifar{classes}",
+        outliers=foreign,
+        info={"image_shape": (3, 32, 32)},
+        data_seed=data_seed,
+        **options,
+    )

@@ -78,10 +78,22 @@ def split_digits(
     x, y = load_digits()
     foreign = image_outliers(x.flatten(1) if flatten else x, 450, data_seed)
     return split_by_class(
-        x, y, num_tasks=num_tasks, classes_per_task=classes_per_task, order=order, scenario=scenario,
-        test_fraction=test_fraction, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
-        flatten=flatten, name="split-digits", info={"image_shape": IMAGE_SHAPE}, outliers=foreign, data_seed=data_seed,
-    )  # fmt: skip
+        x,
+        y,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        scenario=scenario,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        flatten=flatten,
+        name="split-digits",
+        info={"image_shape": IMAGE_SHAPE},
+        outliers=foreign,
+        data_seed=data_seed,
+    )
 
 
 def permuted_digits(
@@ -107,13 +119,24 @@ def permuted_digits(
         (3, 10, 'domain')
     """
     base = split_digits(
-        1, 10, test_fraction=test_fraction, validation_fraction=validation_fraction, max_train=max_train,
-        max_test=max_test, data_seed=data_seed,
-    )  # fmt: skip
+        1,
+        10,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        data_seed=data_seed,
+    )
     return permuted(
-        base[0], num_tasks, scenario=scenario, keep_first=keep_first, order=order, name="permuted-digits",
-        outliers=base.outliers, data_seed=data_seed,
-    )  # fmt: skip
+        base[0],
+        num_tasks,
+        scenario=scenario,
+        keep_first=keep_first,
+        order=order,
+        name="permuted-digits",
+        outliers=base.outliers,
+        data_seed=data_seed,
+    )
 
 
 def rotated_digits(
@@ -136,7 +159,12 @@ def rotated_digits(
         ['0 degrees', '90 degrees']
     """
     base = split_digits(
-        1, 10, test_fraction=test_fraction, validation_fraction=validation_fraction, max_train=max_train,
-        max_test=max_test, data_seed=data_seed,
-    )  # fmt: skip
+        1,
+        10,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        data_seed=data_seed,
+    )
     return rotated(base[0], angles, scenario=scenario, name="rotated-digits", outliers=base.outliers)

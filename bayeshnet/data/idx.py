@@ -71,7 +71,7 @@ def _content(path: Path) -> bytes:
 
 
 def _bad(path: Path, expected: str, got: str) -> ValueError:
-    return value_error(f"file {str(path)!r}", expected, got, "Fetch the file again.", said=True)
+    return value_error(f"file {str(path)!r}", expected=expected, found=got, hint="Fetch the file again.")
 
 
 def find_idx(folder: str | Path | None, name: str) -> Path:
@@ -83,7 +83,7 @@ def find_idx(folder: str | Path | None, name: str) -> Path:
     """
     if folder is None:
         advice = "Give the folder that holds the four MNIST files (--data-dir DIR on the command line)."
-        raise value_error("data_dir", "a folder with IDX files", None, advice)
+        raise value_error("data_dir", expected="a folder with IDX files", got=None, hint=advice)
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir: expected a folder with IDX files, found no folder at {str(folder)!r}.")

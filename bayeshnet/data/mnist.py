@@ -21,8 +21,17 @@ from .transforms import permuted
 __all__ = ["FASHION_CLASSES", "permuted_fashion_mnist", "permuted_mnist", "split_fashion_mnist", "split_mnist"]
 
 FASHION_CLASSES = (
-    "T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot",
-)  # fmt: skip
+    "T-shirt",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "boot",
+)
 
 
 def split_fashion_mnist(
@@ -53,10 +62,20 @@ def split_fashion_mnist(
         Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao, Rasul, Vollgraf; 2017).
     """
     return _split(
-        data_dir, "split-fashion-mnist", foreign_digits=True, num_tasks=num_tasks, classes_per_task=classes_per_task,
-        order=order, scenario=scenario, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
-        flatten=flatten, data_seed=data_seed, class_names=FASHION_CLASSES,
-    )  # fmt: skip
+        data_dir,
+        "split-fashion-mnist",
+        foreign_digits=True,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        scenario=scenario,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        flatten=flatten,
+        data_seed=data_seed,
+        class_names=FASHION_CLASSES,
+    )
 
 
 def split_mnist(
@@ -78,10 +97,19 @@ def split_mnist(
         Gradient-Based Learning Applied to Document Recognition (LeCun, Bottou, Bengio, Haffner; 1998).
     """
     return _split(
-        data_dir, "split-mnist", foreign_digits=False, num_tasks=num_tasks, classes_per_task=classes_per_task,
-        order=order, scenario=scenario, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
-        flatten=flatten, data_seed=data_seed,
-    )  # fmt: skip
+        data_dir,
+        "split-mnist",
+        foreign_digits=False,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        scenario=scenario,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        flatten=flatten,
+        data_seed=data_seed,
+    )
 
 
 def permuted_fashion_mnist(
@@ -110,13 +138,24 @@ def permuted_fashion_mnist(
         data_seed: of permutations and random choices.
     """
     base = split_fashion_mnist(
-        data_dir, 1, 10, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        data_dir,
+        1,
+        10,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
         data_seed=data_seed,
-    )  # fmt: skip
+    )
     return permuted(
-        base[0], num_tasks, scenario=scenario, keep_first=keep_first, order=order, name="permuted-fashion-mnist",
-        outliers=base.outliers, data_seed=data_seed,
-    )  # fmt: skip
+        base[0],
+        num_tasks,
+        scenario=scenario,
+        keep_first=keep_first,
+        order=order,
+        name="permuted-fashion-mnist",
+        outliers=base.outliers,
+        data_seed=data_seed,
+    )
 
 
 def permuted_mnist(
@@ -133,13 +172,24 @@ def permuted_mnist(
 ) -> TaskStream:
     """Make tasks of all ten digits of MNIST with permuted pixels; arguments as in :func:`permuted_fashion_mnist`."""
     base = split_mnist(
-        data_dir, 1, 10, validation_fraction=validation_fraction, max_train=max_train, max_test=max_test,
+        data_dir,
+        1,
+        10,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
         data_seed=data_seed,
-    )  # fmt: skip
+    )
     return permuted(
-        base[0], num_tasks, scenario=scenario, keep_first=keep_first, order=order, name="permuted-mnist",
-        outliers=base.outliers, data_seed=data_seed,
-    )  # fmt: skip
+        base[0],
+        num_tasks,
+        scenario=scenario,
+        keep_first=keep_first,
+        order=order,
+        name="permuted-mnist",
+        outliers=base.outliers,
+        data_seed=data_seed,
+    )
 
 
 def _split(
@@ -153,9 +203,17 @@ def _split(
     if flatten:
         foreign = {key: x.flatten(1) for key, x in foreign.items()}
     return split_by_class(
-        data["x"], data["y"], data["x_test"], data["y_test"], flatten=flatten, name=name, outliers=foreign,
-        data_seed=data_seed, info={"image_shape": shape}, **options,
-    )  # fmt: skip
+        data["x"],
+        data["y"],
+        data["x_test"],
+        data["y_test"],
+        flatten=flatten,
+        name=name,
+        outliers=foreign,
+        data_seed=data_seed,
+        info={"image_shape": shape},
+        **options,
+    )
 
 
 def _digits(shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -37,7 +37,9 @@ def resized(x: Tensor, image_shape: Sequence[int], size: Sequence[int]) -> Tenso
         torch.Size([2, 1, 28, 28])
     """
     if math.prod(image_shape) != x[0].numel():
-        raise value_error("image_shape", f"(channels, height, width) that hold {x[0].numel()} values", image_shape)
+        raise value_error(
+            "image_shape", expected=f"(channels, height, width) that hold {x[0].numel()} values", got=image_shape
+        )
     images = x.reshape(-1, *image_shape)
     return torch.nn.functional.interpolate(images, size=tuple(size), mode="bilinear", align_corners=False)
 

@@ -74,5 +74,5 @@ def get_stream(name: str, **options: Any) -> TaskStream:
     given = {key: value for key, value in options.items() if key in known or value is not None}
     for key in given:
         if key not in known:
-            raise value_error(f"option of {name!r}", "one of " + ", ".join(known), key)
+            raise value_error(f"option of {name!r}", expected="one of " + ", ".join(known), got=key)
     return STREAMS[name].builder(**given)

@@ -23,7 +23,7 @@ def as_inputs(x: Any, argument: str = "x") -> Tensor:
     """
     tensor = _as_tensor(x, argument)
     if tensor.ndim == 0:
-        raise value_error(argument, "an array of examples (N, ...)", tensor)
+        raise value_error(argument, expected="an array of examples (N, ...)", got=tensor)
     if tensor.dtype == torch.uint8:
         return tensor.to(torch.float32) / 255
     return check_finite(argument, tensor) if tensor.is_floating_point() else tensor.to(torch.float32)
@@ -33,9 +33,13 @@ def as_labels(y: Any, argument: str = "y") -> Tensor:
     """Turn class labels into an ``int64`` tensor ``(N,)``; floating labels must be whole numbers."""
     tensor = _as_tensor(y, argument)
     if tensor.ndim != 1:
-        raise value_error(argument, "class labels of shape (N,)", tensor, "Give indices, not one-hot vectors.")
+        raise value_error(
+            argument, expected="class labels of shape (N,)", got=tensor, hint="Give indices, not one-hot vectors."
+        )
     if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
-        raise value_error(argument, "whole numbers as class labels", tensor, "Say kind='regression' for values.")
+        raise value_error(
+            argument, expected="whole numbers as class labels", got=tensor, hint="Say kind='regression' for values."
+        )
     return tensor.to(torch.int64)
 
 
@@ -44,7 +48,7 @@ def as_values(y: Any, argument: str = "y") -> Tensor:
     tensor = _as_tensor(y, argument)
     tensor = check_finite(argument, tensor) if tensor.is_floating_point() else tensor.to(torch.float32)
     if tensor.ndim not in (1, 2):
-        raise value_error(argument, "targets of shape (N,) or (N, C)", tensor)
+        raise value_error(argument, expected="targets of shape (N,) or (N, C)", got=tensor)
     return tensor[:, None] if tensor.ndim == 1 else tensor
 
 
@@ -52,7 +56,7 @@ def _as_tensor(x: Any, argument: str) -> Tensor:
     try:
         tensor = torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise type_error(argument, "a tensor or an array of numbers", x) from error
+        raise type_error(argument, expected="a tensor or an array of numbers", got=x) from error
     return tensor
 
 
@@ -96,7 +100,9 @@ def held_out(split: Split, fraction: float, seed: int, argument: str = "fraction
     fraction = check_number(argument, fraction, 0.0, 1.0)
     count = math.ceil(fraction * len(split) - 1e-9)
     if not 0 < count < len(split):
-        raise value_error(argument, f"a share of the {len(split)} examples that leaves some on both sides", fraction)
+        raise value_error(
+            argument, expected=f"a share of the {len(split)} examples that leaves some on both sides", got=fraction
+        )
     mask = stratified(split.y, count, torch.Generator().manual_seed(seed))
     return Split(split.x[~mask], split.y[~mask]), Split(split.x[mask], split.y[mask])
 

@@ -90,9 +90,9 @@ def rotated(
         shape = (1, *shape)
     if len(shape) != 3 or math.prod(shape) != math.prod(task.input_shape):
         expected = f"(channels, height, width) that hold {math.prod(task.input_shape)} values"
-        raise value_error("image_shape", expected, shape)
+        raise value_error("image_shape", expected=expected, got=shape)
     if isinstance(angles, (str, int, float)):
-        raise type_error("angles", "a sequence of degrees", angles)
+        raise type_error("angles", expected="a sequence of degrees", got=angles)
     turns = [(f"{angle:g} degrees", _rotation(float(angle), shape)) for angle in angles]
     tasks = [_mapped(task, title, t, scenario, turn) for t, (title, turn) in enumerate(turns)]
     return TaskStream(tasks, name, scenario, outliers)

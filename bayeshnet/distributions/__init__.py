@@ -6,17 +6,27 @@ from . import kl  # registers the closed forms
 from .base import WeightDistribution, WeightDraw
 from .dirac import Dirac
 from .embedded import embed
-from .forms import as_gaussian, as_low_rank
 from .gaussian import LowRankGaussian, MeanFieldGaussian
-from .generated import GeneratedPosterior
-from .implicit import HypernetPosterior
+from .gaussian_forms import as_gaussian, as_low_rank
 from .mixture import Mixture
-from .posterior_base import SampledNetwork, WeightPosterior
-from .posteriors import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior
+from .posteriors import (
+    DiracPosterior,
+    FixedSigma,
+    GeneratedPosterior,
+    GeneratedSigma,
+    HypernetPosterior,
+    LearnedSigma,
+    LowRankPosterior,
+    MeanFieldPosterior,
+    ModuleSigma,
+    ParameterSigma,
+    RadialPosterior,
+    SampledNetwork,
+    WeightPosterior,
+)
 from .priors import FanInGaussian, ScaleMixturePrior
 from .radial import Radial
 from .semi_implicit import SemiImplicit, SharedNoise
-from .sigma import FixedSigma, GeneratedSigma, LearnedSigma, ModuleSigma, ParameterSigma
 
 __all__ = [
     "Dirac",

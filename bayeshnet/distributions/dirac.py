@@ -32,7 +32,6 @@ class Dirac(WeightDistribution):
     has_rsample = True
 
     def __init__(self, loc: Tensor, weight_spec: WeightSpec | None = None) -> None:
-        """Keep ``loc``."""
         self.loc = check_shape("loc", loc, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
         self.weight_spec = weight_spec
         super().__init__(torch.Size(), loc.shape, validate_args=False)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..errors import check_shape, type_error
+from ..geometry.linalg import capacitance_cholesky
+from ..memo import transforms_active
+from ..rng import normal_like
+from ..speed import shortcuts
 from ..weights import WeightSpec
-from ._fused import reparameterised
-from ._linalg import capacitance_cholesky
-from ._noise import normal_like
 from .base import WeightDistribution, WeightDraw
 
-__all__ = ["LowRankGaussian", "MeanFieldGaussian"]
+__all__ = ["LowRankGaussian", "MeanFieldGaussian", "diagonal_kl", "reparameterised"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -47,10 +49,9 @@ class MeanFieldGaussian(WeightDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        """Keep ``loc`` and ``scale`` spread to ``(P,)``."""
         self.loc = _vector("loc", loc)
         if not isinstance(scale, Tensor):
-            raise type_error("scale", "a torch.Tensor", scale)
+            raise type_error("scale", expected="a torch.Tensor", got=scale)
         self.scale = scale.expand(self.loc.shape) if scale.ndim == 0 else check_shape("scale", scale, self.loc.shape)
         self.weight_spec = weight_spec
         super().__init__(torch.Size(), self.loc.shape, validate_args=validate_args)
@@ -117,7 +118,6 @@ class LowRankGaussian(WeightDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        """Keep the parameters."""
         self.loc = _vector("loc", loc)
         self.factor = check_shape("factor", factor, (self.loc.shape[0], None))
         self.diag = check_shape("diag", diag, self.loc.shape, "These are variances, not standard deviations.")
@@ -165,3 +165,47 @@ class LowRankGaussian(WeightDistribution):
 
 def _vector(argument: str, value: Tensor) -> Tensor:
     return check_shape(argument, value, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
+
+
+def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:
+    r"""KL between Gaussians with independent entries, summed over all of them: ``()``, in nats.
+
+    .. math:: \sum_i \tfrac12 (r_i^2 - 1 + d_i^2) - \log r_i, \qquad r_i = s_i / s'_i, \; d_i = (m_i - m'_i) / s'_i
+
+    Args:
+        loc: means :math:`m` of the first.
+        scale: its standard deviations :math:`s`, of the same shape.
+        other_loc: means :math:`m'` of the second, of that shape or ``()``.
+        other_scale: its standard deviations :math:`s'`, likewise.
+    """
+    ratio, shift = scale / other_scale, (loc - other_loc) / other_scale
+    # r^2 - 1 as a product: near one the difference would be lost in rounding.
+    terms = torch.addcmul((ratio - 1) * (ratio + 1), shift, shift).sub(ratio.log(), alpha=2)
+    return 0.5 * terms.sum()
+
+
+def reparameterised(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
+    """``loc + scale * eps`` ``(S, P)`` for ``loc``, ``scale`` ``(P,)`` and constant noise ``eps`` ``(S, P)``."""
+    limits = shortcuts()
+    blocked = len(eps) <= limits.few_draws and eps.shape[-1] >= limits.long_weights
+    if not blocked or not scale.requires_grad or transforms_active():
+        return torch.addcmul(loc, scale, eps)
+    out: Tensor = _Reparameterised.apply(loc, scale, eps)
+    return out
+
+
+class _Reparameterised(torch.autograd.Function):
+    """See :func:`reparameterised`; the gradient's sums over draws are made without products as large as all draws."""
+
+    @staticmethod
+    def forward(ctx: Any, loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
+        ctx.save_for_backward(eps)
+        return torch.addcmul(loc, scale, eps)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        (eps,) = ctx.saved_tensors
+        total = torch.zeros_like(grad[0])
+        for row, noise in zip(grad.unbind(), eps.unbind(), strict=True):
+            total = torch.addcmul(total, row, noise) if torch.is_grad_enabled() else total.addcmul_(row, noise)
+        return grad.sum(0), total, None

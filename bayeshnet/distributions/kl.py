@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, MultivariateNormal, register_kl
 
-from ._fused import diagonal_kl
-from ._linalg import identity_plus_cholesky, precise
-from .forms import as_gaussian, as_low_rank
-from .gaussian import LowRankGaussian, MeanFieldGaussian
+from ..geometry.linalg import identity_plus_cholesky, precise
+from .gaussian import LowRankGaussian, MeanFieldGaussian, diagonal_kl
+from .gaussian_forms import as_gaussian, as_low_rank
 from .priors import FanInGaussian
 from .radial import Radial
 from .semi_implicit import SemiImplicit

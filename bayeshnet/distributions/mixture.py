@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints
 
 from ..errors import check_shape, value_error
-from ._noise import uniform_like
+from ..rng import uniform_like
 from .base import WeightDistribution, WeightDraw
 
 __all__ = ["Mixture"]
@@ -37,14 +37,13 @@ class Mixture(WeightDistribution):
     has_rsample = True
 
     def __init__(self, logits: Tensor, components: Sequence[Distribution]) -> None:
-        """Keep the parts."""
         self.components = list(components)
         if not self.components:
-            raise value_error("components", "at least one distribution", "none", said=True)
+            raise value_error("components", expected="at least one distribution", found="none")
         self.logits = check_shape("logits", logits, (len(self.components),), "One logit per component.")
         shapes = {tuple(c.event_shape) for c in self.components}
         if len(shapes) > 1 or len(next(iter(shapes))) != 1 or any(c.batch_shape for c in self.components):
-            raise value_error("components", "one event shape (P,) and no batch shape", str(shapes), said=True)
+            raise value_error("components", expected="one event shape (P,) and no batch shape", found=str(shapes))
         self.weight_spec = getattr(self.components[0], "weight_spec", None)
         super().__init__(torch.Size(), self.components[0].event_shape, validate_args=False)
 
@@ -63,9 +62,11 @@ class Mixture(WeightDistribution):
         """Draw ``num`` weight vectors."""
         if self.logits.requires_grad and torch.is_grad_enabled():
             raise value_error(
-                "logits", "constant mixture weights", "a tensor that requires grad",
-                "No gradient reaches them through a draw: detach them, or draw under torch.no_grad().", said=True,
-            )  # fmt: skip
+                "logits",
+                expected="constant mixture weights",
+                found="a tensor that requires grad",
+                hint="No gradient reaches them through a draw: detach them, or draw under torch.no_grad().",
+            )
         edges = self.logits.detach().softmax(-1).cumsum(-1)[:-1].contiguous()
         index = torch.searchsorted(edges, uniform_like(self.logits, (num,), generator))
         drawn = torch.stack([_draw(c, num, generator) for c in self.components])
@@ -82,7 +83,9 @@ def _draw(component: Distribution, num: int, generator: torch.Generator | None) 
         return component.draw(num, generator).w
     if generator is not None:
         raise value_error(
-            "generator", "None with components of torch", "a generator",
-            "Use components that take one, such as MeanFieldGaussian.", said=True,
-        )  # fmt: skip
+            "generator",
+            expected="None with components of torch",
+            found="a generator",
+            hint="Use components that take one, such as MeanFieldGaussian.",
+        )
     return component.rsample(torch.Size((num,)))

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..errors import check_number, check_positive
+from ..memo import Memo
+from ..rng import normal_like, uniform_like
 from ..weights import WeightSpec, Whitening
-from ._noise import normal_like, uniform_like
 from .base import WeightDistribution, WeightDraw
 from .gaussian import MeanFieldGaussian
 
@@ -54,11 +55,10 @@ class FanInGaussian(WeightDistribution):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        """Compute the scales."""
         gains = check_positive("gain", gain), check_positive("last_gain", last_gain), check_positive("bias", bias)
         self.weight_spec = spec
         self.whitening = spec.whitening(*gains, dtype=dtype, device=device)
-        self._seen: tuple[Whitening, int, bool] | None = None
+        self._matches = Memo[bool]()
         super().__init__(torch.Size(), torch.Size((spec.numel,)), validate_args=False)
 
     @property
@@ -85,13 +85,13 @@ class FanInGaussian(WeightDistribution):
         """Whether this prior is N(0, I) under ``whitening``; the values of one object are looked at once."""
         if whitening is None:
             return False
-        version = whitening.loc._version + whitening.scale._version
-        if self._seen is None or self._seen[0] is not whitening or self._seen[1] != version:
-            own = (self.loc, self.scale)
-            other = (whitening.loc.to(self.loc), whitening.scale.to(self.scale))
-            same = all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(own, other, strict=True))
-            self._seen = (whitening, version, same)
-        return self._seen[2]
+        own, other = (self.loc, self.scale), (whitening.loc, whitening.scale)
+
+        def equal() -> bool:
+            pairs = zip(own, other, strict=True)
+            return all(a.shape == b.shape and torch.equal(a, b.to(a)) for a, b in pairs)
+
+        return self._matches.get((*own, *other), equal)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors."""
@@ -143,7 +143,6 @@ class ScaleMixturePrior(WeightDistribution):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        """Check and keep the three numbers."""
         self.pi = check_number("pi", pi, 0.0, 1.0)
         self.scale1 = check_positive("scale1", scale1)
         self.scale2 = check_positive("scale2", scale2)

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..errors import check_shape, type_error, value_error
+from ..rng import normal_like
 from ..weights import WeightEntry, WeightSpec
-from ._noise import normal_like
 from .base import WeightDistribution, WeightDraw
 
 __all__ = ["Radial"]
@@ -53,15 +53,14 @@ class Radial(WeightDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        """Keep the parameters."""
         self.loc = check_shape("loc", loc, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
         if not isinstance(scale, Tensor):
-            raise type_error("scale", "a torch.Tensor", scale)
+            raise type_error("scale", expected="a torch.Tensor", got=scale)
         self.scale = scale.expand(loc.shape) if scale.ndim == 0 else check_shape("scale", scale, loc.shape)
         self._spec = weight_spec or WeightSpec((WeightEntry("w", tuple(loc.shape)),))
         self.weight_spec = self._spec
         if self._spec.numel != loc.shape[0]:
-            raise value_error("weight_spec", f"{loc.shape[0]} weights", str(self._spec.numel), said=True)
+            raise value_error("weight_spec", expected=f"{loc.shape[0]} weights", found=str(self._spec.numel))
         super().__init__(torch.Size(), loc.shape, validate_args=validate_args)
 
     @property

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..errors import check_positive, type_error, value_error
-from ..hnets.geometry import Geometry
+from ..geometry.base import Geometry
+from ..rng import normal_like
 from ..weights import WeightSpec, Whitening
-from ._noise import normal_like
 from .base import WeightDistribution, WeightDraw
 from .gaussian import LowRankGaussian
 
@@ -42,14 +42,16 @@ class GeneratedWeights(WeightDistribution):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        """Keep the parts; ``validate_args=False`` skips the look at the values of ``sigma``."""
         if not isinstance(geometry, Geometry):
             raise type_error(
-                "geometry", "a Geometry", geometry, "Take hnet.geometry(cond_id), or use HypernetPosterior(hnet)."
+                "geometry",
+                expected="a Geometry",
+                got=geometry,
+                hint="Take hnet.geometry(cond_id), or use HypernetPosterior(hnet).",
             )
         num = geometry.num_weights
         if weight_spec is not None and weight_spec.numel != num:
-            raise value_error("weight_spec", f"{num} weights", str(weight_spec.numel), said=True)
+            raise value_error("weight_spec", expected=f"{num} weights", found=str(weight_spec.numel))
         self.geometry = geometry
         self.weight_spec = weight_spec
         self.whitening = whitening
@@ -61,7 +63,7 @@ class GeneratedWeights(WeightDistribution):
             self.loc, self.scale = whitening.loc, whitening.scale
             for name, value in (("loc", self.loc), ("scale", self.scale)):
                 if value.shape not in (torch.Size(), torch.Size((num,))):
-                    raise value_error(f"whitening.{name}", f"a tensor of shape () or ({num},)", value)
+                    raise value_error(f"whitening.{name}", expected=f"a tensor of shape () or ({num},)", got=value)
         super().__init__(torch.Size(), torch.Size((num,)), validate_args=False)
 
     @property
@@ -163,13 +165,14 @@ class SharedNoise(GeneratedWeights):
         *,
         validate_args: bool | None = None,
     ) -> None:
-        """Keep the parts; a latent larger than the weights is refused."""
         super().__init__(geometry, sigma, whitening, weight_spec, validate_args=validate_args)
         if self.latent_size > geometry.num_weights:
             raise value_error(
-                "geometry", f"a latent of at most {geometry.num_weights} entries", str(self.latent_size),
-                'The latent is the beginning of the noise; use noise="independent" for a larger one.', said=True,
-            )  # fmt: skip
+                "geometry",
+                expected=f"a latent of at most {geometry.num_weights} entries",
+                found=str(self.latent_size),
+                hint='The latent is the beginning of the noise; use noise="independent" for a larger one.',
+            )
 
     def place(self, noise: Tensor) -> WeightDraw:
         """The draw that the noise ``(S, P)`` makes."""
@@ -193,9 +196,9 @@ def _check_sigma(sigma: Any, like: Tensor, num: int, validate: bool | None) -> T
     if not isinstance(sigma, Tensor):
         return torch.full((), check_positive("sigma", sigma, advice), dtype=like.dtype, device=like.device)
     if sigma.shape not in (torch.Size(), torch.Size((num,))):
-        raise value_error("sigma", f"a number or a tensor of shape () or ({num},)", sigma, advice)
+        raise value_error("sigma", expected=f"a number or a tensor of shape () or ({num},)", got=sigma, hint=advice)
     if validate is None:
         validate = torch.distributions.Distribution._validate_args
     if validate and not bool(((sigma > 0) & torch.isfinite(sigma)).all()):
-        raise value_error("sigma", "finite values > 0", "others among its entries", advice, said=True)
+        raise value_error("sigma", expected="finite values > 0", found="others among its entries", hint=advice)
     return sigma.to(like)

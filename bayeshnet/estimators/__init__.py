@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from .auto import Auto
-from .avb import AVB
-from .base import KLEstimate, KLEstimator
+from .base import KLEstimate, KLEstimator, MutualInformation
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm
 from .diagnostics import Diagnosis, diagnose
-from .importance import ImportanceSandwich
-from .information import MutualInformation
-from .iwhvi import IWHVI
-from .kernel_ratio import KernelRatio
-from .livi import LIVI
-from .livi_stochastic import StochasticLIVI
+from .latent import IWHVI, LIVI, SIVI, ImportanceSandwich, StochasticLIVI, UnfoldedLIVI
 from .monte_carlo import MonteCarlo
-from .nearest_neighbour import NearestNeighbour
-from .nu_method import NuMethod
-from .sivi import SIVI
-from .ssge import SSGE
-from .stein import Stein
+from .samples import AVB, SSGE, KernelRatio, NearestNeighbour, NuMethod, Stein
 
 __all__ = [
     "AVB",
@@ -41,5 +31,6 @@ __all__ = [
     "NuMethod",
     "Stein",
     "StochasticLIVI",
+    "UnfoldedLIVI",
     "diagnose",
 ]

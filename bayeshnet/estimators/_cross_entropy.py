@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions._noise import normal_like
 from ..distributions.dirac import Dirac
 from ..distributions.semi_implicit import SemiImplicit, SharedNoise
 from ..errors import value_error
-from ._sampling import implicit_log_prob
+from ..rng import normal_like
 from ._split import conditional_kl, noise_entropy
+from .latent_posterior import implicit_log_prob
 
 __all__ = ["analytic_part", "log_prob_of"]
 
@@ -20,9 +20,11 @@ def log_prob_of(p: Distribution, w: Tensor, generator: torch.Generator | None = 
     """Log-density ``(S,)`` of a prior at weights ``(S, P)``; of a hypernetwork posterior by importance sampling."""
     if isinstance(p, (Dirac, SharedNoise)):
         raise value_error(
-            "p", "a prior with a density at any weights", type(p).__name__,
-            "Take an explicit distribution, or a hypernetwork posterior with independent noise.", said=True,
-        )  # fmt: skip
+            "p",
+            expected="a prior with a density at any weights",
+            found=type(p).__name__,
+            hint="Take an explicit distribution, or a hypernetwork posterior with independent noise.",
+        )
     if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
         return implicit_log_prob(p, w, generator=generator)
     return p.log_prob(w)

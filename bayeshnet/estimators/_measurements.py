@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions._linalg import precise
 from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit, total
-from ._kernel import gram_and_distances, kernel_width, stein_trace
-from .ssge import SSGE
+from ..geometry.linalg import precise
+from .samples.kernels import gram_and_distances, kernel_width, stein_trace
+from .samples.ssge import SSGE
 
 __all__ = ["kernel_view", "map_view", "sample_view"]
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions._linalg import identity_plus_cholesky, precise
 from ..distributions.base import WeightDistribution, WeightDraw
-from ..distributions.forms import as_gaussian, as_low_rank
+from ..distributions.gaussian_forms import as_gaussian, as_low_rank
 from ..distributions.priors import FanInGaussian
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit, SharedNoise, total
 from ..errors import check_int, type_error, value_error
+from ..geometry.linalg import identity_plus_cholesky, precise
 from .base import as_distribution
 
 __all__ = [
@@ -62,9 +62,10 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     num, geometry = q.geometry.num_weights, q.geometry
     if isinstance(p, FanInGaussian) and p.whitened_by(q.whitening):
         return ConditionalKL(
-            lambda: _noise_terms(q.sigma**2, num), lambda z: 0.5 * geometry.sqdist(z),
+            lambda: _noise_terms(q.sigma**2, num),
+            lambda z: 0.5 * geometry.sqdist(z),
             _half_mean_square,
-        )  # fmt: skip
+        )
     form = as_gaussian(p)
     if form is None:
         return _low_rank_conditional(q, p)
@@ -74,9 +75,10 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     precision = scale**-2
     centre = loc.expand(num)
     return ConditionalKL(
-        lambda: _noise_terms(q.sigma**2 * precision, num), lambda z: 0.5 * geometry.sqdist(z, centre, precision),
+        lambda: _noise_terms(q.sigma**2 * precision, num),
+        lambda z: 0.5 * geometry.sqdist(z, centre, precision),
         lambda h: _half_mean_square((h - centre) / scale),
-    )  # fmt: skip
+    )
 
 
 def _half_mean_square(x: Tensor) -> Tensor:
@@ -125,15 +127,19 @@ def as_semi_implicit(q: Any, method: str) -> SemiImplicit:
     dist = as_distribution(q)
     if isinstance(dist, SharedNoise):
         raise value_error(
-            "q", "a posterior with independent noise", 'one with noise="shared"',
-            f"{method} needs the density of the weights given their latent, which shared noise does not have: use "
-            'ChangeOfVariables, or noise="independent".', said=True,
-        )  # fmt: skip
+            "q",
+            expected="a posterior with independent noise",
+            found='one with noise="shared"',
+            hint=f"{method} needs the density of the weights given their latent, which shared noise does not have: use "
+            'ChangeOfVariables, or noise="independent".',
+        )
     if not isinstance(dist, SemiImplicit):
         raise type_error(
-            "q", "a SemiImplicit distribution (a hypernetwork posterior)", type(dist).__name__,
-            f"{method} works on the latent of a hypernetwork: use ClosedForm, MonteCarlo or Auto.", said=True,
-        )  # fmt: skip
+            "q",
+            expected="a SemiImplicit distribution (a hypernetwork posterior)",
+            found=type(dist).__name__,
+            hint=f"{method} works on the latent of a hypernetwork: use ClosedForm, MonteCarlo or Auto.",
+        )
     return dist
 
 
@@ -155,9 +161,11 @@ def same_size(q: Distribution, p: Distribution) -> None:
     """Refuse a prior over another number of weights."""
     if q.event_shape != p.event_shape:
         raise value_error(
-            "p", f"a prior over {q.event_shape[0]} weights", f"one over {p.event_shape[0]}",
-            "Both live in weight space (not in u-space).", said=True,
-        )  # fmt: skip
+            "p",
+            expected=f"a prior over {q.event_shape[0]} weights",
+            found=f"one over {p.event_shape[0]}",
+            hint="Both live in weight space (not in u-space).",
+        )
 
 
 def draw_from(q: Distribution, num: int, generator: torch.Generator | None = None) -> WeightDraw:
@@ -165,7 +173,7 @@ def draw_from(q: Distribution, num: int, generator: torch.Generator | None = Non
     if isinstance(q, WeightDistribution):
         return q.draw(num, generator)
     if not q.has_rsample:
-        raise value_error("q", "a distribution with rsample", type(q).__name__, said=True)
+        raise value_error("q", expected="a distribution with rsample", found=type(q).__name__)
     return WeightDraw(_foreign_samples(q, num, generator))
 
 
@@ -194,7 +202,9 @@ def number_of_samples(given: int | None, default: int, minimum: int = 1, advice:
 def latent_and_noise(draw: WeightDraw) -> tuple[Tensor, Tensor]:
     """Latent ``(S, n)`` and noise ``(S, P)`` of a draw that has both."""
     if draw.z is None or draw.eps is None:
-        raise value_error("draw", "a draw with its latent and noise", "one without", "Use q.draw(S).", said=True)
+        raise value_error(
+            "draw", expected="a draw with its latent and noise", found="one without", hint="Use q.draw(S)."
+        )
     return draw.z, draw.eps
 
 

@@ -8,16 +8,16 @@ from torch.distributions import Distribution
 
 from ..distributions.base import WeightDraw
 from ..distributions.dirac import Dirac
-from ..distributions.forms import as_low_rank
+from ..distributions.gaussian_forms import as_low_rank
 from ..distributions.semi_implicit import SemiImplicit, SharedNoise
 from ..errors import check_int
-from ..hnets.jacobian_geometry import JacobianGeometry
+from ..geometry.jacobian import JacobianGeometry
 from ._split import pair
 from .base import KLEstimate, KLEstimator, as_distribution
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm, has_closed_form
-from .livi import LIVI
-from .livi_stochastic import StochasticLIVI
+from .latent.livi import LIVI
+from .latent.livi_stochastic import StochasticLIVI
 from .monte_carlo import MonteCarlo
 
 __all__ = ["Auto"]
@@ -46,7 +46,6 @@ class Auto(KLEstimator):
     """
 
     def __init__(self, num_latents: int = 10) -> None:
-        """Keep the setting."""
         self.num_latents = check_int("num_latents", num_latents, 1)
 
     def choose(self, q: Distribution | nn.Module, p: Distribution | nn.Module) -> tuple[KLEstimator, str]:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 
 from ..distributions.base import WeightDraw
 
-__all__ = ["KLEstimate", "KLEstimator", "as_distribution"]
+__all__ = ["KLEstimate", "KLEstimator", "MutualInformation", "as_distribution"]
 
 
 @dataclass(frozen=True)
@@ -78,3 +78,24 @@ def as_distribution(q: Distribution | nn.Module, argument: str = "q") -> Distrib
             f"one, got {dist!r}."
         )
     return dist
+
+
+@dataclass(frozen=True)
+class MutualInformation:
+    """An estimate of ``I(w; z)`` in nats on given draws.
+
+    Attributes:
+        value: the estimate, ``()``.
+        per_draw: what it is the mean of, ``(S,)``.
+        standard_error: of the mean over draws, or None for a single draw.
+        lower: lower estimate, or None.
+        upper: upper estimate, or None.
+        diagnostics: what the method can say of itself.
+    """
+
+    value: Tensor
+    per_draw: Tensor
+    standard_error: Tensor | None
+    lower: Tensor | None = None
+    upper: Tensor | None = None
+    diagnostics: Mapping[str, Any] = field(default_factory=dict)

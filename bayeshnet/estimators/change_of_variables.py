@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions._linalg import precise
 from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import SharedNoise
 from ..errors import check_int, type_error, value_error
+from ..geometry.linalg import precise
 from ._cross_entropy import log_prob_of
 from ._split import check_value, number_of_samples, prior_of, spread_of
 from .base import KLEstimate, KLEstimator, as_distribution
@@ -45,7 +45,6 @@ class ChangeOfVariables(KLEstimator):
     """
 
     def __init__(self, num_draws: int = 16) -> None:
-        """Keep the settings."""
         self.num_draws = check_int("num_draws", num_draws, 1)
 
     def estimate(
@@ -74,7 +73,7 @@ class ChangeOfVariables(KLEstimator):
     def _density(self, q: SharedNoise, draw: WeightDraw) -> tuple[Tensor, Tensor]:
         """Log-densities and the signs of the determinants."""
         if draw.z is None or draw.eps is None:
-            raise value_error("draw", "a draw with its noise", "one without", "Use q.draw(S).", said=True)
+            raise value_error("draw", expected="a draw with its noise", found="one without", hint="Use q.draw(S).")
         n, num = q.latent_size, q.geometry.num_weights
         sigma = q.sigma.expand(num)
         index = torch.arange(n, device=draw.z.device)
@@ -88,7 +87,9 @@ def _shared(q: Distribution | nn.Module) -> SharedNoise:
     dist = as_distribution(q)
     if not isinstance(dist, SharedNoise):
         raise type_error(
-            "q", 'a posterior with noise="shared"', type(dist).__name__,
-            "With independent noise use LIVI and ImportanceSandwich.", said=True,
-        )  # fmt: skip
+            "q",
+            expected='a posterior with noise="shared"',
+            found=type(dist).__name__,
+            hint="With independent noise use LIVI and ImportanceSandwich.",
+        )
     return dist

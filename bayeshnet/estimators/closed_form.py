@@ -8,7 +8,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from ..distributions.base import WeightDraw
 from ..distributions.dirac import Dirac
-from ..distributions.forms import as_low_rank
+from ..distributions.gaussian_forms import as_low_rank
 from ..distributions.kl import gaussian_pair_kl, radial_gaussian_kl
 from ..distributions.radial import Radial
 from ..distributions.semi_implicit import SemiImplicit

@@ -15,8 +15,8 @@ from ..errors import check_int
 from ._measurements import kernel_view, map_view, sample_view
 from ._split import draw_from, pair
 from .auto import Auto
-from .importance import ImportanceSandwich
-from .sivi import SIVI
+from .latent.importance import ImportanceSandwich
+from .latent.sivi import SIVI
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -33,7 +33,6 @@ class MonteCarlo(KLEstimator):
     """
 
     def __init__(self, num_draws: int = 16, stick_the_landing: bool = True) -> None:
-        """Keep the settings."""
         self.num_draws = check_int("num_draws", num_draws, 1)
         self.stick_the_landing = bool(stick_the_landing)
 
@@ -85,7 +84,9 @@ def _explicit(q: Distribution | nn.Module) -> Distribution:
         return posterior.to_gaussian()
     if isinstance(posterior, (GeneratedWeights, Dirac)):
         raise type_error(
-            "q", "a distribution with a density", type(posterior).__name__,
-            "Use LIVI or ImportanceSandwich for a hypernetwork posterior, ClosedForm for a Dirac.", said=True,
-        )  # fmt: skip
+            "q",
+            expected="a distribution with a density",
+            found=type(posterior).__name__,
+            hint="Use LIVI or ImportanceSandwich for a hypernetwork posterior, ClosedForm for a Dirac.",
+        )
     return posterior

@@ -1,11 +1,11 @@
 """Guides: weight posteriors, Bayesian networks and likelihoods for Pyro."""
 
+from ..deprecation import moved_names
 from .auto_hypernet import AutoHypernet
 from .bayesian_model import BayesianModel
 from .explicit_guides import LowRankGuide, MeanFieldGuide, RadialGuide
 from .hypernet_guide import HypernetGuide
 from .likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Likelihood, Poisson
-from .unfolded_livi import UnfoldedLIVI
 
 __all__ = [
     "AutoHypernet",
@@ -20,5 +20,11 @@ __all__ = [
     "MeanFieldGuide",
     "Poisson",
     "RadialGuide",
-    "UnfoldedLIVI",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "UnfoldedLIVI": "estimators.UnfoldedLIVI",
+    },
+)

@@ -47,9 +47,16 @@ def make_generator(
     """
     size = loc.numel()
     hnet = HMLP(
-        [[size]], uncond_in_size=latent_size, cond_in_size=0, num_cond_embs=0, layers=list(layers), verbose=False,
-        activation_fn=activation, linear_skip=bool(layers), stretch=stretch,
-    ).to(loc)  # fmt: skip
+        [[size]],
+        uncond_in_size=latent_size,
+        cond_in_size=0,
+        num_cond_embs=0,
+        layers=list(layers),
+        verbose=False,
+        activation_fn=activation,
+        linear_skip=bool(layers),
+        stretch=stretch,
+    ).to(loc)
     parameters = list(hnet.params.values())[: 2 * len(layers) + 2]
     with torch.no_grad():
         for weight, bias in zip(parameters[:-2:2], parameters[1:-2:2], strict=True):
@@ -78,7 +85,6 @@ class ProportionalNoise(nn.Module):
     """
 
     def __init__(self, head: Tensor, latent_size: int, fraction: Tensor) -> None:
-        """Keep a reference to ``head``, which is registered elsewhere."""
         super().__init__()
         self.fraction: Tensor
         self.register_buffer("fraction", fraction)

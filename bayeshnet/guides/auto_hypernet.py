@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, register_kl
 
 from ..distributions import HypernetPosterior, SemiImplicit
+from ..distributions.flat import Flat
 from ..errors import check_flags, check_int, check_positive, value_error
 from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
+from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ._generator import make_generator
 from ._statements import declare_parameters
-from .flat import Flat
 from .implicit_site import ImplicitSite
-from .unfolded_livi import UnfoldedLIVI
 
 __all__ = ["AutoHypernet"]
 
@@ -85,7 +85,6 @@ class AutoHypernet(AutoContinuous):
         init_loc_fn: Callable[[Any], Tensor] = init_to_median,
         stretch: bool = False,
     ) -> None:
-        """Keep the settings; the perceptron is made when the number of unknowns is known."""
         super().__init__(model, init_loc_fn=init_loc_fn)
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_int("latent_size", latent_size, 1)
@@ -95,7 +94,9 @@ class AutoHypernet(AutoContinuous):
         self.init_scale = check_positive("init_scale", init_scale)
         check_flags(stretch=stretch)
         if stretch and not self.layers:
-            raise value_error("stretch", "False without hidden layers", True, "Without any the guide is a Gaussian.")
+            raise value_error(
+                "stretch", expected="False without hidden layers", got=True, hint="Without any the guide is a Gaussian."
+            )
         self.stretch = bool(stretch)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
         self.posterior: HypernetPosterior | None = None
@@ -107,7 +108,7 @@ class AutoHypernet(AutoContinuous):
             self._build(self._init_loc())
         elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
-            raise value_error("model", f"a model of {made.weight_spec.numel} unknowns", got, said=True)
+            raise value_error("model", expected=f"a model of {made.weight_spec.numel} unknowns", found=got)
 
     def _made(self) -> HypernetPosterior | None:
         """The generator, if there is one; an ordinary access would be a statement to Pyro's parameter store."""
@@ -132,7 +133,10 @@ class AutoHypernet(AutoContinuous):
         posterior = self._made()
         if posterior is None:
             raise value_error(
-                "guide", "a guide that has been run or loaded", "a new one", "Call guide(*args) once.", said=True
+                "guide",
+                expected="a guide that has been run or loaded",
+                found="a new one",
+                hint="Call guide(*args) once.",
             )
         return posterior()
 

@@ -58,12 +58,16 @@ class BayesianModel(nn.Module):
         strategy: str = "auto",
         chunk_size: int | None = None,
     ) -> None:
-        """Join the parts."""
         super().__init__()
         if not isinstance(net, nn.Module):
-            raise type_error("net", "a main network or a torch.nn.Module", net)
+            raise type_error("net", expected="a main network or a torch.nn.Module", got=net)
         if not isinstance(likelihood, Likelihood):
-            raise type_error("likelihood", "a Likelihood", likelihood, "For example Categorical() or Gaussian(0.1).")
+            raise type_error(
+                "likelihood",
+                expected="a Likelihood",
+                got=likelihood,
+                hint="For example Categorical() or Gaussian(0.1).",
+            )
         self.net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
         self.prior = prior
         self.likelihood = likelihood
@@ -104,7 +108,7 @@ class BayesianModel(nn.Module):
         if self.num_data is None:
             return 1.0
         if batch_size > self.num_data:
-            raise value_error("x", f"at most num_data = {self.num_data} examples", str(batch_size), said=True)
+            raise value_error("x", expected=f"at most num_data = {self.num_data} examples", found=str(batch_size))
         return self.num_data / batch_size
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, cond_id: Any = None, cond_input: Any = None) -> Tensor:
@@ -130,6 +134,6 @@ class BayesianModel(nn.Module):
         batch = weights.shape[:-1]
         if batch and batch[-1] != 1:
             expected = "plates around the model at dim=-2 or further left, since dim=-1 is the plate of the data"
-            raise value_error("weights", expected, weights)
+            raise value_error("weights", expected=expected, got=weights)
         outputs = self.outputs(weights.reshape(-1, weights.shape[-1]), x)
         return outputs.reshape(*batch[:-1], *outputs.shape[1:])

@@ -36,7 +36,6 @@ class MeanFieldGuide(HypernetGuide):
         name: str = "weights",
         **options: Any,
     ) -> None:
-        """Create the posterior."""
         super().__init__(MeanFieldPosterior(spec_of(net), **options), estimator, name)
 
 
@@ -63,7 +62,6 @@ class LowRankGuide(HypernetGuide):
         name: str = "weights",
         **options: Any,
     ) -> None:
-        """Create the posterior."""
         super().__init__(LowRankPosterior(spec_of(net), rank, **options), estimator, name)
 
 
@@ -88,7 +86,6 @@ class RadialGuide(HypernetGuide):
         name: str = "weights",
         **options: Any,
     ) -> None:
-        """Create the posterior."""
         super().__init__(RadialPosterior(spec_of(net), **options), estimator, name)
 
 
@@ -97,6 +94,6 @@ def spec_of(net: nn.Module | WeightSpec) -> WeightSpec:
     if isinstance(net, WeightSpec):
         return net
     if not isinstance(net, nn.Module):
-        raise type_error("net", "a main network, a torch.nn.Module or a WeightSpec", net)
+        raise type_error("net", expected="a main network, a torch.nn.Module or a WeightSpec", got=net)
     own = getattr(net, "weight_spec", None)
     return own if isinstance(own, WeightSpec) else WeightSpec.of(net)

@@ -42,13 +42,12 @@ class HypernetGuide(nn.Module):
     """
 
     def __init__(self, posterior: nn.Module, estimator: KLEstimator | None = None, name: str = "weights") -> None:
-        """Keep the parts."""
         super().__init__()
         if not isinstance(posterior, nn.Module) or not hasattr(posterior, "weight_spec"):
             advice = "For example HypernetPosterior(hnet) or MeanFieldPosterior(net.weight_spec)."
-            raise type_error("posterior", "a posterior module", posterior, advice)
+            raise type_error("posterior", expected="a posterior module", got=posterior, hint=advice)
         if estimator is not None and not isinstance(estimator, KLEstimator):
-            raise type_error("estimator", "a KLEstimator or None", estimator, "For example LIVI().")
+            raise type_error("estimator", expected="a KLEstimator or None", got=estimator, hint="For example LIVI().")
         self.posterior = posterior
         self.estimator = Auto() if estimator is None else estimator
         self.name = name

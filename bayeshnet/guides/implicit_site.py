@@ -11,13 +11,15 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
 from ..distributions.base import WeightDistribution, WeightDraw
+from ..distributions.dirac import Dirac
+from ..distributions.flat import Flat
+from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
+from ..estimators import ImportanceSandwich, MonteCarlo
 from ..estimators.base import KLEstimator
 from ._losses import weighting_caller
-from .defaults import has_density_per_draw, has_exact_density
-from .flat import Flat
 from .sites import bare
 
-__all__ = ["ImplicitSite"]
+__all__ = ["ImplicitSite", "has_density_per_draw", "has_exact_density"]
 
 
 class ImplicitSite(TorchDistribution):
@@ -46,7 +48,6 @@ class ImplicitSite(TorchDistribution):
         batch_shape: torch.Size | tuple[int, ...] = torch.Size(),
         num_latents: int | None = None,
     ) -> None:
-        """Keep the parts."""
         self.base = base
         self.estimator = estimator
         self.num_latents = num_latents
@@ -104,3 +105,17 @@ def _kl_implicit(q: ImplicitSite, p: Distribution) -> Tensor:
             "which takes the analytic part of the KL and estimates the rest."
         )
     return kl_divergence(q.base, bare(p)).expand(q.batch_shape)
+
+
+def has_exact_density(distribution: Distribution) -> bool:
+    """Whether ``log_prob`` answers at any weights: not for nonlinear hypernetworks and not for point masses."""
+    if isinstance(distribution, SemiImplicit):
+        return distribution.geometry.is_affine
+    return not isinstance(distribution, (GeneratedWeights, Dirac))
+
+
+def has_density_per_draw(estimator: KLEstimator) -> bool:
+    """Whether ``log_density`` and its gradient are those of each draw; for most they are so on average over draws."""
+    if isinstance(estimator, MonteCarlo):
+        return not estimator.stick_the_landing
+    return isinstance(estimator, ImportanceSandwich) and not estimator.control_variate

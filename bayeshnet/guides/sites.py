@@ -27,7 +27,6 @@ class WeightPrior(TorchDistribution):
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (the name and kind are torch's)
 
     def __init__(self, base: Distribution, batch_shape: torch.Size | tuple[int, ...] = torch.Size()) -> None:
-        """Wrap ``base``."""
         self.base = base
         self.has_rsample = bool(base.has_rsample)
         super().__init__(torch.Size(batch_shape), base.event_shape, validate_args=False)
@@ -60,11 +59,11 @@ def as_pyro(prior: Distribution | nn.Module, num_weights: int) -> TorchDistribut
     dist = prior() if isinstance(prior, nn.Module) else prior
     if not isinstance(dist, Distribution):
         expected = "a torch or Pyro distribution, or a module that returns one"
-        raise type_error("prior", expected, dist, "For example FanInGaussian(net.weight_spec).")
+        raise type_error("prior", expected=expected, got=dist, hint="For example FanInGaussian(net.weight_spec).")
     if dist.batch_shape or dist.event_shape != (num_weights,):
         got = f"batch shape {tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)}"
         advice = "Weights are one flat vector: for example Normal(0., 1.).expand([P]).to_event(1)."
-        raise value_error("prior", f"batch shape () and event shape ({num_weights},)", got, advice, said=True)
+        raise value_error("prior", expected=f"batch shape () and event shape ({num_weights},)", found=got, hint=advice)
     return dist if isinstance(dist, TorchDistributionMixin) else WeightPrior(dist)
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_flags, check_int
-from ._activations import Activation
-from ._arguments import check_batch, check_input
-from ._chunk_embeddings import ChunkInputs, ChunkMethods
-from ._deconv_core import DeconvSubnet
-from ._deconv_plan import check_image, plan_deconv
+from ..layers.elementwise import Activation
 from .hnet_interface import HyperNetInterface
+from .parts.arguments import check_batch, check_input
+from .parts.chunk_embeddings import ChunkInputs, ChunkMethods
+from .parts.deconv import DeconvSubnet
+from .parts.deconv_plan import check_image, plan_deconv
 
 __all__ = ["ChunkedHDeconv"]
 
@@ -77,26 +77,38 @@ class ChunkedHDeconv(ChunkMethods, HyperNetInterface):
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
     ) -> None:
-        """Check the arguments, then declare embeddings, norms, layers and chunk embeddings, in this order."""
         check_flags(
-            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
-            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, cond_chunk_embs=cond_chunk_embs,
-        )  # fmt: skip
+            verbose=verbose,
+            use_bias=use_bias,
+            no_uncond_weights=no_uncond_weights,
+            no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm,
+            use_batch_norm=use_batch_norm,
+            cond_chunk_embs=cond_chunk_embs,
+        )
         conds = check_int("num_cond_embs", num_cond_embs, 0)
         if not check_int("cond_in_size", cond_in_size, 0) and not cond_chunk_embs:
             conds = 0
         super().__init__(target_shapes, uncond_in_size, conds, has_bias=bool(use_bias))
         image = check_image(hyper_img_shape)
         self.chunks = ChunkInputs(
-            math.ceil(self.num_outputs / math.prod(image)), check_int("chunk_emb_size", chunk_emb_size, 1),
-            bool(cond_chunk_embs), cond_in_size, bool(no_cond_weights),
-        )  # fmt: skip
+            math.ceil(self.num_outputs / math.prod(image)),
+            check_int("chunk_emb_size", chunk_emb_size, 1),
+            bool(cond_chunk_embs),
+            cond_in_size,
+            bool(no_cond_weights),
+        )
         self.chunks.check(self.uncond_in_size, conds)
         plan = plan_deconv(image, num_layers, num_filters, kernel_size, sa_units)
         self.subnet = DeconvSubnet(
-            plan, (self.uncond_in_size, chunk_emb_size, cond_in_size), activation_fn, bool(use_bias),
-            spectral=bool(use_spectral_norm), batch_norm=bool(use_batch_norm), internal=not no_uncond_weights,
-        )  # fmt: skip
+            plan,
+            (self.uncond_in_size, chunk_emb_size, cond_in_size),
+            activation_fn,
+            bool(use_bias),
+            spectral=bool(use_spectral_norm),
+            batch_norm=bool(use_batch_norm),
+            internal=not no_uncond_weights,
+        )
         self.chunks.declare_inputs(self, range(conds))
         self.subnet.declare(self, not no_uncond_weights)
         self.chunks.declare_chunks(self, range(conds), not no_uncond_weights)

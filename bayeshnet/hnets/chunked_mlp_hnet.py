@@ -10,18 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_flags, check_int, check_ints, value_error
-from ._activations import Activation
-from ._arguments import check_batch, check_input, one_row
-from ._chunk_embeddings import ChunkInputs, ChunkMethods
-from ._cut import cut
-from ._formats import parts_of_rows
-from ._hyperfan_methods import ChunkedHyperfan
-from ._mlp_body import MLPBody
-from ._mlp_core import MLPSizes, MLPSubnet, run_mlp
-from ._side_by_side import mlps_side_by_side
-from .geometry import Geometry
-from .head_geometry import HeadGeometry
+from ..geometry.base import Geometry
+from ..geometry.cut import cut
+from ..geometry.head import HeadGeometry
+from ..layers.elementwise import Activation
 from .hnet_interface import HyperNetInterface
+from .initialization.hyperfan_methods import ChunkedHyperfan
+from .parts.arguments import check_batch, check_input, one_row
+from .parts.chunk_embeddings import ChunkInputs, ChunkMethods
+from .parts.formats import parts_of_rows
+from .parts.mlp import MLPSizes, MLPSubnet, run_mlp
+from .parts.mlp_batched import mlps_side_by_side
+from .parts.mlp_body import MLPBody
 
 __all__ = ["ChunkedHMLP"]
 
@@ -88,29 +88,37 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
         *,
         linear_skip: bool = False,
     ) -> None:
-        """Check the arguments, then declare embeddings, norms, layers and chunk embeddings, in this order."""
-        check_flags(
-            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
-            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, linear_skip=linear_skip,
-            cond_chunk_embs=cond_chunk_embs,
-        )  # fmt: skip
+        check_flags(verbose=verbose, use_bias=use_bias, linear_skip=linear_skip, cond_chunk_embs=cond_chunk_embs)
+        check_flags(no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights)
+        check_flags(use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm)
         conds = check_int("num_cond_embs", num_cond_embs, 0)
         if not check_int("cond_in_size", cond_in_size, 0) and not cond_chunk_embs:
             conds = 0
         super().__init__(target_shapes, uncond_in_size, conds, has_bias=bool(use_bias), has_fc_out=True)
         self._chunk_size = check_int("chunk_size", chunk_size, 1)
         self.chunks = ChunkInputs(
-            math.ceil(self.num_outputs / chunk_size), check_int("chunk_emb_size", chunk_emb_size, 1),
-            bool(cond_chunk_embs), cond_in_size, bool(no_cond_weights),
-        )  # fmt: skip
+            math.ceil(self.num_outputs / chunk_size),
+            check_int("chunk_emb_size", chunk_emb_size, 1),
+            bool(cond_chunk_embs),
+            cond_in_size,
+            bool(no_cond_weights),
+        )
         self.chunks.check(self.uncond_in_size, conds)
         hidden = tuple(check_ints("layers", layers, 1))
         if linear_skip and not (hidden and self.uncond_in_size):
-            raise value_error("linear_skip", "False without hidden layers or without unconditional input", True)
+            raise value_error(
+                "linear_skip", expected="False without hidden layers or without unconditional input", got=True
+            )
         sizes = MLPSizes(
-            self.uncond_in_size, chunk_emb_size, cond_in_size, hidden, chunk_size, bool(use_bias),
-            bool(use_batch_norm), bool(linear_skip),
-        )  # fmt: skip
+            self.uncond_in_size,
+            chunk_emb_size,
+            cond_in_size,
+            hidden,
+            chunk_size,
+            bool(use_bias),
+            bool(use_batch_norm),
+            bool(linear_skip),
+        )
         self.subnet = MLPSubnet(sizes, activation_fn, dropout_rate, use_spectral_norm, not no_uncond_weights)
         self.chunks.declare_inputs(self, range(conds))
         self.subnet.declare(self, not no_uncond_weights)
@@ -162,7 +170,7 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
         cond, chunk = self.chunks.choose(given, one_row(cond_input), cond_id, self.num_known_conds)
         if chunk.ndim == 3:
             if chunk.shape[0] != 1:
-                raise value_error("chunk_embs", "the embeddings of one condition", chunk)
+                raise value_error("chunk_embs", expected="the embeddings of one condition", got=chunk)
             chunk = chunk[0]
         layers = self.subnet.layers(given.uncond if self.cond_chunk_embs else given.uncond[:-1])
         body = MLPBody(layers, None if cond is None else cond[0], chunk, condition)

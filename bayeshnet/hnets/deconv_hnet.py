@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ..errors import check_flags, check_int, value_error
-from ._activations import Activation
-from ._arguments import check_batch, check_input
-from ._conditions import OneEmbedding
-from ._deconv_core import DeconvSubnet
-from ._deconv_plan import check_image, plan_deconv
+from ..layers.elementwise import Activation
 from .hnet_interface import HyperNetInterface
+from .parts.arguments import check_batch, check_input
+from .parts.conditions import OneEmbedding
+from .parts.deconv import DeconvSubnet
+from .parts.deconv_plan import check_image, plan_deconv
 
 __all__ = ["HDeconv"]
 
@@ -80,25 +80,36 @@ class HDeconv(OneEmbedding, HyperNetInterface):
         use_spectral_norm: bool = False,
         use_batch_norm: bool = False,
     ) -> None:
-        """Check the arguments, plan the sizes, then declare embeddings, norms and layers, in this order."""
         check_flags(
-            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
-            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm,
-        )  # fmt: skip
+            verbose=verbose,
+            use_bias=use_bias,
+            no_uncond_weights=no_uncond_weights,
+            no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm,
+            use_batch_norm=use_batch_norm,
+        )
         conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
         super().__init__(target_shapes, uncond_in_size, conds, has_bias=bool(use_bias))
         self._cond_in_size, self._no_cond_weights = cond_in_size, bool(no_cond_weights)
         if not self.uncond_in_size + cond_in_size:
-            raise value_error("uncond_in_size and cond_in_size", "at least one positive size", "0 and 0", said=True)
+            raise value_error("uncond_in_size and cond_in_size", expected="at least one positive size", found="0 and 0")
         image = check_image(hyper_img_shape)
         if math.prod(image) < self.num_outputs:
-            raise value_error("hyper_img_shape", f"at least {self.num_outputs} pixels, the number of weights",
-                              f"{math.prod(image)}", said=True)  # fmt: skip
+            raise value_error(
+                "hyper_img_shape",
+                expected=f"at least {self.num_outputs} pixels, the number of weights",
+                found=f"{math.prod(image)}",
+            )
         plan = plan_deconv(image, num_layers, num_filters, kernel_size, sa_units)
         self.subnet = DeconvSubnet(
-            plan, (self.uncond_in_size, 0, cond_in_size), activation_fn, bool(use_bias),
-            spectral=bool(use_spectral_norm), batch_norm=bool(use_batch_norm), internal=not no_uncond_weights,
-        )  # fmt: skip
+            plan,
+            (self.uncond_in_size, 0, cond_in_size),
+            activation_fn,
+            bool(use_bias),
+            spectral=bool(use_spectral_norm),
+            batch_norm=bool(use_batch_norm),
+            internal=not no_uncond_weights,
+        )
         for cond in range(conds):
             self._add_condition(cond)
         self.subnet.declare(self, not no_uncond_weights)

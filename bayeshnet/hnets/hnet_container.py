@@ -9,15 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_flags, check_int, value_error
-from ..mnets._ledger import TensorLedger
-from ._arguments import check_batch, check_ids, one_row, select
-from ._assembly import Assembly
-from ._conditions import new_embedding
-from ._members import Members, plain_names, plain_shapes
-from ._rewrap import take_over
-from .geometry import Geometry
+from ..geometry.base import Geometry
+from ..geometry.constant import ConstantGeometry
+from ..geometry.selection import SelectionGeometry
+from ..mnets.parts.ledger import TensorLedger
 from .hnet_interface import HyperNetInterface
-from .selection_geometry import ConstantGeometry, SelectionGeometry
+from .parts.arguments import check_batch, check_ids, one_row, select
+from .parts.assembly import Assembly
+from .parts.conditions import new_embedding
+from .parts.inner_tensors import take_over
+from .parts.members import Members, plain_names, plain_shapes
 
 __all__ = ["HContainer"]
 
@@ -70,21 +71,22 @@ class HContainer(HyperNetInterface):
         no_cond_weights: bool = False,
         num_cond_embs: int = 1,
     ) -> None:
-        """Check that the parts fit together, then declare the tensors of hypernetworks, container and conditions."""
         check_flags(verbose=verbose, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights)
         members = Members(hnets)
         uncond = plain_shapes("uncond_param_shapes", uncond_param_shapes)
         cond = plain_shapes("cond_param_shapes", cond_param_shapes)
         if not (members.hnets or uncond or cond):
-            raise value_error("hnets", "at least one hypernetwork or one parameter shape", "none", said=True)
+            raise value_error("hnets", expected="at least one hypernetwork or one parameter shape", found="none")
         conds = members.num_conds(check_int("num_cond_embs", num_cond_embs, 0) if cond else None)
         plain = not (uncond or cond)
         super().__init__(
-            target_shapes, members.uncond_in_size, conds,
+            target_shapes,
+            members.uncond_in_size,
+            conds,
             has_bias=bool(hnets) and all(h.has_bias for h in members.hnets),
             has_fc_out=plain and all(h.has_fc_out for h in members.hnets),
             has_linear_out=plain and all(h.has_linear_out for h in members.hnets),
-        )  # fmt: skip
+        )
         self.members, self.hnets = members, nn.ModuleList(members.hnets)
         self._uncond = list(zip(uncond, plain_names("uncond_param_names", uncond_param_names, uncond), strict=True))
         self._cond = list(zip(cond, plain_names("cond_param_names", cond_param_names, cond), strict=True))
@@ -133,7 +135,7 @@ class HContainer(HyperNetInterface):
         """Add conditions to the hypernetworks that have any, and to the container."""
         check_int("num", num, 1)
         if not self._num_known_conds:
-            raise value_error("num", "a hypernetwork with conditions", "one without", said=True)
+            raise value_error("num", expected="a hypernetwork with conditions", found="one without")
         conds = self._num_known_conds + num
         inner = [h for h in self.members.hnets if h.num_known_conds]
         added = [p for h in inner if h.num_known_conds < conds for p in h.add_conditions(conds - h.num_known_conds)]
@@ -174,11 +176,13 @@ class HContainer(HyperNetInterface):
     def _check_inputs(self, uncond_input: Any, cond_input: Any, cond_id: Any) -> None:
         self.members.check_inputs(uncond_input, cond_input)
         if cond_id is not None and cond_input is not None and not self._cond:
-            raise value_error("cond_id", "None when cond_input is given", cond_id, "They exclude each other.")
+            raise value_error(
+                "cond_id", expected="None when cond_input is given", got=cond_id, hint="They exclude each other."
+            )
         if cond_id is not None:
             check_ids(cond_id, self._num_known_conds)
         elif self._cond:
-            raise value_error("cond_id", "a condition, since tensors belong to conditions", None)
+            raise value_error("cond_id", expected="a condition, since tensors belong to conditions", got=None)
 
     def _parts(self, weights: Any, cond_id: Any) -> tuple[list[Tensor], list[Any]]:
         """The container's own tensors, flat ``(1, P)`` or ``(B, P)``, and ``weights`` for each hypernetwork."""

@@ -9,10 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import check_function, check_number, type_error
-from ..mnets._ledger import TensorRecord
-from ._chunk_embeddings import ChunkMethods
-from ._conditions import one_id
+from ..mnets.parts.ledger import TensorRecord
 from .hnet_interface import HyperNetInterface
+from .parts.chunk_embeddings import ChunkMethods
+from .parts.conditions import one_id
 from .structured_mlp_hnet import StructuredHMLP
 
 __all__ = ["get_conditional_parameters", "init_chunk_embeddings", "init_conditional_embeddings"]
@@ -98,7 +98,7 @@ def _initialiser(mean: float, std: float, init_fct: Any) -> Callable[..., Any]:
 
 def _check(hnet: Any) -> HyperNetInterface:
     if not isinstance(hnet, HyperNetInterface):
-        raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet)
+        raise type_error("hnet", expected="a hypernetwork (HyperNetInterface)", got=hnet)
     return hnet
 
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_choice, check_int, check_shape, type_error, value_error
+from ..geometry.base import Geometry
+from ..geometry.jacobian import JacobianGeometry
 from ..layers import BatchNormLayer
 from ..mnets.mnet_interface import MainNetInterface
-from ._arguments import Given, check_ids, one_row, resolve_weights
-from ._deterministic import refuse_noise, settled
-from ._formats import FORMATS, convert_format, to_format
-from ._geometry_methods import GeometryMethods
-from .geometry import Geometry
-from .jacobian_geometry import JacobianGeometry
+from .parts.arguments import Given, check_ids, one_row, resolve_weights
+from .parts.deterministic import refuse_noise, settled
+from .parts.formats import FORMATS, convert_format, to_format
+from .parts.geometry_methods import GeometryMethods
 
 __all__ = ["HyperNetInterface"]
 
@@ -54,7 +54,6 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
     def __init__(
         self, target_shapes: Sequence[Sequence[int]], uncond_in_size: int = 0, num_known_conds: int = 0, **flags: bool
     ) -> None:
-        """Check the shapes and start without tensors."""
         super().__init__(**flags)
         self._target_shapes = _check_shapes(target_shapes)
         self._uncond_in_size = check_int("uncond_in_size", uncond_in_size, 0)
@@ -101,7 +100,8 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         """Refuse unknown formats, and distilled parameters where nothing is distilled."""
         check_choice("ret_format", ret_format, FORMATS)
         if distilled_params is not None:
-            raise value_error("distilled_params", "None: this hypernetwork distils nothing", distilled_params)
+            expected = "None: this hypernetwork distils nothing"
+            raise value_error("distilled_params", expected=expected, got=distilled_params)
 
     def _announce(self, verbose: bool) -> None:
         """Log a summary at the end of construction."""
@@ -121,12 +121,13 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         """Sum of ``params`` (by default :attr:`unconditional_params`) and the perturbations ``dparams``."""
         params = self.unconditional_params if params is None else params
         if params is None:
-            raise value_error("params", "a list of tensors", None, "The hypernetwork keeps no such parameters.")
+            hint = "The hypernetwork keeps no such parameters."
+            raise value_error("params", expected="a list of tensors", got=None, hint=hint)
         for name, tensors in (("params", params), ("dparams", dparams)):
             if not isinstance(tensors, (list, tuple, nn.ParameterList)):
-                raise type_error(name, "a list of tensors", tensors)
+                raise type_error(name, expected="a list of tensors", got=tensors)
         if len(params) != len(dparams):
-            raise value_error("dparams", f"{len(params)} tensors", f"{len(dparams)}", said=True)
+            raise value_error("dparams", expected=f"{len(params)} tensors", found=f"{len(dparams)}")
         pairs = enumerate(zip(params, dparams, strict=True))
         return [p + check_shape(f"dparams[{i}]", d, p.shape) for i, (p, d) in pairs]
 
@@ -138,7 +139,8 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         """
         check_int("num", num, 1)
         if not self._num_known_conds:
-            raise value_error("num", "a hypernetwork with conditions", "one without", "Set num_cond_embs.", said=True)
+            hint = "Set num_cond_embs."
+            raise value_error("num", expected="a hypernetwork with conditions", found="one without", hint=hint)
         added = []
         for cond in range(self._num_known_conds, self._num_known_conds + num):
             added += self._add_condition(cond)
@@ -147,7 +149,7 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
 
     def _add_condition(self, cond: int) -> list[nn.Parameter]:
         """Declare the tensors of condition ``cond`` and return their new parameters."""
-        raise type_error("num", "a class whose conditions can grow", type(self).__name__, said=True)
+        raise type_error("num", expected="a class whose conditions can grow", found=type(self).__name__)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make room for all conditions in the state, so that grown hypernetworks survive a round trip."""
@@ -224,8 +226,7 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
     @property
     def batchnorm_layers(self) -> nn.ModuleList | None:
         """Batch-norm layers, wherever in the hypernetwork, or None."""
-        found = [module for module in self.modules() if isinstance(module, BatchNormLayer)]
-        return nn.ModuleList(found) if found else None
+        return nn.ModuleList(m for m in self.modules() if isinstance(m, BatchNormLayer)) or None
 
     def get_task_embs(self) -> list[Tensor] | None:
         """Deprecated name of :attr:`conditional_params`."""
@@ -237,7 +238,7 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         warnings.warn("get_task_emb is deprecated, use conditional_params instead.", DeprecationWarning, stacklevel=2)
         params = self.conditional_params or []
         if not 0 <= check_int("task_id", task_id) < len(params):
-            raise value_error("task_id", f"an integer below {len(params)}", task_id)
+            raise value_error("task_id", expected=f"an integer below {len(params)}", got=task_id)
         return params[task_id]
 
     def geometry(
@@ -276,12 +277,12 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
     def _check_geometry(self, cond_id: Any) -> None:
         refuse_noise(self)
         if cond_id is not None and len(check_ids(cond_id, self._num_known_conds)) != 1:
-            raise value_error("cond_id", "one condition, to which a geometry belongs", cond_id)
+            raise value_error("cond_id", expected="one condition, to which a geometry belongs", got=cond_id)
         if not self.uncond_in_size:
-            raise value_error("uncond_in_size", "a hypernetwork with an unconditional input, the latent", 0)
+            raise value_error("uncond_in_size", expected="a hypernetwork with an unconditional input", got=0)
 
     def _like(self, weights: Any, cond_input: Tensor | None) -> Tensor:
-        """Some tensor of the dtype and on the device in which the hypernetwork works."""
+        """Return some tensor of the dtype and on the device in which the hypernetwork works."""
         values = list(weights.values()) if isinstance(weights, Mapping) else list(weights or [])
         flat = [t for v in values for t in ([v] if isinstance(v, Tensor) else v if isinstance(v, Sequence) else [])]
         own = [cond_input, *(t for t in flat if isinstance(t, Tensor)), *self.parameters()]
@@ -290,10 +291,10 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
 
 def _check_shapes(target_shapes: Any) -> list[tuple[int, ...]]:
     if not isinstance(target_shapes, (list, tuple)) or not target_shapes:
-        raise value_error("target_shapes", "a list of at least one shape", target_shapes)
+        raise value_error("target_shapes", expected="a list of at least one shape", got=target_shapes)
     shapes = []
     for shape in target_shapes:
         if not isinstance(shape, (list, tuple)):
-            raise type_error("target_shapes", "a list of lists of integers", target_shapes)
+            raise type_error("target_shapes", expected="a list of lists of integers", got=target_shapes)
         shapes.append(tuple(check_int("target_shapes", size, 1) for size in shape))
     return shapes

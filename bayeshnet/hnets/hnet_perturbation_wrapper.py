@@ -17,8 +17,8 @@ from ..errors import (
     type_error,
     value_error,
 )
-from ._rewrap import adopt
 from .hnet_interface import HyperNetInterface
+from .parts.inner_tensors import adopt
 
 __all__ = ["HPerturbWrapper"]
 
@@ -65,9 +65,8 @@ class HPerturbWrapper(HyperNetInterface):
         *,
         noise: str = "shared",
     ) -> None:
-        """Keep the hypernetwork and what is done before and after it."""
         if not isinstance(hnet, HyperNetInterface):
-            raise type_error("hnet", "a hypernetwork (HyperNetInterface)", hnet)
+            raise type_error("hnet", expected="a hypernetwork (HyperNetInterface)", got=hnet)
         check_flags(verbose=verbose)
         for name, handler in (("input_handler", input_handler), ("output_handler", output_handler)):
             check_function(name, handler, "a function, or None")
@@ -80,8 +79,12 @@ class HPerturbWrapper(HyperNetInterface):
         self.input_handler, self.output_handler = input_handler, output_handler
         self._latent_size = latent
         if self_noise == "shared" and input_handler is None and latent > hnet.num_outputs:
-            raise value_error("hnet_uncond_in_size", f"at most {hnet.num_outputs}, the number of outputs", latent,
-                              "Use noise='independent'.")  # fmt: skip
+            raise value_error(
+                "hnet_uncond_in_size",
+                expected=f"at most {hnet.num_outputs}, the number of outputs",
+                got=latent,
+                hint="Use noise='independent'.",
+            )
         self.hnet = hnet
         adopt(self, hnet)
         self._hyper_shapes_distilled = hnet.hyper_shapes_distilled
@@ -122,7 +125,9 @@ class HPerturbWrapper(HyperNetInterface):
         original: dict[str, Any] = {"uncond_input": uncond_input, "cond_input": cond_input, "cond_id": cond_id}
         inner = self.input_handler(**original) if self.input_handler is not None else self._inputs(**original)
         if not isinstance(inner, (tuple, list)) or len(inner) != 3:
-            raise value_error("input_handler", "a function that returns uncond_input, cond_input, cond_id", inner)
+            raise value_error(
+                "input_handler", expected="a function that returns uncond_input, cond_input, cond_id", got=inner
+            )
         flat = self.hnet(*inner, weights, distilled_params, condition, "flattened")
         if self.input_handler is None and flat.shape[0] == 1:  # as where the hypernetwork takes no latent
             flat = flat.expand(uncond_input.shape[0], -1)  # type: ignore[union-attr]
@@ -151,7 +156,7 @@ def _latent_size(hnet: HyperNetInterface, size: int | None, handler: Any) -> int
     if handler is not None:
         return hnet.uncond_in_size
     if size is None:
-        raise value_error("hnet_uncond_in_size", "an integer where there is no input_handler", None)
+        raise value_error("hnet_uncond_in_size", expected="an integer where there is no input_handler", got=None)
     if check_int("hnet_uncond_in_size", size, 0) != hnet.uncond_in_size:
-        raise value_error("hnet_uncond_in_size", f"{hnet.uncond_in_size}, what hnet takes", size)
+        raise value_error("hnet_uncond_in_size", expected=f"{hnet.uncond_in_size}, what hnet takes", got=size)
     return size

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from ..errors import check_flags, check_int, check_ints, value_error
-from ._activations import Activation
-from ._arguments import check_batch, check_input, one_row
-from ._conditions import OneEmbedding
-from ._formats import parts_of_rows
-from ._hyperfan_methods import Hyperfan
-from ._mlp_body import MLPBody
-from ._mlp_core import MLPSizes, MLPSubnet, run_mlp
-from ._side_by_side import mlps_side_by_side
-from .geometry import Geometry
-from .head_geometry import HeadGeometry
+from ..geometry.base import Geometry
+from ..geometry.head import HeadGeometry
+from ..layers.elementwise import Activation
 from .hnet_interface import HyperNetInterface
+from .initialization.hyperfan_methods import Hyperfan
+from .parts.arguments import check_batch, check_input, one_row
+from .parts.conditions import OneEmbedding
+from .parts.formats import parts_of_rows
+from .parts.mlp import MLPSizes, MLPSubnet, run_mlp
+from .parts.mlp_batched import mlps_side_by_side
+from .parts.mlp_body import MLPBody
 
 __all__ = ["HMLP"]
 
@@ -83,12 +83,16 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         linear_skip: bool = False,
         stretch: bool = False,
     ) -> None:
-        """Check the arguments, then declare embeddings, norms and layers, in this order."""
         check_flags(
-            verbose=verbose, use_bias=use_bias, no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights,
-            use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm, linear_skip=linear_skip,
+            verbose=verbose,
+            use_bias=use_bias,
+            no_uncond_weights=no_uncond_weights,
+            no_cond_weights=no_cond_weights,
+            use_spectral_norm=use_spectral_norm,
+            use_batch_norm=use_batch_norm,
+            linear_skip=linear_skip,
             stretch=stretch,
-        )  # fmt: skip
+        )
         conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
         super().__init__(
             target_shapes, uncond_in_size, conds, has_bias=bool(use_bias), has_fc_out=True, mask_fc_out=True
@@ -96,15 +100,24 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         self._cond_in_size, self._no_cond_weights = cond_in_size, bool(no_cond_weights)
         hidden = tuple(check_ints("layers", layers, 1))
         if not self.uncond_in_size + cond_in_size:
-            raise value_error("uncond_in_size and cond_in_size", "at least one positive size", "0 and 0", said=True)
+            raise value_error("uncond_in_size and cond_in_size", expected="at least one positive size", found="0 and 0")
         if linear_skip and not (hidden and self.uncond_in_size):
-            raise value_error("linear_skip", "False without hidden layers or without unconditional input", True)
+            raise value_error(
+                "linear_skip", expected="False without hidden layers or without unconditional input", got=True
+            )
         if stretch and not linear_skip:
-            raise value_error("stretch", "False without linear_skip", True)
+            raise value_error("stretch", expected="False without linear_skip", got=True)
         sizes = MLPSizes(
-            self.uncond_in_size, 0, cond_in_size, hidden, self.num_outputs, bool(use_bias), bool(use_batch_norm),
-            bool(linear_skip), bool(stretch),
-        )  # fmt: skip
+            self.uncond_in_size,
+            0,
+            cond_in_size,
+            hidden,
+            self.num_outputs,
+            bool(use_bias),
+            bool(use_batch_norm),
+            bool(linear_skip),
+            bool(stretch),
+        )
         self.subnet = MLPSubnet(sizes, activation_fn, dropout_rate, use_spectral_norm, not no_uncond_weights)
         for cond in range(conds):
             self._add_condition(cond)

@@ -51,7 +51,6 @@ class ChunkAssembly:
     """
 
     def __init__(self, groups: Sequence[LayerGroup], order: Sequence[str]) -> None:
-        """Keep groups and order."""
         self.groups, self.order = list(groups), list(order)
 
     def __call__(self, list_of_chunks: list[list[Tensor]]) -> list[Tensor]:
@@ -74,9 +73,9 @@ class _Tensors:
 
     def __init__(self, net: Any, cls: type[MainNetInterface], norms: bool) -> None:
         if not isinstance(net, cls):
-            raise type_error("net", f"a network of class {cls.__name__}", net)
+            raise type_error("net", expected=f"a network of class {cls.__name__}", got=net)
         if net.context_mod_layers is not None:
-            raise value_error("net", "a network without context modulation", "one with", said=True)
+            raise value_error("net", expected="a network without context modulation", found="one with")
         self.shapes = {r.label: list(r.shape) for r in net._ledger.records}
         self.norms = norms
 
@@ -203,8 +202,12 @@ def wrn_chunking(
         >>> [(shape[0], count) for shape, count in zip(shapes, counts)][2:4]
         [([160, 80, 3, 3], 14), ([320, 160, 3, 3], 15)]
     """
-    check_flags(ignore_bn_weights=ignore_bn_weights, ignore_out_weights=ignore_out_weights,
-                gcd_chunking=gcd_chunking, vertical_chunking=vertical_chunking)  # fmt: skip
+    check_flags(
+        ignore_bn_weights=ignore_bn_weights,
+        ignore_out_weights=ignore_out_weights,
+        gcd_chunking=gcd_chunking,
+        vertical_chunking=vertical_chunking,
+    )
     tensors = _Tensors(net, WRN, norms=not ignore_bn_weights)
     n = net._n
     groups = [tensors.whole([0])]

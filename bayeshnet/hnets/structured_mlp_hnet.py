@@ -9,18 +9,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..errors import check_flags
-from ._arguments import Given, check_batch, check_input, one_row
-from ._assembly import Assembly
-from ._conditions import one_id, own_tensor
-from ._mlp_body import MLPBody
-from ._mlp_core import MLPLayers, run_mlp
-from ._rewrap import take_over
-from ._structure import StructuredInputs, plan_structure
-from .geometry import Geometry
-from .head_geometry import HeadGeometry
+from ..geometry.base import Geometry
+from ..geometry.head import HeadGeometry
+from ..geometry.selection import SelectionGeometry
 from .hnet_interface import HyperNetInterface
 from .mlp_hnet import HMLP
-from .selection_geometry import SelectionGeometry
+from .parts.arguments import Given, check_batch, check_input, one_row
+from .parts.assembly import Assembly
+from .parts.conditions import one_id, own_tensor
+from .parts.inner_tensors import take_over
+from .parts.mlp import MLPLayers, run_mlp
+from .parts.mlp_body import MLPBody
+from .parts.structure import StructuredInputs, plan_structure
 
 __all__ = ["StructuredHMLP"]
 
@@ -83,9 +83,12 @@ class StructuredHMLP(HyperNetInterface):
         no_cond_weights: bool = False,
         num_cond_embs: int = 1,
     ) -> None:
-        """Check the arguments, build the internal hypernetworks and declare their tensors and the chunk embeddings."""
-        check_flags(verbose=verbose, cond_chunk_embs=cond_chunk_embs, no_uncond_weights=no_uncond_weights,
-                    no_cond_weights=no_cond_weights)  # fmt: skip
+        check_flags(
+            verbose=verbose,
+            cond_chunk_embs=cond_chunk_embs,
+            no_uncond_weights=no_uncond_weights,
+            no_cond_weights=no_cond_weights,
+        )
         plan = plan_structure(chunk_shapes, num_per_chunk, chunk_emb_sizes, hmlp_kwargs)
         inputs = StructuredInputs(
             plan, bool(cond_chunk_embs), uncond_in_size, cond_in_size, bool(no_uncond_weights), bool(no_cond_weights)

@@ -1,6 +1,6 @@
 """Inference: the evidence lower bound, the one training loop, predictions, checkpoints."""
 
-from .agreement import Agreement, agreement, predictive_total_variation
+from ..deprecation import moved_names
 from .callbacks import EarlyStopping, LogProgress, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
@@ -14,7 +14,6 @@ from .schedules import Annealing, Cosine, LinearWarmup
 from .terms import ELBOTerms
 
 __all__ = [
-    "Agreement",
     "Annealing",
     "Callback",
     "Cosine",
@@ -31,10 +30,17 @@ __all__ = [
     "ReferencePosterior",
     "Run",
     "Term",
-    "agreement",
     "fit",
     "load_checkpoint",
-    "predictive_total_variation",
     "reference_posterior",
     "save_checkpoint",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Agreement": "metrics.SampleComparison",
+        "agreement": "metrics.compare_samples",
+        "predictive_total_variation": "metrics.predictive_total_variation",
+    },
+)

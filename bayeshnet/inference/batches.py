@@ -31,11 +31,10 @@ class TensorBatches:
     def __init__(
         self, tensors: Sequence[Tensor], batch_size: int | None = None, generator: torch.Generator | None = None
     ) -> None:
-        """Check the lengths."""
         self.tensors = tuple(tensors)
         lengths = {len(t) for t in self.tensors}
         if len(lengths) != 1:
-            raise value_error("data", "tensors of one length", f"lengths {sorted(lengths)}", said=True)
+            raise value_error("data", expected="tensors of one length", found=f"lengths {sorted(lengths)}")
         self.num_data = lengths.pop()
         size = self.num_data if batch_size is None else check_int("batch_size", batch_size, 1)
         self.batch_size = min(size, self.num_data)
@@ -78,12 +77,14 @@ class LoaderBatches:
     """
 
     def __init__(self, loader: Iterable[Any], num_data: int | None = None) -> None:
-        """Find out the sizes."""
         self.loader = loader
         source = getattr(loader, "dataset", None)
         if num_data is None and source is None:
             raise value_error(
-                "data", "tensors, a Dataset or a DataLoader", loader, "An iterable does not say its size."
+                "data",
+                expected="tensors, a Dataset or a DataLoader",
+                got=loader,
+                hint="An iterable does not say its size.",
             )
         self.num_data = len(source) if num_data is None else num_data  # type: ignore[arg-type]
         self._iterator: Iterator[Any] | None = None
@@ -102,7 +103,7 @@ class LoaderBatches:
             if batch is not None:
                 return (batch,) if isinstance(batch, Tensor) else tuple(batch)
             self._iterator = None
-        raise value_error("data", "at least one batch per epoch", "an empty loader", said=True)
+        raise value_error("data", expected="at least one batch per epoch", found="an empty loader")
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: a loader begins anew."""
@@ -126,7 +127,7 @@ def make_batches(
         return TensorBatches(data.tensors, batch_size, generator)
     if isinstance(data, (tuple, list)):
         if not data or not all(isinstance(t, Tensor) and t.ndim > 0 for t in data):
-            raise type_error("data", "tensors (x, y) of one length", data)
+            raise type_error("data", expected="tensors (x, y) of one length", got=data)
         return TensorBatches(data, batch_size, generator)
     if isinstance(data, Dataset):
         size = len(data) if batch_size is None else batch_size  # type: ignore[arg-type]
@@ -135,6 +136,6 @@ def make_batches(
         return LoaderBatches(DataLoader(data, size, shuffle=True, drop_last=True, generator=order))
     if isinstance(data, DataLoader):
         if batch_size is not None:
-            raise value_error("batch_size", "None with a DataLoader, which has its own", batch_size)
+            raise value_error("batch_size", expected="None with a DataLoader, which has its own", got=batch_size)
         return LoaderBatches(data)
-    raise type_error("data", "(x, y), a Split, a Dataset or a DataLoader", data)
+    raise type_error("data", expected="(x, y), a Split, a Dataset or a DataLoader", got=data)

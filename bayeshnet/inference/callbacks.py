@@ -23,7 +23,6 @@ class Progress(Callback):
     """
 
     def __init__(self, report: Callable[[Run], None], interval: float = 0.1) -> None:
-        """Keep the function."""
         self.report = report
         self.interval = check_number("interval", interval, minimum=0.0)
         self._last = 0.0
@@ -54,7 +53,6 @@ class LogProgress(Progress):
     """
 
     def __init__(self, interval: float = 5.0, level: int = logging.INFO) -> None:
-        """Keep the settings."""
         super().__init__(self._write, interval)
         self.level = level
 
@@ -82,7 +80,6 @@ class EarlyStopping(Callback):
         min_delta: float = 0.0,
         monitor: Callable[[Run], float] | None = None,
     ) -> None:
-        """Keep the settings."""
         self.patience = check_int("patience", patience, 1)
         self.every = check_int("every", every, 1)
         self.min_delta = check_number("min_delta", min_delta, minimum=0.0)

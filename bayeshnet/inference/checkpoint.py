@@ -44,7 +44,7 @@ def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, An
         body = {"format": _FORMAT, "bayeshnet": __version__, "tensors": digest, "record": dict(record or {})}
         text = json.dumps(body, allow_nan=False, indent=1)
     except (TypeError, ValueError) as error:
-        raise type_error("record", "what JSON can hold, without NaN", str(error), said=True) from error
+        raise type_error("record", expected="what JSON can hold, without NaN", found=str(error)) from error
     tensors_path.parent.mkdir(parents=True, exist_ok=True)
     _replace(tensors_path, lambda temporary: save_file(state, temporary, {"digest": digest}))
     _replace(record_path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
@@ -81,7 +81,9 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
             raise _damaged(tensors_path, error) from error
         if _digest(state) != digest:
             advice = "One of the two files is of another checkpoint, or was changed. Use the checkpoint before it."
-            raise value_error("path", f"tensors that belong to {str(record_path)!r}", str(tensors_path), advice)
+            raise value_error(
+                "path", expected=f"tensors that belong to {str(record_path)!r}", got=str(tensors_path), hint=advice
+            )
         _fill(module, state, tensors_path)
     return dict(record)
 
@@ -99,7 +101,7 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     for name, value in module.state_dict().items():
         if not isinstance(value, Tensor):
             advice = "Keep what is no tensor in the record."
-            raise type_error(f"state_dict entry {name!r}", "a tensor", value, advice)
+            raise type_error(f"state_dict entry {name!r}", expected="a tensor", got=value, hint=advice)
         state[name] = value.detach().cpu().contiguous().clone()
     return state
 
@@ -127,7 +129,7 @@ def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
         parts = {"missing": missing, "unknown": unknown, "of another shape": wrong}
         got = "; ".join(f"{key}: {', '.join(names[:5])}" for key, names in parts.items() if names)
         advice = f"{str(path)!r} was saved from a module of another structure."
-        raise value_error("module", "the structure of the module that was saved", got, advice, said=True)
+        raise value_error("module", expected="the structure of the module that was saved", found=got, hint=advice)
     for start, part in free.items():
         part.resize_like({key.removeprefix(start): v for key, v in state.items() if key.startswith(start)})
     module.load_state_dict(dict(state))
@@ -151,5 +153,5 @@ def _replace(path: Path, write: Callable[[str], Any]) -> None:
 def _damaged(path: Path, error: Exception) -> ValueError:
     advice = "The file was left as it is; use the checkpoint before it, or remove it and run again."
     return value_error(
-        "path", "an undamaged checkpoint", f"{str(path)!r}, which cannot be read ({error})", advice, said=True
+        "path", expected="an undamaged checkpoint", found=f"{str(path)!r}, which cannot be read ({error})", hint=advice
     )

@@ -15,11 +15,11 @@ from ..distributions import WeightDraw
 from ..errors import check_int, check_number, type_error
 from ..estimators import KLEstimate, KLEstimator
 from ..guides import BayesianModel, HypernetGuide
-from ..guides.local_noise import independent_outputs, local_outputs
 from ..layers import BatchNormLayer
 from ..mnets import ModuleMainNet
-from ._traces import TracedTerms, trace_terms
+from .local_noise import independent_outputs, local_outputs
 from .terms import ELBOTerms
+from .traced import TracedTerms, trace_terms
 
 __all__ = ["ImplicitELBO"]
 
@@ -42,7 +42,7 @@ class ImplicitELBO(ELBO):
         beta: temperature of the KL; 1 is the true one.
         generator: of the draws; None for torch's global generator.
         local_noise: draw the output noise of linear layers in their pre-activations, anew for each input
-            (:func:`~bayeshnet.guides.local_noise.local_outputs`): less variance. With independent weights and a
+            (:func:`~bayeshnet.inference.local_noise.local_outputs`): less variance. With independent weights and a
             multilayer perceptron it is quicker as well, else it takes one network pass per particle. For a plain
             :class:`~bayeshnet.guides.BayesianModel` and guide only.
         vectorize_particles: whether the model sees all particles in one plate; False runs it once per particle.
@@ -79,9 +79,8 @@ class ImplicitELBO(ELBO):
         vectorize_particles: bool = True,
         max_plate_nesting: float = float("inf"),
     ) -> None:
-        """Check and keep the settings."""
         if estimator is not None and not isinstance(estimator, KLEstimator):
-            raise type_error("estimator", "a KLEstimator or None", estimator, "For example LIVI().")
+            raise type_error("estimator", expected="a KLEstimator or None", got=estimator, hint="For example LIVI().")
         check_int("num_particles", num_particles, 1)
         super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
         self.estimator = estimator
@@ -107,9 +106,9 @@ class ImplicitELBO(ELBO):
         elif self.local_noise:
             raise type_error(
                 "local_noise",
-                "a BayesianModel and a HypernetGuide without handlers around them",
-                model,
-                "Leave it off.",
+                expected="a BayesianModel and a HypernetGuide without handlers around them",
+                got=model,
+                hint="Leave it off.",
             )
         else:
             with seeded(self.generator):

@@ -215,22 +215,27 @@ def _given(elbo: Any, beta: Any, particles: int, latents: int | None, estimator:
     """A loss from the caller, as a copy, and the temperature: its own unless another one is asked for."""
     if not isinstance(elbo, ELBO) or not hasattr(elbo, "differentiable_loss"):
         raise type_error(
-            "elbo", "a Pyro loss with differentiable_loss", elbo, "ImplicitELBO or Trace_ELBO, for example."
+            "elbo",
+            expected="a Pyro loss with differentiable_loss",
+            got=elbo,
+            hint="ImplicitELBO or Trace_ELBO, for example.",
         )
     own = elbo.beta if isinstance(elbo, ImplicitELBO) else None
     if (particles, latents, estimator, local) != (1, None, None, False) or (beta != 1.0 and own is None):
         others = "num_particles, num_latents, estimator or local_noise"
         expected = f"no {others} (nor beta, unless it is an ImplicitELBO) beside it"
-        raise value_error("elbo", expected, "some of them", "Give them to the loss itself.", said=True)
+        raise value_error("elbo", expected=expected, found="some of them", hint="Give them to the loss itself.")
     return copy.copy(elbo), own if own is not None and beta == 1.0 else beta
 
 
 def _planned(num_steps: int | None, num_epochs: int | None, per_epoch: int | None) -> int:
     if (num_steps is None) == (num_epochs is None):
         got = "neither" if num_steps is None else "both"
-        raise value_error("num_steps, num_epochs", "one of the two", got, said=True)
+        raise value_error("num_steps, num_epochs", expected="one of the two", found=got)
     if num_steps is not None:
         return check_int("num_steps", num_steps, 0)
     if per_epoch is None:
-        raise value_error("num_epochs", "None for a model without data", num_epochs, "Give num_steps.")
+        raise value_error(
+            "num_epochs", expected="None for a model without data", got=num_epochs, hint="Give num_steps."
+        )
     return check_int("num_epochs", num_epochs, 0) * per_epoch

@@ -78,7 +78,6 @@ class Objective:
         penalties: Sequence[Penalty] = (),
         extra_terms: Sequence[Term] = (),
     ) -> None:
-        """Keep the parts."""
         self.elbo, self.model, self.guide, self.num_data = elbo, model, guide, num_data
         self.beta = beta if callable(beta) else check_number("beta", beta, minimum=0.0)
         self.arguments = dict(arguments or {})
@@ -87,7 +86,10 @@ class Objective:
         self.terms = list(extra_terms)
         if self.terms and not isinstance(elbo, ImplicitELBO):
             raise value_error(
-                "extra_terms", "none with this loss", elbo, "Use ImplicitELBO, which shows its weight draws."
+                "extra_terms",
+                expected="none with this loss",
+                got=elbo,
+                hint="Use ImplicitELBO, which shows its weight draws.",
             )
         if isinstance(elbo, ImplicitELBO):
             elbo.shows_weights = bool(self.terms)
@@ -120,10 +122,11 @@ class Objective:
             loss, record["penalty"] = loss + penalty, penalty
         if self.terms:
             values = [
-                self._joined.value(further) if term is self._joined and further is not None
+                self._joined.value(further)
+                if term is self._joined and further is not None
                 else term(weights, *batch, step)
                 for term in self.terms
-            ]  # fmt: skip
+            ]
             extra = _sum(values)
             loss, record["extra"] = loss + extra, extra
         record["loss"] = loss
@@ -140,9 +143,9 @@ def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor | 
     if like.device.type == "cpu":
         return [v.item() if isinstance(v, Tensor) else math.nan if v is None else v for v in values]
     nan = like.new_tensor(float("nan"))
-    return torch.stack([
-        nan if v is None else v.detach().to(nan) if isinstance(v, Tensor) else nan.new_tensor(v) for v in values
-    ])  # fmt: skip
+    return torch.stack(
+        [nan if v is None else v.detach().to(nan) if isinstance(v, Tensor) else nan.new_tensor(v) for v in values]
+    )
 
 
 def _of_step(penalty: Callable[..., Tensor]) -> Callable[[int], Tensor]:

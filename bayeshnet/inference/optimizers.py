@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_positive, type_error, value_error
-from ..estimators._adam import make_adam
+from ..optim import make_adam
 from .schedules import Cosine, Schedule
 
 __all__ = ["OptimizerFactory", "Stepper", "trainable"]
@@ -22,14 +22,19 @@ def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.
     """Parameters of guide and model that ask for a gradient, each once; ``first_run`` lets lazy guides make theirs."""
     if not isinstance(guide, nn.Module):
         raise type_error(
-            "guide", "a torch.nn.Module", guide, "A guide that is a function has no parameters to collect."
+            "guide",
+            expected="a torch.nn.Module",
+            got=guide,
+            hint="A guide that is a function has no parameters to collect.",
         )
     if next(guide.parameters(), None) is None:
         first_run()
     modules = [module for module in (guide, model) if isinstance(module, nn.Module)]
     found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
     if not found:
-        raise value_error("guide", "parameters to train", "none", "All are frozen, or the guide has none.", said=True)
+        raise value_error(
+            "guide", expected="parameters to train", found="none", hint="All are frozen, or the guide has none."
+        )
     return list(found.values())
 
 
@@ -54,7 +59,6 @@ class Stepper:
         num_steps: int,
         grad_clip: float | None = None,
     ) -> None:
-        """Build the optimiser and the schedule."""
         self.optimizer = _make_optimizer(list(parameters), optimizer, check_positive("lr", lr))
         self.grad_clip = grad_clip
         self.factor: Schedule | None = None
@@ -63,7 +67,9 @@ class Stepper:
         if scheduler == "cosine":
             self.factor = Cosine(max(num_steps, 1))
         elif isinstance(scheduler, str):
-            raise value_error("scheduler", "'cosine', a function or a class of torch.optim.lr_scheduler", scheduler)
+            raise value_error(
+                "scheduler", expected="'cosine', a function or a class of torch.optim.lr_scheduler", got=scheduler
+            )
         elif scheduler is not None:
             self._take(scheduler)
 
@@ -113,7 +119,7 @@ class Stepper:
             return
         made = scheduler(self.optimizer)
         if not hasattr(made, "step") or not hasattr(made, "state_dict"):
-            raise type_error("scheduler", "a function that makes a torch scheduler", scheduler)
+            raise type_error("scheduler", expected="a function that makes a torch scheduler", got=scheduler)
         self.scheduler = made
 
 
@@ -135,5 +141,5 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
         return make_adam(parameters, lr)
     made = optimizer(parameters, lr=lr) if isinstance(optimizer, type) else optimizer(parameters)
     if not isinstance(made, torch.optim.Optimizer):
-        raise type_error("optimizer", "an optimiser, its class or a function that makes one", optimizer)
+        raise type_error("optimizer", expected="an optimiser, its class or a function that makes one", got=optimizer)
     return made

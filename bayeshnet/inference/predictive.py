@@ -13,9 +13,7 @@ from ..errors import check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
 from ..mnets import MainNetInterface, ModuleMainNet
-from ._moments import Moments
-from .prediction import Prediction
-from .quantiles import predictive_quantiles
+from .prediction import Moments, Prediction, predictive_quantiles
 
 __all__ = ["Predictive"]
 
@@ -52,11 +50,10 @@ class Predictive:
         sample_chunk: int | None = None,
         input_chunk: int | None = None,
     ) -> None:
-        """Keep the parts."""
         if not isinstance(guide, nn.Module) or not hasattr(guide, "weight_spec"):
-            raise type_error("guide", "a guide over weights or a posterior module", guide)
+            raise type_error("guide", expected="a guide over weights or a posterior module", got=guide)
         if likelihood is not None and not isinstance(likelihood, Likelihood):
-            raise type_error("likelihood", "a Likelihood or None", likelihood)
+            raise type_error("likelihood", expected="a Likelihood or None", got=likelihood)
         self.guide = guide if isinstance(guide, HypernetGuide) else HypernetGuide(guide)
         self.net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
         self.likelihood = likelihood
@@ -123,7 +120,9 @@ class Predictive:
     ) -> Tensor:
         r"""Log-density of each target, :math:`\log \frac1S \sum_s p(y | f_{w_s}(x))`: ``(N,)``, in nats."""
         if self.likelihood is None:
-            raise value_error("likelihood", "a likelihood, for log_likelihood", None, "Give one to Predictive.")
+            raise value_error(
+                "likelihood", expected="a likelihood, for log_likelihood", got=None, hint="Give one to Predictive."
+            )
         chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
         sums: list[Tensor | None] = [None] * len(chunks)
         for weights in self._draws(cond_id, cond_input, generator):
@@ -152,5 +151,5 @@ class Predictive:
 def _level(quantile: Any) -> float:
     level = float(quantile)
     if not 0 < level < 1:
-        raise value_error("quantiles", "levels between 0 and 1", quantile)
+        raise value_error("quantiles", expected="levels between 0 and 1", got=quantile)
     return level

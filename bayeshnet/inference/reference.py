@@ -50,7 +50,7 @@ class ReferencePosterior:
     def posterior(self, spec: WeightSpec, site: str = "weights") -> DrawnPosterior:
         """The samples of a weight site as a posterior module, for :class:`~bayeshnet.inference.Predictive`."""
         if site not in self.samples:
-            raise value_error("site", "one of " + ", ".join(self.samples), site)
+            raise value_error("site", expected="one of " + ", ".join(self.samples), got=site)
         return DrawnPosterior(self.samples[site], spec)
 
 
@@ -154,10 +154,9 @@ class DrawnPosterior(WeightPosterior):
     """
 
     def __init__(self, samples: Tensor, spec: WeightSpec) -> None:
-        """Keep the samples as a buffer."""
         super().__init__()
         if samples.ndim != 2 or samples.shape[1] != spec.numel:
-            raise value_error("samples", f"a tensor of shape (S, {spec.numel})", samples)
+            raise value_error("samples", expected=f"a tensor of shape (S, {spec.numel})", got=samples)
         self.samples: Tensor
         self.register_buffer("samples", samples)
         self.weight_spec = spec

@@ -50,7 +50,6 @@ class Run:
     """
 
     def __init__(self, model: Any, guide: Any, num_steps: int, per_epoch: int | None, first_step: int = 0) -> None:
-        """Begin a run at ``first_step``."""
         self.model = model
         self.guide = guide
         self.num_steps = num_steps

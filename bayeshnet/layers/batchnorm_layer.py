@@ -67,15 +67,18 @@ class BatchNormLayer(nn.Module):
         frozen_stats: bool = False,
         learnable_stats: bool = False,
     ) -> None:
-        """Create gains, shifts and the first set of statistics as configured."""
         super().__init__()
-        check_flags(affine=affine, track_running_stats=track_running_stats, frozen_stats=frozen_stats,
-                    learnable_stats=learnable_stats)  # fmt: skip
+        check_flags(
+            affine=affine,
+            track_running_stats=track_running_stats,
+            frozen_stats=frozen_stats,
+            learnable_stats=learnable_stats,
+        )
         if (frozen_stats or learnable_stats) and track_running_stats:
             which = "frozen_stats" if frozen_stats else "learnable_stats"
-            raise value_error("track_running_stats", f"False when {which} is chosen", True)
+            raise value_error("track_running_stats", expected=f"False when {which} is chosen", got=True)
         if frozen_stats and learnable_stats:
-            raise value_error("learnable_stats", "False when frozen_stats is chosen", True)
+            raise value_error("learnable_stats", expected="False when frozen_stats is chosen", got=True)
         self._num_features = check_int("num_features", num_features, 1)
         self._momentum = None if momentum is None else check_number("momentum", momentum, 0.0, 1.0)
         self._affine, self._frozen, self._learnable = affine, frozen_stats, learnable_stats
@@ -140,13 +143,13 @@ class BatchNormLayer(nn.Module):
         weight = self.scale if weight is None else weight
         bias = self.bias if bias is None else bias
         if (running_mean is None) != (running_var is None):
-            raise value_error("running_mean, running_var", "both or neither", "one of them", said=True)
+            raise value_error("running_mean, running_var", expected="both or neither", found="one of them")
         momentum = self._momentum
         if running_mean is not None and running_var is not None:
             if stats_id is not None:
                 warnings.warn("stats_id is ignored since running statistics are given.", stacklevel=2)
             if momentum is None and self.training:
-                raise value_error("momentum", "a number when statistics are given in training mode", None)
+                raise value_error("momentum", expected="a number when statistics are given in training mode", got=None)
             return self._normalise(inputs, running_mean, running_var, weight, bias, self.training, momentum)
         if self._num_stats == 0:
             return F.batch_norm(inputs, None, None, weight, bias, training=True, eps=self.eps)
@@ -187,19 +190,27 @@ class BatchNormLayer(nn.Module):
     def _stats_id(self, stats_id: int | None) -> int:
         if stats_id is None:
             if self._num_stats > 1:
-                raise value_error("stats_id", f"an integer below {self._num_stats}", None,
-                                  "The layer has several sets of statistics.")  # fmt: skip
+                raise value_error(
+                    "stats_id",
+                    expected=f"an integer below {self._num_stats}",
+                    got=None,
+                    hint="The layer has several sets of statistics.",
+                )
             return 0
         stats_id = check_int("stats_id", stats_id, 0)
         if stats_id >= self._num_stats:
-            raise value_error("stats_id", f"an integer below {self._num_stats}", stats_id,
-                              "checkpoint_stats() adds a set of statistics.")  # fmt: skip
+            raise value_error(
+                "stats_id",
+                expected=f"an integer below {self._num_stats}",
+                got=stats_id,
+                hint="checkpoint_stats() adds a set of statistics.",
+            )
         return stats_id
 
     def checkpoint_stats(self, device: torch.device | str | None = None) -> None:
         """Start a new set of running statistics (mean 0, variance 1), on ``device`` or where the last set is."""
         if not (self._track_running_stats or self._learnable):
-            raise value_error("track_running_stats", "True where statistics are checkpointed", False)
+            raise value_error("track_running_stats", expected="True where statistics are checkpointed", got=False)
         self._add_stats(device)
 
     def _add_stats(self, device: torch.device | str | None) -> None:
@@ -218,7 +229,7 @@ class BatchNormLayer(nn.Module):
     def get_stats(self, stats_id: int | None = None) -> tuple[Tensor, Tensor]:
         """Running mean and variance ``(C,)`` of set ``stats_id``, by default the most recent one."""
         if self._num_stats == 0:
-            raise value_error("stats_id", "a layer that keeps statistics", "track_running_stats=False", said=True)
+            raise value_error("stats_id", expected="a layer that keeps statistics", found="track_running_stats=False")
         i = self._num_stats - 1 if stats_id is None else self._stats_id(stats_id)
         store: Mapping[str, Any] = self._parameters if self._learnable else self._buffers
         return store[f"mean_{i}"], store[f"var_{i}"]

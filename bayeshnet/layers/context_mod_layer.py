@@ -52,14 +52,18 @@ class ContextModLayer(nn.Module):
         apply_gain_softplus: bool = False,
         softplus_scale: float = 1.0,
     ) -> None:
-        """Create gains (no modulation at first) and shifts."""
         super().__init__()
-        check_flags(no_weights=no_weights, no_gains=no_gains, no_shifts=no_shifts,
-                    apply_gain_offset=apply_gain_offset, apply_gain_softplus=apply_gain_softplus)  # fmt: skip
+        check_flags(
+            no_weights=no_weights,
+            no_gains=no_gains,
+            no_shifts=no_shifts,
+            apply_gain_offset=apply_gain_offset,
+            apply_gain_softplus=apply_gain_softplus,
+        )
         if no_gains and no_shifts:
-            raise value_error("no_shifts", "False when no_gains is chosen", True)
+            raise value_error("no_shifts", expected="False when no_gains is chosen", got=True)
         if apply_gain_offset and apply_gain_softplus:
-            raise value_error("apply_gain_softplus", "False when apply_gain_offset is chosen", True)
+            raise value_error("apply_gain_softplus", expected="False when apply_gain_offset is chosen", got=True)
         sizes = num_features if isinstance(num_features, Sequence) else [num_features]
         self._num_features = tuple(check_ints("num_features", sizes, 1))
         self._no_weights, self._no_gains, self._no_shifts = no_weights, no_gains, no_shifts
@@ -138,7 +142,7 @@ class ContextModLayer(nn.Module):
         if weights is None:
             given = [w for w in self.get_weights(ckpt_id) if w is not None]
             if not given:
-                raise value_error("weights", "gains and shifts", None, "The layer keeps none.")
+                raise value_error("weights", expected="gains and shifts", got=None, hint="The layer keeps none.")
         else:
             if ckpt_id is not None:
                 warnings.warn("ckpt_id is ignored since weights are given.", stacklevel=2)
@@ -151,7 +155,7 @@ class ContextModLayer(nn.Module):
     def _checked(self, weights: Sequence[Tensor], batch_size: int) -> list[Tensor]:
         names = self.param_shapes_meta
         if len(weights) != len(names):
-            raise value_error("weights", f"{len(names)} tensors", f"{len(weights)}", said=True)
+            raise value_error("weights", expected=f"{len(names)} tensors", found=f"{len(weights)}")
         for name, tensor in zip(names, weights, strict=True):
             per_sample = tensor.ndim > len(self._num_features)
             shape = (batch_size, *self._num_features) if per_sample else self._num_features
@@ -179,12 +183,12 @@ class ContextModLayer(nn.Module):
         if ckpt_id is None or ckpt_id == self._num_ckpts:
             return self.gain, self.shift
         if check_int("ckpt_id", ckpt_id, 0) > self._num_ckpts:
-            raise value_error("ckpt_id", f"an integer up to {self._num_ckpts}", ckpt_id)
+            raise value_error("ckpt_id", expected=f"an integer up to {self._num_ckpts}", got=ckpt_id)
         return self._buffers[f"gain_ckpt_{ckpt_id}"], self._buffers[f"shift_ckpt_{ckpt_id}"]
 
     def _refuse_weightless(self) -> None:
         if self._no_weights:
-            raise value_error("no_weights", "a layer that keeps its weights", "no_weights=True", said=True)
+            raise value_error("no_weights", expected="a layer that keeps its weights", found="no_weights=True")
 
     def normal_init(self, std: float = 1.0, generator: torch.Generator | None = None) -> None:
         """Draw weights from a normal distribution around no modulation."""

@@ -21,7 +21,7 @@ def calc_fan_in_and_out(shapes: Sequence[int]) -> tuple[int, int]:
         (75, 400)
     """
     if len(shapes) < 2:
-        raise value_error("shapes", "the shape of a tensor with at least two dimensions", list(shapes))
+        raise value_error("shapes", expected="the shape of a tensor with at least two dimensions", got=list(shapes))
     field = math.prod(shapes[2:])
     return shapes[1] * field, shapes[0] * field
 

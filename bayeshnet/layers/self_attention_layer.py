@@ -48,11 +48,10 @@ class SelfAttnLayerV2(nn.Module):
         no_weights: bool = False,
         init_weights: Sequence[Tensor] | None = None,
     ) -> None:
-        """Create the weights, unless they come from outside."""
         super().__init__()
         check_flags(use_spectral_norm=use_spectral_norm, no_weights=no_weights)
         if no_weights and init_weights is not None:
-            raise value_error("init_weights", "None when no_weights is chosen", "a list of tensors", said=True)
+            raise value_error("init_weights", expected="None when no_weights is chosen", found="a list of tensors")
         channels = check_int("in_dim", in_dim, 8, "An eighth of the channels are used for queries and keys.")
         small = channels // 8
         self.channel_in = channels
@@ -86,9 +85,9 @@ class SelfAttnLayerV2(nn.Module):
 
     def _checked(self, name: str, tensors: Any) -> list[Tensor]:
         if not isinstance(tensors, (list, tuple, nn.ParameterList)):
-            raise type_error(name, f"a list of {len(self._weight_shapes)} tensors", tensors)
+            raise type_error(name, expected=f"a list of {len(self._weight_shapes)} tensors", got=tensors)
         if len(tensors) != len(self._weight_shapes):
-            raise value_error(name, f"{len(self._weight_shapes)} tensors", f"{len(tensors)}", said=True)
+            raise value_error(name, expected=f"{len(self._weight_shapes)} tensors", found=f"{len(tensors)}")
         return [check_shape(f"{name}[{i}]", t, s) for i, (t, s) in enumerate(zip(tensors, self._weight_shapes))]  # noqa: B905
 
     def forward(
@@ -108,7 +107,9 @@ class SelfAttnLayerV2(nn.Module):
         """
         if weights is None:
             if self._weights is None:
-                raise value_error("weights", f"{len(self._weight_shapes)} tensors", None, "The layer keeps none.")
+                raise value_error(
+                    "weights", expected=f"{len(self._weight_shapes)} tensors", got=None, hint="The layer keeps none."
+                )
             used = list(self._weights)
         else:
             used = self._checked("weights", weights)

@@ -39,11 +39,10 @@ class SpectralNorm(nn.Module):
     v: Tensor
 
     def __init__(self, shape: Sequence[int], num_iters: int = 1, dim: int = 0) -> None:
-        """Start from random unit vectors."""
         super().__init__()
         self._shape, self._dim = tuple(check_ints("shape", shape, 1)), check_int("dim", dim, 0)
         if len(self._shape) < 2 or dim >= len(self._shape):
-            raise value_error("shape", f"at least {max(2, self._dim + 1)} dimensions", shape)
+            raise value_error("shape", expected=f"at least {max(2, self._dim + 1)} dimensions", got=shape)
         self._num_iters = check_int("num_iters", num_iters, 1)
         rows = self._shape[dim]
         columns = math.prod(self._shape) // rows

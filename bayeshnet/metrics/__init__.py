@@ -24,17 +24,20 @@ from .regression import (
     rmse,
     sample_log_likelihood,
 )
+from .sample_comparison import SampleComparison, compare_samples, predictive_total_variation
 from .uncertainty import agreement, confidence, entropy, expected_entropy, mutual_information
 
 __all__ = [
     "ContinualSummary",
     "ReliabilityBins",
+    "SampleComparison",
     "accuracy",
     "agreement",
     "auroc",
     "average_accuracy",
     "backward_transfer",
     "brier",
+    "compare_samples",
     "confidence",
     "coverage",
     "crps",
@@ -55,6 +58,7 @@ __all__ = [
     "mse",
     "mutual_information",
     "nll",
+    "predictive_total_variation",
     "reliability_bins",
     "rmse",
     "sample_log_likelihood",

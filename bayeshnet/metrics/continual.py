@@ -28,11 +28,11 @@ __all__ = [
 
 def _learnt(matrix: Tensor) -> Tensor:
     if not isinstance(matrix, Tensor) or not matrix.is_floating_point():
-        raise type_error("matrix", "a floating tensor of accuracies (T, T)", matrix)
+        raise type_error("matrix", expected="a floating tensor of accuracies (T, T)", got=matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
-        raise value_error("matrix", "accuracies (T, T): rows in time, columns of tasks", matrix)
+        raise value_error("matrix", expected="accuracies (T, T): rows in time, columns of tasks", got=matrix)
     if bool(matrix.tril().isnan().any()):
-        raise value_error("matrix", "numbers on and below the diagonal", "NaN among them", said=True)
+        raise value_error("matrix", expected="numbers on and below the diagonal", found="NaN among them")
     return matrix
 
 
@@ -80,7 +80,7 @@ def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
     ahead = _learnt(matrix).diagonal(1)
     if bool(ahead.isnan().any()):
         raise value_error(
-            "matrix", "numbers just above the diagonal", "NaN there", "Evaluate the next task too.", said=True
+            "matrix", expected="numbers just above the diagonal", found="NaN there", hint="Evaluate the next task too."
         )
     if isinstance(baseline, Tensor) and baseline.ndim:
         baseline = check_shape("baseline", baseline, (len(matrix),))[1:]
@@ -138,7 +138,7 @@ def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int 
         check_shape("task", torch.as_tensor(task), (len(scores),))
     if check_int("batch_size", batch_size, 1) > 1:
         if each:
-            raise value_error("task", "one number for all when inputs are judged in batches", task)
+            raise value_error("task", expected="one number for all when inputs are judged in batches", got=task)
         size = min(batch_size, len(scores))
         scores = scores[: len(scores) // size * size].unflatten(0, (-1, size)).sum(1)
     dtype = scores.dtype if scores.is_floating_point() else torch.get_default_dtype()

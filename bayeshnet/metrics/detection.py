@@ -71,11 +71,11 @@ def fpr95(known: Tensor, foreign: Tensor) -> Tensor:
 def _ranked(known: Tensor, foreign: Tensor) -> tuple[Tensor, Tensor]:
     for name, scores in (("known", known), ("foreign", foreign)):
         if not isinstance(scores, Tensor):
-            raise type_error(name, "a tensor of scores (N,)", scores)
+            raise type_error(name, expected="a tensor of scores (N,)", got=scores)
         if scores.ndim != 1 or len(scores) == 0:
-            raise value_error(name, "scores of shape (N,), at least one", scores)
+            raise value_error(name, expected="scores of shape (N,), at least one", got=scores)
         if bool(scores.isnan().any()):
-            raise value_error(name, "scores that can be ordered", "NaN among them", said=True)
+            raise value_error(name, expected="scores that can be ordered", found="NaN among them")
     # Ranks in [0, 1]: torchmetrics squashes scores outside of it, which makes ties of large ones.
     _, ranks = torch.cat([known, foreign]).unique(return_inverse=True)
     scores = ranks.to(torch.get_default_dtype()) / ranks.max().clamp(min=1)

@@ -14,7 +14,7 @@ def _checked(x: Tensor, y: Tensor, least: int = 1) -> None:
     check_shape("x", x, (None, None))
     check_shape("y", y, (None, x.shape[1]))
     if min(len(x), len(y)) < least:
-        raise value_error("x and y", f"at least {least} samples in each", f"{len(x)} and {len(y)}", said=True)
+        raise value_error("x and y", expected=f"at least {least} samples in each", found=f"{len(x)} and {len(y)}")
 
 
 def median_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def sliced_wasserstein(
     _checked(x, y)
     check_int("num_projections", num_projections, 1)
     if check_positive("order", order) < 1:
-        raise value_error("order", "a number >= 1", order)
+        raise value_error("order", expected="a number >= 1", got=order)
     # The directions are drawn where the generator lives, so a seed means the same on every device.
     device = generator.device if generator is not None else torch.device("cpu")
     directions = torch.randn(x.shape[1], num_projections, generator=generator, dtype=x.dtype, device=device).to(

@@ -162,8 +162,8 @@ def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
 
 def _checked(samples: Tensor, y: Tensor) -> Tensor:
     if not isinstance(samples, Tensor) or not samples.is_floating_point():
-        raise type_error("samples", "a floating tensor (S, N, C)", samples)
+        raise type_error("samples", expected="a floating tensor (S, N, C)", got=samples)
     if samples.ndim < 2 or len(samples) == 0:
-        raise value_error("samples", "predictions under S weight samples (S, N, C)", samples)
+        raise value_error("samples", expected="predictions under S weight samples (S, N, C)", got=samples)
     check_shape("y", y, samples.shape[1:], "Samples come first: (S, N, C) against (N, C).")
     return samples

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_choice, check_flags, check_int
-from ._images import check_image_shape, to_maps
-from ._parts import Modulation, Pass, add_context_mod, add_layer, check_dropout, dropout, finish
 from .mnet_interface import MainNetInterface, Weights
+from .parts.components import Modulation, Pass, add_context_mod, add_layer, check_dropout, dropout, finish
+from .parts.images import check_image_shape, to_maps
 
 __all__ = ["LeNet"]
 
@@ -60,7 +60,6 @@ class LeNet(MainNetInterface):
         dropout_rate: float = -1,
         **kwargs: Any,
     ) -> None:
-        """Declare the tensors in the order modulation, layers."""
         check_flags(verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         shape, first, second, hidden = _ARCHITECTURES[check_choice("arch", arch, list(_ARCHITECTURES))]

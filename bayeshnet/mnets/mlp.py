@@ -12,9 +12,19 @@ from torch.nn import functional as F
 
 from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
 from ..layers import SpectralNorm
-from ._batched import elementwise, mlp_forward, mlp_gaussian_forward
-from ._parts import Modulation, Pass, add_batch_norm, add_context_mod, add_layer, check_dropout, dropout, finish
+from ..layers.elementwise import elementwise
 from .mnet_interface import MainNetInterface, Weights
+from .parts.batched import mlp_forward, mlp_gaussian_forward
+from .parts.components import (
+    Modulation,
+    Pass,
+    add_batch_norm,
+    add_context_mod,
+    add_layer,
+    check_dropout,
+    dropout,
+    finish,
+)
 
 __all__ = ["MLP"]
 
@@ -85,17 +95,27 @@ class MLP(MainNetInterface):
         out_fn: Activation | None = None,
         verbose: bool = True,
     ) -> None:
-        """Declare the tensors in the order modulation, batch norm, linear layers."""
-        check_flags(use_bias=use_bias, no_weights=no_weights, use_spectral_norm=use_spectral_norm, verbose=verbose,
-                    use_batch_norm=use_batch_norm, bn_track_stats=bn_track_stats,
-                    distill_bn_stats=distill_bn_stats)  # fmt: skip
+        check_flags(
+            use_bias=use_bias,
+            no_weights=no_weights,
+            use_spectral_norm=use_spectral_norm,
+            verbose=verbose,
+            use_batch_norm=use_batch_norm,
+            bn_track_stats=bn_track_stats,
+            distill_bn_stats=distill_bn_stats,
+        )
         super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True, has_linear_out=out_fn is None)
         if use_spectral_norm and no_weights:
-            raise value_error("use_spectral_norm", "False for a network with no_weights", True)
+            raise value_error("use_spectral_norm", expected="False for a network with no_weights", got=True)
         self._modulation = Modulation(
-            use_context_mod, context_mod_inputs, no_last_layer_context_mod, context_mod_no_weights,
-            context_mod_post_activation, context_mod_gain_offset, context_mod_gain_softplus,
-        )  # fmt: skip
+            use_context_mod,
+            context_mod_inputs,
+            no_last_layer_context_mod,
+            context_mod_no_weights,
+            context_mod_post_activation,
+            context_mod_gain_offset,
+            context_mod_gain_softplus,
+        )
         sizes = [
             check_int("n_in", n_in, 1),
             *check_ints("hidden_layers", hidden_layers, 1),
@@ -104,22 +124,27 @@ class MLP(MainNetInterface):
         self._sizes, self._out_fn = sizes, check_function("out_fn", out_fn)
         self._a_fun = check_function("activation_fn", activation_fn)
         self._dropout_rate = check_dropout(dropout_rate)
-        first = int(use_context_mod and context_mod_inputs)
-        step = 1 + use_batch_norm + use_context_mod
-        starts = [first + i * step for i in range(len(sizes) - 1)]
-        shapes = self._modulation.shapes([sizes[0]], [[n] for n in sizes[1:]])
-        after = step - 1 if context_mod_post_activation else 1
-        numbers = [0] * first + [s + after for s in starts[:-1]] + [starts[-1] + 1]
-        add_context_mod(self, self._modulation, shapes, numbers[: len(shapes)])
-        if use_batch_norm:
-            after = 1 if context_mod_post_activation else step - 1
-            add_batch_norm(self, sizes[1:-1], [s + after for s in starts[:-1]], no_weights=no_weights,
-                           track=bn_track_stats, distill=distill_bn_stats)  # fmt: skip
+        norm = {"no_weights": no_weights, "track": bn_track_stats, "distill": distill_bn_stats}
+        starts = self._declare_norms(norm if use_batch_norm else None)
         for n, m, number in zip(sizes[:-1], sizes[1:], starts, strict=True):
             add_layer(self, [m, n], number, bias=use_bias, no_weights=no_weights)
         shapes = self.weight_shapes(n_in, n_out, hidden_layers, use_bias=False)
         self._spectral = nn.ModuleList([SpectralNorm(s) for s in shapes]) if use_spectral_norm else None
         finish(self, init_weights, verbose)
+
+    def _declare_norms(self, norm: dict[str, bool] | None) -> list[int]:
+        """Declare modulation and batch norm (None for none), and return the number of each linear layer."""
+        sizes, mod = self._sizes, self._modulation
+        first = int(mod.use_context_mod and mod.context_mod_inputs)
+        step = 1 + (norm is not None) + mod.use_context_mod
+        starts = [first + i * step for i in range(len(sizes) - 1)]
+        shapes = mod.shapes([sizes[0]], [[n] for n in sizes[1:]])
+        after, norm_after = (step - 1, 1) if mod.context_mod_post_activation else (1, step - 1)
+        numbers = [0] * first + [s + after for s in starts[:-1]] + [starts[-1] + 1]
+        add_context_mod(self, mod, shapes, numbers[: len(shapes)])
+        if norm is not None:
+            add_batch_norm(self, sizes[1:-1], [s + norm_after for s in starts[:-1]], **norm)
+        return starts
 
     def forward(
         self,

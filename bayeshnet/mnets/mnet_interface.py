@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import check_choice, check_shape, type_error, value_error
-from ._ledger import NAMES, TensorLedger, TensorRecord, role_of, shape_of
-from ._views import TensorViews
+from .parts.ledger import NAMES, TensorLedger, TensorRecord, role_of, shape_of
+from .parts.views import TensorViews
 
 __all__ = ["MainNetInterface"]
 
@@ -57,7 +57,6 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
         mask_fc_out: bool = False,
         has_linear_out: bool = True,
     ) -> None:
-        """Start without tensors."""
         super().__init__()
         self._has_bias, self._has_fc_out = has_bias, has_fc_out
         self._mask_fc_out, self._has_linear_out = mask_fc_out, has_linear_out
@@ -122,16 +121,24 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
         records, learned = self._ledger.records, self._ledger.learned
         if weights is None:
             if learned:
-                raise value_error("weights", f"{len(learned)} tensors of shapes hyper_shapes_learned", None,
-                                  "This network does not keep all of its weights.")  # fmt: skip
+                raise value_error(
+                    "weights",
+                    expected=f"{len(learned)} tensors of shapes hyper_shapes_learned",
+                    got=None,
+                    hint="This network does not keep all of its weights.",
+                )
             return [r.live for r in records]
         if isinstance(weights, Mapping):
             unknown = sorted(set(weights) - {r.label for r in records})
             if unknown:
-                raise value_error("weights", "a dict by names of weight_spec", f"unknown names {unknown}", said=True)
+                raise value_error(
+                    "weights", expected="a dict by names of weight_spec", found=f"unknown names {unknown}"
+                )
             given = [weights[r.label] if r.label in weights else r.live for r in records]  # noqa: SIM401 (live may raise)
         elif not isinstance(weights, (Sequence, nn.ParameterList)):
-            raise type_error("weights", "a list or dict of tensors", weights, "Use weight_spec.split(flat).")
+            raise type_error(
+                "weights", expected="a list or dict of tensors", got=weights, hint="Use weight_spec.split(flat)."
+            )
         elif learned and len(weights) == len(learned):
             rest = iter(weights)
             given = [next(rest) if r.home is None else r.live for r in records]
@@ -139,7 +146,7 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
             given = list(weights)
         else:
             count = " or ".join(str(n) for n in sorted({len(learned) or len(records), len(records)}))
-            raise value_error("weights", f"{count} tensors", f"{len(weights)}", said=True)
+            raise value_error("weights", expected=f"{count} tensors", found=f"{len(weights)}")
         for record, tensor in zip(records, given, strict=True):
             if tensor.shape != record.shape:
                 self._check_weight(record, tensor)
@@ -186,7 +193,7 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
         """Outputs ``(num, N, C)`` with the noise of independent weights drawn in each layer's pre-activations.
 
         None where the network is not made of linear layers alone. This is the hook of
-        :func:`bayeshnet.guides.local_noise.independent_outputs`.
+        :func:`bayeshnet.inference.local_noise.independent_outputs`.
 
         Shape:
             ``means`` and ``stds`` as the weights of :meth:`forward`; ``x`` ``(N, ...)``.

@@ -64,7 +64,6 @@ class ModuleMainNet(MainNetInterface):
     """
 
     def __init__(self, module: nn.Module, select: Selection = None, batch_norm: str | None = None) -> None:
-        """Copy the module and turn its selected parameters into buffers."""
         _check_module(module)
         check_choice("batch_norm", batch_norm, BATCH_NORM_POLICIES)
         spec = WeightSpec.of(module)
@@ -131,12 +130,14 @@ class ModuleMainNet(MainNetInterface):
         """
         if distilled_params is not None or condition is not None:
             name = "condition" if distilled_params is None else "distilled_params"
-            raise value_error(name, "None for a wrapped module", "a value", said=True)
+            raise value_error(name, expected="None for a wrapped module", found="a value")
         if self._batch_norm is None and any(norm.training for norm in self._norms):
             raise value_error(
-                "batch_norm", "'eval', 'batch' or 'track' for a module with running statistics in training mode", None,
-                "All weight samples would update the same statistics: choose what batch norm is to do.",
-            )  # fmt: skip
+                "batch_norm",
+                expected="'eval', 'batch' or 'track' for a module with running statistics in training mode",
+                got=None,
+                hint="All weight samples would update the same statistics: choose what batch norm is to do.",
+            )
         tensors = self._resolve(weights)
         pairs = zip(self._ledger.records, tensors, strict=True)
         given = [(r.label, t) for r, t in pairs if r.home is None or t is not r.live]
@@ -164,20 +165,27 @@ class ModuleMainNet(MainNetInterface):
 def _check_module(module: nn.Module) -> None:
     """Refuse what cannot be called under other parameters."""
     if not isinstance(module, nn.Module):
-        raise type_error("module", "a torch.nn.Module", module)
+        raise type_error("module", expected="a torch.nn.Module", got=module)
     if isinstance(module, (MainNetInterface, torch.jit.ScriptModule)):
         advice = "It takes weights itself." if isinstance(module, MainNetInterface) else "Wrap it before scripting."
-        raise type_error("module", "an ordinary module", type(module).__name__, advice, said=True)
+        raise type_error("module", expected="an ordinary module", found=type(module).__name__, hint=advice)
     for name, parameter in module.named_parameters():
         if nn.parameter.is_lazy(parameter):
-            raise value_error("module", "a module whose shapes are known", f"the lazy parameter {name!r}",
-                              "Call the module on one batch before wrapping it.", said=True)  # fmt: skip
+            raise value_error(
+                "module",
+                expected="a module whose shapes are known",
+                found=f"the lazy parameter {name!r}",
+                hint="Call the module on one batch before wrapping it.",
+            )
     for path, part in module.named_modules():
         for hook in part._forward_pre_hooks.values():
             if type(hook).__module__.startswith("torch.nn.utils."):
-                raise value_error("module", "parameters that no hook recomputes",
-                                  f"{type(hook).__name__} on {path or 'the module itself'!r}",
-                                  "Use torch.nn.utils.parametrizations, or remove the hook.", said=True)  # fmt: skip
+                raise value_error(
+                    "module",
+                    expected="parameters that no hook recomputes",
+                    found=f"{type(hook).__name__} on {path or 'the module itself'!r}",
+                    hint="Use torch.nn.utils.parametrizations, or remove the hook.",
+                )
 
 
 def _aliases(module: nn.Module) -> dict[str, tuple[str, ...]]:
@@ -195,18 +203,18 @@ def _select(select: Selection, aliases: dict[str, tuple[str, ...]], named: dict[
     if callable(select):
         chosen = [name for name, all_names in aliases.items() if any(select(n, named[name]) for n in all_names)]
         if not chosen:
-            raise value_error("select", "a predicate that holds for some parameter", select)
+            raise value_error("select", expected="a predicate that holds for some parameter", got=select)
         return chosen
     if not isinstance(select, (str, list, tuple)):
-        raise type_error("select", "a pattern, several patterns or a predicate", select)
+        raise type_error("select", expected="a pattern, several patterns or a predicate", got=select)
     patterns = [select] if isinstance(select, str) else list(select)
     for pattern in patterns:
         if not isinstance(pattern, str):
-            raise type_error("select", "a pattern, several patterns or a predicate", pattern)
+            raise type_error("select", expected="a pattern, several patterns or a predicate", got=pattern)
         if not any(fnmatchcase(n, pattern) for all_names in aliases.values() for n in all_names):
-            raise value_error("select", "patterns of " + ", ".join(aliases), pattern)
+            raise value_error("select", expected="patterns of " + ", ".join(aliases), got=pattern)
     if not patterns:
-        raise value_error("select", "at least one pattern", select)
+        raise value_error("select", expected="at least one pattern", got=select)
     return [name for name, all_names in aliases.items() if any(fnmatchcase(n, p) for p in patterns for n in all_names)]
 
 
@@ -220,5 +228,7 @@ def _to_buffer(module: nn.Module, names: Sequence[str]) -> None:
     for name in names:
         owner, leaf = _owner(module, name)
         if isinstance(owner, (nn.Embedding, nn.EmbeddingBag)) and owner.max_norm is not None:
-            raise value_error("select", "no embeddings with max_norm, which changes given weights in place", name)
+            raise value_error(
+                "select", expected="no embeddings with max_norm, which changes given weights in place", got=name
+            )
         owner.register_buffer(leaf, owner._parameters.pop(leaf).detach())  # type: ignore[union-attr]

@@ -37,10 +37,9 @@ class OutputView(MainNetInterface):
     """
 
     def __init__(self, net: MainNetInterface, start: int, stop: int) -> None:
-        """Keep the network and the range."""
         super().__init__()
         if not 0 <= start < stop:
-            raise value_error("start, stop", "0 <= start < stop", f"{start}, {stop}", said=True)
+            raise value_error("start, stop", expected="0 <= start < stop", found=f"{start}, {stop}")
         self.net = net
         self.start, self.stop = start, stop
 
@@ -73,5 +72,7 @@ class OutputView(MainNetInterface):
 
     def _seen(self, outputs: Tensor) -> Tensor:
         if outputs.shape[-1] < self.stop:
-            raise value_error("net", f"a network of at least {self.stop} outputs", f"{outputs.shape[-1]}", said=True)
+            raise value_error(
+                "net", expected=f"a network of at least {self.stop} outputs", found=f"{outputs.shape[-1]}"
+            )
         return outputs[..., self.start : self.stop]

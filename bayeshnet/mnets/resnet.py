@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_flags, check_int, value_error
-from ._images import check_image_shape, to_maps
-from ._parts import Modulation, Pass, add_layer, finish
-from ._residual import STRIDES, add_norms, check_maps, layer_outputs
 from .mnet_interface import MainNetInterface, Weights
+from .parts.components import Modulation, Pass, add_layer, finish
+from .parts.images import check_image_shape, to_maps
+from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
 __all__ = ["ResNet"]
 
@@ -69,7 +69,6 @@ class ResNet(MainNetInterface):
         context_mod_apply_pixel_wise: bool = False,
         **kwargs: Any,
     ) -> None:
-        """Declare the tensors in the order modulation, batch norm, layers."""
         check_flags(use_bias=use_bias, verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True)
         self._in_shape = check_image_shape(in_shape)
@@ -78,11 +77,23 @@ class ResNet(MainNetInterface):
         self._modulation = Modulation.of({"context_mod_apply_pixel_wise": context_mod_apply_pixel_wise, **kwargs})
         self._maps = check_maps(num_feature_maps, k)
         if any(b < a for a, b in pairwise(self._maps)):
-            raise value_error("num_feature_maps", "four integers that do not decrease", num_feature_maps,
-                              "Shortcuts are padded, which cannot take feature maps away.")  # fmt: skip
+            raise value_error(
+                "num_feature_maps",
+                expected="four integers that do not decrease",
+                got=num_feature_maps,
+                hint="Shortcuts are padded, which cannot take feature maps away.",
+            )
         outputs = layer_outputs(self._in_shape, self._maps, n, num_classes)
-        add_norms(self, self._modulation, self._in_shape, outputs, batch_norm=use_batch_norm, no_weights=no_weights,
-                  track=bn_track_stats, distill=distill_bn_stats)  # fmt: skip
+        add_norms(
+            self,
+            self._modulation,
+            self._in_shape,
+            outputs,
+            batch_norm=use_batch_norm,
+            no_weights=no_weights,
+            track=bn_track_stats,
+            distill=distill_bn_stats,
+        )
         before = self._in_shape[2]
         for i, (maps, *_) in enumerate(outputs):
             shape = [maps, before] if i == len(outputs) - 1 else [maps, before, 3, 3]

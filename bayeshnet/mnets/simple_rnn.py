@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
 from ..layers import init_params
-from ._parts import Modulation, Modulator, Pass, add_context_mod, add_layer, finish
-from ._recurrent import RecurrentLayer
 from .mnet_interface import MainNetInterface, Weights
+from .parts.components import Modulation, Modulator, Pass, add_context_mod, add_layer, finish
+from .parts.recurrent import RecurrentLayer
 
 __all__ = ["SimpleRNN"]
 
@@ -76,12 +76,15 @@ class SimpleRNN(MainNetInterface):
         verbose: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Declare the tensors in the order modulation, layers."""
         check_flags(
-            use_lstm=use_lstm, use_bias=use_bias, no_weights=no_weights, kaiming_rnn_init=kaiming_rnn_init,
-            context_mod_last_step=context_mod_last_step, verbose=verbose,
+            use_lstm=use_lstm,
+            use_bias=use_bias,
+            no_weights=no_weights,
+            kaiming_rnn_init=kaiming_rnn_init,
+            context_mod_last_step=context_mod_last_step,
+            verbose=verbose,
             context_mod_separate_layers_per_ts=context_mod_separate_layers_per_ts,
-        )  # fmt: skip
+        )
         ends_linear = len(check_ints("fc_layers", fc_layers, 1)) > 0
         super().__init__(has_bias=use_bias, has_fc_out=ends_linear, mask_fc_out=ends_linear, has_linear_out=ends_linear)
         self._n_in = check_int("n_in", n_in, 1)
@@ -89,7 +92,7 @@ class SimpleRNN(MainNetInterface):
         self._fc_layers_pre = check_ints("fc_layers_pre", fc_layers_pre, 1)
         self._fc_layers = list(fc_layers)
         if not self._rnn_layers:
-            raise value_error("rnn_layers", "at least one size", rnn_layers)
+            raise value_error("rnn_layers", expected="at least one size", got=rnn_layers)
         self._a_fun = check_function("activation", activation)
         self._use_lstm, self._bptt_depth = use_lstm, -1
         self._modulation = Modulation.of(kwargs, pixel_wise=False)
@@ -106,10 +109,14 @@ class SimpleRNN(MainNetInterface):
         if self._num_ts is None or not self._modulation.use_context_mod:
             return
         if self._last_step:
-            raise value_error("context_mod_last_step", "False where context_mod_num_ts is given", True)
+            raise value_error("context_mod_last_step", expected="False where context_mod_num_ts is given", got=True)
         if not self._separate and not self._modulation.context_mod_no_weights:
-            raise value_error("context_mod_separate_layers_per_ts", "True where context_mod_num_ts is given", False,
-                              "Or give the modulation from outside: context_mod_no_weights=True.")  # fmt: skip
+            raise value_error(
+                "context_mod_separate_layers_per_ts",
+                expected="True where context_mod_num_ts is given",
+                got=False,
+                hint="Or give the modulation from outside: context_mod_no_weights=True.",
+            )
 
     def _add_modulation(self) -> None:
         """Layer 0 modulates the inputs, even layers follow the odd layers of the network."""
@@ -200,7 +207,7 @@ class SimpleRNN(MainNetInterface):
                 recurrent layers (cells of an LSTM, hidden states of Elman's layer) and None for others.
         """
         if return_hidden_int and not return_hidden:
-            raise value_error("return_hidden", "True where return_hidden_int is chosen", False)
+            raise value_error("return_hidden", expected="True where return_hidden_int is chosen", got=False)
         check_shape("x", x, (None, None, self._n_in))
         run = Pass(self, weights, distilled_params, condition, "cmod_ckpt_id")
         steps = self._modulators(run, x.shape[0])
@@ -234,7 +241,7 @@ class SimpleRNN(MainNetInterface):
             elif self._num_ts is not None:
                 if steps > self._num_ts:
                     limit = f"at most {self._num_ts} time steps (context_mod_num_ts)"
-                    raise value_error("x", limit, f"{steps}", said=True)
+                    raise value_error("x", expected=limit, found=f"{steps}")
                 one = None if self._separate else next(found)
                 every = [next(found) if one is None else one.at(t) for t in range(self._num_ts)]
                 layers.append(list(every[:steps]))
@@ -264,7 +271,7 @@ class SimpleRNN(MainNetInterface):
         """Internal parameters that modulate."""
         found = [r.live for r in self._ledger.internal if r.name in ("cm_scale", "cm_shift")]
         if not found:
-            raise value_error("network", "one that keeps modulation weights", "none kept", said=True)
+            raise value_error("network", expected="one that keeps modulation weights", found="none kept")
         return found
 
     def get_non_cm_weights(self) -> list[Tensor]:

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_flags, check_int, check_shape, value_error
-from ._images import check_image_shape, to_maps
-from ._parts import Modulation, Pass, add_layer, check_dropout, finish
-from ._residual import STRIDES, add_norms, check_maps, layer_outputs
 from .mnet_interface import MainNetInterface, Weights
+from .parts.components import Modulation, Pass, add_layer, check_dropout, finish
+from .parts.images import check_image_shape, to_maps
+from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
 __all__ = ["WRN"]
 
@@ -72,10 +72,14 @@ class WRN(MainNetInterface):
         verbose: bool = True,
         **kwargs: Any,
     ) -> None:
-        """Declare the tensors in the order modulation, batch norm, convolutions of shortcuts, layers."""
         fc_bias = use_bias if use_fc_bias is None else use_fc_bias
-        check_flags(use_bias=use_bias, use_fc_bias=fc_bias, verbose=verbose, no_weights=no_weights,
-                    chw_input_format=chw_input_format)  # fmt: skip
+        check_flags(
+            use_bias=use_bias,
+            use_fc_bias=fc_bias,
+            verbose=verbose,
+            no_weights=no_weights,
+            chw_input_format=chw_input_format,
+        )
         super().__init__(has_bias=use_bias and fc_bias, has_fc_out=True, mask_fc_out=True)
         self._in_shape = check_image_shape(in_shape)
         self._num_classes = check_int("num_classes", num_classes, 1)
@@ -83,8 +87,16 @@ class WRN(MainNetInterface):
         self._chw, self._dropout_rate = chw_input_format, check_dropout(dropout_rate)
         self._modulation, maps = Modulation.of(kwargs), check_maps(num_feature_maps, k)
         outputs = layer_outputs(self._in_shape, maps, n, num_classes)
-        add_norms(self, self._modulation, self._in_shape, outputs, batch_norm=use_batch_norm, no_weights=no_weights,
-                  track=bn_track_stats, distill=distill_bn_stats)  # fmt: skip
+        add_norms(
+            self,
+            self._modulation,
+            self._in_shape,
+            outputs,
+            batch_norm=use_batch_norm,
+            no_weights=no_weights,
+            track=bn_track_stats,
+            distill=distill_bn_stats,
+        )
         self._has_skip = [maps[g - 1] != maps[g] or STRIDES[g] != 1 for g in range(1, 4)]
         for group in (g for g in range(1, 4) if self._has_skip[g - 1]):
             shape = [maps[group], maps[group - 1], 1, 1]
@@ -106,7 +118,9 @@ class WRN(MainNetInterface):
     def has_bias(self) -> bool:
         """Whether layers, other than those of shortcuts, have biases; refused where only some have."""
         if self._mixed_bias:
-            raise value_error("use_fc_bias", "the value of use_bias where has_bias is asked for", "another", said=True)
+            raise value_error(
+                "use_fc_bias", expected="the value of use_bias where has_bias is asked for", found="another"
+            )
         return self._has_bias
 
     def __str__(self) -> str:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_choice, check_flags, check_int, value_error
-from ._images import check_image_shape, to_maps
-from ._parts import Pass, add_layer, check_dropout, dropout, finish
 from .mnet_interface import MainNetInterface, Weights
+from .parts.components import Pass, add_layer, check_dropout, dropout, finish
+from .parts.images import check_image_shape, to_maps
 
 __all__ = ["ZenkeNet"]
 
@@ -50,7 +50,6 @@ class ZenkeNet(MainNetInterface):
         init_weights: Sequence[Tensor] | None = None,
         dropout_rate: float = 0.25,
     ) -> None:
-        """Declare the layers."""
         check_flags(verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         check_choice("arch", arch, ("cifar",))
@@ -83,7 +82,7 @@ class ZenkeNet(MainNetInterface):
             condition: None, as nothing in the network depends on a condition.
         """
         if condition is not None:
-            raise value_error("condition", "None for this network", condition)
+            raise value_error("condition", expected="None for this network", got=condition)
         run = Pass(self, weights, distilled_params, None)
         h, rate = to_maps(x, self._in_shape), self._dropout_rate
         for _ in range(2):

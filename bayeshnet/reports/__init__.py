@@ -1,7 +1,7 @@
 """Results of runs as records, tables, figures and a self-contained page."""
 
+from ..files import write_bytes, write_text
 from .comparison import comparison_curves, comparison_page, comparison_pictures, comparison_table, comparison_tables
-from .files import write_bytes, write_text
 from .html import report_html, write_report
 from .learning import accuracy_matrices, comparison_chart, learning_curves, training_curves
 from .maps import regression_bands, uncertainty_maps, weight_images

@@ -31,13 +31,15 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
         ValueError: if there is no run, or runs are of different data sets or judged on different splits.
     """
     if not results:
-        raise value_error("results", "at least one run", "none", said=True)
+        raise value_error("results", expected="at least one run", found="none")
     if len({(r.data, r.kind) for r in results}) > 1:
         got = ", ".join(sorted({r.data for r in results}))
-        raise value_error("results", "runs of one data set", got, "Compare them one data set at a time.", said=True)
+        raise value_error(
+            "results", expected="runs of one data set", found=got, hint="Compare them one data set at a time."
+        )
     if len({r.judged_on for r in results}) > 1:
         got = "some judged on test and some on validation examples"
-        raise value_error("results", "runs judged alike", got, "Compare them one split at a time.", said=True)
+        raise value_error("results", expected="runs judged alike", found=got, hint="Compare them one split at a time.")
     groups = _grouped(results, label)
     columns, entries = [], []
     for measure in measures(results):
@@ -107,7 +109,7 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
     groups, classes = _grouped(results), results[0].kind == "classification"
     shown = [c for c in ("given", "entropy", "combined") if all(c in r.matrix for r in results)]
     if not shown:
-        raise value_error("results", "runs with matrices of accuracy", "none in some", said=True)
+        raise value_error("results", expected="runs with matrices of accuracy", found="none in some")
     figure, axes = new_figure(1, len(shown), (3.2, 3.0))
     lowest = math.inf
     for axis, criterion in zip(axes[0], shown, strict=True):

@@ -9,7 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from .files import write_bytes, write_text
+from ..files import write_bytes, write_text
 from .learning import accuracy_matrices, learning_curves, training_curves
 from .maps import regression_bands, uncertainty_maps, weight_images
 from .records import RunArrays, RunResult

@@ -34,7 +34,9 @@ def _chosen(result: RunResult, criteria: Sequence[str] | None) -> list[str]:
     chosen = [c for c in (criteria or _SHOWN) if c in result.matrix]
     if not chosen:
         raise value_error(
-            "criteria", "some of " + (", ".join(result.matrix) or "the matrices, of which there are none"), criteria
+            "criteria",
+            expected="some of " + (", ".join(result.matrix) or "the matrices, of which there are none"),
+            got=criteria,
         )
     return chosen
 
@@ -142,7 +144,7 @@ def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequ
     parts = {"nll": ("negative log-likelihood", "nats per example"), "kl": ("KL from the prior", "nats")}
     present = [name for name in parts if any(curve.get(name) for curve in curves)]
     if not present or len(curves) != len(names):
-        raise value_error("curves", f"the loss over steps for {len(names)} tasks", f"{len(curves)}", said=True)
+        raise value_error("curves", expected=f"the loss over steps for {len(names)} tasks", found=f"{len(curves)}")
     figure, axes = new_figure(1, len(present), (3.9, 3.0))
     for axis, part in zip(axes[0], present, strict=True):
         for curve, name, colour in zip(curves, names, task_colours(len(names)), strict=True):
@@ -190,10 +192,10 @@ def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
     known = {table.columns[i].name: i for i in numeric}
     for name in columns or ():
         if name not in known:
-            raise value_error("columns", "some of " + ", ".join(known), name)
+            raise value_error("columns", expected="some of " + ", ".join(known), got=name)
     chosen = [known[name] for name in columns] if columns else numeric
     if not chosen:
-        raise value_error("table", "at least one column of numbers", table.title)
+        raise value_error("table", expected="at least one column of numbers", got=table.title)
     wide = min(4, len(chosen))
     figure, axes = new_figure(math.ceil(len(chosen) / wide), wide, (2.5, 0.28 * len(table.rows) + 1.0), sharey=True)
     places = np.arange(len(table.rows))

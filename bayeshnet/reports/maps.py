@@ -35,7 +35,9 @@ def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
     check_int("most", most, 1)
     if not weights or any(w.ndim != 3 for w in weights.values()):
         raise value_error(
-            "weights", "images (K, H, W) for at least one task", {k: tuple(w.shape) for k, w in weights.items()}
+            "weights",
+            expected="images (K, H, W) for at least one task",
+            got={k: tuple(w.shape) for k, w in weights.items()},
         )
     shown = {name: _numpy(w[:most]) for name, w in weights.items()}
     mosaic = np.concatenate([_strip(images, max(map(len, shown.values()))) for images in shown.values()])[:-1, :-1]
@@ -76,7 +78,7 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
         A matplotlib figure: bright is uncertain; the points are the training data, one marker per class.
     """
     if len(planes.entropy) != len(names):
-        raise value_error("names", f"{len(planes.entropy)} names, one for each map", names)
+        raise value_error("names", expected=f"{len(planes.entropy)} names, one for each map", got=names)
     low, high = planes.extent
     frame = {"extent": (low, high, low, high), "origin": "lower", "interpolation": "nearest"}
     colours = task_colours(len(names))
@@ -127,7 +129,7 @@ def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0)
         and those of other tasks grey.
     """
     if len(bands.mean) != len(names):
-        raise value_error("names", f"{len(bands.mean)} names, one for each task", names)
+        raise value_error("names", expected=f"{len(bands.mean)} names, one for each task", got=names)
     figure, axes = panels(len(names), (2.8, 2.9), sharey=True, sharex=True)
     x, means = _numpy(bands.x).ravel(), _numpy(bands.mean)
     spreads = np.sqrt(_numpy(bands.std) ** 2 + noise_std**2)

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import check_choice, type_error, value_error
-from .files import write_text
+from ..files import write_text
 
 __all__ = ["Bands", "InformationRecord", "KLRecord", "Planes", "RunArrays", "RunResult", "load_results"]
 
@@ -95,7 +95,9 @@ class RunResult:
         check_choice("kind", self.kind, ("classification", "regression"))
         for name, rows in self.matrix.items():
             if [len(row) for row in rows] != list(range(1, len(rows) + 1)):
-                raise value_error(f"matrix[{name!r}]", "rows of 1, 2, ... tasks", [len(row) for row in rows])
+                raise value_error(
+                    f"matrix[{name!r}]", expected="rows of 1, 2, ... tasks", got=[len(row) for row in rows]
+                )
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunResult:
@@ -105,10 +107,10 @@ class RunResult:
             ValueError: if a key that is needed is missing.
         """
         if not isinstance(record, Mapping):
-            raise type_error("record", "a mapping", record)
+            raise type_error("record", expected="a mapping", got=record)
         missing = [name for name in ("data", "method", "seed", "tasks", "final") if name not in record]
         if missing:
-            raise value_error("record", "the results of a run", f"no {', '.join(missing)} in it", said=True)
+            raise value_error("record", expected="the results of a run", found=f"no {', '.join(missing)} in it")
         known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         known["tasks"] = tuple(known["tasks"])
         known["per_task"] = tuple(known.get("per_task", ()))
@@ -141,7 +143,7 @@ class RunResult:
         try:
             return cls.of(json.loads(file.read_text(encoding="utf-8")))
         except (ValueError, TypeError) as error:
-            raise value_error(f"file {str(file)!r}", "the results of a run", str(error), said=True) from error
+            raise value_error(f"file {str(file)!r}", expected="the results of a run", found=str(error)) from error
 
 
 def load_results(paths: Sequence[str | Path]) -> list[RunResult]:

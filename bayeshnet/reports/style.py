@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingExtraError
-from .files import write_bytes
+from ..files import write_bytes
 
 __all__ = ["TASK_COLOURS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colours"]
 

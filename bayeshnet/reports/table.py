@@ -82,7 +82,7 @@ class Table:
         """Refuse ragged rows."""
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise value_error("rows", f"{len(self.columns)} entries each", row)
+                raise value_error("rows", expected=f"{len(self.columns)} entries each", got=row)
 
     def cells(self, plus_minus: str = "±") -> list[list[tuple[str, bool]]]:
         """Text of all entries, and whether it is bold."""
@@ -182,11 +182,20 @@ class Table:
         note = [rf"\par\smallskip {_escape(self.note)}"] if self.note else []
         return "\n".join(
             [
-                r"\begin{table}", r"\centering", rf"\caption{{{_escape(self.title)}}}", rf"\begin{{tabular}}{{{form}}}",
-                r"\toprule", line([_escape(h) for h in self.headings()]), r"\midrule", *rows,
-                r"\bottomrule", r"\end{tabular}", *note, r"\end{table}",
+                r"\begin{table}",
+                r"\centering",
+                rf"\caption{{{_escape(self.title)}}}",
+                rf"\begin{{tabular}}{{{form}}}",
+                r"\toprule",
+                line([_escape(h) for h in self.headings()]),
+                r"\midrule",
+                *rows,
+                r"\bottomrule",
+                r"\end{tabular}",
+                *note,
+                r"\end{table}",
             ]
-        )  # fmt: skip
+        )
 
     def json(self) -> str:
         """JSON: title, note and one record per row, numbers at full precision."""
@@ -203,9 +212,19 @@ def _entry(entry: Cell | str) -> Any:
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "·": r"$\cdot$",
-}  # fmt: skip
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "·": r"$\cdot$",
+}
 
 
 def _escape(text: str) -> str:

@@ -107,7 +107,7 @@ def matrix_table(result: RunResult, criterion: str = "given") -> Table:
         criterion: ``"given"``, or a criterion of task inference.
     """
     if criterion not in result.matrix:
-        raise value_error("criterion", "one of " + ", ".join(result.matrix), criterion)
+        raise value_error("criterion", expected="one of " + ", ".join(result.matrix), got=criterion)
     unit, decimals = ("%", 1) if result.kind == "classification" else ("", 4)
     rows: tuple[_Row, ...] = tuple(
         (f"after {name}", *(Cell(row[j] if j < len(row) else None) for j in range(len(result.tasks))))

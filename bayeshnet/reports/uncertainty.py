@@ -19,7 +19,7 @@ __all__ = ["entropy_histograms", "reliability_diagram"]
 def _numbers(values: Tensor, name: str) -> np.ndarray:
     numbers = values.detach().double().cpu().numpy().ravel()
     if not len(numbers) or not np.isfinite(numbers).all():
-        raise value_error(name, "finite numbers, at least one", values)
+        raise value_error(name, expected="finite numbers, at least one", got=values)
     return numbers
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..continual import LearnerState, derive_seed
+from ..continual import LearnerState
 from ..reports import RunResult, write_report
+from ..rng import derive_seed
 from ..tasks import TaskStream
-from .arrays import make_arrays
-from .drift import posterior_drift
 from .experiment import Experiment
+from .figure_data import make_arrays
 from .folder import RunFolder
-from .foreign import predict_all
-from .results import summarise_run
+from .ood import predict_all
+from .posterior_checks import posterior_drift
+from .summary import summarise_run
 
 __all__ = ["conclude"]
 

@@ -60,7 +60,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     settings["method"] = method
     if quick:
         if faster is None:
-            raise value_error("quick", f"a configuration with a quick form, {data} has none", "quick", said=True)
+            raise value_error("quick", expected=f"a configuration with a quick form, {data} has none", found="quick")
         settings = merge(settings, faster)
     return str(_yaml().safe_dump(settings, sort_keys=False))
 

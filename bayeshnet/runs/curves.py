@@ -22,7 +22,6 @@ class Curves(Callback):
     """
 
     def __init__(self, most: int = 100) -> None:
-        """Begin with nothing."""
         self.most = most
         self.record: dict[str, list[float]] = {}
 

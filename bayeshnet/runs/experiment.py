@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-from ..continual import Learner, LearnerState, derive_seed
+from ..continual import Learner, LearnerState
 from ..data import get_stream
 from ..errors import check_choice, check_int, value_error
 from ..inference import Callback
+from ..rng import derive_seed
 from ..tasks import TaskStream
+from .assessment import assess
 from .curves import Curves
-from .evaluation import assess
 from .folder import RunFolder
 
 __all__ = ["Experiment", "Listener", "execute", "resolve_device"]
@@ -80,7 +81,7 @@ def resolve_device(name: str) -> torch.device:
         try:
             return torch.device(name)
         except RuntimeError:
-            raise value_error("device", "'auto', 'cpu', 'cuda' or 'mps'", name) from None
+            raise value_error("device", expected="'auto', 'cpu', 'cuda' or 'mps'", got=name) from None
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
@@ -117,7 +118,7 @@ def execute(
         folder.save_task(number + 1, state, {"records": records, "labels": [list(x) for x in state.labels]})
         listener.task_done(number, stream, record)
     if state is None:
-        raise value_error("stream", "at least one task", "none", said=True)
+        raise value_error("stream", expected="at least one task", found="none")
     return _finish(experiment, folder, stream, state, records)
 
 
@@ -131,8 +132,7 @@ def _finish(
         return state, records
     trained = time.perf_counter() - begin
     record = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
-    record["seconds"] = {"train": records[-1]["seconds"]["train"] + trained,
-                         "assess": records[-1]["seconds"]["assess"]}  # fmt: skip
+    record["seconds"] = {"train": records[-1]["seconds"]["train"] + trained, "assess": records[-1]["seconds"]["assess"]}
     record["curves"] = records[-1]["curves"]
     records = [*records[:-1], record]
     folder.save_finished(finished, {"records": records, "labels": [list(x) for x in finished.labels]})

@@ -25,7 +25,6 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        """Keep the path; nothing is read or written yet."""
         self.path = Path(path)
 
     @property
@@ -52,15 +51,17 @@ class RunFolder:
         """Create the folder with its configuration; an existing one is refused unless it is empty."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise value_error(
-                "output", "a folder that does not exist yet", str(self.path),
-                f"Choose another --output, or continue that run with: bayeshnet run --resume {self.path}",
-            )  # fmt: skip
+                "output",
+                expected="a folder that does not exist yet",
+                got=str(self.path),
+                hint=f"Choose another --output, or continue that run with: bayeshnet run --resume {self.path}",
+            )
         write_text(self.config, config)
 
     def open(self) -> str:
         """The configuration of an existing run."""
         if not self.config.is_file():
-            raise value_error("resume", "the folder of a run, with a config.yaml", str(self.path))
+            raise value_error("resume", expected="the folder of a run, with a config.yaml", got=str(self.path))
         return self.config.read_text(encoding="utf-8")
 
     def last_task(self) -> int:
@@ -86,9 +87,11 @@ class RunFolder:
         """
         if load_checkpoint(self._stem(number)).get(_CONFIG) != self._fingerprint():
             raise value_error(
-                "resume", f"the configuration under which task {number} was learnt", f"a changed {self.config}",
-                "Restore it, or start a new run with another --output.", said=True,
-            )  # fmt: skip
+                "resume",
+                expected=f"the configuration under which task {number} was learnt",
+                found=f"a changed {self.config}",
+                hint="Restore it, or start a new run with another --output.",
+            )
         record = load_checkpoint(self._stem(number), state)
         del record[_CONFIG]
         return record

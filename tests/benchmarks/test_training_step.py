@@ -16,9 +16,15 @@ from training_step_page import write_page
 
 PUBLISHED = load_published()
 PARAMETERS = {
-    "reg_bbb": 3326, "reg_ssge": 211497, "reg_avb": 181197, "gmm_bbb": 25308, "gmm_ssge": 286802, "gmm_avb": 3222812,
-    "split_bbb": 174180, "split_ssge": 86698,
-}  # fmt: skip
+    "reg_bbb": 3326,
+    "reg_ssge": 211497,
+    "reg_avb": 181197,
+    "gmm_bbb": 25308,
+    "gmm_ssge": 286802,
+    "gmm_avb": 3222812,
+    "split_bbb": 174180,
+    "split_ssge": 86698,
+}
 
 
 @pytest.mark.parametrize("name", CONFIGURATIONS)

@@ -9,10 +9,11 @@ import pytest
 import torch
 from rich.console import Console
 
+from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.cli import main
 from bayeshnet.commands.compare import _fitting
 from bayeshnet.commands.parser import parse_run
-from bayeshnet.continual import ImplicitGenerator, PosteriorReplay
+from bayeshnet.continual import PosteriorReplay
 from bayeshnet.data.idx import FILES
 from bayeshnet.estimators import LIVI, SSGE, KLEstimator
 from bayeshnet.reports import Cell, Column, Table
@@ -71,9 +72,9 @@ PAIRS = [(d, m) for d, methods in available().items() for m in methods]
 SOME = [pair for pair in PAIRS if "split-digits" in pair or "posterior-replay" in pair]
 
 
-@pytest.mark.parametrize(("data", "method"), [
-    pytest.param(*pair, marks=() if pair in SOME else pytest.mark.slow) for pair in PAIRS
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("data", "method"), [pytest.param(*pair, marks=() if pair in SOME else pytest.mark.slow) for pair in PAIRS]
+)
 def test_every_named_configuration_is_understood(data, method):
     quick = method != "posterior-replay"
     request = parse_run(["--data", data, "--method", method, *(["--quick"] if quick else [])])

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal
 
-from bayeshnet.continual._ppca import clusters, principal
-from bayeshnet.continual.density import DensitySettings, TaskDensity, log_densities
-from bayeshnet.continual.image_features import ImageFeatures
+from bayeshnet.continual.task_inference.density import DensitySettings, TaskDensity, log_densities
+from bayeshnet.continual.task_inference.image_features import ImageFeatures
+from bayeshnet.continual.task_inference.ppca import clusters, principal
 from bayeshnet.data import split_digits, split_fashion_mnist
 from bayeshnet.inference.checkpoint import load_checkpoint, save_checkpoint
-from tests.real_data import fashion_folder
+from tests.support.real_data import fashion_folder
 
 
 def normal(*shape, seed=0):

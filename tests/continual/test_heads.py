@@ -4,11 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.continual import (
-    EWC,
-    FineTuning,
-    FixedSoftmax,
-    GrowingSoftmax,
+from bayeshnet.builders import (
     HyperHypernetwork,
     ImplicitGenerator,
     LowRankWeights,
@@ -17,11 +13,9 @@ from bayeshnet.continual import (
     MLPNetwork,
     PointWeights,
     RadialWeights,
-    SharedHead,
-    SplitHeads,
-    Training,
 )
-from bayeshnet.continual.sharing import OneForAll
+from bayeshnet.continual import EWC, FineTuning, FixedSoftmax, GrowingSoftmax, SharedHead, SplitHeads, Training
+from bayeshnet.continual.task_posterior import OneForAll
 from bayeshnet.mnets import OutputView
 from tests.continual.test_learners import make_task
 
@@ -98,8 +92,9 @@ def test_views():
     weights, x = torch.randn(3, net.weight_spec.numel), torch.randn(5, 4)
     view = OutputView(net, 2, 5)
     torch.testing.assert_close(view.batched_forward(weights, x), net.batched_forward(weights, x)[..., 2:5])
-    torch.testing.assert_close(view(x, weights=net.weight_spec.split(weights[0])),
-                               net(x, weights=net.weight_spec.split(weights[0]))[..., 2:5])  # fmt: skip
+    torch.testing.assert_close(
+        view(x, weights=net.weight_spec.split(weights[0])), net(x, weights=net.weight_spec.split(weights[0]))[..., 2:5]
+    )
     with pytest.raises(ValueError, match="net: expected a network of at least 8 outputs"):
         OutputView(net, 4, 8)(x, weights=net.weight_spec.split(weights[0]))
     with pytest.raises(ValueError, match="start, stop"):
@@ -123,8 +118,9 @@ def test_one_softmax_tells_the_task():
 
 def test_refusals():
     with pytest.raises(TypeError, match="state: expected one that EWC has learnt"):
-        EWC(NET, sample=True).predict(FineTuning(NET, PointWeights(), training=FAST).learn(None, make_task(0)),
-                                      torch.zeros(1, 4))  # fmt: skip
+        EWC(NET, sample=True).predict(
+            FineTuning(NET, PointWeights(), training=FAST).learn(None, make_task(0)), torch.zeros(1, 4)
+        )
     own = nn.Linear(4, 2)
     learner = EWC(own, training=FAST)
     state = learner.learn(None, make_task(0))

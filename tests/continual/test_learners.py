@@ -10,28 +10,30 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.continual import (
-    EWC,
-    Coreset,
+from bayeshnet.builders import (
     DiracGenerator,
-    ExperienceReplay,
-    FineTuning,
-    FixedSoftmax,
-    GrowingSoftmax,
     HyperHypernetwork,
     ImplicitGenerator,
-    Joint,
     LowRankWeights,
     MeanFieldGenerator,
     MeanFieldWeights,
     MLPNetwork,
-    OutputRegularizer,
-    PatchOutliers,
     PointWeights,
-    PosteriorReplay,
-    PriorFocused,
     RadialGenerator,
     RadialWeights,
+)
+from bayeshnet.continual import (
+    EWC,
+    Coreset,
+    ExperienceReplay,
+    FineTuning,
+    FixedSoftmax,
+    GrowingSoftmax,
+    Joint,
+    OutputRegularizer,
+    PatchOutliers,
+    PosteriorReplay,
+    PriorFocused,
     Separate,
     SharedHead,
     Split,

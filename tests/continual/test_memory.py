@@ -3,23 +3,19 @@
 import pytest
 import torch
 
+from bayeshnet.builders import HyperHypernetwork, ImplicitGenerator, MeanFieldGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.continual import (
     Coreset,
     ExampleMemory,
     ExperienceReplay,
     GrowingSoftmax,
-    HyperHypernetwork,
-    ImplicitGenerator,
     Joint,
-    MeanFieldGenerator,
-    MeanFieldWeights,
-    MLPNetwork,
     PosteriorReplay,
     SharedHead,
     SplitHeads,
     Training,
 )
-from bayeshnet.continual.coreset import ForeignTerm
+from bayeshnet.continual.losses.coreset import ForeignTerm
 from bayeshnet.guides import BayesianModel, Categorical
 from bayeshnet.inference import load_checkpoint, save_checkpoint
 from tests.continual.test_learners import make_task
@@ -144,11 +140,15 @@ def test_fine_tuning_on_coresets_tells_tasks_apart():
     assert finished.memory.num_tasks == 3
 
 
-@pytest.mark.parametrize("family", [
-    ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
-    HyperHypernetwork(latent_size=2, embedding_size=2, layers=(3,), outer_layers=(2,)),
-    MeanFieldGenerator(embedding_size=2, layers=(4,)),
-], ids=lambda f: type(f).__name__)  # fmt: skip
+@pytest.mark.parametrize(
+    "family",
+    [
+        ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
+        HyperHypernetwork(latent_size=2, embedding_size=2, layers=(3,), outer_layers=(2,)),
+        MeanFieldGenerator(embedding_size=2, layers=(4,)),
+    ],
+    ids=lambda f: type(f).__name__,
+)
 def test_fine_tuning_changes_the_posterior_of_each_task(family):
     learner = PosteriorReplay(NET, family, coreset=Coreset(4, finish=FAST), training=FAST, num_samples=3)
     state = learner.learn(learner.learn(None, make_task(0)), make_task(1))

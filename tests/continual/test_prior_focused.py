@@ -4,21 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.continual import (
-    EWC,
-    ImplicitGenerator,
-    LowRankWeights,
-    MeanFieldWeights,
-    MLPNetwork,
-    PointWeights,
-    PriorFocused,
-    SharedHead,
-    Split,
-    SplitHeads,
-    Task,
-    Training,
-    diagonal_fisher,
-)
+from bayeshnet.builders import ImplicitGenerator, LowRankWeights, MeanFieldWeights, MLPNetwork, PointWeights
+from bayeshnet.continual import EWC, PriorFocused, SharedHead, Split, SplitHeads, Task, Training, diagonal_fisher
 from bayeshnet.estimators import LIVI
 from bayeshnet.guides import Categorical, Gaussian
 
@@ -46,14 +33,20 @@ def linear_stream(orthogonal, num_tasks=3, P=3):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("family", "orthogonal"), [(MeanFieldWeights(), True), (LowRankWeights(rank=3), False)],
-                         ids=["mean-field, orthogonal features", "full covariance"])  # fmt: skip
+@pytest.mark.parametrize(
+    ("family", "orthogonal"),
+    [(MeanFieldWeights(), True), (LowRankWeights(rank=3), False)],
+    ids=["mean-field, orthogonal features", "full covariance"],
+)
 def test_variational_continual_learning_is_exact_where_the_family_is(family, orthogonal):
     tasks, mean, covariance = linear_stream(orthogonal)
     learner = PriorFocused(
-        nn.Linear(3, 1, bias=False), family, heads=SharedHead(), likelihood=Gaussian(NOISE),
+        nn.Linear(3, 1, bias=False),
+        family,
+        heads=SharedHead(),
+        likelihood=Gaussian(NOISE),
         training=Training(steps=3000, batch_size=12, lr=0.02, num_particles=64),
-    )  # fmt: skip
+    )
     state = None
     for number, task in enumerate(tasks):
         state = learner.learn(state, task, seed=number)
@@ -96,8 +89,14 @@ def test_the_sign_of_an_implicit_prior_holds_the_posterior():
     x, y = torch.randn(8, 2), torch.zeros(8, 1)
     task = Task("0", Split(x, y), Split(x, y), 1, "regression")
     family = ImplicitGenerator(latent_size=2, embedding_size=3, layers=(6,), sigma=0.3)
-    learner = PriorFocused(nn.Linear(2, 1, bias=False), family, heads=SharedHead(), estimator=LIVI(),
-                           likelihood=Gaussian(1e3), training=Training(steps=1, batch_size=8))  # fmt: skip
+    learner = PriorFocused(
+        nn.Linear(2, 1, bias=False),
+        family,
+        heads=SharedHead(),
+        estimator=LIVI(),
+        likelihood=Gaussian(1e3),
+        training=Training(steps=1, batch_size=8),
+    )
     before = learner.learn(None, task)
     prior = learner.prior(before, before, task)
     shifted = learner.learn(before, task)
@@ -154,8 +153,12 @@ def test_ewc_holds_what_the_tasks_before_are_sensitive_to():
     y = (x[:, 0] > 0).long()
     tasks, moved = [Task("0", Split(x, y), Split(x, y), 2), Task("1", Split(x, 1 - y), Split(x, 1 - y), 2)], []
     for strength in (1e-3, 1e3):
-        learner = EWC(MLPNetwork((5,)), heads=SharedHead(), strength=strength,
-                      training=Training(steps=60, batch_size=30, lr=0.02, num_particles=1))  # fmt: skip
+        learner = EWC(
+            MLPNetwork((5,)),
+            heads=SharedHead(),
+            strength=strength,
+            training=Training(steps=60, batch_size=30, lr=0.02, num_particles=1),
+        )
         first = learner.learn(None, tasks[0])
         change = learner.learn(first, tasks[1]).posterior(0).mean - first.posterior(0).mean
         moved.append((first.memory.precision * change.square()).sum())

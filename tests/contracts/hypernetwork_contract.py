@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.hnets import HMLP, JacobianGeometry, get_conditional_parameters, head_geometry
+from bayeshnet import speed
+from bayeshnet.geometry import JacobianGeometry
+from bayeshnet.hnets import HMLP, get_conditional_parameters
 from bayeshnet.layers import SpectralNorm
 
 BATCH = 3
@@ -46,9 +48,10 @@ class HypernetworkContract:
                 metafunc.parametrize(name, cases)
 
     @pytest.fixture(autouse=True)
-    def _no_weights_are_built(self, monkeypatch):
+    def _no_weights_are_built(self):
         """Geometries go the way of long weight vectors, however short they are here."""
-        monkeypatch.setattr(head_geometry, "FEW", 0)
+        with speed.using(short_weights=0):
+            yield
 
     @classmethod
     def make(cls, build):
@@ -409,12 +412,19 @@ class HypernetworkContract:
         index = torch.tensor([0, g.num_weights - 1])
         gram = g.gram(z, precision)
         return (
-            torch.logdet(eye + gram).sum() + (uneven * gram).sum() + g.sqdist(z, None, precision).sum()
-            + g.sqdist(z, centre, precision).pow(2).mean() + g.sqdist(z, v, precision).mean()
-            + g.sqdist_between(z, other, precision).sum() + g.inner(z, v).sin().sum()
-            + g.inner_between(z, other, v).cos().sum() + g.vjp(z, v).pow(2).sum() + g.jvp(z, other).pow(3).mean()
-            + g.rows(z, index).pow(2).sum() + g(z).mean()
-        )  # fmt: skip
+            torch.logdet(eye + gram).sum()
+            + (uneven * gram).sum()
+            + g.sqdist(z, None, precision).sum()
+            + g.sqdist(z, centre, precision).pow(2).mean()
+            + g.sqdist(z, v, precision).mean()
+            + g.sqdist_between(z, other, precision).sum()
+            + g.inner(z, v).sin().sum()
+            + g.inner_between(z, other, v).cos().sum()
+            + g.vjp(z, v).pow(2).sum()
+            + g.jvp(z, other).pow(3).mean()
+            + g.rows(z, index).pow(2).sum()
+            + g(z).mean()
+        )
 
     def test_geometry_gradients(self, build):
         """Gradients to parameters, latents, centre, vectors and precision, with weights from outside."""
@@ -463,8 +473,10 @@ class HypernetworkContract:
         by_name = dict(zip(net.weight_spec.names, values, strict=True))
         assert torch.equal(self.flat(net, weights=by_name, **kwargs), out)
         live = iter(net.internal_params or [])
-        merged = [values[net.hyper_shapes_learned_ref.index(i)] if i in net.hyper_shapes_learned_ref else next(live)
-                  for i in range(len(net.param_shapes))]  # fmt: skip
+        merged = [
+            values[net.hyper_shapes_learned_ref.index(i)] if i in net.hyper_shapes_learned_ref else next(live)
+            for i in range(len(net.param_shapes))
+        ]
         assert torch.equal(self.flat(net, weights=merged, **kwargs), out)
         grads = torch.autograd.grad(out.pow(2).sum(), values, allow_unused=True)
         ids = kwargs.get("cond_id", [])

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, MultivariateNormal, kl_divergence
 
 from bayeshnet.distributions import LowRankGaussian, MeanFieldGaussian, Radial, SemiImplicit
 from bayeshnet.weights import WeightSpec
-from tests.oracles import (
+from tests.support.oracles import (
     DTYPE,
     BananaProblem,
     DenseGeometry,

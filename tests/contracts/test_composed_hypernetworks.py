@@ -6,15 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.hnets import (
-    HMLP,
-    ChunkedHMLP,
-    HContainer,
-    HPerturbWrapper,
-    JacobianGeometry,
-    SelectionGeometry,
-    StructuredHMLP,
-)
+from bayeshnet.geometry import JacobianGeometry, SelectionGeometry
+from bayeshnet.hnets import HMLP, ChunkedHMLP, HContainer, HPerturbWrapper, StructuredHMLP
 from tests.contracts.hypernetwork_contract import HypernetworkContract
 
 TARGETS = [[3], [3], [4, 2], [4], [8, 2], [8]]
@@ -51,8 +44,9 @@ def structured(fct=stack, sizes=3, kwargs=BODY, **options):
 def single(**options):
     """One chunk of each kind, so that no embeddings are needed."""
     shapes = [[4, 2], [4], [3]]
-    return lambda: StructuredHMLP(shapes, [[[3]], [[4, 2], [4]]], [1, 1], [0, 2], [BODY, {"layers": []}], turn,
-                                  **{"verbose": False, **options})  # fmt: skip
+    return lambda: StructuredHMLP(
+        shapes, [[[3]], [[4, 2], [4]]], [1, 1], [0, 2], [BODY, {"layers": []}], turn, **{"verbose": False, **options}
+    )
 
 
 def turn(chunks):
@@ -115,8 +109,14 @@ class TestStructuredHMLP(HypernetworkContract):
         ],
     )
     def test_bad_plans(self, options, argument):
-        plan = {"chunk_shapes": CHUNKS, "num_per_chunk": [2, 3], "chunk_emb_sizes": 2, "hmlp_kwargs": BODY,
-                "assembly_fct": stack, "verbose": False}  # fmt: skip
+        plan = {
+            "chunk_shapes": CHUNKS,
+            "num_per_chunk": [2, 3],
+            "chunk_emb_sizes": 2,
+            "hmlp_kwargs": BODY,
+            "assembly_fct": stack,
+            "verbose": False,
+        }
         with pytest.raises((ValueError, TypeError), match=f"^{argument}: expected"):
             StructuredHMLP(TARGETS, **{**plan, **options})
 
@@ -167,25 +167,48 @@ class TestHContainer(HypernetworkContract):
         "plain-and-hnet": container(lambda: [inner(SHAPES[:2])], **PLAIN),
         "latent": container(lambda: [inner(SHAPES[:2], 3, 0)], **PLAIN),
         "two": container(
-            lambda: [inner(SHAPES[:2], 3), ChunkedHMLP(SHAPES[4:], 3, 2, num_cond_embs=2, cond_in_size=0,
-                                                       cond_chunk_embs=True, uncond_in_size=3, verbose=False, **BODY)],
-            both, uncond_param_shapes=[[4], [4]]),
+            lambda: [
+                inner(SHAPES[:2], 3),
+                ChunkedHMLP(
+                    SHAPES[4:],
+                    3,
+                    2,
+                    num_cond_embs=2,
+                    cond_in_size=0,
+                    cond_chunk_embs=True,
+                    uncond_in_size=3,
+                    verbose=False,
+                    **BODY,
+                ),
+            ],
+            both,
+            uncond_param_shapes=[[4], [4]],
+        ),
         "some-latent": container(
-            lambda: [inner(SHAPES[:2], 3), inner(SHAPES[4:])], both, uncond_param_shapes=[[4], [4]],
-            uncond_param_names=["bn_scale", "bn_shift"]),
-        "wrapped": container(lambda: [HPerturbWrapper(inner([[3], [2]], 2), 2, verbose=False),
-                                      inner([[2, 3]], 5, 0)], two, [[3], [2], [2, 3]]),
+            lambda: [inner(SHAPES[:2], 3), inner(SHAPES[4:])],
+            both,
+            uncond_param_shapes=[[4], [4]],
+            uncond_param_names=["bn_scale", "bn_shift"],
+        ),
+        "wrapped": container(
+            lambda: [HPerturbWrapper(inner([[3], [2]], 2), 2, verbose=False), inner([[2, 3]], 5, 0)],
+            two,
+            [[3], [2], [2, 3]],
+        ),
         "only-plain": container(None, flipped, SHAPES[2:], **PLAIN),
-        "nested": container(
-            lambda: [HContainer(SHAPES[:2], first, [inner(SHAPES[:2], 3)], verbose=False)], **PLAIN),
-    }  # fmt: skip
+        "nested": container(lambda: [HContainer(SHAPES[:2], first, [inner(SHAPES[:2], 3)], verbose=False)], **PLAIN),
+    }
     external: ClassVar = {
         "plain-uncond": container(lambda: [inner(SHAPES[:2], 3)], no_uncond_weights=True, **PLAIN),
         "plain-cond": container(lambda: [inner(SHAPES[:2], 3)], no_cond_weights=True, **PLAIN),
         "inner": container(lambda: [inner(SHAPES[:2], 3, no_uncond_weights=True)], **PLAIN),
-        "all": container(lambda: [inner(SHAPES[:2], 3, no_uncond_weights=True, no_cond_weights=True)],
-                         no_cond_weights=True, no_uncond_weights=True, **PLAIN),
-    }  # fmt: skip
+        "all": container(
+            lambda: [inner(SHAPES[:2], 3, no_uncond_weights=True, no_cond_weights=True)],
+            no_cond_weights=True,
+            no_uncond_weights=True,
+            **PLAIN,
+        ),
+    }
 
     def test_further_keys_for_inner_hypernetworks(self):
         net = self.make(self.variants["two"])

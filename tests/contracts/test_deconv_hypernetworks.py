@@ -13,8 +13,14 @@ from bayeshnet.hnets import ChunkedHDeconv, HDeconv
 from tests.contracts.hypernetwork_contract import HypernetworkContract
 
 SHAPES = [[3, 5], [4], [2, 1, 2]]
-SMALL = {"num_layers": 3, "num_filters": [8, 4], "sa_units": (0,), "kernel_size": 3, "activation_fn": nn.Tanh(),
-         "verbose": False}  # fmt: skip
+SMALL = {
+    "num_layers": 3,
+    "num_filters": [8, 4],
+    "sa_units": (0,),
+    "kernel_size": 3,
+    "activation_fn": nn.Tanh(),
+    "verbose": False,
+}
 
 
 def deconv(image=(6, 5), *args, **kwargs):

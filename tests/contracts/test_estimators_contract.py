@@ -28,7 +28,7 @@ from bayeshnet.estimators import (
     StochasticLIVI,
 )
 from tests.contracts.known_divergences import EXPLICIT, PROBLEMS, SEMI, SHARED, known
-from tests.oracles import cosine, gradients, standard_prior
+from tests.support.oracles import cosine, gradients, standard_prior
 
 KNOWN_LINEAR = "linear, known to be"
 
@@ -84,27 +84,61 @@ FAILS = {
         ("IWHVI", "value gradient entropy", ["linear n=8 P=100"], "250 steps leave its reverse model untrained"),
         ("IWHVI", "value entropy", ["banana P=30", "fold"], "a Gaussian does not fit the latent of a curve or a fold"),
         ("IWHVI", "sigma", ["fold"], "a Gaussian reverse model does not fit two modes"),
-        ("AVB", "value", ["linear n=8 P=100", "two linear", "banana P=30", "fold", "low rank", "shared"],
-         "the discriminator separates both sides and says no more"),
-        ("AVB", "gradient", ["linear n=8 P=100", "banana P=30", "shared"],
-         "a discriminator that is sure has no gradient to give"),
+        (
+            "AVB",
+            "value",
+            ["linear n=8 P=100", "two linear", "banana P=30", "fold", "low rank", "shared"],
+            "the discriminator separates both sides and says no more",
+        ),
+        (
+            "AVB",
+            "gradient",
+            ["linear n=8 P=100", "banana P=30", "shared"],
+            "a discriminator that is sure has no gradient to give",
+        ),
         ("AVB", "gradient", ["linear, much noise"], "the moments of its contrast drown in the noise"),
-        ("AVB", "sigma", ["linear n=8 P=100", "two linear", "banana P=30", "fold", "shared"],
-         "a discriminator that is sure has no gradient to give"),
-        ("KernelRatio", "value", ["linear n=8 P=100", "linear, much noise", "two linear", "banana P=30", "fold",
-                                  "mean field", "low rank", "two low rank", "shared"], "it saturates at log M"),
-        ("NearestNeighbour", "value", ["linear n=8 P=100", "linear, much noise", "two linear", "fold",
-                                       "low rank", "two low rank", "shared"], "its bias falls as M^(-1/P)"),
+        (
+            "AVB",
+            "sigma",
+            ["linear n=8 P=100", "two linear", "banana P=30", "fold", "shared"],
+            "a discriminator that is sure has no gradient to give",
+        ),
+        (
+            "KernelRatio",
+            "value",
+            [
+                "linear n=8 P=100",
+                "linear, much noise",
+                "two linear",
+                "banana P=30",
+                "fold",
+                "mean field",
+                "low rank",
+                "two low rank",
+                "shared",
+            ],
+            "it saturates at log M",
+        ),
+        (
+            "NearestNeighbour",
+            "value",
+            ["linear n=8 P=100", "linear, much noise", "two linear", "fold", "low rank", "two low rank", "shared"],
+            "its bias falls as M^(-1/P)",
+        ),
         ("SSGE", "gradient entropy", ["shared"], "a threshold of 0.99 leaves out the narrow directions"),
         ("NuMethod", "gradient", ["linear n=5 P=3", "radial"], "it gives each direction the same share of the trace"),
-        ("NuMethod", "entropy", ["linear n=2 P=3", "linear n=5 P=3", KNOWN_LINEAR, "shared"],
-         "it gives each direction the same share of the trace"),
+        (
+            "NuMethod",
+            "entropy",
+            ["linear n=2 P=3", "linear n=5 P=3", KNOWN_LINEAR, "shared"],
+            "it gives each direction the same share of the trace",
+        ),
         ("NuMethod", "entropy", ["banana P=30", "fold"], "on a curve its field is not the score: it points away"),
     )
     for name in names.split()
     for what in what.split()
     for problem in problems
-}  # fmt: skip
+}
 
 
 def pairs(what, chosen):
@@ -253,8 +287,9 @@ def test_a_prior_of_another_size_is_refused(name):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_weights_that_are_not_finite_are_refused(name):
     entry = ESTIMATORS[name]
-    for problem in (PROBLEMS[p]() for p in ("linear n=2 P=3", KNOWN_LINEAR, "mean field", "shared")
-                    if p in entry.problems):  # fmt: skip
+    for problem in (
+        PROBLEMS[p]() for p in ("linear n=2 P=3", KNOWN_LINEAR, "mean field", "shared") if p in entry.problems
+    ):
         if problem.sigma is not None:
             problem.sigma.requires_grad_(False)
         with torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 
 from bayeshnet.data import load_cifar, permuted_mnist, read_idx, split_cifar10, split_fashion_mnist, split_mnist
 from bayeshnet.data.idx import FILES, load_idx_folder
-from tests.real_data import fashion_folder
+from tests.support.real_data import fashion_folder
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 

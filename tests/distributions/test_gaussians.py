@@ -6,6 +6,7 @@ import torch
 from torch.autograd import forward_ad
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal, kl_divergence
 
+from bayeshnet import speed
 from bayeshnet.distributions import (
     FanInGaussian,
     LowRankGaussian,
@@ -14,10 +15,10 @@ from bayeshnet.distributions import (
     as_gaussian,
     as_low_rank,
 )
-from bayeshnet.distributions._fused import reparameterised
+from bayeshnet.distributions.gaussian import reparameterised
 from bayeshnet.distributions.kl import gaussian_pair_kl
 from bayeshnet.weights import WeightSpec, Whitening
-from tests.oracles import DTYPE, LinearProblem, gradients, relative_error
+from tests.support.oracles import DTYPE, LinearProblem, gradients, relative_error
 
 P = 7
 
@@ -216,7 +217,7 @@ def test_bad_input_names_its_argument(make, match):
         make()
 
 
-def test_draws_of_many_weights_have_the_gradient_of_their_formula(monkeypatch):
+def test_draws_of_many_weights_have_the_gradient_of_their_formula():
     loc, scale = normal(P).requires_grad_(), normal(P, seed=1).exp().requires_grad_()
     weight = normal(3, P, seed=2)
 
@@ -224,14 +225,14 @@ def test_draws_of_many_weights_have_the_gradient_of_their_formula(monkeypatch):
         return (weight * MeanFieldGaussian(loc, scale).draw(3, generator(3)).w.square()).sum()
 
     plain = value()
-    monkeypatch.setattr("bayeshnet.distributions._fused.LONG", 0)
-    fused = value()
-    torch.testing.assert_close(fused, plain)
-    assert relative_error(gradients(fused, [loc, scale]), gradients(plain, [loc, scale])) < 1e-12
-    assert torch.autograd.gradgradcheck(lambda m, s: reparameterised(m, s, weight).square(), (loc, scale))
-    jacobian = torch.func.jacfwd(lambda s: reparameterised(loc, s, weight))(scale)
+    with speed.using(long_weights=0):
+        fused = value()
+        torch.testing.assert_close(fused, plain)
+        assert relative_error(gradients(fused, [loc, scale]), gradients(plain, [loc, scale])) < 1e-12
+        assert torch.autograd.gradgradcheck(lambda m, s: reparameterised(m, s, weight).square(), (loc, scale))
+        jacobian = torch.func.jacfwd(lambda s: reparameterised(loc, s, weight))(scale)
     torch.testing.assert_close(jacobian, torch.diag_embed(weight))
-    with forward_ad.dual_level():
+    with speed.using(long_weights=0), forward_ad.dual_level():
         dual = forward_ad.make_dual(scale.detach().clone(), torch.ones_like(scale))
         moved = reparameterised(loc, dual.requires_grad_(), weight)
         torch.testing.assert_close(forward_ad.unpack_dual(moved).tangent, weight)

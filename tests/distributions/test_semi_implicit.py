@@ -6,7 +6,7 @@ from torch.distributions import MultivariateNormal
 
 from bayeshnet.distributions import Dirac, MeanFieldGaussian, Mixture, Radial, SemiImplicit, SharedNoise, WeightDraw
 from bayeshnet.weights import WeightSpec, Whitening
-from tests.oracles import DTYPE, DenseGeometry, LinearProblem, TanhProblem, gradients
+from tests.support.oracles import DTYPE, DenseGeometry, LinearProblem, TanhProblem, gradients
 
 
 def generator(seed=0):
@@ -62,9 +62,15 @@ def test_shared_noise_is_the_documented_equation():
 
 
 @pytest.mark.parametrize(
-    ("sigma", "match"), [(0.0, "sigma"), (-1.0, "sigma"), (torch.zeros(10), "sigma"), (torch.ones(3), r"\(10,\)"),
-                         (torch.tensor(float("nan")), "sigma")],
-)  # fmt: skip
+    ("sigma", "match"),
+    [
+        (0.0, "sigma"),
+        (-1.0, "sigma"),
+        (torch.zeros(10), "sigma"),
+        (torch.ones(3), r"\(10,\)"),
+        (torch.tensor(float("nan")), "sigma"),
+    ],
+)
 def test_bad_sigma(sigma, match):
     with pytest.raises(ValueError, match=match):
         SemiImplicit(TanhProblem.make(3, 10).q().geometry, sigma)
@@ -110,8 +116,10 @@ class TestRadial:
 
 
 def test_mixture_density_and_draws():
-    parts = [MeanFieldGaussian(torch.full((2,), m, dtype=DTYPE), torch.full((), s, dtype=DTYPE))
-             for m, s in ((-2.0, 0.5), (1.0, 1.0))]  # fmt: skip
+    parts = [
+        MeanFieldGaussian(torch.full((2,), m, dtype=DTYPE), torch.full((), s, dtype=DTYPE))
+        for m, s in ((-2.0, 0.5), (1.0, 1.0))
+    ]
     q = Mixture(torch.tensor([0.0, 1.0], dtype=DTYPE), parts)
     weights = q.logits.softmax(-1)
     w = q.draw(50_000, generator()).w

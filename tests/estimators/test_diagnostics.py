@@ -6,9 +6,9 @@ import torch
 from bayeshnet.distributions import Dirac, MeanFieldGaussian, Radial, SemiImplicit, SharedNoise
 from bayeshnet.estimators import diagnose
 from bayeshnet.estimators import diagnostics as module
-from bayeshnet.hnets import JacobianGeometry
+from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.weights import WeightSpec
-from tests.oracles import DTYPE, DenseGeometry, FoldProblem, LinearProblem, TanhProblem, standard_prior
+from tests.support.oracles import DTYPE, DenseGeometry, FoldProblem, LinearProblem, TanhProblem, standard_prior
 
 
 def generator(seed=0):
@@ -82,8 +82,15 @@ def test_explicit_posteriors_have_a_report_too():
 
 def flags(**changes):
     """Flags of a sound posterior but for the changes."""
-    info = {"livi": 20.0, "sandwich_lower": 19.9, "sandwich_upper": 20.1, "sivi": 4.0, "sivi_limit": 6.9,
-            "standard_error": 0.05, "sivi_standard_error": 0.1}  # fmt: skip
+    info = {
+        "livi": 20.0,
+        "sandwich_lower": 19.9,
+        "sandwich_upper": 20.1,
+        "sivi": 4.0,
+        "sivi_limit": 6.9,
+        "standard_error": 0.05,
+        "sivi_standard_error": 0.1,
+    }
     seen = {"ess": 0.6, "share_from_map": 0.7, "condition": 3.0, "kernel_mean": 0.6, "stein_trace": 0.9}
     for name, value in changes.items():
         (info if name in info else seen)[name] = value

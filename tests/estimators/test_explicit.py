@@ -17,9 +17,9 @@ from bayeshnet.distributions import (
 )
 from bayeshnet.estimators import LIVI, Auto, ChangeOfVariables, ClosedForm, MonteCarlo, StochasticLIVI
 from bayeshnet.estimators.monte_carlo import detached
-from bayeshnet.hnets import JacobianGeometry
+from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.weights import WeightSpec
-from tests.oracles import (
+from tests.support.oracles import (
     DTYPE,
     LinearProblem,
     TanhProblem,
@@ -189,7 +189,7 @@ CHOICES = {
     "linear": (lambda: LinearProblem.make(2, P).q(affine=True), standard_prior(P), "ClosedForm"),
     "nonlinear": (lambda: TanhProblem.make(2, P).q(), standard_prior(P), "LIVI"),
     "shared": (lambda: SharedNoise(TanhProblem.make(2, P).q().geometry, 0.1), standard_prior(P), "ChangeOfVariables"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CHOICES)

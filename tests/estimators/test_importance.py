@@ -6,12 +6,13 @@ from torch.distributions import Normal
 
 from bayeshnet.distributions import HypernetPosterior, LowRankGaussian, ScaleMixturePrior, SemiImplicit, SharedNoise
 from bayeshnet.estimators import LIVI, ImportanceSandwich
-from bayeshnet.estimators._sampling import Anchored, find_modes, make_proposal
-from bayeshnet.hnets import HMLP, HeadGeometry
-from bayeshnet.hnets.geometry import Geometry
-from bayeshnet.hnets.selection_geometry import ConstantGeometry
+from bayeshnet.estimators.latent_posterior import Anchored, find_modes, make_proposal
+from bayeshnet.geometry import HeadGeometry
+from bayeshnet.geometry.base import Geometry
+from bayeshnet.geometry.constant import ConstantGeometry
+from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec
-from tests.oracles import (
+from tests.support.oracles import (
     DTYPE,
     BananaProblem,
     DenseGeometry,
@@ -77,8 +78,9 @@ def check_enclosed(lower, upper, exact, width=0.3):
     assert above > -3 * error
 
 
-@pytest.mark.parametrize("P", [100, 1000, pytest.param(10_000, marks=pytest.mark.slow),
-                               pytest.param(100_000, marks=pytest.mark.slow)])  # fmt: skip
+@pytest.mark.parametrize(
+    "P", [100, 1000, pytest.param(10_000, marks=pytest.mark.slow), pytest.param(100_000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("sigma", [0.01, 0.1, 1.0])
 def test_both_sides_enclose_the_truth_of_a_banana(P, sigma):
     with torch.no_grad():
@@ -108,11 +110,27 @@ class PlaneGeometry(DenseGeometry):
         return ((self.g(z) - self.g(other)) * (v @ self.Q)).sum(-1)
 
 
-@pytest.mark.parametrize(("n", "P", "sigma", "gain"), [(2, 10, 0.3, 1.0), (2, 10, 1.0, 2.0), (2, 100, 1.0, 1.0),
-                         *(pytest.param(*case, marks=pytest.mark.slow) for case in (
-                             (2, 100, 0.2, 0.5), (2, 1000, 1.0, 1.0), (2, 10_000, 3.0, 1.0), (2, 100_000, 10.0, 1.0),
-                             (1, 100, 0.1, 1.0), (1, 1000, 0.1, 2.0), (1, 10_000, 0.1, 1.0), (1, 100_000, 1.0, 1.0),
-                         ))])  # fmt: skip
+@pytest.mark.parametrize(
+    ("n", "P", "sigma", "gain"),
+    [
+        (2, 10, 0.3, 1.0),
+        (2, 10, 1.0, 2.0),
+        (2, 100, 1.0, 1.0),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (2, 100, 0.2, 0.5),
+                (2, 1000, 1.0, 1.0),
+                (2, 10_000, 3.0, 1.0),
+                (2, 100_000, 10.0, 1.0),
+                (1, 100, 0.1, 1.0),
+                (1, 1000, 0.1, 2.0),
+                (1, 10_000, 0.1, 1.0),
+                (1, 100_000, 1.0, 1.0),
+            )
+        ),
+    ],
+)
 def test_both_sides_enclose_the_truth_of_a_nonlinear_map(n, P, sigma, gain):
     """By quadrature over the latent, whose grid resolves the noise: two latents at much noise where P is large."""
     with torch.no_grad():
@@ -126,8 +144,14 @@ def test_both_sides_enclose_the_truth_of_a_nonlinear_map(n, P, sigma, gain):
 def tanh_by_head(problem):
     """The same map as a hypernetwork, so that many weights are cheap."""
     P, H = problem.W2.shape
-    hnet = HMLP([[P]], uncond_in_size=problem.W1.shape[1], cond_in_size=0, layers=(H,), verbose=False,
-                activation_fn=torch.nn.Tanh()).double()  # fmt: skip
+    hnet = HMLP(
+        [[P]],
+        uncond_in_size=problem.W1.shape[1],
+        cond_in_size=0,
+        layers=(H,),
+        verbose=False,
+        activation_fn=torch.nn.Tanh(),
+    ).double()
     given = {(H, problem.W1.shape[1]): problem.W1, (H,): problem.c, (P, H): problem.W2, (P,): problem.b}
     for parameter in hnet.parameters():
         parameter.copy_(given[tuple(parameter.shape)])
@@ -184,8 +208,10 @@ def test_the_control_variate_changes_no_expectation():
     problem = TanhProblem.make(3, 20, 8, 0.5)
     draw = problem.q().draw(4000, generator())
     with torch.no_grad():
-        on, off = (ImportanceSandwich(control_variate=c).mutual_information(problem.q(), draw, generator(1))
-                   for c in (True, False))  # fmt: skip
+        on, off = (
+            ImportanceSandwich(control_variate=c).mutual_information(problem.q(), draw, generator(1))
+            for c in (True, False)
+        )
     assert on.standard_error < 0.7 * off.standard_error
     assert abs(on.value - off.value) < 4 * off.standard_error
 
@@ -200,8 +226,10 @@ def test_gradient_is_that_of_the_exact_density():
     ours = gradients(estimate.log_density(problem.q(), draw).mean(), problem.parameters)
     assert cosine(ours, exact) > 0.9999
     linear = LinearProblem.make(4, 50, 0.05)
-    ours = gradients(ImportanceSandwich().estimate(linear.q(), standard_prior(50)).diagnostics["information"].value,
-                     linear.parameters)  # fmt: skip
+    ours = gradients(
+        ImportanceSandwich().estimate(linear.q(), standard_prior(50)).diagnostics["information"].value,
+        linear.parameters,
+    )
     assert cosine(ours, gradients(linear.information(), linear.parameters)) > 0.999
 
 

@@ -3,8 +3,8 @@
 import torch
 
 from bayeshnet.estimators import LIVI
-from bayeshnet.estimators._latents import even_latents
-from tests.oracles import DTYPE, LinearProblem, cosine, gradients, standard_prior
+from bayeshnet.estimators.latent.livi import even_latents
+from tests.support.oracles import DTYPE, LinearProblem, cosine, gradients, standard_prior
 
 
 def sets(num, n, count=4000):

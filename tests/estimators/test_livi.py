@@ -15,9 +15,10 @@ from bayeshnet.distributions import (
     SharedNoise,
 )
 from bayeshnet.estimators import LIVI, StochasticLIVI
-from bayeshnet.hnets import HMLP, ChunkedHMLP, HContainer, HPerturbWrapper, JacobianGeometry, StructuredHMLP
+from bayeshnet.geometry import JacobianGeometry
+from bayeshnet.hnets import HMLP, ChunkedHMLP, HContainer, HPerturbWrapper, StructuredHMLP
 from bayeshnet.weights import WeightSpec
-from tests.oracles import (
+from tests.support.oracles import (
     DTYPE,
     BananaProblem,
     FoldProblem,
@@ -96,10 +97,14 @@ def test_antithetic_latents_cancel_odd_noise():
         problem.A.mul_(0.1)
         problem.b.mul_(20)  # a large offset makes the odd part of the analytic term dominate
     plain, paired = (
-        torch.stack([LIVI(10, antithetic=a).estimate(problem.q(), standard_prior(30), generator=generator(i)).value
-                     for i in range(40)]).std()
+        torch.stack(
+            [
+                LIVI(10, antithetic=a).estimate(problem.q(), standard_prior(30), generator=generator(i)).value
+                for i in range(40)
+            ]
+        ).std()
         for a in (False, True)
-    )  # fmt: skip
+    )
     assert number(paired) < 0.3 * number(plain)
     with pytest.raises(ValueError, match="even"):
         LIVI(5, antithetic=True).estimate(problem.q(), standard_prior(30))
@@ -114,8 +119,17 @@ def hmlp(**options):
 
 
 def chunked():
-    return ChunkedHMLP(SHAPES, 9, 5, uncond_in_size=4, cond_in_size=3, layers=(6, 7), verbose=False, num_cond_embs=2,
-                       activation_fn=torch.nn.Tanh())  # fmt: skip
+    return ChunkedHMLP(
+        SHAPES,
+        9,
+        5,
+        uncond_in_size=4,
+        cond_in_size=3,
+        layers=(6, 7),
+        verbose=False,
+        num_cond_embs=2,
+        activation_fn=torch.nn.Tanh(),
+    )
 
 
 def hyper():
@@ -128,19 +142,31 @@ def hyper():
 def structured():
     """Two kinds of chunks, put together by a pure selection."""
     return StructuredHMLP(
-        SHAPES, [[[5, 3], [5]], [[2, 5], [2]]], [1, 1], [0, 0],
-        {"layers": (6, 7), "activation_fn": torch.nn.Tanh()}, lambda chunks: [t for chunk in chunks for t in chunk],
-        uncond_in_size=4, cond_in_size=3, verbose=False, num_cond_embs=2,
-    )  # fmt: skip
+        SHAPES,
+        [[[5, 3], [5]], [[2, 5], [2]]],
+        [1, 1],
+        [0, 0],
+        {"layers": (6, 7), "activation_fn": torch.nn.Tanh()},
+        lambda chunks: [t for chunk in chunks for t in chunk],
+        uncond_in_size=4,
+        cond_in_size=3,
+        verbose=False,
+        num_cond_embs=2,
+    )
 
 
 def container():
     """A hypernetwork for the first layer, shared and conditional tensors for the last."""
     first = HMLP(SHAPES[:2], 4, 3, (6, 7), verbose=False, activation_fn=torch.nn.Tanh(), num_cond_embs=2)
     return HContainer(
-        SHAPES, lambda made, shared, own: made[0] + shared + own, [first], uncond_param_shapes=[SHAPES[2]],
-        cond_param_shapes=[SHAPES[3]], verbose=False, num_cond_embs=2,
-    )  # fmt: skip
+        SHAPES,
+        lambda made, shared, own: made[0] + shared + own,
+        [first],
+        uncond_param_shapes=[SHAPES[2]],
+        cond_param_shapes=[SHAPES[3]],
+        verbose=False,
+        num_cond_embs=2,
+    )
 
 
 def build(kind, **options):
@@ -149,8 +175,9 @@ def build(kind, **options):
         posterior = HypernetPosterior(inner, weights=outer, cond_id=1, **options)
     elif kind == "wrapped":
         inner = hmlp()
-        posterior = HypernetPosterior(HPerturbWrapper(inner, 4, 0.05, verbose=False, noise="independent"), cond_id=1,
-                                      **options)  # fmt: skip
+        posterior = HypernetPosterior(
+            HPerturbWrapper(inner, 4, 0.05, verbose=False, noise="independent"), cond_id=1, **options
+        )
     else:
         networks = {"hmlp": hmlp, "chunked": chunked, "structured": structured, "container": container}
         posterior = HypernetPosterior(networks[kind](), cond_id=1, **options)
@@ -179,8 +206,9 @@ def test_through_the_head_it_equals_brute_force_jacobians(kind, noise):
     for p in (FanInGaussian(SPEC, dtype=DTYPE), standard_prior(SPEC.numel, 0.7)):
         fast_result, slow_result = (LIVI(5).estimate(d, p, generator=generator(3)) for d in (posterior(), slow))
         assert number(fast_result.value) == pytest.approx(number(slow_result.value), rel=1e-8)
-        ours, theirs = (torch.cat([g.reshape(-1) for g in gradients(r.surrogate, parameters)])
-                        for r in (fast_result, slow_result))  # fmt: skip
+        ours, theirs = (
+            torch.cat([g.reshape(-1) for g in gradients(r.surrogate, parameters)]) for r in (fast_result, slow_result)
+        )
         assert number((ours - theirs).norm() / theirs.norm()) < 1e-6
     draw = posterior.draw(3, generator(4))
     fast_density = LIVI().log_density(posterior, draw)
@@ -193,8 +221,13 @@ def test_whitening_changes_nothing():
     problem = TanhProblem.make(3, 25, per_weight=True)
     whitening = WeightSpec.of_shapes([[5, 4], [5]]).whitening(dtype=DTYPE)
     u_space = SemiImplicit(problem.q().geometry, problem.sigma, whitening)
-    moved = TanhProblem(problem.W1, problem.c, whitening.scale[:, None] * problem.W2,
-                        whitening.loc + whitening.scale * problem.b, whitening.scale * problem.sigma)  # fmt: skip
+    moved = TanhProblem(
+        problem.W1,
+        problem.c,
+        whitening.scale[:, None] * problem.W2,
+        whitening.loc + whitening.scale * problem.b,
+        whitening.scale * problem.sigma,
+    )
     p = standard_prior(25, 0.8)
     a, b = (LIVI(6).estimate(d, p, generator=generator()) for d in (u_space, moved.q()))
     assert number(a.value) == pytest.approx(number(b.value), rel=1e-10)
@@ -240,8 +273,9 @@ def test_fold():
 
 
 def test_nothing_breaks_at_degenerate_ranks():
-    flat = SemiImplicit(JacobianGeometry(lambda z: 0.0 * z.sum(-1, keepdim=True) + torch.zeros(5), 3, 5,
-                                         like=torch.zeros(())), 0.1)  # fmt: skip
+    flat = SemiImplicit(
+        JacobianGeometry(lambda z: 0.0 * z.sum(-1, keepdim=True) + torch.zeros(5), 3, 5, like=torch.zeros(())), 0.1
+    )
     p = standard_prior(5)
     estimate = LIVI(4).estimate(flat, p)
     assert number(estimate.diagnostics["mutual_information"]) == 0.0

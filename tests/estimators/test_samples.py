@@ -8,8 +8,8 @@ from torch.distributions import Independent, Laplace, Normal
 
 from bayeshnet.distributions import MeanFieldGaussian, SemiImplicit
 from bayeshnet.estimators import AVB, IWHVI, SIVI, KernelRatio, NearestNeighbour
-from bayeshnet.estimators._reverse import ReverseModel
-from tests.oracles import DTYPE, BananaProblem, DenseGeometry, LinearProblem, cosine, gradients, standard_prior
+from bayeshnet.estimators.latent.reverse_model import ReverseModel
+from tests.support.oracles import DTYPE, BananaProblem, DenseGeometry, LinearProblem, cosine, gradients, standard_prior
 
 
 def generator(seed=0):

@@ -12,9 +12,9 @@ from bayeshnet.distributions import (
     WeightDraw,
 )
 from bayeshnet.estimators import SSGE, NuMethod, Stein
-from bayeshnet.estimators._kernel import apply_score, cross_distances, gram_and_distances
+from bayeshnet.estimators.samples.kernels import apply_score, cross_distances, gram_and_distances
 from bayeshnet.hnets import HMLP
-from tests.oracles import DTYPE, LinearProblem, cosine, gradients, standard_prior
+from tests.support.oracles import DTYPE, LinearProblem, cosine, gradients, standard_prior
 
 METHODS = {"ssge": SSGE(), "stein": Stein(), "nu": NuMethod()}
 
@@ -123,7 +123,7 @@ def test_nu_method_solves_its_equation():
     x = problem.q().draw(12, generator()).w.detach()
     gram, distances = gram_and_distances(x)
     width = distances.flatten().median().sqrt()
-    from bayeshnet.estimators.nu_method import _CurlFree
+    from bayeshnet.estimators.samples.nu_method import _CurlFree
 
     kernel = _CurlFree(gram, distances, width, torch.tensor(3.0, dtype=DTYPE))
 
@@ -208,7 +208,7 @@ def test_bad_input(name):
 
 def test_no_tensor_of_pairs_and_weights_is_built():
     """Blocks of columns give what one block gives, in the dtype of the samples."""
-    from bayeshnet.estimators import _kernel
+    from bayeshnet.estimators.samples import kernels as _kernel
 
     x = torch.randn(20, 300, generator=generator())
     matrix = torch.randn(20, 20, dtype=DTYPE, generator=generator())

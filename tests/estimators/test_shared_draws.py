@@ -16,8 +16,15 @@ from bayeshnet.mnets import MLP
 def build(scale="fan_in"):
     torch.manual_seed(0)
     net = MLP(2, 1, hidden_layers=(4,), no_weights=True, verbose=False)
-    hnet = HMLP(net.hyper_shapes_learned, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=[5],
-                activation_fn=nn.Tanh(), verbose=False)  # fmt: skip
+    hnet = HMLP(
+        net.hyper_shapes_learned,
+        uncond_in_size=3,
+        cond_in_size=0,
+        num_cond_embs=0,
+        layers=[5],
+        activation_fn=nn.Tanh(),
+        verbose=False,
+    )
     posterior = HypernetPosterior(hnet, scale=scale, weight_spec=net.weight_spec).double()
     return net, posterior, FanInGaussian(net.weight_spec, dtype=torch.float64)
 

@@ -11,7 +11,7 @@ from bayeshnet.distributions import HypernetPosterior, LearnedSigma, MeanFieldGa
 from bayeshnet.estimators import LIVI, SSGE, ClosedForm, MonteCarlo
 from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec
-from tests.oracles import DTYPE, BananaProblem, standard_prior
+from tests.support.oracles import DTYPE, BananaProblem, standard_prior
 
 pytestmark = pytest.mark.slow
 
@@ -128,10 +128,16 @@ def exact_kl(q, target, num=1500):
     grid = torch.cartesian_prod(axis, axis)
     base = -0.5 * grid.square().sum(-1) + 2 * math.log(0.04) - math.log(2 * math.pi)
     made, sigma = q.geometry(grid), q.sigma.expand(2)
-    logs = torch.cat([
-        torch.logsumexp(base - 0.5 * torch.cdist(part / sigma, made / sigma).square(), dim=1)
-        for part in draw.w.split(100)
-    ]) - sigma.log().sum() - math.log(2 * math.pi)  # fmt: skip
+    logs = (
+        torch.cat(
+            [
+                torch.logsumexp(base - 0.5 * torch.cdist(part / sigma, made / sigma).square(), dim=1)
+                for part in draw.w.split(100)
+            ]
+        )
+        - sigma.log().sum()
+        - math.log(2 * math.pi)
+    )
     return (logs - target.log_prob(draw.w)).mean().item()
 
 

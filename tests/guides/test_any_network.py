@@ -59,9 +59,13 @@ def made(name):
     size = sum(p.numel() for p in net.parameters()) or net.weight_spec.numel
     model = BayesianModel(net, dist.Normal(0.0, 0.5).expand([size]).to_event(1), Categorical(), num_data=40)
     hnet = HMLP(
-        [list(s) for s in model.weight_spec.shapes], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, layers=[4],
+        [list(s) for s in model.weight_spec.shapes],
+        uncond_in_size=2,
+        cond_in_size=0,
+        num_cond_embs=0,
+        layers=[4],
         verbose=False,
-    )  # fmt: skip
+    )
     guide = HypernetGuide(HypernetPosterior(hnet, sigma=0.05, weight_spec=model.weight_spec), LIVI(4))
     return net, model, guide, (torch.randn(5, *shape), torch.randint(CLASSES, (5,)))
 

@@ -20,8 +20,8 @@ from pyro.infer.importance import psis_diagnostic, vectorized_importance_weights
 from bayeshnet.estimators import ImportanceSandwich
 from bayeshnet.guides import AutoHypernet, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import ImplicitELBO, fit
-from tests.guide_toys import ToyPosterior, data, gradients_of, regression, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import ToyPosterior, data, gradients_of, regression, small_net
+from tests.support.oracles import DTYPE
 
 Y = torch.tensor([1.2, 0.3, 2.5, 0.9, -0.4, 1.1], dtype=DTYPE)
 ZERO, ONE = torch.zeros((), dtype=DTYPE), torch.ones((), dtype=DTYPE)

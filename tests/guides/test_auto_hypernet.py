@@ -20,12 +20,12 @@ from pyro.infer import (
 from torch import nn
 from torch.distributions import MultivariateNormal, biject_to
 
+from bayeshnet.distributions.flat import Flat
 from bayeshnet.estimators import LIVI, SSGE, ImportanceSandwich
 from bayeshnet.guides import AutoHypernet
-from bayeshnet.guides.flat import Flat
 from bayeshnet.inference import ImplicitELBO, fit
-from tests.guide_toys import Replayed, gradients_of
-from tests.oracles import DTYPE
+from tests.support.guide_toys import Replayed, gradients_of
+from tests.support.oracles import DTYPE
 
 Y = torch.tensor([1.2, 0.3, 2.5, 0.9], dtype=DTYPE)
 ZERO, ONE = torch.zeros((), dtype=DTYPE), torch.ones((), dtype=DTYPE)
@@ -36,8 +36,12 @@ def model(y=Y):
     scale = pyro.sample("scale", dist.LogNormal(ZERO, ONE))
     shares = pyro.sample("shares", dist.Dirichlet(torch.ones(3, dtype=DTYPE)))
     with pyro.plate("data", len(y)):
-        x = pyro.sample("x", dist.Normal(shares[..., :1].squeeze(-1).unsqueeze(-1), scale.unsqueeze(-1))
-                        if shares.ndim > 1 else dist.Normal(shares[0], scale))  # fmt: skip
+        x = pyro.sample(
+            "x",
+            dist.Normal(shares[..., :1].squeeze(-1).unsqueeze(-1), scale.unsqueeze(-1))
+            if shares.ndim > 1
+            else dist.Normal(shares[0], scale),
+        )
         pyro.sample("y", dist.Gamma(x.exp(), ONE), obs=y)
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from bayeshnet.distributions import FanInGaussian, MeanFieldGaussian
 from bayeshnet.guides import BayesianModel, Categorical, Gaussian
 from bayeshnet.mnets import ModuleMainNet
-from tests.guide_toys import classification, data, regression, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import classification, data, regression, small_net
+from tests.support.oracles import DTYPE
 
 
 def by_hand(model, w, x, y):

@@ -18,8 +18,8 @@ from bayeshnet.distributions import DiracPosterior
 from bayeshnet.estimators import LIVI, ClosedForm, ImportanceSandwich, MonteCarlo
 from bayeshnet.guides import HypernetGuide, LowRankGuide, MeanFieldGuide, RadialGuide
 from bayeshnet.guides.implicit_site import ImplicitSite
-from tests.guide_toys import ReplayedPosterior, ToyPosterior, data, gradients_of, regression, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import ReplayedPosterior, ToyPosterior, data, gradients_of, regression, small_net
+from tests.support.oracles import DTYPE
 
 EXPLICIT = {"mean field": MeanFieldGuide, "low rank": LowRankGuide, "radial": RadialGuide}
 

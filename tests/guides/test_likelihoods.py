@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bayeshnet.guides import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Poisson
-from tests.oracles import DTYPE
+from tests.support.oracles import DTYPE
 
 S, N, C = 4, 5, 3
 NOISE = torch.tensor([0.3, 1.0, 2.0], dtype=DTYPE)

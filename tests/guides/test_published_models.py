@@ -14,8 +14,9 @@ from pyro.infer.autoguide import AutoMultivariateNormal
 from torch import Tensor
 
 from bayeshnet.guides import AutoHypernet
-from bayeshnet.inference import Annealing, agreement, fit, reference_posterior
-from tests import published_models as models
+from bayeshnet.inference import Annealing, fit, reference_posterior
+from bayeshnet.metrics import sample_comparison as agreement
+from tests.support import published_models as models
 
 
 def nuts(model: Any, *args: Any) -> dict[str, Tensor]:
@@ -140,10 +141,17 @@ def test_moments_are_those_of_the_reference(name):
     guide = AutoHypernet(case.model, stretch=case.stretch)
     guide(*arguments)
     fit(
-        case.model, guide, arguments or None, num_steps=case.steps, lr=0.01, scheduler="cosine",
-        num_particles=case.particles, num_latents=case.particles, beta=Annealing(case.steps // 2, case.heat),
+        case.model,
+        guide,
+        arguments or None,
+        num_steps=case.steps,
+        lr=0.01,
+        scheduler="cosine",
+        num_particles=case.particles,
+        num_latents=case.particles,
+        beta=Annealing(case.steps // 2, case.heat),
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
     draws = guide.sample_posterior(4000, *arguments, generator=torch.Generator().manual_seed(1))
     found = agreement(flat(draws, case), reference, torch.Generator().manual_seed(0))
     assert found.mean_error < case.mean

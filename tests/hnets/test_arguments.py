@@ -10,16 +10,25 @@ from bayeshnet.hnets import HMLP, ChunkedHMLP, HPerturbWrapper
 SHAPES = [[4, 3], [5]]
 
 BAD = [
-    ({"target_shapes": []}, "target_shapes"), ({"target_shapes": [[0]]}, "target_shapes"),
-    ({"target_shapes": [3]}, "target_shapes"), ({"target_shapes": [[2.0]]}, "target_shapes"),
-    ({"uncond_in_size": -1}, "uncond_in_size"), ({"cond_in_size": 1.5}, "cond_in_size"), ({"layers": 3}, "layers"),
-    ({"layers": [3, 0]}, "layers"), ({"activation_fn": "relu"}, "activation_fn"),
+    ({"target_shapes": []}, "target_shapes"),
+    ({"target_shapes": [[0]]}, "target_shapes"),
+    ({"target_shapes": [3]}, "target_shapes"),
+    ({"target_shapes": [[2.0]]}, "target_shapes"),
+    ({"uncond_in_size": -1}, "uncond_in_size"),
+    ({"cond_in_size": 1.5}, "cond_in_size"),
+    ({"layers": 3}, "layers"),
+    ({"layers": [3, 0]}, "layers"),
+    ({"activation_fn": "relu"}, "activation_fn"),
     ({"activation_fn": nn.Tanh}, "activation_fn"),
-    ({"num_cond_embs": -1}, "num_cond_embs"), ({"num_cond_embs": True}, "num_cond_embs"),
-    ({"dropout_rate": 1.5}, "dropout_rate"), ({"dropout_rate": -0.5}, "dropout_rate"),
-    ({"dropout_rate": float("nan")}, "dropout_rate"), ({"dropout_rate": "0.5"}, "dropout_rate"),
-    ({"linear_skip": True}, "linear_skip"), ({"cond_in_size": 0}, "uncond_in_size and cond_in_size"),
-]  # fmt: skip
+    ({"num_cond_embs": -1}, "num_cond_embs"),
+    ({"num_cond_embs": True}, "num_cond_embs"),
+    ({"dropout_rate": 1.5}, "dropout_rate"),
+    ({"dropout_rate": -0.5}, "dropout_rate"),
+    ({"dropout_rate": float("nan")}, "dropout_rate"),
+    ({"dropout_rate": "0.5"}, "dropout_rate"),
+    ({"linear_skip": True}, "linear_skip"),
+    ({"cond_in_size": 0}, "uncond_in_size and cond_in_size"),
+]
 
 
 @pytest.mark.parametrize(("options", "argument"), BAD)

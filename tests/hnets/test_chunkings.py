@@ -30,8 +30,16 @@ def pieces(group):
 def test_the_chunking_of_the_paper():
     """Layer groups 0, 1, 2, 4, 6 and the three shortcuts (in the paper 0 to 7) of WRN-28-10."""
     shapes, counts, _ = wrn_chunking(paper(), vertical_chunking=True)
-    wanted = [[16, 3], [160, 16], [160, 80], [320, 160], [640, 320],
-              [160, 16, 1, 1], [320, 160, 1, 1], [640, 320, 1, 1]]  # fmt: skip
+    wanted = [
+        [16, 3],
+        [160, 16],
+        [160, 80],
+        [320, 160],
+        [640, 320],
+        [160, 16, 1, 1],
+        [320, 160, 1, 1],
+        [640, 320, 1, 1],
+    ]
     assert [pieces(group) for group in shapes] == wanted
     assert counts == [1, 1, 14, 15, 15, 1, 1, 1]
     assert all(len(group) == 1 for group in shapes)
@@ -112,16 +120,22 @@ def test_resnet_groups():
     assert counts == [1, 2, 2 * 3 + 3, 3 * 3 + 4, 4 * 3, 1]
 
 
-@pytest.mark.parametrize("build", [lambda: (wrn(use_fc_bias=True), wrn_chunking), lambda: (
-    ResNet((6, 6, 2), 3, num_feature_maps=(2, 4, 4, 6), n=1, verbose=False), resnet_chunking)])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: (wrn(use_fc_bias=True), wrn_chunking),
+        lambda: (ResNet((6, 6, 2), 3, num_feature_maps=(2, 4, 4, 6), n=1, verbose=False), resnet_chunking),
+    ],
+)
 def test_a_generated_network(build):
     """The network under what a structured hypernetwork makes; gradients reach all of its parameters."""
     torch.manual_seed(0)
     net, chunking = build()
     more = {"ignore_bn_weights": False, "ignore_out_weights": False} if chunking is wrn_chunking else {}
     shapes, counts, assembly = chunking(net, **more)
-    hnet = StructuredHMLP(net.param_shapes, shapes, counts, 3, {"layers": [4]}, assembly, uncond_in_size=2,
-                          cond_in_size=0, verbose=False)  # fmt: skip
+    hnet = StructuredHMLP(
+        net.param_shapes, shapes, counts, 3, {"layers": [4]}, assembly, uncond_in_size=2, cond_in_size=0, verbose=False
+    )
     assert hnet.assembly.selection() is not None  # so that its geometry goes part by part
     # Several, since rectifiers may be dead in one.
     outputs = [net(torch.randn(4, 72), weights=weights) for weights in hnet(torch.randn(8, 2))]

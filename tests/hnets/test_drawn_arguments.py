@@ -17,26 +17,40 @@ SHAPES = st.lists(SHAPE, min_size=1, max_size=3)
 WRONG = st.sampled_from([None, -1, 1.5, float("nan"), "x", [0], [None], ["x"], [[1.5]], {}, {"a": 1}, torch.zeros(2)])
 """Values that are wrong for most arguments."""
 INPUTS = {
-    "uncond_in_size": SIZE, "cond_in_size": SIZE, "no_uncond_weights": FLAG, "no_cond_weights": FLAG,
+    "uncond_in_size": SIZE,
+    "cond_in_size": SIZE,
+    "no_uncond_weights": FLAG,
+    "no_cond_weights": FLAG,
     "num_cond_embs": SIZE,
-}  # fmt: skip
+}
 BODY = {
-    "activation_fn": st.sampled_from([nn.ReLU(), nn.Tanh(), None, torch.sin, nn.Softmax(dim=1)]), "use_bias": FLAG,
-    "use_spectral_norm": FLAG, "use_batch_norm": FLAG,
-}  # fmt: skip
+    "activation_fn": st.sampled_from([nn.ReLU(), nn.Tanh(), None, torch.sin, nn.Softmax(dim=1)]),
+    "use_bias": FLAG,
+    "use_spectral_norm": FLAG,
+    "use_batch_norm": FLAG,
+}
 LAYERS = st.lists(st.integers(1, 4), max_size=2)
-MLP = {**INPUTS, **BODY, "target_shapes": SHAPES, "layers": LAYERS, "linear_skip": FLAG,
-       "dropout_rate": st.sampled_from([-1, 1, 0, 0.3, 0.9])}  # fmt: skip
+MLP = {
+    **INPUTS,
+    **BODY,
+    "target_shapes": SHAPES,
+    "layers": LAYERS,
+    "linear_skip": FLAG,
+    "dropout_rate": st.sampled_from([-1, 1, 0, 0.3, 0.9]),
+}
 CHUNKS = {"chunk_emb_size": st.integers(1, 3), "cond_chunk_embs": FLAG}
 KERNEL = st.integers(1, 4)
 PIXELS = st.integers(1, 9)
 DECONV = {
-    **INPUTS, **BODY, "target_shapes": SHAPES, "num_layers": st.integers(2, 3),
+    **INPUTS,
+    **BODY,
+    "target_shapes": SHAPES,
+    "num_layers": st.integers(2, 3),
     "hyper_img_shape": st.tuples(PIXELS, PIXELS) | st.tuples(PIXELS, PIXELS, st.integers(1, 2)),
     "num_filters": st.lists(st.sampled_from([4, 8]), min_size=1, max_size=2),
     "kernel_size": KERNEL | st.tuples(KERNEL, KERNEL) | st.lists(KERNEL, min_size=1, max_size=2),
     "sa_units": st.lists(st.integers(0, 1), max_size=2),
-}  # fmt: skip
+}
 
 
 def in_order(chunks):
@@ -55,20 +69,28 @@ def structured(draw):
     options = st.fixed_dictionaries({}, optional={**BODY, "layers": LAYERS})
     return {
         "target_shapes": [shape for group, n in zip(shapes, counts, strict=True) for _ in range(n) for shape in group],
-        "chunk_shapes": shapes, "num_per_chunk": counts,
+        "chunk_shapes": shapes,
+        "num_per_chunk": counts,
         "chunk_emb_sizes": draw(SIZE | st.lists(SIZE, min_size=len(shapes), max_size=len(shapes))),
         "hmlp_kwargs": draw(options | st.lists(options, min_size=len(shapes), max_size=len(shapes))),
-        "assembly_fct": draw(st.sampled_from([in_order, doubled])), "cond_chunk_embs": draw(FLAG),
+        "assembly_fct": draw(st.sampled_from([in_order, doubled])),
+        "cond_chunk_embs": draw(FLAG),
         **draw(st.fixed_dictionaries(INPUTS)),
-    }  # fmt: skip
+    }
 
 
 @st.composite
 def inner(draw, conds):
     """A hypernetwork for others to contain."""
-    options = {"num_cond_embs": conds, "layers": draw(LAYERS), "uncond_in_size": draw(st.sampled_from([0, 2, 2])),
-               "cond_in_size": 2, "verbose": False, "no_cond_weights": draw(FLAG),
-               "no_uncond_weights": draw(FLAG)}  # fmt: skip
+    options = {
+        "num_cond_embs": conds,
+        "layers": draw(LAYERS),
+        "uncond_in_size": draw(st.sampled_from([0, 2, 2])),
+        "cond_in_size": 2,
+        "verbose": False,
+        "no_cond_weights": draw(FLAG),
+        "no_uncond_weights": draw(FLAG),
+    }
     if draw(FLAG):
         return HMLP([[3], [2]], **options)
     return ChunkedHMLP([[3], [2]], 2, 2, bool(conds) and draw(FLAG), **options)
@@ -84,13 +106,16 @@ def contained(draw):
     uncond, cond = draw(st.none() | SHAPES), draw(st.none() | SHAPES)
     return {
         "target_shapes": [[3], [2]] * len(hnets) + [*(uncond or []), *(cond or [])],
-        "assembly_fct": lambda made, shared, own: [*in_order(made), *shared, *own], "hnets": draw(st.just(hnets)),
-        "uncond_param_shapes": uncond, "cond_param_shapes": cond,
+        "assembly_fct": lambda made, shared, own: [*in_order(made), *shared, *own],
+        "hnets": draw(st.just(hnets)),
+        "uncond_param_shapes": uncond,
+        "cond_param_shapes": cond,
         "uncond_param_names": draw(st.sampled_from([None, ["bn_scale"] * len(uncond or [])])),
         "cond_param_names": draw(st.sampled_from([None, ["weight"] * len(cond or [])])),
-        "no_uncond_weights": draw(FLAG), "no_cond_weights": draw(FLAG),
+        "no_uncond_weights": draw(FLAG),
+        "no_cond_weights": draw(FLAG),
         "num_cond_embs": draw(st.sampled_from([conds, conds, 1])),
-    }  # fmt: skip
+    }
 
 
 @st.composite
@@ -98,11 +123,13 @@ def wrapped(draw):
     """Arguments of a wrapper."""
     hnet = draw(inner(draw(SIZE)))
     return {
-        "hnet": hnet, "hnet_uncond_in_size": draw(st.sampled_from([hnet.uncond_in_size] * 3 + [1])),
-        "sigma_noise": draw(st.sampled_from([0.0, 0.1])), "noise": draw(st.sampled_from(["shared", "independent"])),
+        "hnet": hnet,
+        "hnet_uncond_in_size": draw(st.sampled_from([hnet.uncond_in_size] * 3 + [1])),
+        "sigma_noise": draw(st.sampled_from([0.0, 0.1])),
+        "noise": draw(st.sampled_from(["shared", "independent"])),
         "input_handler": None,
         "output_handler": draw(st.sampled_from([None, lambda out, uncond_input, cond_input, cond_id: 2 * out])),
-    }  # fmt: skip
+    }
 
 
 CLASSES = {

@@ -22,14 +22,29 @@ PLAIN = {"layers": [], "verbose": False, "num_cond_embs": 2}
 
 
 def structured(**kwargs):
-    return StructuredHMLP([[2], [2], [3]], [[[2]], [[3]]], [2, 1], [4, 5], {"layers": []},
-                          lambda c: [c[0][0], c[1][0], c[2][0]], verbose=False, num_cond_embs=2, **kwargs)  # fmt: skip
+    return StructuredHMLP(
+        [[2], [2], [3]],
+        [[[2]], [[3]]],
+        [2, 1],
+        [4, 5],
+        {"layers": []},
+        lambda c: [c[0][0], c[1][0], c[2][0]],
+        verbose=False,
+        num_cond_embs=2,
+        **kwargs,
+    )
 
 
 def contained():
     inner = [HMLP([[3]], **PLAIN), ChunkedHMLP([[4]], 2, 3, True, cond_in_size=0, **PLAIN)]
-    return HContainer([[3], [4], [2]], lambda h, u, c: [*h[0], *h[1], *c], inner, cond_param_shapes=[[2]],
-                      num_cond_embs=2, verbose=False)  # fmt: skip
+    return HContainer(
+        [[3], [4], [2]],
+        lambda h, u, c: [*h[0], *h[1], *c],
+        inner,
+        cond_param_shapes=[[2]],
+        num_cond_embs=2,
+        verbose=False,
+    )
 
 
 BUILDS = {
@@ -44,8 +59,17 @@ BUILDS = {
     "wrapper": lambda: HPerturbWrapper(ChunkedHMLP([[3]], 2, 4, uncond_in_size=1, **PLAIN), 1, verbose=False),
 }
 # Input embeddings and (rows of) chunk embeddings of each, in all.
-COUNTS = {"full": (2, 0), "chunked": (2, 2), "chunked-cond": (0, 4), "deconv": (2, 0), "chunked-deconv": (2, 4),
-          "structured": (2, 2), "structured-cond": (2, 4), "container": (2, 4), "wrapper": (2, 2)}  # fmt: skip
+COUNTS = {
+    "full": (2, 0),
+    "chunked": (2, 2),
+    "chunked-cond": (0, 4),
+    "deconv": (2, 0),
+    "chunked-deconv": (2, 4),
+    "structured": (2, 2),
+    "structured-cond": (2, 4),
+    "container": (2, 4),
+    "wrapper": (2, 2),
+}
 
 
 @pytest.mark.parametrize("name", BUILDS)
@@ -53,8 +77,13 @@ def test_embeddings_are_initialised(name):
     net = BUILDS[name]()
     inputs, chunks = [], []
     init_conditional_embeddings(net, init_fct=lambda e, i: (inputs.append(i), nn.init.constant_(e, 10.0 + i)))
-    init_chunk_embeddings(net, init_fct=lambda e, c, cond_id=None: (
-        chunks.append((c, cond_id)), nn.init.constant_(e, 100.0 + 10 * c + (cond_id or 0))))  # fmt: skip
+    init_chunk_embeddings(
+        net,
+        init_fct=lambda e, c, cond_id=None: (
+            chunks.append((c, cond_id)),
+            nn.init.constant_(e, 100.0 + 10 * c + (cond_id or 0)),
+        ),
+    )
     assert (len(inputs), len(chunks)) == COUNTS[name]
     assert set(inputs) <= {0, 1}
     touched = {p: p.min().item() for p in net.parameters() if p.min() >= 10}
@@ -108,8 +137,9 @@ def test_conditional_parameters_kept_elsewhere():
     init_conditional_embeddings(net)
 
 
-@pytest.mark.parametrize("helper", [init_conditional_embeddings, init_chunk_embeddings,
-                                    lambda net: get_conditional_parameters(net, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    "helper", [init_conditional_embeddings, init_chunk_embeddings, lambda net: get_conditional_parameters(net, 0)]
+)
 def test_only_hypernetworks(helper):
     with pytest.raises(TypeError, match="hnet: expected a hypernetwork"):
         helper(nn.Linear(2, 2))

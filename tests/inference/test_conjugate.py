@@ -9,8 +9,8 @@ from bayeshnet.distributions import FanInGaussian, HypernetPosterior, MeanFieldG
 from bayeshnet.guides import AutoHypernet, HypernetGuide, LowRankGuide
 from bayeshnet.hnets import HMLP
 from bayeshnet.inference import ImplicitELBO, Predictive, fit
-from tests.inference_conjugate import NOISE, conjugate
-from tests.oracles import DTYPE
+from tests.support.inference_conjugate import NOISE, conjugate
+from tests.support.oracles import DTYPE
 
 
 def linear_hypernet(model):
@@ -36,9 +36,15 @@ def test_posterior_evidence_and_predictions_are_the_closed_form(kind):
     if isinstance(guide, AutoHypernet):
         guide(*batch)
     fit(
-        model, guide, batch, num_steps=1200 if kind.startswith("auto") else 500, lr=0.03, scheduler="cosine",
-        num_particles=32, generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+        model,
+        guide,
+        batch,
+        num_steps=1200 if kind.startswith("auto") else 500,
+        lr=0.03,
+        scheduler="cosine",
+        num_particles=32,
+        generator=torch.Generator().manual_seed(0),
+    )
     with torch.no_grad():
         w = guide.distribution().draw(20_000, torch.Generator().manual_seed(1)).w
         bounds = [ImplicitELBO(num_particles=2000, num_latents=500).loss(model, guide, *batch) for _ in range(5)]

@@ -15,8 +15,8 @@ from bayeshnet.estimators import LIVI, ClosedForm, ImportanceSandwich, KLEstimat
 from bayeshnet.guides import BayesianModel, Categorical, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import ImplicitELBO
 from bayeshnet.mnets import MLP, ModuleMainNet, OutputView
-from tests.guide_toys import ToyPosterior, classification, data, gradients_of, regression, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import ToyPosterior, classification, data, gradients_of, regression, small_net
+from tests.support.oracles import DTYPE
 
 
 def traced(model):

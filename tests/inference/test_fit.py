@@ -28,8 +28,8 @@ from bayeshnet.inference import (
 )
 from bayeshnet.inference.objective import Objective, OutputTerm
 from bayeshnet.tasks import Split
-from tests.guide_toys import data, regression, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import data, regression, small_net
+from tests.support.oracles import DTYPE
 
 
 def generator(seed=0):
@@ -76,16 +76,31 @@ def test_the_loss_of_a_step_is_the_one_documented():
         return weights.square().mean()
 
     result = fit(
-        model, guide, (x, y), num_steps=1, lr=1e-9, estimator=LIVI(), num_particles=3, num_latents=4, beta=0.5,
-        penalties=[lambda: torch.tensor(2.0), lambda step: torch.tensor(3.0 + step)], extra_terms=[term],
-    )  # fmt: skip
+        model,
+        guide,
+        (x, y),
+        num_steps=1,
+        lr=1e-9,
+        estimator=LIVI(),
+        num_particles=3,
+        num_latents=4,
+        beta=0.5,
+        penalties=[lambda: torch.tensor(2.0), lambda step: torch.tensor(3.0 + step)],
+        extra_terms=[term],
+    )
     history = {name: values[0] for name, values in result.history.items()}
     extra = terms.weights.square().mean().detach()
     expected = (terms.nll + 0.5 * terms.kl) / 60 + 5.0 + extra
     for name, value in {
-        "loss": expected, "nll": terms.nll / 60, "kl": terms.kl, "analytic": terms.analytic, "extra": extra,
-        "mutual_information": terms.mutual_information, "penalty": torch.tensor(5.0), "beta": torch.tensor(0.5),
-    }.items():  # fmt: skip
+        "loss": expected,
+        "nll": terms.nll / 60,
+        "kl": terms.kl,
+        "analytic": terms.analytic,
+        "extra": extra,
+        "mutual_information": terms.mutual_information,
+        "penalty": torch.tensor(5.0),
+        "beta": torch.tensor(0.5),
+    }.items():
         torch.testing.assert_close(history[name], value.to(DTYPE).detach())
     torch.testing.assert_close(seen[0][:3], (terms.weights, x, y))
     assert seen[0][3] == 0
@@ -108,9 +123,18 @@ def test_a_model_without_size_is_given_that_of_the_data():
 def run(seed, steps, state=None, modules=None, callbacks=()):
     model, guide = modules or regression()
     result = fit(
-        model, guide, data(N=20), num_steps=steps, batch_size=6, lr=0.01, scheduler=Cosine(30), num_particles=3,
-        generator=generator(seed), state=state, callbacks=callbacks,
-    )  # fmt: skip
+        model,
+        guide,
+        data(N=20),
+        num_steps=steps,
+        batch_size=6,
+        lr=0.01,
+        scheduler=Cosine(30),
+        num_particles=3,
+        generator=generator(seed),
+        state=state,
+        callbacks=callbacks,
+    )
     return guide, result
 
 
@@ -183,9 +207,15 @@ def test_any_optimiser(kind):
     model, guide = ridge()
     before = flat(guide)
     fit(
-        model, guide, data(), num_steps=1, lr=0.1, optimizer=OPTIMIZERS[kind](guide), grad_clip=0.5,
+        model,
+        guide,
+        data(),
+        num_steps=1,
+        lr=0.1,
+        optimizer=OPTIMIZERS[kind](guide),
+        grad_clip=0.5,
         penalties=[lambda: 1e6 * guide.posterior.mean.u.sum()],
-    )  # fmt: skip
+    )
     assert float((flat(guide) - before).norm()) == pytest.approx(0.05, rel=1e-4)
 
 
@@ -231,9 +261,13 @@ def test_progress_shows_rate_remaining_time_and_parts(caplog):
     seen = []
     with caplog.at_level(logging.INFO, logger="bayeshnet.inference.callbacks"):
         fit(
-            model, guide, data(), num_steps=4, callbacks=[LogProgress(interval=0.0)],
+            model,
+            guide,
+            data(),
+            num_steps=4,
+            callbacks=[LogProgress(interval=0.0)],
             progress=lambda run: seen.append((run.step, run.eta, run.rate, run.parts.get("kl"))),
-        )  # fmt: skip
+        )
     assert seen[0][0] == 0
     assert seen[-1][0] == 4
     assert seen[-1][1] == 0

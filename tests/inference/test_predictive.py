@@ -18,10 +18,10 @@ from bayeshnet.guides import (
 )
 from bayeshnet.hnets import HMLP
 from bayeshnet.inference import Predictive
-from bayeshnet.inference.quantiles import normal_mixture_quantile
+from bayeshnet.inference.prediction import normal_mixture_quantile
 from bayeshnet.weights import WeightSpec
-from tests.guide_toys import ToyPosterior, data, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import ToyPosterior, data, small_net
+from tests.support.oracles import DTYPE
 
 LIKELIHOODS = {
     "categorical": (Categorical(), 3),

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from bayeshnet.guides import BayesianModel, Gaussian
-from bayeshnet.inference import DrawnPosterior, Predictive, agreement, predictive_total_variation, reference_posterior
+from bayeshnet.inference import DrawnPosterior, Predictive, reference_posterior
 from bayeshnet.inference.reference import effective_size, split_r_hat
+from bayeshnet.metrics import compare_samples, predictive_total_variation
 from bayeshnet.mnets import ModuleMainNet
-from tests.guide_toys import data, small_net
-from tests.oracles import DTYPE
+from tests.support.guide_toys import data, small_net
+from tests.support.oracles import DTYPE
 
 
 def generator(seed=0):
@@ -97,14 +98,14 @@ def test_drawn_posteriors_repeat_a_sample_only_when_they_must():
 def test_agreement_tells_same_from_shifted_and_wider():
     gen = generator()
     x, y = (torch.randn(2000, 3, dtype=DTYPE, generator=gen) for _ in range(2))
-    same, other = agreement(x, y, gen), agreement(2 * x + 1, y, gen)
+    same, other = compare_samples(x, y, gen), compare_samples(2 * x + 1, y, gen)
     assert same.sliced_wasserstein < 0.15 < other.sliced_wasserstein
     assert abs(same.mmd) < 0.01 < other.mmd
     assert same.mean_error < 0.1
     assert other.mean_error == pytest.approx(1.0, abs=0.15)
     assert other.std_ratio == pytest.approx((2.0, 2.0), abs=0.2)
     with pytest.raises(ValueError, match="samples: expected"):
-        agreement(x[:, :2], y)
+        compare_samples(x[:, :2], y)
 
 
 def test_total_variation():

@@ -83,9 +83,10 @@ def test_given_statistics_have_priority_and_gradients():
     expected = formula(x, mean, var, layer.scale, layer.bias)
     torch.testing.assert_close(got, expected)
     for a, b in zip(
-        torch.autograd.grad(got.sin().sum(), (mean, var)), torch.autograd.grad(expected.sin().sum(), (mean, var)),
+        torch.autograd.grad(got.sin().sum(), (mean, var)),
+        torch.autograd.grad(expected.sin().sum(), (mean, var)),
         strict=True,
-    ):  # fmt: skip
+    ):
         torch.testing.assert_close(a, b)
     with pytest.warns(UserWarning, match="stats_id is ignored"):
         layer(x, mean.detach(), var.detach(), stats_id=0)

@@ -13,17 +13,29 @@ FLAG = st.booleans()
 WRONG = st.sampled_from([None, -1, 0, 1.5, float("nan"), "x", [], [0], [None], {}, {"a": 1}, torch.zeros(2)])
 LAYERS = {
     BatchNormLayer: {
-        "num_features": st.just(3), "momentum": st.sampled_from([0.1, None]), "affine": FLAG,
-        "track_running_stats": FLAG, "frozen_stats": FLAG, "learnable_stats": FLAG,
+        "num_features": st.just(3),
+        "momentum": st.sampled_from([0.1, None]),
+        "affine": FLAG,
+        "track_running_stats": FLAG,
+        "frozen_stats": FLAG,
+        "learnable_stats": FLAG,
     },
     ContextModLayer: {
-        "num_features": st.sampled_from([3, (3,)]), "no_weights": FLAG, "no_gains": FLAG, "no_shifts": FLAG,
-        "apply_gain_offset": FLAG, "apply_gain_softplus": FLAG, "softplus_scale": st.just(2.0),
+        "num_features": st.sampled_from([3, (3,)]),
+        "no_weights": FLAG,
+        "no_gains": FLAG,
+        "no_shifts": FLAG,
+        "apply_gain_offset": FLAG,
+        "apply_gain_softplus": FLAG,
+        "softplus_scale": st.just(2.0),
     },
     SelfAttnLayerV2: {"in_dim": st.integers(7, 9), "use_spectral_norm": FLAG, "no_weights": FLAG},
-    SpectralNorm: {"shape": st.sampled_from([(3, 2), [3, 2, 1]]), "num_iters": st.integers(1, 2),
-                   "dim": st.integers(0, 1)},
-}  # fmt: skip
+    SpectralNorm: {
+        "shape": st.sampled_from([(3, 2), [3, 2, 1]]),
+        "num_iters": st.integers(1, 2),
+        "dim": st.integers(0, 1),
+    },
+}
 
 
 def use(layer, arguments):

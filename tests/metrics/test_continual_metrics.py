@@ -18,9 +18,7 @@ from bayeshnet.metrics import (
 
 NAN = math.nan
 #                           task 1  task 2  task 3
-MATRIX = torch.tensor([[0.90, NAN, NAN],
-                       [0.95, 0.80, NAN],
-                       [0.70, 0.75, 0.60]], dtype=torch.float64)  # fmt: skip
+MATRIX = torch.tensor([[0.90, NAN, NAN], [0.95, 0.80, NAN], [0.70, 0.75, 0.60]], dtype=torch.float64)
 
 
 def test_summaries_worked_out_by_hand():

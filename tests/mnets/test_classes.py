@@ -8,7 +8,7 @@ from torch import nn
 
 from bayeshnet.functional import batched_forward
 from bayeshnet.mnets import MLP, WRN, LeNet, ResNet, SimpleRNN, ZenkeNet
-from bayeshnet.mnets._parts import dropout
+from bayeshnet.mnets.parts.components import dropout
 
 D = torch.float64
 
@@ -44,8 +44,15 @@ def test_names_roles_and_fan_ins():
 def test_layer_numbers_do_not_clash():
     for post in (False, True):
         for norm in (False, True):
-            net = MLP(2, 1, (3, 3), use_batch_norm=norm, use_context_mod=True, context_mod_inputs=True,
-                      context_mod_post_activation=post)  # fmt: skip
+            net = MLP(
+                2,
+                1,
+                (3, 3),
+                use_batch_norm=norm,
+                use_context_mod=True,
+                context_mod_inputs=True,
+                context_mod_post_activation=post,
+            )
             seen = {}
             for meta in net.param_shapes_meta:
                 seen.setdefault(meta["layer"], set()).add(meta["name"].split("_")[0].replace("bias", "weight"))
@@ -183,12 +190,15 @@ def test_distillation():
         MLP(2, 1, use_batch_norm=True, bn_track_stats=False, distill_bn_stats=True)
 
 
-@pytest.mark.parametrize("build", [
-    lambda: MLP(2, 1, (3,), use_context_mod=True, use_batch_norm=True),
-    lambda: LeNet(arch="mnist_small", use_context_mod=True),
-    lambda: ResNet((4, 4, 2), 3, n=1, num_feature_maps=(2, 2, 3, 4), use_context_mod=True),
-    lambda: SimpleRNN(2, (3,), use_context_mod=True, context_mod_inputs=True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: MLP(2, 1, (3,), use_context_mod=True, use_batch_norm=True),
+        lambda: LeNet(arch="mnist_small", use_context_mod=True),
+        lambda: ResNet((4, 4, 2), 3, n=1, num_feature_maps=(2, 2, 3, 4), use_context_mod=True),
+        lambda: SimpleRNN(2, (3,), use_context_mod=True, context_mod_inputs=True),
+    ],
+)
 def test_modulation_checkpoints(build):
     net = build().eval()
     x = {"MLP": (4, 2), "LeNet": (2, 784), "ResNet": (2, 32), "SimpleRNN": (3, 2, 2)}[type(net).__name__]

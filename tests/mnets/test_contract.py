@@ -9,7 +9,7 @@ import torch
 
 from bayeshnet.functional import batched_forward
 from bayeshnet.mnets import MainNetInterface
-from tests.mnets.mnet_builders import CASES, draw, first
+from tests.support.mnet_builders import CASES, draw, first
 
 D = torch.float64
 

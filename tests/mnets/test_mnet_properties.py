@@ -30,9 +30,14 @@ MODULATION = {
 }
 NORM = {"use_batch_norm": FLAG, "bn_track_stats": FLAG, "distill_bn_stats": FLAG}
 IMAGES = {
-    "in_shape": st.one_of(IMAGE, IMAGE, st.just((4, 4))), "num_classes": SIZE, "n": st.sampled_from([1, 1, 2, 0]),
-    "k": st.sampled_from([1, 1, 2, 0]), "num_feature_maps": MAPS, "use_bias": FLAG, "no_weights": FLAG,
-}  # fmt: skip
+    "in_shape": st.one_of(IMAGE, IMAGE, st.just((4, 4))),
+    "num_classes": SIZE,
+    "n": st.sampled_from([1, 1, 2, 0]),
+    "k": st.sampled_from([1, 1, 2, 0]),
+    "num_feature_maps": MAPS,
+    "use_bias": FLAG,
+    "no_weights": FLAG,
+}
 
 
 def check(build, options, inputs):
@@ -77,20 +82,43 @@ def drawn(options, examples=40):
     return lambda test: quick(given(st.tuples(st.fixed_dictionaries({}, optional=options), spoilt).map(spoil))(test))
 
 
-@drawn({
-    "n_in": SIZE, "n_out": SIZE, "hidden_layers": SIZES, "use_bias": FLAG, "no_weights": FLAG, "dropout_rate": RATE,
-    "use_spectral_norm": FLAG, "activation_fn": st.sampled_from([None, torch.tanh]),
-    "out_fn": st.sampled_from([None, torch.sigmoid]), **NORM, **MODULATION,
-}, 80)  # fmt: skip
+@drawn(
+    {
+        "n_in": SIZE,
+        "n_out": SIZE,
+        "hidden_layers": SIZES,
+        "use_bias": FLAG,
+        "no_weights": FLAG,
+        "dropout_rate": RATE,
+        "use_spectral_norm": FLAG,
+        "activation_fn": st.sampled_from([None, torch.tanh]),
+        "out_fn": st.sampled_from([None, torch.sigmoid]),
+        **NORM,
+        **MODULATION,
+    },
+    80,
+)
 def test_mlp(options):
     check(MLP, options, lambda net: torch.randn(4, net._sizes[0]))
 
 
-@drawn({
-    "n_in": SIZE, "rnn_layers": SIZES, "fc_layers_pre": SIZES, "fc_layers": SIZES, "use_lstm": FLAG, "use_bias": FLAG,
-    "no_weights": FLAG, "kaiming_rnn_init": FLAG, "context_mod_last_step": FLAG,
-    "context_mod_num_ts": st.sampled_from([-1, 0, 3]), "context_mod_separate_layers_per_ts": FLAG, **MODULATION,
-}, 80)  # fmt: skip
+@drawn(
+    {
+        "n_in": SIZE,
+        "rnn_layers": SIZES,
+        "fc_layers_pre": SIZES,
+        "fc_layers": SIZES,
+        "use_lstm": FLAG,
+        "use_bias": FLAG,
+        "no_weights": FLAG,
+        "kaiming_rnn_init": FLAG,
+        "context_mod_last_step": FLAG,
+        "context_mod_num_ts": st.sampled_from([-1, 0, 3]),
+        "context_mod_separate_layers_per_ts": FLAG,
+        **MODULATION,
+    },
+    80,
+)
 def test_simple_rnn(options):
     check(SimpleRNN, options, lambda net: torch.randn(3, 2, net._n_in))
 
@@ -102,10 +130,18 @@ def test_residual_networks(build, options):
     check(build, options, lambda net: torch.randn(2, *net._in_shape))
 
 
-@drawn({
-    "num_classes": SIZE, "dropout_rate": RATE, "no_weights": FLAG, "in_shape": st.sampled_from([(28, 28, 1), (28, 28)]),
-    "arch": st.sampled_from(["mnist_small", "tiny"]), "context_mod_apply_pixel_wise": FLAG, **MODULATION,
-}, 15)  # fmt: skip
+@drawn(
+    {
+        "num_classes": SIZE,
+        "dropout_rate": RATE,
+        "no_weights": FLAG,
+        "in_shape": st.sampled_from([(28, 28, 1), (28, 28)]),
+        "arch": st.sampled_from(["mnist_small", "tiny"]),
+        "context_mod_apply_pixel_wise": FLAG,
+        **MODULATION,
+    },
+    15,
+)
 def test_lenet(options):
     check(LeNet, {"arch": "mnist_small", **options}, lambda net: torch.randn(1, 784))
 

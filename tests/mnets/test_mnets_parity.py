@@ -48,31 +48,100 @@ def variants(count, options, plain=2, **fixed):
 
 
 CASES = [
-    *[("MLP", kw) for kw in variants(10, {
-        "n_in": (3,), "n_out": (2,), "hidden_layers": ((4, 5), ()), "use_bias": BOOL, "no_weights": BOOL,
-        "use_batch_norm": BOOL, "bn_track_stats": BOOL, "out_fn": (None, torch.sigmoid),
-        "activation_fn": (torch.nn.ReLU(), torch.nn.Tanh(), None)})],
+    *[
+        ("MLP", kw)
+        for kw in variants(
+            10,
+            {
+                "n_in": (3,),
+                "n_out": (2,),
+                "hidden_layers": ((4, 5), ()),
+                "use_bias": BOOL,
+                "no_weights": BOOL,
+                "use_batch_norm": BOOL,
+                "bn_track_stats": BOOL,
+                "out_fn": (None, torch.sigmoid),
+                "activation_fn": (torch.nn.ReLU(), torch.nn.Tanh(), None),
+            },
+        )
+    ],
     *[("LeNet", kw) for kw in variants(5, {"arch": ("mnist_small", "mnist_large"), "no_weights": BOOL})],
     *[("ZenkeNet", {"no_weights": no_weights, "dropout_rate": -1}) for no_weights in BOOL],
-    *[("ResNet", kw) for kw in variants(8, {
-        **IMAGE, "use_bias": BOOL, "no_weights": BOOL, "use_batch_norm": BOOL, "bn_track_stats": BOOL,
-        "context_mod_apply_pixel_wise": BOOL})],
-    *[("WRN", kw) for kw in variants(8, {
-        **IMAGE, "use_bias": BOOL, "use_fc_bias": (None, False, True), "no_weights": BOOL, "use_batch_norm": BOOL,
-        "bn_track_stats": BOOL, "context_mod_apply_pixel_wise": BOOL})],
-    *[("SimpleRNN", kw) for kw in variants(14, {
-        "n_in": (2,), "rnn_layers": ((3,), (3, 4)), "fc_layers_pre": ((), (5,)), "fc_layers": ((), (2,), (4, 2)),
-        "use_lstm": BOOL, "use_bias": BOOL, "no_weights": BOOL, "context_mod_last_step": BOOL},
-        # The original fails to keep modulation weights itself.
-        context_mod_no_weights=(True,))],
-    *[("SimpleRNN", {"n_in": 2, "rnn_layers": (3, 4), "fc_layers": (2,), "use_context_mod": True, "no_weights": True,
-                     "context_mod_no_weights": True, "context_mod_num_ts": 4, "use_lstm": lstm,
-                     "context_mod_separate_layers_per_ts": separate}) for lstm in BOOL for separate in BOOL],
-]  # fmt: skip
+    *[
+        ("ResNet", kw)
+        for kw in variants(
+            8,
+            {
+                **IMAGE,
+                "use_bias": BOOL,
+                "no_weights": BOOL,
+                "use_batch_norm": BOOL,
+                "bn_track_stats": BOOL,
+                "context_mod_apply_pixel_wise": BOOL,
+            },
+        )
+    ],
+    *[
+        ("WRN", kw)
+        for kw in variants(
+            8,
+            {
+                **IMAGE,
+                "use_bias": BOOL,
+                "use_fc_bias": (None, False, True),
+                "no_weights": BOOL,
+                "use_batch_norm": BOOL,
+                "bn_track_stats": BOOL,
+                "context_mod_apply_pixel_wise": BOOL,
+            },
+        )
+    ],
+    *[
+        ("SimpleRNN", kw)
+        for kw in variants(
+            14,
+            {
+                "n_in": (2,),
+                "rnn_layers": ((3,), (3, 4)),
+                "fc_layers_pre": ((), (5,)),
+                "fc_layers": ((), (2,), (4, 2)),
+                "use_lstm": BOOL,
+                "use_bias": BOOL,
+                "no_weights": BOOL,
+                "context_mod_last_step": BOOL,
+            },
+            # The original fails to keep modulation weights itself.
+            context_mod_no_weights=(True,),
+        )
+    ],
+    *[
+        (
+            "SimpleRNN",
+            {
+                "n_in": 2,
+                "rnn_layers": (3, 4),
+                "fc_layers": (2,),
+                "use_context_mod": True,
+                "no_weights": True,
+                "context_mod_no_weights": True,
+                "context_mod_num_ts": 4,
+                "use_lstm": lstm,
+                "context_mod_separate_layers_per_ts": separate,
+            },
+        )
+        for lstm in BOOL
+        for separate in BOOL
+    ],
+]
 THEIRS = {c.__name__: c for c in (MLP, LeNet, ZenkeNet, ResNet, WRN, SimpleRNN)}
 INPUTS = {
-    "MLP": (5, 3), "LeNet": (2, 784), "ZenkeNet": (1, 3072), "ResNet": (3, 84), "WRN": (3, 84), "SimpleRNN": (4, 3, 2),
-}  # fmt: skip
+    "MLP": (5, 3),
+    "LeNet": (2, 784),
+    "ZenkeNet": (1, 3072),
+    "ResNet": (3, 84),
+    "WRN": (3, 84),
+    "SimpleRNN": (4, 3, 2),
+}
 
 
 def first(outputs):
@@ -105,8 +174,11 @@ def test_outputs_and_gradients(name, options, dtype):
         e = torch.autograd.grad(expected, [x, *weights], v, allow_unused=True)
         for one, other in zip(g, e, strict=True):
             scale = 1.0 if other is None else max(1.0, other.abs().max().item())
-            torch.testing.assert_close(torch.zeros(()) if one is None else one / scale,
-                                       torch.zeros(()) if other is None else other / scale, **tolerance)  # fmt: skip
+            torch.testing.assert_close(
+                torch.zeros(()) if one is None else one / scale,
+                torch.zeros(()) if other is None else other / scale,
+                **tolerance,
+            )
     if theirs.internal_params is not None and len(theirs.internal_params) == len(ours.param_shapes):
         ours.overwrite_internal_params([p.detach() for p in theirs.internal_params])
         torch.testing.assert_close(first(ours(x)), first(theirs.forward(x)), **tolerance)

@@ -10,7 +10,7 @@ from torch.nn.utils import prune
 from bayeshnet import WeightSpec
 from bayeshnet.functional import batched_forward
 from bayeshnet.mnets import MLP, ModuleMainNet
-from tests.mnets.mnet_builders import Head, Tied, VisionResNet, convolutional, draw, encoder, first
+from tests.support.mnet_builders import Head, Tied, VisionResNet, convolutional, draw, encoder, first
 
 D = torch.float64
 

@@ -25,9 +25,11 @@ with warnings.catch_warnings():
     from hypnettorch.mnets import mlp, resnet, wide_resnet
 
 THEIRS = {
-    "HMLP": theirs.HMLP, "ChunkedHMLP": theirs.ChunkedHMLP, "StructuredHMLP": structured_mlp_hnet.StructuredHMLP,
+    "HMLP": theirs.HMLP,
+    "ChunkedHMLP": theirs.ChunkedHMLP,
+    "StructuredHMLP": structured_mlp_hnet.StructuredHMLP,
     "HContainer": hnet_container.HContainer,
-}  # fmt: skip
+}
 SHAPES = [[4, 3], [4], [2, 4], [2]]
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
 FORMATS = ("flattened", "sequential", "squeezed")
@@ -56,8 +58,16 @@ def make(package, name, **kwargs):
         return quiet(cls, SHAPES, *([6] if name == "ChunkedHMLP" else []), **kwargs)
     common = {"uncond_in_size": 2, "cond_in_size": 3, "layers": [5], "num_cond_embs": 2}
     inner = [make(package, "HMLP", **common), make(package, "ChunkedHMLP", chunk_emb_size=3, **common)]
-    return quiet(cls, [*SHAPES, [3], *SHAPES[:1], [2]], contain, inner, uncond_param_shapes=[[3]],
-                 cond_param_shapes=[[2]], num_cond_embs=2, **kwargs)  # fmt: skip
+    return quiet(
+        cls,
+        [*SHAPES, [3], *SHAPES[:1], [2]],
+        contain,
+        inner,
+        uncond_param_shapes=[[3]],
+        cond_param_shapes=[[2]],
+        num_cond_embs=2,
+        **kwargs,
+    )
 
 
 def reorder(chunks):
@@ -164,8 +174,10 @@ def test_weights_from_outside(case, dtype):
     if cond:
         ways += [("cond", {"cond_weights": cond}), ("both", {"uncond_weights": uncond, "cond_weights": cond})]
     for (_, weights), kwargs in itertools.product(ways, inputs(mine, dtype, 2)):
-        got, want = (net(**kwargs, weights=dict(weights) if isinstance(weights, dict) else weights,
-                         ret_format="flattened") for net in (mine, other))  # fmt: skip
+        got, want = (
+            net(**kwargs, weights=dict(weights) if isinstance(weights, dict) else weights, ret_format="flattened")
+            for net in (mine, other)
+        )
         agree([got], [want], dtype)
         factor = torch.randn_like(got)
         a, b = (torch.autograd.grad((out * factor).sum(), values, allow_unused=True) for out in (got, want))
@@ -217,10 +229,21 @@ def test_lists_of_weights_that_are_not_kept(name):
 def test_lists(case):
     mine, other = build(case, torch.float64)
     for attribute in (
-        "unconditional_param_shapes", "conditional_param_shapes", "unconditional_param_shapes_ref",
-        "conditional_param_shapes_ref", "unconditional_params_ref", "num_outputs", "num_known_conds", "target_shapes",
-        "num_params", "num_internal_params", "has_fc_out", "has_linear_out", "mask_fc_out", "hyper_shapes_distilled",
-    ):  # fmt: skip
+        "unconditional_param_shapes",
+        "conditional_param_shapes",
+        "unconditional_param_shapes_ref",
+        "conditional_param_shapes_ref",
+        "unconditional_params_ref",
+        "num_outputs",
+        "num_known_conds",
+        "target_shapes",
+        "num_params",
+        "num_internal_params",
+        "has_fc_out",
+        "has_linear_out",
+        "mask_fc_out",
+        "hyper_shapes_distilled",
+    ):
         assert getattr(mine, attribute) == getattr(other, attribute), attribute
     for a, b in zip(mine.param_shapes_meta, other.param_shapes_meta, strict=True):
         assert {k: a[k] for k in ("name", "layer")} == {k: b[k] for k in ("name", "layer")}
@@ -305,8 +328,12 @@ def test_hyperfan_with_values(kind):
     for package in (ours, theirs):
         net = quiet(package.HMLP, TARGETS, num_cond_embs=1, verbose=False)
         if kind == "list":
-            args = {"w_val": [0.5, None, 1, None], "w_var": [4.0, None, 0, None],
-                    "b_val": [1.0, None, 2, None], "b_var": [0.0, None, 9.0, None]}  # fmt: skip
+            args = {
+                "w_val": [0.5, None, 1, None],
+                "w_var": [4.0, None, 0, None],
+                "b_val": [1.0, None, 2, None],
+                "b_var": [0.0, None, 9.0, None],
+            }
         else:
             args = {
                 "w_val": {"weight": 0.5},
@@ -326,13 +353,24 @@ def test_hyperfan_with_values(kind):
 
 
 @pytest.mark.parametrize("use_xavier", [False, True])
-@pytest.mark.parametrize("options", [{}, {"target_vars": {"weight": 3.0}}, {"method": "out", "cemb_normal_init": True}],
-                         ids=["in", "given", "out"])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"target_vars": {"weight": 3.0}}, {"method": "out", "cemb_normal_init": True}],
+    ids=["in", "given", "out"],
+)
 def test_chunked_hyperfan(use_xavier, options):
     nets = []
     for package in (ours, theirs):
-        net = quiet(package.ChunkedHMLP, TARGETS, 700, chunk_emb_size=500, cond_in_size=10, num_cond_embs=2,
-                    layers=[20], verbose=False)  # fmt: skip
+        net = quiet(
+            package.ChunkedHMLP,
+            TARGETS,
+            700,
+            chunk_emb_size=500,
+            cond_in_size=10,
+            num_cond_embs=2,
+            layers=[20],
+            verbose=False,
+        )
         quiet(net.apply_chunked_hyperfan_init, use_xavier=use_xavier, cond_var=0.001, **options)
         nets.append(net)
     for a, b in zip(nets[0].get_chunk_emb(), nets[1].get_chunk_emb(), strict=True):
@@ -342,8 +380,12 @@ def test_chunked_hyperfan(use_xavier, options):
 
 def test_hyperfan_of_other_tensors():
     """Norms and modulation by the main network's names, by default and as said."""
-    said = {"w_val": {"bn_shift": 0.5}, "w_var": {"bn_scale": 2.0, "bn_shift": 3.0}, "b_val": {"bn_scale": 4.0},
-            "b_var": {"bn_shift": 1.0}}  # fmt: skip
+    said = {
+        "w_val": {"bn_shift": 0.5},
+        "w_var": {"bn_scale": 2.0, "bn_shift": 3.0},
+        "b_val": {"bn_scale": 4.0},
+        "b_var": {"bn_shift": 1.0},
+    }
     # What is not said must be said to the other one, which otherwise ignores the rest.
     full = {key: {"bn_scale": 0.0, "bn_shift": 0.0, **values} for key, values in said.items()}
     for mine, other in (({}, {}), (said, full)):

@@ -26,21 +26,45 @@ with warnings.catch_warnings():
     from hypnettorch.utils import batchnorm_layer, context_mod_layer, self_attention_layer
 
 CLASSES = {
-    "HMLP": mlp_hnet, "ChunkedHMLP": chunked_mlp_hnet, "HDeconv": deconv_hnet, "ChunkedHDeconv": chunked_deconv_hnet,
-    "StructuredHMLP": structured_mlp_hnet, "HContainer": hnet_container, "HPerturbWrapper": hnet_perturbation_wrapper,
-    "MLP": mlp, "LeNet": lenet, "ZenkeNet": zenkenet, "ResNet": resnet, "WRN": wide_resnet, "SimpleRNN": simple_rnn,
-    "BatchNormLayer": batchnorm_layer, "ContextModLayer": context_mod_layer, "SelfAttnLayerV2": self_attention_layer,
-}  # fmt: skip
+    "HMLP": mlp_hnet,
+    "ChunkedHMLP": chunked_mlp_hnet,
+    "HDeconv": deconv_hnet,
+    "ChunkedHDeconv": chunked_deconv_hnet,
+    "StructuredHMLP": structured_mlp_hnet,
+    "HContainer": hnet_container,
+    "HPerturbWrapper": hnet_perturbation_wrapper,
+    "MLP": mlp,
+    "LeNet": lenet,
+    "ZenkeNet": zenkenet,
+    "ResNet": resnet,
+    "WRN": wide_resnet,
+    "SimpleRNN": simple_rnn,
+    "BatchNormLayer": batchnorm_layer,
+    "ContextModLayer": context_mod_layer,
+    "SelfAttnLayerV2": self_attention_layer,
+}
 FUNCTIONS = {
-    "get_conditional_parameters": hnet_helpers, "init_chunk_embeddings": hnet_helpers,
-    "init_conditional_embeddings": hnet_helpers, "resnet_chunking": structured_hmlp_examples,
+    "get_conditional_parameters": hnet_helpers,
+    "init_chunk_embeddings": hnet_helpers,
+    "init_conditional_embeddings": hnet_helpers,
+    "resnet_chunking": structured_hmlp_examples,
     "wrn_chunking": structured_hmlp_examples,
-}  # fmt: skip
+}
 LEFT_OUT = {
-    "accuracy", "knowledge_distillation_loss", "logit_cross_entropy_loss", "num_hyper_weights",
-    "softmax_and_cross_entropy", "basic_rnn_step", "compute_basic_rnn_output", "compute_fc_outputs",
-    "compute_hidden_states", "lstm_rnn_step", "split_cm_weights", "split_internal_weights", "split_weights",
-}  # fmt: skip
+    "accuracy",
+    "knowledge_distillation_loss",
+    "logit_cross_entropy_loss",
+    "num_hyper_weights",
+    "softmax_and_cross_entropy",
+    "basic_rnn_step",
+    "compute_basic_rnn_output",
+    "compute_fc_outputs",
+    "compute_hidden_states",
+    "lstm_rnn_step",
+    "split_cm_weights",
+    "split_internal_weights",
+    "split_weights",
+}
 """Losses of classifiers, a deprecated count, and steps within a recurrent network."""
 
 

@@ -14,25 +14,16 @@ import pytest
 import torch
 import yaml
 
-from bayeshnet.continual import (
-    EWC,
-    Coreset,
-    ExperienceReplay,
-    GrowingSoftmax,
-    ImplicitGenerator,
-    MeanFieldWeights,
-    MLPNetwork,
-    PosteriorReplay,
-    Training,
-)
+from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
+from bayeshnet.continual import EWC, Coreset, ExperienceReplay, GrowingSoftmax, PosteriorReplay, Training
 from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
 from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
 from bayeshnet.reports import RunResult
 from bayeshnet.runs import Experiment, Listener, RunFolder, execute
-from bayeshnet.runs.certificate import certificate
 from bayeshnet.runs.conclusion import conclude
 from bayeshnet.runs.configuration import available, merge, named_configuration
+from bayeshnet.runs.posterior_checks import certificate
 from bayeshnet.weights import WeightSpec
 
 
@@ -106,10 +97,13 @@ KEEPERS = {
     "precision of growing weights": lambda: EWC(NET, heads=GrowingSoftmax(), training=TINY, num_samples=3),
     "examples": lambda: ExperienceReplay(NET, MeanFieldWeights(), memory_size=5, training=TINY, num_samples=3),
     "coreset and a generator": lambda: PosteriorReplay(
-        NET, ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
-        coreset=Coreset(4, doubt=0.1, finish=TINY), training=TINY, num_samples=3,
+        NET,
+        ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
+        coreset=Coreset(4, doubt=0.1, finish=TINY),
+        training=TINY,
+        num_samples=3,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kept", KEEPERS)
@@ -188,8 +182,10 @@ def test_configurations_are_complete_and_quick_ones_lie_over_them():
             assert f"data: {data}" in whole
             assert "quick" not in whole
             assert whole != quick
-    own, stream = (yaml.safe_load(named_configuration("modes2d", m))["learner"]["init_args"]["posterior"]["init_args"]
-                   for m in ("posterior-replay-ssge", "posterior-replay"))  # fmt: skip
+    own, stream = (
+        yaml.safe_load(named_configuration("modes2d", m))["learner"]["init_args"]["posterior"]["init_args"]
+        for m in ("posterior-replay-ssge", "posterior-replay")
+    )
     assert (own["sigma"], stream["sigma"]) == (0.1, "generated"), "a method's own arguments lie over the stream's"
     assert own["latent_size"] == stream["latent_size"] == 16
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}

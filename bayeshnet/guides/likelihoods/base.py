@@ -69,5 +69,7 @@ def check_values(outputs: Tensor, y: Tensor, num_targets: int) -> Tensor:
     """Return ``y`` if it is ``(N, C)`` for outputs ``(*B, N, ...)``; ``(N,)`` would broadcast wrongly."""
     if y.shape != (outputs.shape[-2], num_targets):
         expected = f"targets of shape ({outputs.shape[-2]}, {num_targets})"
-        raise value_error("y", expected, y, "One column per target value: y.unsqueeze(-1) for a single one.")
+        raise value_error(
+            "y", expected=expected, got=y, hint="One column per target value: y.unsqueeze(-1) for a single one."
+        )
     return y

@@ -45,7 +45,7 @@ class Categorical(Likelihood):
     @staticmethod
     def _cross_entropy(outputs: Tensor, y: Tensor, reduction: str) -> Tensor:
         if y.shape != outputs.shape[-2:-1] or y.is_floating_point():
-            raise value_error("y", f"class indices of shape ({outputs.shape[-2]},)", y)
+            raise value_error("y", expected=f"class indices of shape ({outputs.shape[-2]},)", got=y)
         index = y.expand(outputs.shape[:-1]).reshape(-1)
         return F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), index, reduction=reduction)
 

@@ -46,11 +46,10 @@ class Gaussian(_Values):
     """
 
     def __init__(self, noise: float | Tensor = 1.0, learn: bool = False) -> None:
-        """Keep the logarithm of the noise as a parameter or a buffer."""
         super().__init__()
         if isinstance(noise, Tensor):
             if noise.ndim > 1 or not bool((noise > 0).all()):
-                raise value_error("noise", "standard deviations > 0 of shape () or (C,)", noise)
+                raise value_error("noise", expected="standard deviations > 0 of shape () or (C,)", got=noise)
         else:
             noise = torch.tensor(check_positive("noise", noise))
         if learn:
@@ -106,7 +105,6 @@ class HeteroscedasticGaussian(_Values):
     """
 
     def __init__(self, min_scale: float = 1e-3) -> None:
-        """Check the smallest scale."""
         super().__init__()
         self.min_scale = check_positive("min_scale", min_scale)
 
@@ -117,7 +115,7 @@ class HeteroscedasticGaussian(_Values):
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
         """Means and standard deviations ``(*B, N, C)``."""
         if outputs.shape[-1] % 2:
-            raise value_error("outputs", "an even number of outputs: means and raw scales", outputs)
+            raise value_error("outputs", expected="an even number of outputs: means and raw scales", got=outputs)
         mean, raw = outputs.chunk(2, dim=-1)
         return mean, self.min_scale + F.softplus(raw)
 

@@ -1,0 +1,137 @@
+"""Builders of main networks: settings now, the network when the shapes of a task are known."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import check_choice, check_int, value_error
+from ..layers.activations import GaussianBump
+from ..mnets import MLP, MainNetInterface, ModuleMainNet
+
+__all__ = ["ACTIVATIONS", "ConvNetwork", "MLPNetwork", "NetworkBuilder", "make_activation"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "gaussian": GaussianBump,
+}
+"""Activations by the names that configuration files use."""
+
+
+def make_activation(name: str) -> nn.Module:
+    """Activation module of a name in :data:`ACTIVATIONS`."""
+    return ACTIVATIONS[check_choice("activation", name, ACTIVATIONS)]()
+
+
+class NetworkBuilder(ABC):
+    """Builds a main network for inputs of a shape; learners call it with the first task's shapes."""
+
+    @abstractmethod
+    def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
+        """A new network from inputs ``(N, *input_shape)`` to outputs ``(N, num_outputs)``, without own weights."""
+
+
+class MLPNetwork(NetworkBuilder):
+    """A multi-layer perceptron; inputs of several dimensions are flattened.
+
+    Args:
+        hidden: sizes of the hidden layers.
+        activation: a name in :data:`ACTIVATIONS`.
+
+    Example:
+        >>> MLPNetwork((32,), "gaussian").build((64,), 2).weight_spec.numel
+        2146
+    """
+
+    def __init__(self, hidden: tuple[int, ...] = (100, 100), activation: str = "relu") -> None:
+        self.hidden = tuple(check_int("hidden", h, 1) for h in hidden)
+        self.activation = activation
+        make_activation(activation)
+
+    def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
+        """Build the network; its weights come from outside."""
+        size = int(torch.Size(input_shape).numel())
+        kind = MLP if len(input_shape) == 1 else _FlatMLP
+        return kind(
+            n_in=size,
+            n_out=num_outputs,
+            hidden_layers=self.hidden,
+            activation_fn=make_activation(self.activation),
+            no_weights=True,
+            verbose=False,
+        )
+
+
+class _FlatMLP(MLP):
+    """A perceptron that flattens its inputs."""
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(x.reshape(len(x), -1), *args, **kwargs)
+
+    def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
+        flat = x.reshape(*x.shape[: 2 if per_sample_inputs else 1], -1)
+        return super().batched_forward(weights, flat, per_sample_inputs=per_sample_inputs)
+
+    def gaussian_forward(
+        self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
+    ) -> Tensor | None:
+        return super().gaussian_forward(means, stds, x.reshape(len(x), -1), num, generator)
+
+
+class ConvNetwork(NetworkBuilder):
+    """Convolutions of 3 x 3 with pooling by two after each, then a perceptron.
+
+    Args:
+        channels: of the convolutions.
+        hidden: sizes of the hidden layers after them.
+        activation: a name in :data:`ACTIVATIONS`.
+        image_shape: ``(channels, height, width)`` of flattened inputs; inputs of three dimensions do not need it.
+
+    Example:
+        >>> ConvNetwork((4,), (8,)).build((3, 8, 8), 2).weight_spec.shapes
+        ((4, 3, 3, 3), (4,), (8, 64), (8,), (2, 8), (2,))
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (32, 64),
+        hidden: tuple[int, ...] = (128,),
+        activation: str = "relu",
+        image_shape: tuple[int, int, int] | None = None,
+    ) -> None:
+        self.channels = tuple(check_int("channels", c, 1) for c in channels)
+        self.hidden = tuple(check_int("hidden", h, 1) for h in hidden)
+        self.activation = activation
+        self.image_shape = None if image_shape is None else tuple(check_int("image_shape", n, 1) for n in image_shape)
+        make_activation(activation)
+
+    def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
+        """Build the network; images too small for the pooling are refused."""
+        shape = self.image_shape or tuple(input_shape)
+        if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
+            expected = f"(channels, height, width) of inputs of shape {tuple(input_shape)}"
+            raise value_error("image_shape", expected=expected, got=self.image_shape)
+        planes, height, width = shape
+        layers: list[nn.Module] = [] if len(input_shape) == 3 else [nn.Unflatten(1, shape)]
+        for channels in self.channels:
+            layers += [nn.Conv2d(planes, channels, 3, padding=1), make_activation(self.activation), nn.MaxPool2d(2)]
+            planes, height, width = channels, height // 2, width // 2
+        if min(height, width) < 1:
+            raise value_error("channels", expected=f"so few that images {shape} survive the pooling", got=self.channels)
+        layers.append(nn.Flatten())
+        size = planes * height * width
+        for hidden in self.hidden:
+            layers += [nn.Linear(size, hidden), make_activation(self.activation)]
+            size = hidden
+        return ModuleMainNet(nn.Sequential(*layers, nn.Linear(size, num_outputs)))

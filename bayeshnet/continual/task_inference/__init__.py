@@ -1,0 +1,10 @@
+"""Inference of the task of an input: criteria of uncertainty, densities of inputs, abstention."""
+
+from __future__ import annotations
+
+from .abstention import Abstention
+from .criteria import CRITERIA, Criterion
+from .density import DensitySettings, TaskDensity, log_densities
+from .prediction import StreamPrediction
+
+__all__ = ["CRITERIA", "Abstention", "Criterion", "DensitySettings", "StreamPrediction", "TaskDensity", "log_densities"]

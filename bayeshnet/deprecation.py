@@ -1,0 +1,130 @@
+"""Old names and old module paths: they keep working, with a warning that gives the new one."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.abc import Loader
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+__all__ = ["MovedModules", "install", "moved_names", "renamed_argument", "warn"]
+
+_MODULES = {
+    "continual.criteria": "continual.task_inference.criteria",
+    "continual.abstention": "continual.task_inference.abstention",
+    "continual.coreset": "continual.losses.coreset",
+    "continual.density": "continual.task_inference.density",
+    "continual.discrepancies": "continual.losses.discrepancies",
+    "continual.evidence": "continual.task_inference.prediction",
+    "continual.families": "builders.base",
+    "continual.fisher": "continual.ewc",
+    "continual.generators": "builders.generated",
+    "continual.image_features": "continual.task_inference.image_features",
+    "continual.initialization": "builders.initialization",
+    "continual.networks": "builders.networks",
+    "continual.outliers": "continual.losses.outlier_exposure",
+    "continual.plain": "builders.explicit",
+    "continual.regularizers": "continual.losses.output_regularizer",
+    "continual.rehearsal": "continual.experience_replay",
+    "continual.seeds": "rng",
+    "continual.shared": "continual.shared_learner",
+    "continual.sharing": "continual.task_posterior",
+    "continual.terms": "continual.losses.outlier_exposure",
+    "distributions.forms": "distributions.gaussian_forms",
+    "distributions.generated": "distributions.posteriors.generated",
+    "distributions.implicit": "distributions.posteriors.implicit",
+    "distributions.posterior_base": "distributions.posteriors.base",
+    "distributions.sigma": "distributions.posteriors.sigma",
+    "distributions.whitening": "distributions.posteriors.whitening",
+    "estimators.avb": "estimators.samples.avb",
+    "estimators.importance": "estimators.latent.importance",
+    "estimators.information": "estimators.base",
+    "estimators.iwhvi": "estimators.latent.iwhvi",
+    "estimators.kernel_ratio": "estimators.samples.kernel_ratio",
+    "estimators.livi": "estimators.latent.livi",
+    "estimators.livi_stochastic": "estimators.latent.livi_stochastic",
+    "estimators.nearest_neighbour": "estimators.samples.nearest_neighbour",
+    "estimators.nu_method": "estimators.samples.nu_method",
+    "estimators.sivi": "estimators.latent.sivi",
+    "estimators.ssge": "estimators.samples.ssge",
+    "estimators.stein": "estimators.samples.stein",
+    "guides.flat": "distributions.flat",
+    "guides.local_noise": "inference.local_noise",
+    "guides.unfolded_livi": "estimators.latent.livi_unfolded",
+    "hnets.geometry": "geometry.base",
+    "hnets.head_geometry": "geometry.head",
+    "hnets.jacobian_geometry": "geometry.jacobian",
+    "hnets.selection_geometry": "geometry.selection",
+    "inference.quantiles": "inference.prediction",
+    "reports.files": "files",
+}
+"""Modules that have moved, by their paths below the package."""
+
+
+def warn(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warn that ``old`` is now called ``new``."""
+    warnings.warn(f"{old} is deprecated: use {new}.", DeprecationWarning, stacklevel=stacklevel)
+
+
+def moved_names(package: str, table: Mapping[str, str]) -> Callable[[str], Any]:
+    """Make the ``__getattr__`` of a module whose names have moved.
+
+    Args:
+        package: name of the module.
+        table: new place of each old name, below ``bayeshnet``: ``{"Geometry": "geometry.Geometry"}``.
+    """
+
+    def load(name: str) -> Any:
+        if name not in table:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        home, _, new = table[name].rpartition(".")
+        warn(f"{package}.{name}", f"bayeshnet.{table[name]}")
+        return getattr(import_module(f"bayeshnet.{home}"), new)
+
+    return load
+
+
+def renamed_argument(old: str, new: str, given: Any, value: Any, stacklevel: int = 4) -> Any:
+    """Return ``value`` of the argument ``new``, or what was ``given`` under its ``old`` name, with a warning.
+
+    Raises:
+        TypeError: if both are given.
+    """
+    if given is None:
+        return value
+    if value is not None:
+        raise TypeError(
+            f"{new}: expected one value, got another as {old} as well. {old} is its old name: leave it out."
+        )
+    warn(f"the argument {old}", new, stacklevel)
+    return given
+
+
+class MovedModules(Loader):
+    """An import finder for modules that have moved; asked last, so that it costs nothing else."""
+
+    @staticmethod
+    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """Return how to load an old module path, or None for a module that has not moved."""
+        package, _, old = name.partition(".")
+        return ModuleSpec(name, MovedModules()) if package == "bayeshnet" and old in _MODULES else None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Let Python make an empty module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Hand the names of the new module on."""
+        old = module.__name__
+        new = import_module(f"bayeshnet.{_MODULES[old.partition('.')[2]]}")
+        warn(old, new.__name__, stacklevel=6)
+        module.__dict__.update({k: v for k, v in vars(new).items() if not k.startswith("__")}, __all__=new.__all__)
+
+
+def install() -> None:
+    """Make old module paths importable."""
+    if MovedModules not in sys.meta_path:
+        sys.meta_path.append(MovedModules)

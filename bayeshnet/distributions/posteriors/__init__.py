@@ -1,0 +1,25 @@
+"""Posteriors: modules that own parameters and, called with a condition, return a weight distribution."""
+
+from __future__ import annotations
+
+from .base import SampledNetwork, WeightPosterior
+from .explicit import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior
+from .generated import GeneratedPosterior
+from .implicit import HypernetPosterior
+from .sigma import FixedSigma, GeneratedSigma, LearnedSigma, ModuleSigma, ParameterSigma
+
+__all__ = [
+    "DiracPosterior",
+    "FixedSigma",
+    "GeneratedPosterior",
+    "GeneratedSigma",
+    "HypernetPosterior",
+    "LearnedSigma",
+    "LowRankPosterior",
+    "MeanFieldPosterior",
+    "ModuleSigma",
+    "ParameterSigma",
+    "RadialPosterior",
+    "SampledNetwork",
+    "WeightPosterior",
+]

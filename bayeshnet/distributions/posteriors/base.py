@@ -1,0 +1,125 @@
+"""What every learnable posterior is: a module that, given a condition, returns a weight distribution."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import check_int, value_error
+from ...weights import WeightSpec
+from ..base import WeightDistribution, WeightDraw
+
+__all__ = ["SampledNetwork", "WeightPosterior"]
+
+
+class WeightPosterior(nn.Module, ABC):
+    """A module that owns parameters; called with a condition it returns a :class:`WeightDistribution`.
+
+    Attributes:
+        weight_spec: names and shapes of the weights.
+    """
+
+    weight_spec: WeightSpec
+
+    @abstractmethod
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The distribution at a condition, or at the default one."""
+
+    def draw(
+        self,
+        num: int,
+        generator: torch.Generator | None = None,
+        cond_id: int | None = None,
+        cond_input: Tensor | None = None,
+    ) -> WeightDraw:
+        """Draw ``num`` weight vectors together with the noise that made them."""
+        return self.forward(cond_id, cond_input).draw(num, generator)
+
+    def rsample(
+        self,
+        sample_shape: torch.Size | tuple[int, ...] = torch.Size(),
+        generator: torch.Generator | None = None,
+        cond_id: int | None = None,
+        cond_input: Tensor | None = None,
+    ) -> Tensor:
+        """Draw reparameterised weights ``(*sample_shape, P)``."""
+        shape = torch.Size(sample_shape)
+        return self.draw(shape.numel(), generator, cond_id, cond_input).w.reshape(*shape, self.weight_spec.numel)
+
+    @torch.no_grad()
+    def sample_networks(
+        self,
+        net: nn.Module,
+        k: int = 1,
+        generator: torch.Generator | None = None,
+        cond_id: int | None = None,
+        cond_input: Tensor | None = None,
+    ) -> list[nn.Module]:
+        """Draw ``k`` ready networks.
+
+        Args:
+            net: the network whose weights are learned. A plain module is copied and given the weights; one that is a
+                main network without own weights is wrapped together with them.
+            k: how many.
+            generator: of the noise.
+            cond_id: the condition, or None for the default one.
+            cond_input: the condition as a vector.
+
+        Example:
+            >>> from bayeshnet.distributions import MeanFieldPosterior
+            >>> net = nn.Linear(3, 2)
+            >>> networks = MeanFieldPosterior(WeightSpec.of(net)).sample_networks(net, 4)
+            >>> len(networks), networks[0](torch.zeros(5, 3)).shape
+            (4, torch.Size([5, 2]))
+        """
+        weights = self.draw(check_int("k", k, 1), generator, cond_id, cond_input).w
+        return [_with_weights(net, self.weight_spec, w) for w in weights]
+
+
+class SampledNetwork(nn.Module):
+    """A main network together with one draw of its weights.
+
+    Args:
+        net: called as ``net(x, weights=...)``.
+        spec: names and shapes of the weights.
+        flat: the weights ``(P,)``.
+    """
+
+    def __init__(self, net: nn.Module, spec: WeightSpec, flat: Tensor) -> None:
+        super().__init__()
+        self.net = net
+        self._names = [f"weight_{i}" for i in range(len(spec.entries))]
+        for name, tensor in zip(self._names, spec.split(flat.clone()), strict=True):
+            self.register_buffer(name, tensor)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The weights in the order of the specification."""
+        return [self.get_buffer(name) for name in self._names]
+
+    def forward(self, x: Tensor, **options: object) -> Tensor:
+        """Outputs of the network for inputs ``x``; options go to the network."""
+        return self.net(x, weights=self.weights, **options)
+
+
+def _with_weights(net: nn.Module, spec: WeightSpec, flat: Tensor) -> nn.Module:
+    own = getattr(net, "weight_spec", None)
+    if own is not None:
+        if own.numel != spec.numel:
+            raise value_error("net", expected=f"a network of {spec.numel} weights", found=f"one of {own.numel}")
+        return SampledNetwork(net, spec, flat)
+    parameters = dict(net.named_parameters())
+    named = spec.unflatten(flat)
+    if not set(named) <= set(parameters):  # a specification from shapes alone: go by order
+        shapes = tuple(tuple(p.shape) for p in parameters.values())
+        if shapes != spec.shapes:
+            raise value_error("net", expected=f"parameters {spec.names} of shapes {spec.shapes}", found=str(shapes))
+        named = dict(zip(parameters, named.values(), strict=True))
+    network = copy.deepcopy(net)
+    parameters = dict(network.named_parameters())
+    for name, tensor in named.items():
+        parameters[name].copy_(tensor)
+    return network

@@ -1,0 +1,153 @@
+"""Explicit posteriors whose parameters a hypernetwork generates from the condition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import check_choice, check_positive, type_error, value_error
+from ...hnets.hnet_interface import HyperNetInterface
+from ...weights import WeightSpec
+from ..base import WeightDistribution
+from ..dirac import Dirac
+from ..gaussian import MeanFieldGaussian
+from ..radial import Radial
+from .base import WeightPosterior
+from .conditional import Group, OnePass, rows_by_group
+from .whitening import resolve_whitening
+
+__all__ = ["GeneratedPosterior"]
+
+
+class GeneratedPosterior(OnePass, WeightPosterior):
+    r"""Means and scales of an explicit posterior, generated per condition by one hypernetwork.
+
+    The hypernetwork's outputs are :math:`(\mu, \rho)` in u-space, of which :math:`w = loc + scale \odot u` and
+    :math:`\sigma = floor + \exp(\rho)\, (sigma - floor)`: an output of zero gives the initial ``sigma``.
+
+    Args:
+        hnet: hypernetwork without latent. Its ``target_shapes`` are the shapes of the weights for ``"dirac"``, and
+            these twice (means, then rhos) for the other families; see :meth:`target_shapes`.
+        family: ``"mean_field"``, ``"radial"`` or ``"dirac"``.
+        sigma: scale at an output of zero, in units of ``scale``.
+        scale: whitening as in :class:`HypernetPosterior`.
+        cond_id: the condition used when none is given.
+        weight_spec: names and shapes of the weights; from the hypernetwork's target shapes if None.
+        floor: the smallest scale.
+
+    References:
+        Henning, Cervera et al., "Posterior meta-replay for continual learning", 2021.
+
+    Example:
+        >>> from bayeshnet.hnets import HMLP
+        >>> shapes = GeneratedPosterior.target_shapes([[2, 3], [2]], "mean_field")
+        >>> hnet = HMLP(shapes, cond_in_size=4, num_cond_embs=3, layers=[8], verbose=False)
+        >>> posterior = GeneratedPosterior(hnet, "mean_field")
+        >>> posterior(cond_id=1).rsample((5,)).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        family: str = "mean_field",
+        *,
+        sigma: float = 0.02,
+        scale: Any = None,
+        cond_id: int | None = None,
+        weight_spec: WeightSpec | None = None,
+        floor: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        if not isinstance(hnet, HyperNetInterface):
+            raise type_error(
+                "hnet", expected="a hypernetwork (HyperNetInterface)", got=hnet, hint="See bayeshnet.hnets.HMLP."
+            )
+        if hnet.uncond_in_size:
+            raise value_error(
+                "hnet",
+                expected="a hypernetwork without latent (uncond_in_size of 0)",
+                found=str(hnet.uncond_in_size),
+                hint="With a latent it is an implicit posterior: use HypernetPosterior.",
+            )
+        self.family = check_choice("family", family, ("mean_field", "radial", "dirac"))
+        self.hnet = hnet
+        self.cond_id = cond_id
+        self.weight_spec = _spec_of(hnet, family, weight_spec)
+        if check_positive("sigma", sigma) <= check_positive("floor", floor):
+            raise value_error("sigma", expected=f"a number above the floor {floor}", got=sigma)
+        self.floor, self._gain = floor, sigma - floor
+        like = next(iter(hnet.parameters()), torch.zeros(())).detach()
+        whitening = resolve_whitening(scale, self.weight_spec, like)
+        self.register_buffer("loc", like.new_zeros(()) if whitening is None else whitening.loc)
+        self.register_buffer("scale", like.new_ones(()) if whitening is None else whitening.scale)
+
+    @staticmethod
+    def target_shapes(shapes: list[list[int]], family: str = "mean_field") -> list[list[int]]:
+        """The ``target_shapes`` that a hypernetwork for weights of ``shapes`` needs."""
+        check_choice("family", family, ("mean_field", "radial", "dirac"))
+        return [list(s) for s in shapes] * (1 if family == "dirac" else 2)
+
+    @property
+    def num_conditions(self) -> int:
+        """Number of conditions that the hypernetwork keeps."""
+        return int(self.hnet.num_known_conds)
+
+    def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
+        """Make room for ``num`` more conditions; returns the new parameters."""
+        return list(self.hnet.add_conditions(num))
+
+    def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
+        """What is generated for ``T`` conditions in one pass, in u-space: ``(T, P)`` means, or ``(T, 2P)``.
+
+        Behind the means are the standard deviations of the weights. There are no latents ``z``.
+        """
+        flat = self._ask(tuple(cond_ids))
+        if self.family == "dirac":
+            return flat
+        mean, rho = flat.split(self.weight_spec.numel, dim=-1)
+        sigma = self.floor + self._gain * rho.exp()
+        if self.family == "radial":
+            sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
+        return torch.cat([mean, sigma], dim=-1)
+
+    def _make(self, groups: Sequence[Group]) -> Mapping[Group, Tensor]:
+        return rows_by_group(groups, lambda ids: self.hnet(cond_id=ids, ret_format="flattened"))
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
+        """The distribution at a condition, or at the default one."""
+        if cond_id is None and cond_input is None:
+            cond_id = self.cond_id
+        if cond_input is None and cond_id is not None and (cond_id,) in self._made:
+            flat = self._made[cond_id,].reshape(-1)
+        else:
+            flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened").reshape(-1)
+        loc, scale, num = self.get_buffer("loc"), self.get_buffer("scale"), self.weight_spec.numel
+        if self.family == "dirac":
+            return Dirac(torch.addcmul(loc, scale, flat), self.weight_spec)
+        u, rho = flat.split(num)
+        mean = torch.addcmul(loc, scale, u)
+        spread = torch.addcmul(self.floor * scale, scale, rho.exp(), value=self._gain)
+        kind = Radial if self.family == "radial" else MeanFieldGaussian
+        return kind(mean, spread, self.weight_spec, validate_args=False)
+
+
+def _spec_of(hnet: HyperNetInterface, family: str, spec: WeightSpec | None) -> WeightSpec:
+    shapes = [list(s) for s in hnet.target_shapes]
+    parts = 1 if family == "dirac" else 2
+    half = len(shapes) // parts
+    if len(shapes) % parts or shapes[:half] * parts != shapes:
+        raise value_error(
+            "hnet",
+            expected="target_shapes with the shapes of the weights twice, for means and rhos",
+            found=str(shapes),
+            hint="Build them with GeneratedPosterior.target_shapes(shapes, family).",
+        )
+    if spec is None:
+        return WeightSpec.of_shapes(shapes[:half])
+    if spec.numel * parts != hnet.num_outputs:
+        raise value_error("weight_spec", expected=f"{hnet.num_outputs // parts} weights", found=str(spec.numel))
+    return spec

@@ -1,0 +1,261 @@
+"""HypernetPosterior: any hypernetwork as a posterior over the weights of a main network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import check_choice, check_positive, check_shape, type_error, value_error
+from ...hnets.hnet_interface import HyperNetInterface
+from ...hnets.hnet_perturbation_wrapper import HPerturbWrapper
+from ...hnets.parts.formats import to_format
+from ...weights import WeightSpec, Whitening
+from ..semi_implicit import SemiImplicit, SharedNoise
+from .base import WeightPosterior
+from .conditional import Group, OnePass, rows_by_group
+from .sigma import resolve_sigma
+from .whitening import resolve_whitening
+
+__all__ = ["HypernetPosterior"]
+
+HyperWeights = Sequence[Tensor] | Mapping[str, Any]
+
+
+class HypernetPosterior(OnePass, WeightPosterior):
+    r"""The weights that a hypernetwork makes of a random latent, plus noise of full support.
+
+    .. math:: w = loc + scale \odot (h(z, e; \theta) + \sigma \odot \varepsilon), \quad z \sim N(0, I_n),
+        \; \varepsilon \sim N(0, I_P).
+
+    Called with a condition it returns a :class:`SemiImplicit` (or :class:`SharedNoise`) over weight space. The latent
+    size ``n`` is the hypernetwork's ``uncond_in_size``.
+
+    Args:
+        hnet: the hypernetwork. An ``HPerturbWrapper`` is unwrapped, its noise equation and strength become the
+            defaults here, and noise is never added twice.
+        sigma: noise, in units of ``scale``. None (0.1 with a scale, 0.02 without), a number, a tensor with one value
+            per weight tensor or per weight, ``"learned"``, an ``nn.Parameter``, a hypernetwork or another module of
+            the condition. Never a function of the latent.
+        noise: ``"independent"``, or ``"shared"`` for the documented equation :math:`u = h(z_{1:n}) + \sigma z`.
+        cond_id: the condition used when none is given.
+        weights: parameters of the hypernetwork from outside: a list or dict of tensors, or a callable that takes the
+            condition, such as another hypernetwork (a hyper-hypernetwork). It is evaluated at each draw.
+        scale: whitening: None, a number, a tensor ``(P,)``, a :class:`~bayeshnet.weights.Whitening` or ``"fan_in"``.
+        weight_spec: names and shapes of the weights; from the hypernetwork's target shapes if None.
+        sigma_floor: the smallest value of a sigma that is learned or generated.
+
+    References:
+        Henning, Cervera et al., "Posterior meta-replay for continual learning", 2021.
+        Krueger, Huang et al., "Bayesian hypernetworks", 2017.
+
+    Example:
+        >>> from bayeshnet.hnets import HMLP
+        >>> hnet = HMLP([[3, 2], [3]], uncond_in_size=4, cond_in_size=0, num_cond_embs=0, layers=[8], verbose=False)
+        >>> posterior = HypernetPosterior(hnet, scale="fan_in")
+        >>> posterior.rsample((5,)).shape, posterior()
+        (torch.Size([5, 9]), SemiImplicit(n=4, P=9))
+    """
+
+    def __init__(
+        self,
+        hnet: HyperNetInterface,
+        *,
+        sigma: Any = None,
+        noise: str | None = None,
+        cond_id: int | None = None,
+        weights: HyperWeights | Callable[..., HyperWeights] | None = None,
+        scale: float | str | Tensor | Whitening | None = None,
+        weight_spec: WeightSpec | None = None,
+        sigma_floor: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        hnet, wrapped_sigma, wrapped_noise = _unwrap(hnet)
+        self.hnet = hnet
+        self.noise = check_choice("noise", wrapped_noise if noise is None else noise, ("independent", "shared"))
+        self.cond_id = cond_id
+        self.weight_spec = _spec_of(hnet, weight_spec)
+        self._weights = weights
+        self._all_generated = isinstance(weights, HyperNetInterface) and _same(weights.target_shapes, hnet.param_shapes)
+        like = _example_tensor(hnet, weights)
+        whitening = resolve_whitening(scale, self.weight_spec, like)
+        self._whitening = whitening
+        self.register_buffer("loc", None if whitening is None else whitening.loc)
+        self.register_buffer("scale", None if whitening is None else whitening.scale)
+        init = wrapped_sigma if wrapped_sigma is not None else (0.02 if whitening is None else 0.1)
+        self.sigma = resolve_sigma(sigma, self.weight_spec, init, check_positive("sigma_floor", sigma_floor), like)
+
+    @property
+    def latent_size(self) -> int:
+        """The number ``n`` of latents."""
+        return int(self.hnet.uncond_in_size)
+
+    @property
+    def whitening(self) -> Whitening | None:
+        """The affine map from u-space to weights, or None."""
+        kept = self._whitening
+        if kept is not None:
+            loc, scale = self.get_buffer("loc"), self.get_buffer("scale")
+            if kept.loc is not loc or kept.scale is not scale:  # moved by .to(...)
+                kept = self._whitening = Whitening(loc, scale)
+        return kept
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> SemiImplicit | SharedNoise:
+        """The distribution at a condition: :meth:`posterior`."""
+        return self.posterior(cond_id, cond_input)
+
+    def posterior(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> SemiImplicit | SharedNoise:
+        """The distribution at a condition, or at the default one."""
+        if cond_id is None and cond_input is None:
+            cond_id = self.cond_id
+        weights = self._weights
+        sigma = self.sigma(cond_id, cond_input)
+        if callable(weights):
+            if cond_input is None and cond_id is not None and (cond_id,) in self._made:
+                weights = self._one_by_one(self._made[cond_id,])[0]
+            elif isinstance(weights, nn.Module):
+                weights = weights(cond_id=cond_id, cond_input=cond_input)
+            else:
+                weights = weights(cond_id if cond_input is None else cond_input)
+            cond_input = None
+            if not self.hnet.num_known_conds:
+                cond_id = None
+        geometry = self.hnet.geometry(cond_id=cond_id, cond_input=cond_input, weights=weights)
+        kind = SharedNoise if self.noise == "shared" else SemiImplicit
+        return kind(geometry, sigma, self.whitening, self.weight_spec, validate_args=False)
+
+    def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
+        """What is generated for several conditions in one pass, whitened where the posterior is.
+
+        Args:
+            cond_ids: ``T`` conditions.
+            z: latents ``(T, M, n)``.
+
+        Returns:
+            ``(T, M, P)`` outputs ``h(z)``, or ``(T, M, 2P)`` with sigma behind them where it is given per weight.
+        """
+        if z is None:
+            raise value_error("z", expected=f"latents (T, M, {self.latent_size})", got=None)
+        check_shape("z", z, (len(cond_ids), None, self.latent_size))
+        weights, ids = self._weights, list(cond_ids) if self.hnet.num_known_conds else None
+        if callable(weights):
+            given = self._ask(tuple(cond_ids))
+            out = None
+            if isinstance(given, Tensor) and len(given) > 1 and ids is None and self._all_generated:
+                out = self.hnet.side_by_side(given, z)
+            if out is None:
+                each = [None if ids is None else [i] for i in cond_ids]
+                given = self._one_by_one(given)
+                out = torch.stack([self._means(*of_one) for of_one in zip(z, each, given, strict=True)])
+        else:
+            rows = None if ids is None else [i for i in ids for _ in range(z.shape[1])]
+            out = self._means(z.flatten(0, 1), rows, weights).unflatten(0, z.shape[:2])
+        sigmas = [self.sigma(i) for i in cond_ids]
+        if sigmas[0].ndim == 0:
+            return out
+        return torch.cat([out, torch.stack(sigmas).unsqueeze(1).expand(out.shape)], dim=-1)
+
+    def _make(self, groups: Sequence[Group]) -> Mapping[Group, Tensor | list[HyperWeights]]:
+        """The hypernetwork's parameters for each group of conditions, where they are generated.
+
+        Rows ``(len(group), num_params)`` from another hypernetwork, else what the callable returned for each condition.
+        """
+        weights = self._weights
+        if isinstance(weights, HyperNetInterface):
+            return rows_by_group(groups, lambda ids: weights(cond_id=ids, ret_format="flattened"))
+        if not callable(weights):
+            return {}
+        ids = dict.fromkeys(i for group in groups for i in group)
+        made = {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in ids}
+        return {group: [made[i] for i in group] for group in groups}
+
+    def _one_by_one(self, made: Tensor | list[HyperWeights]) -> list[HyperWeights]:
+        """What :meth:`_make` returned for a group, for each of its conditions."""
+        if not isinstance(made, Tensor):
+            return made
+        shapes = self._weights.target_shapes if isinstance(self._weights, HyperNetInterface) else []
+        rows: list[HyperWeights] = to_format(made, shapes, "sequential")
+        return rows
+
+    def _means(self, z: Tensor, cond_id: Any, weights: Any) -> Tensor:
+        return self.hnet(uncond_input=z, cond_id=cond_id, weights=weights, ret_format="flattened")
+
+    @property
+    def num_conditions(self) -> int:
+        """Number of conditions that the hypernetwork, or the one that generates its parameters, keeps."""
+        return max((hnet.num_known_conds for hnet in self._conditioned()), default=0)
+
+    def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
+        """Make room for ``num`` more conditions, everywhere where they count; returns the new parameters."""
+        return [parameter for hnet in self._conditioned() for parameter in hnet.add_conditions(num)]
+
+    def _conditioned(self) -> list[HyperNetInterface]:
+        parts = (self.hnet, self._weights, getattr(self.sigma, "hnet", None))
+        return [p for p in parts if isinstance(p, HyperNetInterface) and p.num_known_conds]
+
+    def extra_repr(self) -> str:
+        """What a printed posterior says of itself besides its parts."""
+        return f"noise={self.noise!r}, n={self.latent_size}, P={self.weight_spec.numel}, cond_id={self.cond_id}"
+
+
+def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
+    """The hypernetwork inside a perturbation wrapper, with the wrapper's noise strength and equation."""
+    if not isinstance(hnet, HyperNetInterface):
+        raise type_error(
+            "hnet",
+            expected="a hypernetwork (HyperNetInterface)",
+            got=hnet,
+            hint="See bayeshnet.hnets, for example HMLP.",
+        )
+    sigma, noise = None, "independent"
+    if isinstance(hnet, HPerturbWrapper):
+        if hnet.input_handler is not None or hnet.output_handler is not None:
+            raise value_error(
+                "hnet",
+                expected="a perturbation wrapper without custom handlers",
+                found="one with an input or output handler",
+                hint="What a handler does to the density is unknown: give the inner hypernetwork, sigma and noise.",
+            )
+        sigma, noise = float(hnet.sigma_noise), hnet.noise
+        hnet = hnet.internal_hnet
+        if isinstance(hnet, HPerturbWrapper):
+            raise value_error("hnet", expected="at most one perturbation wrapper", found="two", hint="Give one.")
+    if not hnet.uncond_in_size:
+        raise value_error(
+            "hnet",
+            expected="a hypernetwork with an unconditional input, the latent",
+            found="uncond_in_size of 0",
+            hint="Set uncond_in_size, or use GeneratedPosterior for a posterior whose parameters are generated.",
+        )
+    return hnet, sigma, noise
+
+
+def _spec_of(hnet: HyperNetInterface, spec: WeightSpec | None) -> WeightSpec:
+    """The specification given, or one from the hypernetwork's target shapes; both must agree in size."""
+    if spec is None:
+        return WeightSpec.of_shapes(hnet.target_shapes)
+    if spec.numel != hnet.num_outputs:
+        raise value_error(
+            "weight_spec",
+            expected=f"{hnet.num_outputs} weights, as the hypernetwork makes",
+            found=str(spec.numel),
+            hint="Give the hypernetwork target_shapes=spec.shapes.",
+        )
+    return spec
+
+
+def _same(shapes: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> bool:
+    return [tuple(shape) for shape in shapes] == [tuple(shape) for shape in others]
+
+
+def _example_tensor(hnet: nn.Module, weights: Any) -> Tensor:
+    """A tensor of the dtype and on the device in which the hypernetwork works."""
+    modules = [hnet, weights] if isinstance(weights, nn.Module) else [hnet]
+    for module in modules:
+        for parameter in module.parameters():
+            return parameter.detach()
+    if isinstance(weights, Mapping):
+        weights = [t for part in weights.values() for t in part]
+    return weights[0].detach() if isinstance(weights, Sequence) and weights else torch.zeros(())

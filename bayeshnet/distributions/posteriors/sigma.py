@@ -1,0 +1,164 @@
+"""The noise of a posterior in weight space: fixed, learned, or generated from the condition, always above a floor."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import check_choice, check_positive, check_shape, value_error
+from ...hnets.hnet_interface import HyperNetInterface
+from ...weights import WeightSpec
+
+__all__ = ["FixedSigma", "GeneratedSigma", "LearnedSigma", "ModuleSigma", "ParameterSigma", "resolve_sigma"]
+
+_SIGMA_ADVICE = (
+    "It is a standard deviation in units of scale: a number > 0, one value per tensor, one per weight, 'learned', a "
+    "torch.nn.Parameter, or a module of the condition."
+)
+
+
+class FixedSigma(nn.Module):
+    """A constant standard deviation, ``()`` or ``(P,)``, kept as a buffer."""
+
+    def __init__(self, value: Tensor) -> None:
+        super().__init__()
+        if not bool(((value > 0) & torch.isfinite(value)).all()):
+            raise value_error("sigma", expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)
+        self.value: Tensor
+        self.register_buffer("value", value.detach().clone())
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """The standard deviation, whatever the condition."""
+        return self.value
+
+
+class LearnedSigma(nn.Module):
+    r"""A learned standard deviation :math:`\sigma = floor + \exp(\rho)`.
+
+    Args:
+        spec: names and shapes of the weights.
+        init: initial value.
+        size: ``"scalar"``, ``"tensor"`` (one value per weight tensor) or ``"weight"``.
+        floor: the smallest value; LIVI's gradient needs noise that does not vanish.
+        dtype: of the parameter.
+    """
+
+    def __init__(
+        self,
+        spec: WeightSpec,
+        init: float = 0.1,
+        size: str = "tensor",
+        floor: float = 1e-4,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        check_choice("size", size, ("scalar", "tensor", "weight"))
+        if check_positive("init", init) <= check_positive("floor", floor):
+            raise value_error("init", expected=f"a number above the floor {floor}", got=init)
+        shape = {"scalar": (), "tensor": (len(spec.entries),), "weight": (spec.numel,)}[size]
+        self.rho = nn.Parameter(torch.full(shape, math.log(init - floor), dtype=dtype))
+        self.floor = floor
+        self._spec = spec if size == "tensor" else None
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """The standard deviation ``()`` or ``(P,)``, whatever the condition."""
+        sigma = self.floor + self.rho.exp()
+        return sigma if self._spec is None else self._spec.spread(sigma)
+
+
+class ParameterSigma(nn.Module):
+    r"""A parameter of yours as standard deviation, always positive: :math:`\sigma = \sqrt{parameter^2 + floor^2}`."""
+
+    def __init__(self, parameter: nn.Parameter, spec: WeightSpec, floor: float = 1e-4) -> None:
+        super().__init__()
+        self.floor = check_positive("floor", floor)
+        self.parameter = parameter
+        self._spec = spec if _is_per_tensor(parameter, spec) else None
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """The standard deviation ``()`` or ``(P,)``, whatever the condition."""
+        sigma = (self.parameter**2 + self.floor**2).sqrt()
+        return sigma if self._spec is None else self._spec.spread(sigma)
+
+
+class GeneratedSigma(nn.Module):
+    r"""A standard deviation per weight, generated from the condition by a hypernetwork of its own.
+
+    :math:`\sigma = floor + \exp(\log(init - floor) + g(e))` with the outputs :math:`g` of the hypernetwork, which thus
+    starts near ``init`` if its outputs start small.
+
+    Args:
+        hnet: maps a condition to ``P`` outputs.
+        init: value at an output of zero.
+        floor: the smallest value.
+    """
+
+    def __init__(self, hnet: nn.Module, init: float = 0.1, floor: float = 1e-4) -> None:
+        super().__init__()
+        if check_positive("init", init) <= check_positive("floor", floor):
+            raise value_error("init", expected=f"a number above the floor {floor}", got=init)
+        self.hnet = hnet
+        self.floor = floor
+        self._offset = math.log(init - floor)
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """The standard deviations ``(P,)`` at the condition."""
+        flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened")
+        return self.floor + (flat.reshape(-1) + self._offset).exp()
+
+
+class ModuleSigma(nn.Module):
+    r"""A module of the condition that returns a standard deviation: :math:`\sigma = \sqrt{module(e)^2 + floor^2}`."""
+
+    def __init__(self, module: nn.Module, spec: WeightSpec, floor: float = 1e-4) -> None:
+        super().__init__()
+        self.floor = check_positive("floor", floor)
+        self.module = module
+        self._spec = spec
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """The standard deviation ``()`` or ``(P,)`` at the condition."""
+        value = (self.module(cond_id if cond_input is None else cond_input) ** 2 + self.floor**2).sqrt()
+        return self._spec.spread(value) if _is_per_tensor(value, self._spec) else value.reshape(value.shape[-1:])
+
+
+def resolve_sigma(sigma: Any, spec: WeightSpec, init: float, floor: float, like: Tensor) -> nn.Module:
+    """The module that answers for ``sigma`` in any of the forms that :class:`HypernetPosterior` takes.
+
+    Args:
+        sigma: None (``init``), a number, a tensor, ``"learned"``, a parameter, a hypernetwork or another module.
+        spec: names and shapes of the weights.
+        init: the default and the initial value of what is learned.
+        floor: the smallest value of what is learned.
+        like: a tensor of the wanted dtype and device.
+    """
+    if isinstance(sigma, (FixedSigma, LearnedSigma, ParameterSigma, GeneratedSigma, ModuleSigma)):
+        return sigma
+    if isinstance(sigma, str):
+        check_choice("sigma", sigma, ("learned",), _SIGMA_ADVICE)
+        return LearnedSigma(spec, init, floor=floor, dtype=like.dtype).to(like.device)
+    if isinstance(sigma, nn.Parameter):
+        return ParameterSigma(sigma, spec, floor)
+    if isinstance(sigma, HyperNetInterface):
+        if sigma.num_outputs != spec.numel:
+            raise value_error("sigma", expected=f"a hypernetwork of {spec.numel} outputs", found=str(sigma.num_outputs))
+        return GeneratedSigma(sigma, init, floor)
+    if isinstance(sigma, nn.Module):
+        return ModuleSigma(sigma, spec, floor)
+    if isinstance(sigma, Tensor):
+        value = sigma.detach().to(like)
+        return FixedSigma(spec.spread(value) if _is_per_tensor(value, spec) else value)
+    number = check_positive("sigma", init if sigma is None else sigma, _SIGMA_ADVICE)
+    return FixedSigma(torch.full((), number, dtype=like.dtype, device=like.device))
+
+
+def _is_per_tensor(value: Tensor, spec: WeightSpec) -> bool:
+    """Whether ``value`` has one entry per tensor; refuses shapes other than (), (len(entries),) and (P,)."""
+    if value.ndim == 0:
+        return False
+    if value.ndim == 1 and value.shape[0] == len(spec.entries) != spec.numel:
+        return True
+    return check_shape("sigma", value, (-1, spec.numel), _SIGMA_ADVICE) is None

@@ -1,0 +1,189 @@
+"""Importance sampling of the latent that made given weights: its modes, a proposal around them, its log-weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ..distributions.semi_implicit import SemiImplicit, total
+from ..geometry.base import Geometry
+from ..geometry.linalg import identity_plus_cholesky, precise
+from ..rng import normal_like, uniform_like
+
+__all__ = ["Anchored", "Proposal", "find_modes", "implicit_log_prob", "log_weights", "make_proposal"]
+
+
+@dataclass(frozen=True)
+class Anchored:
+    r"""Given weights ``u`` seen from a latent near the one that made them.
+
+    With anchor ``a``, residual :math:`r = u - h(a)` and :math:`\Delta = h(a) - h(z)`,
+
+    .. math:: \log\frac{N(u; h(z), \sigma^2)}{N(u; h(a), \sigma^2)} = -r^\top \sigma^{-2} \Delta
+        - \tfrac12 \Delta^\top \sigma^{-2} \Delta,
+
+    which never subtracts two large squared norms and never builds ``h(z)`` where the geometry can avoid it.
+
+    Attributes:
+        geometry: the map ``h``.
+        precision: ``sigma**-2``, ``()`` or ``(P,)``.
+        latent: anchors ``(S, n)``.
+        pull: residuals times precision ``(S, P)``.
+    """
+
+    geometry: Geometry
+    precision: Tensor
+    latent: Tensor
+    pull: Tensor
+
+    def log_ratio(self, z: Tensor) -> Tensor:
+        """The ratio above at latents ``z`` ``(S, K, n)``: ``(S, K)``."""
+        anchor = self.latent.unsqueeze(1)
+        return -self.along(anchor, z) - 0.5 * self.geometry.sqdist_between(anchor, z, self.precision)
+
+    @cached_property
+    def along(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """Inner products of residual times precision with differences of outputs."""
+        return self.geometry.against(self.pull.unsqueeze(1))
+
+    def detached(self) -> Anchored:
+        """The same without gradients of anchor, pull and precision, the tensor by which matrices are kept."""
+        precision = self.precision.detach() if self.precision.requires_grad else self.precision
+        return Anchored(self.geometry, precision, self.latent.detach(), self.pull.detach())
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A mixture of Student t distributions over the latent, one component per mode.
+
+    Attributes:
+        modes: ``(S, R, n)``.
+        roots: Cholesky factors of the precisions ``I + G`` at the modes ``(S, R, n, n)``, in double precision.
+        log_mixture: log-probabilities of the components ``(S, R)``.
+        inflation: factor on the standard deviations.
+        dof: degrees of freedom.
+    """
+
+    modes: Tensor
+    roots: Tensor
+    log_mixture: Tensor
+    inflation: float
+    dof: int
+
+    def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
+        """Latents ``(S, num, n)``, in pairs that mirror each other at their mode."""
+        draws, _, n = self.modes.shape
+        half = (num + 1) // 2
+        normal = normal_like(self.roots, (draws, half, n), generator)
+        chi2 = normal_like(self.roots, (draws, half, self.dof), generator).square().sum(-1, keepdim=True)
+        tail = normal * (self.inflation * (self.dof / chi2).sqrt())
+        which = uniform_like(self.roots, (draws, half), generator)
+        index = torch.searchsorted(self.log_mixture.exp().cumsum(-1)[..., :-1].contiguous(), which)
+        picked = index.unsqueeze(-1)
+        roots = self.roots.gather(1, picked.unsqueeze(-1).expand(-1, -1, n, n))
+        centre = precise(self.modes).gather(1, picked.expand(-1, -1, n))
+        step = torch.linalg.solve_triangular(roots.mT, tail.unsqueeze(-1), upper=True).squeeze(-1)
+        return torch.cat([centre + step, centre - step], dim=1)[:, :num].to(self.modes)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Log-densities ``(S, K)`` of latents ``(S, K, n)``."""
+        n = z.shape[-1]
+        offset = precise(z).unsqueeze(1) - precise(self.modes).unsqueeze(2)
+        distance = (offset @ self.roots).square().sum(-1) / self.inflation**2
+        log_det = self.roots.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        constant = math.lgamma((self.dof + n) / 2) - math.lgamma(self.dof / 2)
+        constant -= 0.5 * n * math.log(self.dof * math.pi) + n * math.log(self.inflation)
+        tails = -0.5 * (self.dof + n) * torch.log1p(distance / self.dof)
+        return torch.logsumexp((self.log_mixture + log_det).unsqueeze(-1) + tails, dim=1) + constant
+
+
+def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Modes of :math:`p(z | u) \propto N(z; 0, I)\, N(u; h(z), \sigma^2)` by damped Gauss-Newton steps.
+
+    Args:
+        anchored: the given weights.
+        starts: latents ``(S, R, n)`` to start from.
+        steps: how many; each halts where it no longer improves.
+
+    Returns:
+        Modes ``(S, R, n)``, Cholesky factors of ``I + G`` there ``(S, R, n, n)``, and log-densities relative to the
+        anchor's ``(S, R)``.
+    """
+    anchored, z = anchored.detached(), starts.detach()
+    energy, slope = _energy(anchored, z)
+    gram = precise(anchored.geometry.gram(z, anchored.precision).detach())
+    eye = torch.eye(z.shape[-1], dtype=gram.dtype, device=gram.device)
+    damping = torch.zeros_like(energy)
+    for _ in range(steps):
+        curvature = eye + gram
+        ridge = damping[..., None, None] * torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
+        step = torch.linalg.solve_ex(curvature + ridge, slope.to(gram).unsqueeze(-1))[0].squeeze(-1)
+        trial = z - step.to(z)
+        trial_energy, trial_slope = _energy(anchored, trial)
+        better = trial_energy < energy
+        z = torch.where(better.unsqueeze(-1), trial, z)
+        slope = torch.where(better.unsqueeze(-1), trial_slope, slope)
+        energy = torch.where(better, trial_energy, energy)
+        damping = torch.where(better, 0.1 * damping, (10 * damping).clamp_min(1e-2))
+        gram = precise(anchored.geometry.gram(z, anchored.precision).detach())
+    return z, identity_plus_cholesky(gram), -energy
+
+
+def _energy(anchored: Anchored, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Negative log-density of the latent up to a constant, ``(S, R)``, and its gradient."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        energy = 0.5 * (z**2).sum(-1) - anchored.log_ratio(z)
+        (slope,) = torch.autograd.grad(energy.sum(), z)
+    return precise(energy.detach()), slope
+
+
+def make_proposal(modes: tuple[Tensor, Tensor, Tensor], inflation: float = 1.2, dof: int = 8) -> Proposal:
+    """A proposal around the modes found, each weighted by its Laplace mass, at least a tenth of an equal share."""
+    z, roots, log_density = modes
+    mass = (log_density - roots.diagonal(dim1=-2, dim2=-1).log().sum(-1)).softmax(-1)
+    share = 0.9 * torch.nan_to_num(mass) + 0.1 / mass.shape[-1]
+    return Proposal(z, roots, (share / share.sum(-1, keepdim=True)).log(), inflation, dof)
+
+
+def log_weights(anchored: Anchored, proposal: Proposal, z: Tensor) -> Tensor:
+    r"""Log-weights :math:`\log N(z; 0, I) N(u; h(z)) / (N(u; h(a)) \tau(z))` of latents ``(S, K, n)``: ``(S, K)``."""
+    base = -0.5 * precise(z).square().sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
+    return anchored.log_ratio(z).to(base) + base - proposal.log_prob(z)
+
+
+def implicit_log_prob(
+    q: SemiImplicit,
+    w: Tensor,
+    num_proposals: int = 32,
+    num_starts: int = 8,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    """Log-density ``(S,)`` of a hypernetwork posterior at any weights ``(S, P)``, from below in expectation.
+
+    The modes of the latent are sought from zero and from ``num_starts - 1`` random latents, then importance sampled.
+    Differentiable with respect to ``w`` and the parameters of ``q``.
+    """
+    geometry, precision, num = q.geometry, q.sigma**-2, q.geometry.num_weights
+    u = q.whiten(w)
+    with torch.no_grad():
+        zero = geometry.zero_latent()
+        starts = torch.cat([zero[None], geometry.draw_latent(num_starts - 1, generator)]).expand(w.shape[0], -1, -1)
+        origin = zero.expand(w.shape[0], -1)
+        far = Anchored(geometry, precision, origin, precision * (u - geometry(origin)))
+        found = find_modes(far, starts, 20)
+        best = found[2].argmax(-1)[:, None, None].expand(-1, 1, zero.shape[0])
+        anchor = found[0].gather(1, best).squeeze(1)
+    residual = u - geometry(anchor)
+    near = Anchored(geometry, precision, anchor, precision * residual)
+    with torch.no_grad():
+        proposal = make_proposal(find_modes(near, found[0], 5))
+        z = proposal.draw(num_proposals, generator)
+    ratio = torch.logsumexp(log_weights(near, proposal, z), dim=1) - math.log(num_proposals)
+    constant = total(q.sigma.log(), num) + q.log_volume + 0.5 * num * math.log(2 * math.pi)
+    return ratio.to(w) - 0.5 * (precision * residual**2).sum(-1) - constant

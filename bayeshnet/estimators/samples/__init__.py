@@ -1,0 +1,12 @@
+"""Estimators that work on weight draws alone: kernels, classifiers, neighbors."""
+
+from __future__ import annotations
+
+from .avb import AVB
+from .kernel_ratio import KernelRatio
+from .nearest_neighbour import NearestNeighbour
+from .nu_method import NuMethod
+from .ssge import SSGE
+from .stein import Stein
+
+__all__ = ["AVB", "SSGE", "KernelRatio", "NearestNeighbour", "NuMethod", "Stein"]

@@ -1,0 +1,70 @@
+"""The geometry of weights that do not depend on the latent."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .base import Geometry, Precision, split_precision
+
+__all__ = ["ConstantGeometry"]
+
+
+class ConstantGeometry(Geometry):
+    """Weights that do not depend on the latent.
+
+    Args:
+        value: the weights ``(P,)``.
+        latent_size: number ``n`` of latents.
+    """
+
+    is_affine = True
+
+    def __init__(self, value: Tensor, latent_size: int) -> None:
+        self.value = value
+        self.latent_size, self.num_weights = latent_size, value.shape[0]
+
+    def zero_latent(self) -> Tensor:
+        """A zero latent ``(n,)``."""
+        return self.value.new_zeros(self.latent_size)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """The weights, for each latent: ``(*B, P)``."""
+        return self.value.expand(*z.shape[:-1], -1)
+
+    def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
+        """Zeros ``(*B, n, n)``."""
+        return self.value.new_zeros(*z.shape[:-1], self.latent_size, self.latent_size)
+
+    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        """Squared distance of the weights to ``centre``: ``(*B,)``."""
+        values, factor = split_precision(precision, self.num_weights)
+        delta = self.value if centre is None else self.value - centre
+        norm = factor * (delta * delta if values is None else delta * delta * values).sum(-1)
+        return norm.expand(torch.broadcast_shapes(z.shape[:-1], norm.shape))
+
+    def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
+        """Zeros ``(*B,)``."""
+        return self.value.new_zeros(torch.broadcast_shapes(z.shape[:-1], other.shape[:-1]))
+
+    def inner(self, z: Tensor, v: Tensor) -> Tensor:
+        """Inner product of the weights with ``v``: ``(*B,)``."""
+        product = (self.value * v).sum(-1)
+        return product.expand(torch.broadcast_shapes(z.shape[:-1], product.shape))
+
+    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
+        """Zeros ``(*B,)``."""
+        return self.value.new_zeros(torch.broadcast_shapes(z.shape[:-1], other.shape[:-1], v.shape[:-1]))
+
+    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
+        """Zeros ``(*B, n)``."""
+        return self.value.new_zeros(*torch.broadcast_shapes(z.shape[:-1], v.shape[:-1]), self.latent_size)
+
+    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
+        """Zeros ``(*B, P)``."""
+        return self.value.new_zeros(*torch.broadcast_shapes(z.shape[:-1], t.shape[:-1]), self.num_weights)
+
+    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        """Zeros ``(*B, R, n)``."""
+        count = self.num_weights if index is None else index.shape[0]
+        return self.value.new_zeros(*z.shape[:-1], count, self.latent_size)

@@ -1,0 +1,88 @@
+"""The geometry of a map to some of the weights of a wider network, with zeros at all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ..errors import check_shape
+from ..memo import Memo
+from .base import Geometry, Precision
+
+__all__ = ["EmbeddedGeometry"]
+
+
+class EmbeddedGeometry(Geometry):
+    r"""The map :math:`z \mapsto h(z)` at some of the weights and zero at all others.
+
+    Args:
+        inner: the map :math:`h` to ``K`` weights.
+        places: distinct positions ``(K,)`` of its outputs among all weights.
+        num_weights: number ``P`` of all weights.
+    """
+
+    def __init__(self, inner: Geometry, places: Tensor, num_weights: int) -> None:
+        self.inner_map = inner
+        self.places = check_shape("places", places, (inner.num_weights,))
+        self.latent_size, self.num_weights, self.is_affine = inner.latent_size, num_weights, inner.is_affine
+        self._chosen = Memo[Tensor]()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Evaluate the map: ``(*B, P)``."""
+        return self._spread(self.inner_map(z))
+
+    def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
+        """Gram matrix: ``(*B, n, n)``."""
+        return self.inner_map.gram(z, self._at(precision))
+
+    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        """Squared distance to ``centre``: ``(*B,)``."""
+        if centre is None:
+            return self.inner_map.sqdist(z, None, self._at(precision))
+        near = self.inner_map.sqdist(z, centre[..., self.places], self._at(precision))
+        far = (centre**2 * precision).index_fill(-1, self.places, 0).sum(-1)
+        return near + far
+
+    def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
+        """Squared distance between two outputs: ``(*B,)``."""
+        return self.inner_map.sqdist_between(z, other, self._at(precision))
+
+    def inner(self, z: Tensor, v: Tensor) -> Tensor:
+        """Inner product with ``v``: ``(*B,)``."""
+        return self.inner_map.inner(z, v[..., self.places])
+
+    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
+        """Inner product of ``v`` with a difference of outputs: ``(*B,)``."""
+        return self.inner_map.inner_between(z, other, v[..., self.places])
+
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same as a function of both latents."""
+        return self.inner_map.against(v[..., self.places])
+
+    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
+        """Vector-Jacobian product: ``(*B, n)``."""
+        return self.inner_map.vjp(z, v[..., self.places])
+
+    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
+        """Jacobian-vector product: ``(*B, P)``."""
+        return self._spread(self.inner_map.jvp(z, t))
+
+    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        """Rows of the Jacobian: ``(*B, R, n)``."""
+        full = self._spread(self.inner_map.rows(z).mT).mT
+        return full if index is None else full[..., index, :]
+
+    def zero_latent(self) -> Tensor:
+        """A zero latent ``(n,)``."""
+        return self.inner_map.zero_latent()
+
+    def _at(self, precision: Precision) -> Precision:
+        """Precision at the places: the same tensor at each call, so that ``h`` finds the matrices made for it."""
+        if not isinstance(precision, Tensor) or not precision.ndim:
+            return precision
+        return self._chosen.get((precision,), lambda: precision[self.places])
+
+    def _spread(self, values: Tensor) -> Tensor:
+        """Values ``(*B, K)`` at their places among zeros: ``(*B, P)``."""
+        return values.new_zeros(*values.shape[:-1], self.num_weights).index_copy(-1, self.places, values)

@@ -1,0 +1,147 @@
+"""The geometry of hypernetworks that end in a linear head: everything through small matrices of the head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import check_shape
+from ..speed import shortcuts
+from .base import Geometry, Precision, split_precision
+from .body import Body
+from .linear_head import LinearHead, Weighing
+
+__all__ = ["HeadGeometry"]
+
+
+class HeadGeometry(Geometry):
+    r"""Geometry of :math:`h(z) = (W a_c(z) + b)_{c=1..C}`, cut after :math:`P` weights.
+
+    With the Jacobians :math:`J_c` of the activations, which are small, and :math:`\Lambda_c` the precision of chunk
+    :math:`c`,
+
+    .. math::
+        J^\top \Lambda J = \sum_c J_c^\top G_c J_c, \qquad G_c = W^\top \Lambda_c W,
+
+    so no vector of weights is built, except by ``__call__`` and :meth:`jvp` and where they are short. With one number
+    as precision all chunks share one :math:`G` (the last one may be cut). Gram matrices are kept as long as the
+    geometry lives, for the precision tensors that were used last.
+
+    Args:
+        body: the map from latents to activations.
+        weight: matrix :math:`W` ``(K, H)`` of the head.
+        bias: vector :math:`b` ``(K,)`` of the head, or None.
+        num_weights: number :math:`P` of weights, at most ``C * K``.
+
+    Shape:
+        As in :class:`~bayeshnet.geometry.base.Geometry`.
+
+    Example:
+        >>> from bayeshnet.hnets import HMLP
+        >>> hnet = HMLP([[20, 10], [20]], uncond_in_size=3, cond_in_size=0, verbose=False)
+        >>> geometry = hnet.geometry()
+        >>> z = geometry.draw_latent(5)
+        >>> geometry.gram(z).shape, geometry.sqdist(z).shape
+        (torch.Size([5, 3, 3]), torch.Size([5]))
+    """
+
+    def __init__(self, body: Body, weight: Tensor, bias: Tensor | None, num_weights: int) -> None:
+        self.body = body
+        self.head = LinearHead(weight, bias, body.num_chunks, num_weights)
+        self.latent_size, self.num_weights = body.latent_size, num_weights
+        self.is_affine = body.is_affine
+
+    def zero_latent(self) -> Tensor:
+        """A zero latent ``(n,)``."""
+        return self.head.weight.new_zeros(self.latent_size)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Evaluate ``h(z)``: ``(*B, P)``."""
+        return self.head(self._activations(z))
+
+    def _activations(self, z: Tensor) -> Tensor:
+        return self.body(check_shape("z", z, (-1, self.latent_size)))
+
+    def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
+        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        values, factor = split_precision(precision, self.num_weights)
+        small = self.num_weights * self.head.weight.shape[1] ** 2 <= 16 * shortcuts().short_weights
+        weighing = self.head.weigh(values, once=small)
+        chunks = self.body.num_chunks
+        per_chunk = max(1, z[..., 0].numel() * self.latent_size * self.head.weight.shape[1])
+        step = max(1, shortcuts().jacobian_block // per_chunk)
+        if step >= chunks:
+            return factor * self._gram_block(z, weighing, 0, chunks)
+        total = z.new_zeros(())
+        for start in range(0, chunks, step):
+            stop = min(chunks, start + step)
+            total = total + checkpoint(self._gram_block, z, weighing, start, stop, use_reentrant=False)
+        return factor * total
+
+    def _gram_block(self, z: Tensor, weighing: Weighing, start: int, stop: int) -> Tensor:
+        _, moved = self.body.push(z, chunks=slice(start, stop))
+        form = weighing.form(moved, start, stop)
+        return form.expand(*z.shape[:-1], -1, -1)
+
+    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``."""
+        values, factor = split_precision(precision, self.num_weights)
+        a = self._activations(z)
+        if z.numel() // self.latent_size * self.num_weights <= shortcuts().short_weights:
+            return factor * self._direct(a, centre, values)
+        weighing = self.head.weigh(values)
+        shift = self.head.shift(weighing, centre)
+        if shift is None:
+            return factor * weighing.quad(a)
+        start, pulled, norm = shift
+        delta = a - start
+        return factor * (weighing.quad(delta) + 2 * (delta * pulled).sum((-1, -2)) + norm)
+
+    def _direct(self, a: Tensor, centre: Tensor | None, values: Tensor | None) -> Tensor:
+        out = self.head(a)
+        if centre is not None:
+            out = out - check_shape("centre", centre, (-1, self.num_weights))
+        squares = out * out  # a power's gradient takes longer
+        return squares.sum(-1) if values is None else (squares * values).sum(-1)
+
+    def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-h(z')|^2_\Lambda` through differences of activations: ``(*B,)``."""
+        values, factor = split_precision(precision, self.num_weights)
+        return factor * self.head.weigh(values).quad(self._activations(z) - self._activations(other))
+
+    def inner(self, z: Tensor, v: Tensor) -> Tensor:
+        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        return (self._activations(z) * self.head.pull(v)).sum((-1, -2)) + self.head.dot_bias(v)
+
+    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
+        r"""Inner product :math:`v^\top (h(z) - h(z'))` through differences of activations: ``(*B,)``."""
+        return self.against(v)(z, other)
+
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same as a function of both latents; ``v`` is pulled back through the head once."""
+        pulled = self.head.pull(v)
+        return lambda z, other: ((self._activations(z) - self._activations(other)) * pulled).sum((-1, -2))
+
+    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
+        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        return self.body.pull(z, self.head.pull(v))
+
+    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
+        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        check_shape("t", t, (-1, self.latent_size))
+        _, moved = self.body.push(z, t.unsqueeze(-2))
+        batch = torch.broadcast_shapes(z.shape[:-1], t.shape[:-1])
+        return self.head(moved.squeeze(-3), bias=False).expand(*batch, -1)
+
+    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        _, moved = self.body.push(z)
+        rows = self.head(moved, bias=False).mT if index is None else self.head.rows(moved, index)
+        return rows.expand(*z.shape[:-1], -1, -1)

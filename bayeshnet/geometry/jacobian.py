@@ -1,0 +1,151 @@
+"""The geometry of any differentiable map from latents to weights, by forward-mode Jacobians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from ..errors import check_int, check_shape, type_error
+from .base import Geometry, Precision, split_precision
+
+__all__ = ["JacobianGeometry"]
+
+
+class JacobianGeometry(Geometry):
+    r"""Geometry of a map :math:`h` given as a function, whose Jacobian is built column by column.
+
+    Each column :math:`J e_i` is a Jacobian-vector product; all :math:`n` are computed at once. A Gram matrix costs
+    about ``n`` evaluations of ``h`` and holds ``n`` vectors of weights per latent. With ``chunk_size`` the latents are
+    treated in blocks of that many whose columns are recomputed in the backward pass, so that only one block is held.
+
+    Args:
+        fn: the map ``(N, n) -> (N, P)``, which treats each row by itself.
+        latent_size: number :math:`n` of latents.
+        num_weights: number :math:`P` of weights.
+        like: a tensor of the dtype and on the device of the map.
+        chunk_size: number of latents whose Jacobians are held at once, None for all.
+        vectorize: whether the columns are computed together by ``torch.func.vmap``; False is for functions that it does
+            not support.
+
+    Shape:
+        As in :class:`~bayeshnet.geometry.base.Geometry`.
+
+    Example:
+        >>> geometry = JacobianGeometry(lambda z: torch.sin(z).repeat(1, 2), 3, 6, like=torch.empty(0))
+        >>> geometry.gram(torch.zeros(3))
+        tensor([[2., 0., 0.],
+                [0., 2., 0.],
+                [0., 0., 2.]])
+    """
+
+    def __init__(
+        self,
+        fn: Callable[[Tensor], Tensor],
+        latent_size: int,
+        num_weights: int,
+        *,
+        like: Tensor,
+        chunk_size: int | None = None,
+        vectorize: bool = True,
+    ) -> None:
+        if not callable(fn):
+            raise type_error("fn", expected="a function of latents", got=fn)
+        self.fn = fn
+        self.latent_size = check_int("latent_size", latent_size, 1)
+        self.num_weights = check_int("num_weights", num_weights, 1)
+        self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
+        self.vectorize = vectorize
+        self._like = like
+
+    def zero_latent(self) -> Tensor:
+        """A zero latent ``(n,)``."""
+        return self._like.new_zeros(self.latent_size)
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Evaluate ``h(z)``: ``(*B, P)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        flat = self.fn(z.reshape(-1, self.latent_size))
+        check_shape("fn", flat, (None, self.num_weights))
+        return flat.reshape(*z.shape[:-1], self.num_weights)
+
+    def _columns(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        """Columns of the Jacobians at ``z`` ``(N, n)``, rows ``index`` of them: ``(n, N, R)``."""
+
+        def fn(x: Tensor) -> Tensor:
+            return self.fn(x) if index is None else self.fn(x)[:, index]
+
+        def along(axis: Tensor) -> Tensor:
+            return torch.func.jvp(fn, (z,), (axis.expand_as(z),))[1]
+
+        axes = torch.eye(self.latent_size, dtype=z.dtype, device=z.device)
+        if self.vectorize:
+            return torch.func.vmap(along)(axes)
+        return torch.stack([along(axis) for axis in axes])
+
+    def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
+        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        values, factor = split_precision(precision, self.num_weights)
+        flat = z.reshape(-1, self.latent_size)
+        if self.chunk_size is None or self.chunk_size >= flat.shape[0]:
+            gram = self._gram(flat, values)
+        else:
+            blocks = flat.split(self.chunk_size)
+            gram = torch.cat([checkpoint(self._gram, block, values, use_reentrant=False) for block in blocks])
+        return factor * gram.reshape(*z.shape[:-1], self.latent_size, self.latent_size)
+
+    def _gram(self, z: Tensor, values: Tensor | None) -> Tensor:
+        columns = self._columns(z).movedim(1, 0)
+        weighted = columns if values is None else columns * values
+        return weighted @ columns.mT
+
+    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``."""
+        values = self(z)
+        if centre is not None:
+            values = values - check_shape("centre", centre, (-1, self.num_weights))
+        return self._norm(values, precision)
+
+    def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`(h(z)-h(z'))^\top \Lambda (h(z)-h(z'))`: ``(*B,)``."""
+        return self._norm(self(z) - self(other), precision)
+
+    def _norm(self, x: Tensor, precision: Precision) -> Tensor:
+        values, factor = split_precision(precision, self.num_weights)
+        return factor * (x * x if values is None else x * x * values).sum(-1)
+
+    def inner(self, z: Tensor, v: Tensor) -> Tensor:
+        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        return (self(z) * check_shape("v", v, (-1, self.num_weights))).sum(-1)
+
+    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
+        r"""Inner product :math:`v^\top (h(z) - h(z'))`: ``(*B,)``."""
+        return ((self(z) - self(other)) * check_shape("v", v, (-1, self.num_weights))).sum(-1)
+
+    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
+        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        check_shape("v", v, (-1, self.num_weights))
+        z, v, batch = self._common(z, v)
+        return torch.func.vjp(self.fn, z)[1](v)[0].reshape(*batch, self.latent_size)
+
+    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
+        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        check_shape("t", t, (-1, self.latent_size))
+        z, t, batch = self._common(z, t)
+        return torch.func.jvp(self.fn, (z,), (t,))[1].reshape(*batch, self.num_weights)
+
+    def _common(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
+        """``z`` and ``v`` as matrices with one row for each element of their common batch shape."""
+        check_shape("z", z, (-1, self.latent_size))
+        batch = torch.broadcast_shapes(z.shape[:-1], v.shape[:-1])
+        rows = [x.expand(*batch, -1).reshape(-1, x.shape[-1]) for x in (z, v)]
+        return rows[0], rows[1], batch
+
+    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        check_shape("z", z, (-1, self.latent_size))
+        columns = self._columns(z.reshape(-1, self.latent_size), index)
+        return columns.permute(1, 2, 0).reshape(*z.shape[:-1], -1, self.latent_size)

@@ -1,0 +1,78 @@
+"""Small dense linear algebra in n x n, in double precision where the device has it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..memo import transforms_active
+
+__all__ = ["capacitance_cholesky", "half_log_det", "identity_plus_cholesky", "precise"]
+
+
+def precise(x: Tensor) -> Tensor:
+    """``x`` in float64, or unchanged on a device that has no float64."""
+    return x if x.device.type == "mps" else x.double()
+
+
+def identity_plus_cholesky(gram: Tensor) -> Tensor:
+    r"""Cholesky factor of :math:`I + G` for positive semi-definite ``gram`` ``(*B, n, n)``, in double precision.
+
+    A Gram matrix of low rank is harmless, as :math:`I + G \succeq I`. One computed in single precision may have lost
+    that by rounding; then eigenvalues as small as the negative ones are set to zero. NaN or infinity raises.
+    """
+    matrix = precise(gram)
+    matrix = matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    root, info = torch.linalg.cholesky_ex(matrix)
+    if bool(info.any()):
+        return torch.linalg.cholesky(_repaired(matrix))
+    return root
+
+
+def _repaired(matrix: Tensor) -> Tensor:
+    """``I + G`` without the part of ``G`` that is rounding, as its most negative eigenvalue shows."""
+    if not bool(torch.isfinite(matrix.detach()).all()):
+        raise ValueError(
+            "gram: expected finite values, got NaN or infinity. Look at the weights of the hypernetwork and at sigma."
+        )
+    matrix = 0.5 * (matrix + matrix.mT)
+    values, vectors = torch.linalg.eigh(matrix.detach())
+    excess = values - 1
+    rounding = 2 * (-excess[..., :1]).clamp_min(0) + torch.finfo(matrix.dtype).eps * values[..., -1:].clamp_min(1)
+    lift = torch.where(excess <= rounding, -excess, torch.zeros_like(excess))
+    return matrix + (vectors * lift.unsqueeze(-2)) @ vectors.mT
+
+
+class _HalfLogDet(torch.autograd.Function):
+    """The determinant with its gradient in one operation: half the inverse, from the factor that is there already."""
+
+    @staticmethod
+    def forward(ctx: Any, gram: Tensor) -> Tensor:
+        root = identity_plus_cholesky(gram)
+        ctx.save_for_backward(gram, root)
+        return _sum_of_logs(root)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        gram, root = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            root = identity_plus_cholesky(gram)
+        return (torch.cholesky_inverse(root) * (0.5 * grad)[..., None, None]).to(gram)
+
+
+def half_log_det(gram: Tensor) -> Tensor:
+    r""":math:`\tfrac12 \log\det(I + G)` for each Gram matrix ``(*B, n, n)``, in double precision."""
+    if transforms_active():
+        return _sum_of_logs(identity_plus_cholesky(gram))
+    return _HalfLogDet.apply(gram)
+
+
+def _sum_of_logs(root: Tensor) -> Tensor:
+    return root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+
+def capacitance_cholesky(factor: Tensor, diag: Tensor) -> Tensor:
+    r"""Cholesky factor of :math:`I_r + F^\top \mathrm{diag}(d)^{-1} F` ``(r, r)``."""
+    return identity_plus_cholesky(factor.T @ (factor / diag.unsqueeze(-1)))

@@ -1,0 +1,198 @@
+"""A linear head and quadratic forms of its outputs, computed through small Gram matrices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..errors import check_shape, value_error
+from ..memo import Memo, transforms_active
+from .cut import cut
+from .head_autograd import HeadGram, HeadShift, plain_gram, plain_shift
+
+__all__ = ["LinearHead", "Weighing"]
+
+KEPT = 4
+"""Number of precisions whose Gram matrices a head keeps."""
+
+Shift = tuple[Tensor, Tensor, Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Weighing:
+    """What one precision makes of a head: Gram matrices by ranges of chunks.
+
+    Shape:
+        ``pieces`` pair a slice of the chunks with their Gram matrix ``(H, H)``, or ``(c, H, H)`` one for each;
+        ``weights`` ``(C, K)`` is the precision by chunks (None for ones); ``slots`` carry the gradient of one shift of
+        the origin to the head.
+    """
+
+    pieces: list[tuple[slice, Tensor]]
+    weights: Tensor | None
+    slots: list[Tensor]
+    shifts: Memo[Shift] = field(default_factory=Memo)
+
+    def quad(self, x: Tensor) -> Tensor:
+        """Squared norms of the head's linear outputs at activations ``(*B, C, H)``: ``(*B,)``."""
+        total: Tensor | None = None
+        for chunks, gram in self.pieces:
+            part = x[..., chunks, :] if len(self.pieces) > 1 else x
+            value = (_times(part, gram) * part).sum((-1, -2))
+            total = value if total is None else total + value
+        return total  # type: ignore[return-value]
+
+    def form(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Gram matrix ``(*B, m, m)`` of the outputs along ``x`` ``(*B, m, C', H)`` of chunks ``start`` to ``stop``."""
+        total: Tensor | None = None
+        for chunks, gram in self.pieces:
+            low, high = max(start, chunks.start), min(stop, chunks.stop)
+            if low >= high:
+                continue
+            part = x if (low, high) == (start, stop) else x[..., low - start : high - start, :]
+            if gram.ndim == 3:
+                gram = gram[low - chunks.start : high - chunks.start]
+            value = _times(part, gram).flatten(-2) @ part.flatten(-2).mT
+            total = value if total is None else total + value
+        return total  # type: ignore[return-value]
+
+
+def _times(x: Tensor, gram: Tensor) -> Tensor:
+    """``x`` ``(*B, C, H)`` times a Gram matrix shared by the chunks, or one for each."""
+    return x @ gram if gram.ndim == 2 else torch.einsum("...ch,chk->...ck", x, gram)
+
+
+class LinearHead:
+    r"""The map from activations of :math:`C` chunks to :math:`P` weights, :math:`(W a_c + b)_c` cut after :math:`P`.
+
+    Args:
+        weight: matrix :math:`W` ``(K, H)``.
+        bias: vector :math:`b` ``(K,)``, or None.
+        num_chunks: how often the head is used.
+        num_weights: how many of the ``C * K`` outputs count.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None, num_chunks: int, num_weights: int) -> None:
+        self.weight, self.bias = weight, bias
+        self.num_chunks, self.num_weights = num_chunks, num_weights
+        self.chunk_size = weight.shape[0]
+        self.rest = num_chunks * self.chunk_size - num_weights
+        self._weighings = Memo[Weighing](KEPT)
+
+    def __call__(self, a: Tensor, bias: bool = True) -> Tensor:
+        """Outputs ``(*B, P)`` for activations ``(*B, C, H)``; without the bias if not ``bias``."""
+        out = F.linear(a, self.weight, self.bias if bias else None).flatten(-2)
+        return cut(out, self.num_weights)
+
+    def by_chunks(self, v: Tensor) -> Tensor:
+        """Bring ``(*B, P)`` into the shape ``(*B, C, K)``, zeros behind the last weight."""
+        return (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
+
+    def pull(self, v: Tensor) -> Tensor:
+        """Pull ``v`` ``(*B, P)`` back to the activations: ``(*B, C, H)``."""
+        check_shape("v", v, (-1, self.num_weights))
+        return self.by_chunks(v) @ self.weight
+
+    def dot_bias(self, v: Tensor) -> Tensor | float:
+        """Inner product of the bias with ``v`` ``(*B, P)``: ``(*B,)``."""
+        return 0.0 if self.bias is None else (self.by_chunks(v) * self.bias).sum((-1, -2))
+
+    def rows(self, moved: Tensor, index: Tensor) -> Tensor:
+        """Entries ``index`` ``(R,)`` of the outputs along ``moved`` ``(*B, n, C, H)``: ``(*B, R, n)``."""
+        chosen = self.weight[index % self.chunk_size]
+        if self.num_chunks == 1:
+            return (moved.squeeze(-2) @ chosen.mT).mT
+        return (moved[..., index // self.chunk_size, :] * chosen).sum(-1).mT
+
+    def weigh(self, values: Tensor | None, once: bool = False) -> Weighing:
+        """Gram matrices for precisions ``values`` ``(P,)``, or for ones; kept while the same tensor is asked for.
+
+        With ``once``, what is not there yet is made by plain operations and not kept: quicker for small heads.
+        """
+        keys = (values, self.weight)
+        if once or transforms_active():
+            kept = self._weighings.peek(keys)
+            return self._weigh(values, plain=True) if kept is None else kept
+        return self._weighings.get(keys, lambda: self._weigh(values, plain=False))
+
+    def _weigh(self, values: Tensor | None, plain: bool) -> Weighing:
+        chunks, size = self.num_chunks, self.chunk_size
+        weights = None if values is None else self.by_chunks(values)
+        blocks = weights
+        if weights is None and self.rest:
+            used = torch.arange(size, device=self.weight.device) < size - self.rest
+            last = used.to(self.weight.dtype).unsqueeze(0)
+            blocks = last if chunks == 1 else torch.cat([torch.ones_like(last), last])
+            weights = torch.cat([torch.ones_like(last).expand(chunks - 1, -1), last])
+        if plain:
+            grams, slots = plain_gram(self.weight, blocks), []
+        else:
+            grams, *slots = HeadGram.apply(self.weight, blocks, chunks)
+        if values is not None:
+            pieces = [(slice(0, chunks), grams[0] if chunks == 1 else grams)]
+        elif grams.shape[0] == 1:
+            pieces = [(slice(0, chunks), grams[0])]
+        else:
+            pieces = [(slice(0, chunks - 1), grams[0]), (slice(chunks - 1, chunks), grams[1])]
+        return Weighing(pieces, weights, slots)
+
+    def shift(self, weighing: Weighing, centre: Tensor | None) -> Shift | None:
+        r"""Move the origin of the activations so that no large norms are subtracted.
+
+        With :math:`d = b - m` for the ``centre`` :math:`m`, any activations :math:`a^*` and
+        :math:`r = d + W a^*`,
+
+        .. math::
+            |W a + d|^2_\Lambda = |W (a - a^*)|^2_\Lambda + 2 (a - a^*)^\top W^\top \Lambda r + |r|^2_\Lambda .
+
+        Here :math:`a^*` are constants that (nearly) minimise :math:`|r|`.
+
+        Returns:
+            :math:`a^*` and :math:`W^\top \Lambda r`, each ``(*B', C, H)``, and :math:`|r|^2_\Lambda` ``(*B',)``; None
+            if there is neither a bias nor a centre.
+        """
+        if centre is None and self.bias is None:
+            return None
+        if centre is not None:
+            check_shape("centre", centre, (-1, self.num_weights))
+        kept = weighing.shifts.peek((centre, self.bias))
+        if kept is not None:
+            return kept
+        moved = self._offset(centre)
+        start = _origin(weighing, self.weight, moved)
+        if weighing.slots and (centre is None or centre.ndim == 1):
+            slots = [weighing.slots.pop() for _ in range(len(weighing.slots))][::-1]
+            made = (start, *HeadShift.apply(moved, start, self.weight, weighing.weights, *slots))
+            return weighing.shifts.get((centre, self.bias), lambda: made)
+        return (start, *plain_shift(moved, start, self.weight, weighing.weights))
+
+    def _offset(self, centre: Tensor | None) -> Tensor:
+        """Bias minus centre, by chunks ``(*B', C, K)``."""
+        bias = None if self.bias is None else self.bias.expand(self.num_chunks, -1)
+        if centre is None:
+            if bias is None:
+                raise value_error("centre", expected="a tensor where the head has no bias", got=None)
+            return bias
+        return -self.by_chunks(centre) if bias is None else bias - self.by_chunks(centre)
+
+
+@torch.no_grad()
+def _origin(weighing: Weighing, weight: Tensor, moved: Tensor) -> Tensor:
+    """Activations ``(*B', C, H)`` that nearly minimise the norm of ``moved + W a``, by damped normal equations."""
+    right = (moved if weighing.weights is None else moved * weighing.weights) @ weight
+    parts = []
+    for chunks, gram in weighing.pieces:
+        level = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+        damping = 10 * torch.finfo(gram.dtype).eps * level + torch.finfo(gram.dtype).tiny
+        identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        root, _ = torch.linalg.cholesky_ex(gram + damping * identity)
+        rows = right[..., chunks, :]
+        if gram.ndim == 2:
+            solved = torch.cholesky_solve(rows.mT, root).mT
+        else:
+            solved = torch.cholesky_solve(rows.unsqueeze(-1), root).squeeze(-1)
+        parts.append(-solved)
+    return torch.nan_to_num(torch.cat(parts, dim=-2), posinf=0.0, neginf=0.0)

@@ -1,0 +1,173 @@
+"""The geometry of hypernetworks made of parts, whose weights are selected from those of the parts."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import check_shape, value_error
+from ..memo import Memo
+from .base import Geometry, Precision, split_precision
+
+__all__ = ["Selection", "SelectionGeometry"]
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """A map from source vectors to targets that takes each target weight from one place of the sources.
+
+    Attributes:
+        index: place ``(P,)`` of each target weight in the concatenated sources.
+        sizes: number of weights in each source.
+        counts: how often each weight of a source is taken: a number for all of them, or a tensor.
+        injective: whether no weight is taken twice.
+    """
+
+    index: Tensor
+    sizes: tuple[int, ...]
+    counts: tuple[int | Tensor, ...]
+    injective: bool
+
+    @classmethod
+    def of(cls, index: Tensor, sizes: Sequence[int]) -> Selection:
+        """Count how often each place occurs in ``index``."""
+        counts = torch.bincount(index, minlength=sum(sizes)).split(list(sizes))
+        found = tuple(int(c.max()) if c.numel() and bool((c == c[0]).all()) else c if c.numel() else 0 for c in counts)
+        return cls(index, tuple(sizes), found, all(bool((c <= 1).all()) for c in counts))
+
+
+class SelectionGeometry(Geometry):
+    r"""Geometry of weights that are each taken from one place of what the parts make, :math:`h(z) = s(z)_{i}`.
+
+    A precision of the weights is pulled back to the sources by adding it up over the places from which weights are
+    taken; quadratic forms are then sums over the parts, each in its own cheap way.
+
+    Args:
+        parts: geometries of the sources, all of the same latent.
+        selection: from where each weight is taken.
+
+    Shape:
+        As in :class:`~bayeshnet.geometry.base.Geometry`.
+
+    Example:
+        >>> from bayeshnet.geometry import ConstantGeometry
+        >>> parts = [ConstantGeometry(torch.tensor([1.0, 2.0]), 3), ConstantGeometry(torch.tensor([5.0]), 3)]
+        >>> geometry = SelectionGeometry(parts, Selection.of(torch.tensor([2, 0]), [2, 1]))
+        >>> geometry(torch.zeros(3))
+        tensor([5., 1.])
+    """
+
+    def __init__(self, parts: Sequence[Geometry], selection: Selection) -> None:
+        sizes = tuple(part.num_weights for part in parts)
+        if sizes != selection.sizes:
+            raise value_error("parts", expected=f"geometries of {selection.sizes} weights", found=str(sizes))
+        self.parts, self.selection = list(parts), selection
+        self.latent_size, self.num_weights = parts[0].latent_size, selection.index.shape[0]
+        self.is_affine = all(part.is_affine for part in parts)
+        like = self.zero_latent()
+        self.index = selection.index.to(like.device)
+        self.counts = [c if isinstance(c, int) else c.to(like) for c in selection.counts]
+        self._pulled = Memo[list[Any]]()
+
+    def zero_latent(self) -> Tensor:
+        """A zero latent ``(n,)``."""
+        return self.parts[0].zero_latent()
+
+    def _pull(self, values: Tensor | None) -> list[Any]:
+        """Precisions of the sources, None for a part from which nothing is taken."""
+        used = [not (isinstance(c, int) and c == 0) for c in self.counts]
+        pulled = self.counts if values is None else self._spread(values).split(self.selection.sizes)
+        return [p if u else None for p, u in zip(pulled, used, strict=True)]
+
+    def _spread(self, v: Tensor) -> Tensor:
+        """Add ``v`` ``(*B, P)`` up over the places from which the weights are taken."""
+        check_shape("v", v, (-1, self.num_weights))
+        return v.new_zeros(*v.shape[:-1], sum(self.selection.sizes)).index_add(-1, self.index, v)
+
+    def _sources(self, v: Tensor) -> list[tuple[Geometry, Tensor]]:
+        spread = self._spread(v).split(self.selection.sizes, dim=-1)
+        return [(p, s) for p, s, c in zip(self.parts, spread, self.counts, strict=True) if not isinstance(c, int) or c]
+
+    def __call__(self, z: Tensor) -> Tensor:
+        """Evaluate ``h(z)``: ``(*B, P)``."""
+        return torch.cat([part(z) for part in self.parts], dim=-1)[..., self.index]
+
+    def _weighted(self, precision: Precision) -> tuple[list[tuple[Geometry, Any]], float | Tensor]:
+        values, factor = split_precision(precision, self.num_weights)
+        pairs = zip(self.parts, self._pulled.get((values,), lambda: self._pull(values)), strict=True)
+        return [(part, p) for part, p in pairs if p is not None], factor
+
+    def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
+        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        parts, factor = self._weighted(precision)
+        return factor * _sum(part.gram(z, p) for part, p in parts)
+
+    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``.
+
+        Where a source is taken several times, its distances to several centres are that to their weighted mean, and a
+        rest which does not depend on ``z``.
+        """
+        parts, factor = self._weighted(precision)
+        if centre is None:
+            return factor * _sum(part.sqdist(z, None, p) for part, p in parts)
+        values, _ = split_precision(precision, self.num_weights)
+        rest: float | Tensor = 0.0
+        if self.selection.injective:
+            means = self._spread(centre)
+        else:
+            weights = centre.new_ones(self.num_weights) if values is None else values
+            total = self._spread(weights)
+            means = self._spread(centre * weights) / torch.where(total > 0, total, torch.ones_like(total))
+            rest = (weights * (centre - means[..., self.index]) ** 2).sum(-1)
+        centres = dict(zip(map(id, self.parts), means.split(self.selection.sizes, dim=-1), strict=True))
+        return factor * (_sum(part.sqdist(z, centres[id(part)], p) for part, p in parts) + rest)
+
+    def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-h(z')|^2_\Lambda`, part by part: ``(*B,)``."""
+        parts, factor = self._weighted(precision)
+        return factor * _sum(part.sqdist_between(z, other, p) for part, p in parts)
+
+    def inner(self, z: Tensor, v: Tensor) -> Tensor:
+        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        return _sum(part.inner(z, s) for part, s in self._sources(v))
+
+    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
+        r"""Inner product :math:`v^\top (h(z) - h(z'))`, part by part: ``(*B,)``."""
+        return self.against(v)(z, other)
+
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """The same as a function of both latents."""
+        parts = [part.against(s) for part, s in self._sources(v)]
+        return lambda z, other: _sum(part(z, other) for part in parts)
+
+    def vjp(self, z: Tensor, v: Tensor) -> Tensor:
+        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        return _sum(part.vjp(z, s) for part, s in self._sources(v))
+
+    def jvp(self, z: Tensor, t: Tensor) -> Tensor:
+        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        return torch.cat([part.jvp(z, t) for part in self.parts], dim=-1)[..., self.index]
+
+    def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
+        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        if index is None:
+            return torch.cat([part.rows(z) for part in self.parts], dim=-2)[..., self.index, :]
+        places = self.index[index]
+        out = self.zero_latent().new_zeros(*z.shape[:-1], len(index), self.latent_size)
+        start = 0
+        for part in self.parts:
+            mine = ((places >= start) & (places < start + part.num_weights)).nonzero().squeeze(-1)
+            out = out.index_copy(-2, mine, part.rows(z, places[mine] - start))
+            start += part.num_weights
+        return out
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of at least one tensor."""
+    return functools.reduce(torch.add, terms)

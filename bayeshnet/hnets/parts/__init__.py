@@ -1,0 +1,3 @@
+"""Parts that hypernetworks are made of."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Parts that main networks are made of."""
+
+__all__: list[str] = []

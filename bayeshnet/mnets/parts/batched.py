@@ -1,0 +1,66 @@
+"""A multi-layer perceptron under many weight vectors at once, by batched matrix products, or under their law."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["mlp_forward", "mlp_gaussian_forward"]
+
+
+def mlp_forward(
+    tensors: Sequence[Tensor],
+    x: Tensor,
+    has_bias: bool,
+    activation: Callable[[Tensor], Tensor] | None,
+    dropout_rate: float | None,
+    out_fn: Callable[[Tensor], Tensor] | None,
+) -> Any:
+    """Outputs ``(S, N, out)`` for weights ``(S, out, in)``, biases ``(S, out)``, ``x`` ``(N, in)`` or ``(S, N, in)``.
+
+    Activations are kept as ``(S, features, N)``, so that every product is one ``baddbmm`` without copies.
+    """
+    step = 2 if has_bias else 1
+    samples = tensors[0].shape[0]
+    h = x.mT if x.ndim == 3 else x.t().unsqueeze(0).expand(samples, -1, -1)
+    for i in range(0, len(tensors), step):
+        weight = tensors[i]
+        h = torch.baddbmm(tensors[i + 1].unsqueeze(-1), weight, h) if has_bias else torch.bmm(weight, h)
+        if i + step < len(tensors):
+            if dropout_rate is not None:
+                h = torch.dropout(h, dropout_rate, True)
+            h = h if activation is None else activation(h)
+    h = h.mT
+    return h if out_fn is None else (out_fn(h), h)
+
+
+def mlp_gaussian_forward(
+    means: Sequence[Tensor],
+    stds: Sequence[Tensor],
+    x: Tensor,
+    num: int,
+    has_bias: bool,
+    activation: Callable[[Tensor], Tensor] | None,
+    *,
+    generator: torch.Generator | None = None,
+) -> Tensor:
+    r"""Outputs ``(num, N, out)`` for ``x`` ``(N, in)``, noise of independent weights being drawn in pre-activations.
+
+    Each layer's are :math:`N(h M^\top + m, \; h^2 (\Sigma^2)^\top + s^2)` given its inputs ``h``; those of the first
+    layer have the same moments in all samples.
+    """
+    step, h = 2 if has_bias else 1, x
+    for i in range(0, len(means), step):
+        offset, variance = (means[i + 1], stds[i + 1].square()) if has_bias else (None, None)
+        mean = F.linear(h, means[i], offset)
+        spread = F.linear(h.square(), stds[i].square(), variance)
+        std = spread.clamp_min(torch.finfo(spread.dtype).tiny).sqrt()
+        eps = torch.randn((num, *mean.shape[-2:]), generator=generator, dtype=mean.dtype, device=mean.device)
+        h = torch.addcmul(mean, std, eps)
+        if i + step < len(means) and activation is not None:
+            h = activation(h)
+    return h

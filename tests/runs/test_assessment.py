@@ -1,0 +1,254 @@
+"""What an assessment and the end of a run come to, against loops over examples and scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from bayeshnet.continual import StreamPrediction
+from bayeshnet.data import from_arrays
+from bayeshnet.distributions import Dirac, MeanFieldGaussian
+from bayeshnet.inference import Prediction
+from bayeshnet.inference.run import PARTS, Run
+from bayeshnet.metrics import median_distance
+from bayeshnet.runs.assessment import BATCH, assess
+from bayeshnet.runs.curves import Curves
+from bayeshnet.runs.ood import abstention, detection, predict_all
+from bayeshnet.runs.posterior_checks import posterior_drift
+from bayeshnet.runs.summary import _classes, _values
+
+
+class Known:
+    """A learner that predicts what a table says: nothing is learnt, and every answer is known."""
+
+    def __init__(self, kind="classification"):
+        self.kind = kind
+
+    def predict_each(self, state, x, tasks=None, *, seed=0):
+        numbers = range(state.num_tasks) if tasks is None else tasks
+        predictions = []
+        for t in numbers:
+            # The first input is the task, the second what tells the classes apart; sure where the task is right.
+            sharp = 4.0 * torch.exp(-(x[:, 0] - t).square()) + 0.2
+            if self.kind == "classification":
+                mean = torch.stack([-sharp * x[:, 1], sharp * x[:, 1]], -1).softmax(-1)
+                total = -(mean * mean.log()).sum(-1)
+                spread = torch.zeros_like(mean)
+            else:
+                mean, total = sharp.unsqueeze(-1) * x[:, 1:], 1 / sharp
+                spread = (0.5 * total).unsqueeze(-1)
+            aleatoric = 0.5 * total
+            predictions.append(Prediction(mean, total, aleatoric, total - aleatoric, spread, self.kind, 5))
+        density = torch.stack([-(x[:, 0] - t).square() for t in numbers], -1)
+        labels = tuple((2 * t, 2 * t + 1) for t in numbers) if self.kind == "classification" else None
+        return StreamPrediction(tuple(predictions), density, torch.tensor(1.0), 0.5, labels)
+
+
+class Learnt(nn.Module):
+    def __init__(self, num_tasks):
+        super().__init__()
+        self.num_tasks = num_tasks
+        self.densities = [Peak(t) for t in range(num_tasks)]
+
+
+class Peak:
+    """The density that the predictions of :class:`Known` have."""
+
+    mean_noise = torch.tensor(1.0)
+
+    def __init__(self, place):
+        self.place = place
+
+    def log_density(self, x, noise=None):
+        return -(x[:, 0] - self.place).square()
+
+
+def stream(kind="classification", num_tasks=3, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+
+    def part(t, count):
+        x = torch.randn(count, 2, generator=generator, dtype=torch.float64)
+        x[:, 0] = t + 0.6 * x[:, 0]
+        noisy = x[:, 1] + torch.randn(count, generator=generator, dtype=torch.float64)
+        return x, (noisy > 0).long() if kind == "classification" else 4 * noisy[:, None]
+
+    arrays = [(*part(t, 60), *part(t, 45)) for t in range(num_tasks)]
+    foreign = {"far": torch.full((30, 2), 1.0, dtype=torch.float64) * torch.linspace(4, 9, 30)[:, None].double()}
+    return from_arrays(arrays, kind=kind, outliers=foreign)
+
+
+def test_an_assessment_of_classes_against_a_loop_over_examples():
+    tasks, state, learner = stream(), Learnt(2), Known()
+    record = assess(learner, state, tasks)
+    for t in range(2):
+        x, y = tasks[t].test.x, tasks[t].test.y
+        prediction = learner.predict_each(state, x)
+        means = prediction.means.numpy()
+        right = found = both = 0
+        for i, target in enumerate(y.tolist()):
+            entropies = [-(means[i, s] * np.log(means[i, s])).sum() for s in range(2)]
+            task = int(np.argmin(entropies))
+            right += means[i, t].argmax() == target
+            found += task == t
+            both += task == t and means[i, task].argmax() == target
+        assert record["given"][t] == pytest.approx(right / len(y))
+        assert record["inference"]["entropy"][t] == pytest.approx(found / len(y))
+        assert record["inferred"]["entropy"][t] == pytest.approx(both / len(y))
+        assert record["nll"][t] == pytest.approx(-np.log(means[np.arange(len(y)), t, y.numpy()]).mean())
+        total = prediction.scores("density").numpy()
+        batches = [total[b : b + BATCH].sum(0).argmax() == t for b in range(0, len(y) - BATCH + 1, BATCH)]
+        assert record["inference_batch"]["density"][t] == pytest.approx(np.mean(batches))
+    newest = learner.predict_each(state, tasks[2].test.x, [1]).predictions[0].mean
+    assert record["ahead"] == pytest.approx(float((newest.argmax(-1) == tasks[2].test.y).double().mean()))
+    assert "ahead" not in assess(learner, Learnt(3), tasks)
+
+
+def test_labels_are_judged_with_the_posterior_over_tasks():
+    tasks, state, learner = stream(), Learnt(3), Known()
+    found = assess(learner, state, tasks)["labels"]
+    losses, right = [], []
+    for t, task in enumerate(tasks):
+        prediction = learner.predict_each(state, task.test.x)
+        probs = (prediction.task_posterior().unsqueeze(-1) * prediction.means).flatten(1)
+        label = 2 * t + task.test.y
+        losses += (-probs.gather(1, label[:, None]).log()).flatten().tolist()
+        right += (probs.argmax(1) == label).tolist()
+    assert found["nll"] == pytest.approx(np.mean(losses))
+    assert found["accuracy"] == pytest.approx(np.mean(right))
+
+
+def test_an_assessment_of_values_against_scipy():
+    from scipy.stats import norm
+
+    tasks, state, learner = stream("regression"), Learnt(3), Known("regression")
+    record = assess(learner, state, tasks)
+    for t, task in enumerate(tasks):
+        p = learner.predict_each(state, task.test.x).predictions[t]
+        std, y = p.total.sqrt().numpy(), task.test.y[:, 0].numpy()
+        mean = p.mean[:, 0].numpy()
+        assert record["log_likelihood"][t] == pytest.approx(norm.logpdf(y, mean, std).mean())
+        assert record["coverage"][t] == pytest.approx((np.abs(y - mean) <= norm.ppf(0.975) * std).mean())
+        assert record["given"][t] == pytest.approx(((y - mean) ** 2).mean())
+        scores = np.stack(
+            [
+                norm.logpdf(y, q.mean[:, 0], q.total.sqrt())
+                for q in learner.predict_each(state, task.test.x).predictions
+            ],
+            -1,
+        )
+        assert record["inference_targets"][t] == pytest.approx((scores.argmax(1) == t).mean())
+
+
+def test_summaries_of_a_run_worked_out_by_hand():
+    base = {"inference_targets": [1.0], "nll": [0.1], "brier": [0.1], "ece": [0.01], "ece_all": 0.02}
+    base["labels"] = {"nll": 0.3, "ece": 0.1}
+    rows, ahead = ([0.9], [0.7, 0.8]), (0.6, None)
+    records = [
+        {**base, "given": row, "inferred": {"entropy": row}, "ahead": a} for row, a in zip(rows, ahead, strict=True)
+    ]
+    for record in records:
+        record.update({key: record[key] * 2 for key in ("nll", "brier", "ece", "inference_targets")})
+        record["inference"] = record["inference_batch"] = {"entropy": [0.5, 1.0]}
+    final = _classes(records, stream(num_tasks=2))["final"]
+    assert final["during"] == pytest.approx(85)
+    assert final["average"] == pytest.approx((90 + 75) / 2)
+    assert final["backward_transfer"] == pytest.approx(-20)
+    assert final["forward_transfer"] == pytest.approx(10)
+    assert (final["forgetting"], final["forgetting_from_best"]) == (pytest.approx(10), pytest.approx(20))
+    assert final["task_inference"]["entropy"] == 75
+    assert final["labels"] == {"nll": 0.3, "ece": pytest.approx(10)}
+    errors = [{**r, "log_likelihood": [0.5, 0.7], "coverage": [0.9, 1.0], "crps": [0.1, 0.3]} for r in records]
+    tasks = stream("regression", num_tasks=2)
+    final = _values(errors, tasks)["final"]
+    assert final["rmse_task_given"] == pytest.approx(math.sqrt(0.75))
+    assert final["mse_average"] == pytest.approx((0.9 + 0.75) / 2)
+    assert final["backward_transfer"] == pytest.approx(0.9 - 0.7)  # of the negative error: it went down
+    assert final["forward_transfer"] == pytest.approx(float(tasks[1].test.y.var(0, correction=0)) - 0.6)
+    assert (final["coverage"], final["crps"]) == (pytest.approx(95), pytest.approx(0.2))
+
+
+def test_foreign_inputs_against_scikit_learn():
+    tasks, state = stream(), Learnt(3)
+    predictions = predict_all(Known(), state, tasks, 0)
+    known, foreign = (-p.scores("entropy").amax(-1) for p in (predictions.known, predictions.foreign["far"]))
+    truth = [0] * len(known) + [1] * len(foreign)
+    expected = roc_auc_score(truth, torch.cat([known, foreign]))
+    assert detection(predictions)["auroc"]["far"]["entropy"] == pytest.approx(100 * expected)
+    refused = abstention(predictions, false_alarm=0.1)
+    assert refused["calibrated_on"] == "training"
+    assert refused["density"]["refused"]["far"] == 100
+    assert 3 < refused["entropy"]["false_alarm"] < 15
+    assert abstention(predict_all(Known(), state, type(tasks)(tasks.tasks), 0)) == {}
+
+
+class Gaussians(nn.Module):
+    """Posteriors of two tasks over three weights, under a prior of standard deviation 2; points without a spread."""
+
+    def __init__(self, shift, spread=True):
+        super().__init__()
+        self.spread = spread
+        self.num_tasks = 2
+        self.shift = nn.Parameter(torch.full((3,), shift, dtype=torch.float64))
+        self.posterior = _Posterior(self)
+
+
+class _Posterior:
+    def __init__(self, owner):
+        self.owner = [owner]
+
+    def __call__(self, number):
+        place = 2 * self.owner[0].shift.detach() + 1
+        return MeanFieldGaussian(place, torch.ones(3, dtype=torch.float64)) if self.owner[0].spread else Dirac(place)
+
+    def prior(self, like):
+        return MeanFieldGaussian(torch.ones(3, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64))
+
+
+class Saved:
+    """A learner and its folder: the states after each task, in memory."""
+
+    def __init__(self, *states):
+        self.states = states
+
+    def restore(self, task, num_tasks):
+        return Gaussians(0.0, self.states[0].spread)
+
+    def load_task(self, number, state):
+        state.load_state_dict(self.states[number - 1].state_dict())
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_drift_is_the_discrepancy_of_whitened_posteriors_then_and_now(shift):
+    tasks, saved = stream(num_tasks=2), Saved(Gaussians(0.0))
+    found = posterior_drift(saved, Gaussians(shift), tasks, saved, 0, num_samples=800)
+    # Whitened, the two are N(0, 1/4 I) and N(shift, 1/4 I) in three dimensions.
+    generator = torch.Generator().manual_seed(1)
+    draws = 0.5 * torch.randn(2, 800, 3, generator=generator, dtype=torch.float64)
+    width = float(median_distance(*draws)) ** 2
+    same = (width / (width + 0.5)) ** 1.5
+    expected = 2 * same * (1 - math.exp(-3 * shift**2 / (2 * (width + 0.5))))
+    assert found == [pytest.approx(expected, abs=0.015), 0.0]
+    assert expected == 0 or expected > 0.2
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.05, 0.2])
+def test_drift_of_points_depends_on_how_far_they_moved(shift):
+    tasks, saved = stream(num_tasks=2), Saved(Gaussians(0.0, False))
+    found = posterior_drift(saved, Gaussians(shift, False), tasks, saved, 0)
+    assert found[0] == pytest.approx(2 * (1 - math.exp(-(shift**2) / (4 * 0.1**2))))
+
+
+def test_curves_are_means_over_blocks_of_steps():
+    run = Run(None, None, 10, None, first_step=5)
+    for step in range(10):
+        values = torch.full((len(PARTS),), torch.nan)
+        values[PARTS.index("nll")] = float(step)
+        run.record(values)
+    curves = Curves(most=5)
+    curves.on_end(run)
+    assert curves.record == {"step": [7.0, 9.0, 11.0, 13.0, 15.0], "nll": [0.5, 2.5, 4.5, 6.5, 8.5]}

@@ -1,0 +1,56 @@
+"""Old names and module paths keep working, and warn with the new name."""
+
+import importlib
+import sys
+
+import pytest
+
+import bayeshnet
+from bayeshnet import deprecation
+
+
+@pytest.mark.parametrize("old", sorted(deprecation._MODULES))
+def test_moved_modules_warn_and_hand_on_the_same_objects(old):
+    new = importlib.import_module(f"bayeshnet.{deprecation._MODULES[old]}")
+    sys.modules.pop(f"bayeshnet.{old}", None)
+    with pytest.warns(DeprecationWarning, match=new.__name__.replace(".", r"\.")):
+        module = importlib.import_module(f"bayeshnet.{old}")
+    assert module is not new
+    for name in new.__all__:
+        assert getattr(module, name) is getattr(new, name)
+    assert importlib.import_module(new.__name__).__spec__.name == new.__name__
+
+
+def test_other_modules_are_as_missing_as_ever():
+    with pytest.raises(ModuleNotFoundError, match=r"bayeshnet\.continual\.nothing"):
+        importlib.import_module("bayeshnet.continual.nothing")
+
+
+@pytest.mark.parametrize(
+    ("package", "old", "new"),
+    [
+        ("hnets", "JacobianGeometry", "geometry.JacobianGeometry"),
+        ("guides", "UnfoldedLIVI", "estimators.UnfoldedLIVI"),
+        ("inference", "agreement", "metrics.compare_samples"),
+        ("continual", "ImplicitGenerator", "builders.ImplicitGenerator"),
+        ("continual", "derive_seed", "rng.derive_seed"),
+    ],
+)
+def test_moved_names_warn(package, old, new):
+    home, _, name = new.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=f"use bayeshnet.{new}"):
+        found = getattr(importlib.import_module(f"bayeshnet.{package}"), old)
+    assert found is getattr(importlib.import_module(f"bayeshnet.{home}"), name)
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        bayeshnet.hnets.nothing  # noqa: B018
+
+
+def test_renamed_argument():
+    with pytest.warns(DeprecationWarning, match="num_latents is deprecated: use num_samples"):
+        assert deprecation.renamed_argument("num_latents", "num_samples", 3, None) == 3
+    assert deprecation.renamed_argument("num_latents", "num_samples", None, 4) == 4
+    with pytest.raises(TypeError, match="num_samples: expected one value"):
+        deprecation.renamed_argument("num_latents", "num_samples", 3, 4)
