@@ -15,7 +15,6 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from ._version import __version__
 from .deprecation import install
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
     from .weights import WeightSpec
 
 __all__ = ["WeightSpec", "__version__", "diagnose"]
+
+__version__ = "0.1.0"
 
 # Loaded at first use, so that importing the package is quick and does not import Pyro.
 _HOMES = {"WeightSpec": "weights", "diagnose": "estimators"}
@@ -42,6 +43,7 @@ _MODULES = {
     "inference",
     "layers",
     "memo",
+    "representation",
     "metrics",
     "mnets",
     "optim",

@@ -47,7 +47,7 @@ _MODULES = {
     "estimators.kernel_ratio": "estimators.samples.kernel_ratio",
     "estimators.livi": "estimators.latent.livi",
     "estimators.livi_stochastic": "estimators.latent.livi_stochastic",
-    "estimators.nearest_neighbour": "estimators.samples.nearest_neighbour",
+    "estimators.nearest_neighbour": "estimators.samples.nearest_neighbor",
     "estimators.nu_method": "estimators.samples.nu_method",
     "estimators.sivi": "estimators.latent.sivi",
     "estimators.ssge": "estimators.samples.ssge",
@@ -60,6 +60,7 @@ _MODULES = {
     "hnets.jacobian_geometry": "geometry.jacobian",
     "hnets.selection_geometry": "geometry.selection",
     "inference.quantiles": "inference.prediction",
+    "layers.initialisers": "layers.initializers",
     "reports.files": "files",
 }
 """Modules that have moved, by their paths below the package."""

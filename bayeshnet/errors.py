@@ -172,7 +172,7 @@ def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None]
 
 
 def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:
-    """Return ``tensor`` if all its entries are finite; it synchronises with the device: not for hot paths."""
+    """Return ``tensor`` if all its entries are finite; it synchronizes with the device: not for hot paths."""
     if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
         raise value_error(argument, expected="finite values", found="NaN or infinity among its entries", hint=hint)
     return tensor

@@ -40,7 +40,7 @@ def batched_forward(
     r"""Outputs of ``net`` under each of ``S`` weight vectors, :math:`y_s = f(x, w_s)`.
 
     All strategies give the same values and gradients; they differ in speed. ``loop`` always works and serves the others
-    as oracle. ``vmap`` vectorises the loop by :func:`torch.func.vmap`; random layers such as dropout draw differently
+    as oracle. ``vmap`` vectorizes the loop by :func:`torch.func.vmap`; random layers such as dropout draw differently
     for each sample. ``bmm`` is the network's own way, if it has one (:meth:`MainNetInterface.batched_forward`).
     ``auto`` takes the network's own way, else ``vmap`` where it pays (small networks, where the overhead of Python
     rules) and works, else the loop: recurrent layers of torch, batch norm that updates running statistics and spectral

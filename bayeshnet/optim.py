@@ -17,7 +17,7 @@ class _Moments(NamedTuple):
 
     Attributes:
         parameters: the parameters.
-        states: their entries in the optimiser's state.
+        states: their entries in the optimizer's state.
         counter: how many steps each has made ``(N,)``, counted at once; each entry's ``step`` is a view of it.
         lists: first and second moments, their maxima, and the steps one by one.
     """

@@ -208,7 +208,7 @@ class WeightSpec:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Whitening:
-        """Fan-in scales under which ``u ~ N(0, I)`` is a Kaiming-initialised network.
+        """Fan-in scales under which ``u ~ N(0, I)`` is a Kaiming-initialized network.
 
         The scale is ``gain / sqrt(fan_in)`` for weights, ``last_gain / sqrt(fan_in)`` in the last layer and ``bias``
         for biases and norm shifts; norm scales are ``1 + bias * u``.

@@ -60,13 +60,13 @@ Beside the sampler
 ------------------
 
 ``tests/guides/test_published_models.py`` holds the guide against the no-U-turn sampler on published models, in its
-default settings but for the length of training: eight schools, centred and non-centred (Rubin, 1981), a logistic
+default settings but for the length of training: eight schools, centered and non-centered (Rubin, 1981), a logistic
 regression on tumours, a hierarchical Poisson regression of colonies on doses (Breslow, 1984), and a mixture whose
 clusters bear no names; and against exact draws on a banana. The tolerances of means and standard deviations are there.
 Of the spread of a hierarchy the guide is too sure: the standard deviation of its logarithm is half to three quarters of
-the true one on the centred schools and on the colonies. With ``AutoHypernet(model, stretch=True)``, where earlier
-unknowns stretch later ones, it is within the tolerances on the colonies, which are tested so; on the centred schools it
-is not, and the mixture is found worse.
+the true one on the centered schools and on the colonies. With ``AutoHypernet(model, stretch=True)``, where earlier
+unknowns stretch later ones, it is within the tolerances on the colonies, which are tested so; on the centered schools
+it is not, and the mixture is found worse.
 :func:`~bayeshnet.inference.reference_posterior` runs the sampler on any model, and
 :func:`~bayeshnet.metrics.sample_comparison` compares.
 """

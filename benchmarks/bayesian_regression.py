@@ -29,7 +29,7 @@ DRAWS, HIDDEN, DROPOUT, MEMBERS = 400, 20, 0.1, 5
 
 @dataclass(frozen=True)
 class Problem:
-    """Data of a regression, standardised where they are real, and the standard deviation of their noise."""
+    """Data of a regression, standardized where they are real, and the standard deviation of their noise."""
 
     x: Tensor
     y: Tensor

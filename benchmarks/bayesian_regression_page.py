@@ -61,7 +61,7 @@ REAL = """\
 Diabetes
 --------
 
-Progression of the disease from ten measurements (scikit-learn), standardised, 353 patients to learn from and 89 to test
+Progression of the disease from ten measurements (scikit-learn), standardized, 353 patients to learn from and 89 to test
 on; splits: {splits}. The noise is what linear regression leaves on the training data. The relation is nearly linear,
 and there is little to tell the methods apart.
 

@@ -17,7 +17,7 @@ from bayeshnet.estimators import (
     ClosedForm,
     ImportanceSandwich,
     KernelRatio,
-    NearestNeighbour,
+    NearestNeighbor,
     NuMethod,
 )
 from bayeshnet.geometry import JacobianGeometry
@@ -118,7 +118,7 @@ def _all() -> Iterator[tuple[str, str, str]]:
         f"{float(avb.diagnostics['accuracy']):.0%} of cases",
         "a few dimensions only, or where only samples exist",
     )
-    for name, method in (("KernelRatio", KernelRatio()), ("NearestNeighbour", NearestNeighbour())):
+    for name, method in (("KernelRatio", KernelRatio()), ("NearestNeighbor", NearestNeighbor())):
         found = method.estimate(wide.q(), wide.p, generator=_generator(1)).value
         yield (
             f"{name} in many dimensions",

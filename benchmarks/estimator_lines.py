@@ -25,7 +25,7 @@ from bayeshnet.estimators import (
     ClosedForm,
     ImportanceSandwich,
     KernelRatio,
-    NearestNeighbour,
+    NearestNeighbor,
     NuMethod,
     Stein,
     StochasticLIVI,
@@ -53,7 +53,7 @@ METHODS: dict[str, tuple[Callable[[], Any], int, int]] = {
     "IWHVI": (lambda: IWHVI(16, 8, steps=1), 16, 10**5),
     "AVB": (lambda: AVB((64, 64), 16, steps=1, batch_size=32), 16, 10**5),
     "KernelRatio": (lambda: KernelRatio(M), M, 10**5),
-    "NearestNeighbour": (lambda: NearestNeighbour(M), M, 10**5),
+    "NearestNeighbor": (lambda: NearestNeighbor(M), M, 10**5),
 }
 FULL_JACOBIANS = {1_000: M, 10_000: M, 100_000: 10, 1_000_000: 1}
 """Latents for which full Jacobians are timed; the time of M latents follows in proportion."""

@@ -36,7 +36,7 @@ comparison with published work            :class:`~bayeshnet.estimators.SSGE` (m
                                           :class:`~bayeshnet.estimators.AVB`, :class:`~bayeshnet.estimators.SIVI`
 only samples of both sides                :class:`~bayeshnet.estimators.AVB` without contrast,
                                           :class:`~bayeshnet.estimators.KernelRatio`,
-                                          :class:`~bayeshnet.estimators.NearestNeighbour`: a few dimensions
+                                          :class:`~bayeshnet.estimators.NearestNeighbor`: a few dimensions
 ========================================  ==========================================================================
 
 """

@@ -28,7 +28,7 @@ def published_step(hnets: Any, mlp: Any, wrapper: Any, c: Configuration, task: i
 
 
 class PublishedStep:
-    """What the methods share: networks, targets of the regulariser, the optimiser and the likelihood."""
+    """What the methods share: networks, targets of the regularizer, the optimizer and the likelihood."""
 
     def __init__(self, hnets: Any, mlp: Any, wrapper: Any, c: Configuration, task: int) -> None:
         """Build the networks and keep what the generator emits for old tasks."""
@@ -52,7 +52,7 @@ class PublishedStep:
             return F.cross_entropy(outputs[:, first : first + self.c.per_task], y)
         return 0.5 / NOISE_STD**2 * F.mse_loss(outputs, y)
 
-    def regulariser(self) -> Tensor | float:
+    def regularizer(self) -> Tensor | float:
         """Mean over old tasks of the squared distance of what is emitted, tensor by tensor."""
         total: Tensor | float = 0.0
         for old, target in enumerate(self.targets):
@@ -84,7 +84,7 @@ class MeanFieldStep(PublishedStep):
         kl: Any = 0.0
         for m, s in zip(means, stds, strict=True):
             kl = kl + 0.5 * (s.pow(2) + m.pow(2) - 1 - 2 * s.log()).sum()
-        loss = self.c.kl_scale * kl + NUM_DATA * nll / self.c.samples + self.c.strength * self.regulariser()
+        loss = self.c.kl_scale * kl + NUM_DATA * nll / self.c.samples + self.c.strength * self.regularizer()
         self.finish(loss)
         self.optimizer.step()
         return loss.item()
@@ -106,7 +106,7 @@ class MeanFieldStep(PublishedStep):
             h = h if i == len(means) - 2 else h.relu()
         return h
 
-    def regulariser(self) -> Tensor | float:
+    def regularizer(self) -> Tensor | float:
         """Mean over old tasks of the KL of old from new Gaussians, or of the squared 2-Wasserstein distance."""
         total: Any = 0.0
         for old, target in enumerate(self.targets):
@@ -156,7 +156,7 @@ class SpectralStep(ImplicitStep):
         entropy = self.entropy_gradient(theta)
         cross = -log_normal(self.flat_sample(c.kl_samples, theta)).mean()
         nll = self.nll(x, y, self.sample(c.samples, theta))
-        loss = c.kl_scale * cross + nll + c.strength * self.regulariser()
+        loss = c.kl_scale * cross + nll + c.strength * self.regularizer()
         self.optimizer.zero_grad()
         loss.backward(retain_graph=True)
         if c.clip is not None:
@@ -235,7 +235,7 @@ class AdversarialStep(ImplicitStep):
         scaled = (w - mean) / std
         kl = (self.logits(scaled) + (log_normal(w, mean, std) - log_normal(w)).unsqueeze(1)).mean()
         nll = self.nll(x, y, samples if c.kl_samples == c.samples else self.sample(c.samples, theta))
-        loss = c.kl_scale * kl + nll + c.strength * self.regulariser()
+        loss = c.kl_scale * kl + nll + c.strength * self.regularizer()
         self.finish(loss)
         self.optimizer.step()
         return loss.item()

@@ -53,7 +53,7 @@ class Configuration:
         num_tasks: of the stream.
         hnet: makes the weights, or means and scales of them.
         outer: makes the parameters of ``hnet`` for implicit posteriors.
-        strength: of the forgetting regulariser.
+        strength: of the forgetting regularizer.
         distance: that it uses for Gaussians.
         local: whether the published step samples pre-activations instead of weights.
         noise: standard deviation of the implicit posterior's noise.

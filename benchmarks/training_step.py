@@ -1,16 +1,16 @@
 """Time the training step of continual learning: python benchmarks/training_step.py [--steps 80] [--rst FILE].
 
 For eight published configurations of posterior meta-replay, CPU milliseconds of a complete step (likelihood under all
-weight samples, KL, regulariser over old tasks, optimiser) of the library, beside a plain loop in the published manner
+weight samples, KL, regularizer over old tasks, optimizer) of the library, beside a plain loop in the published manner
 on networks of hypnettorch, at task 2 and at the last one. Both take turns in one process on one thread; medians. The
 library's step is that of ``fit``, with everything that it checks and records, in whitened weights.
 
-Columns: ``published``; ``library``, with the estimator of the same name and all old tasks in the regulariser; ``one old
+Columns: ``published``; ``library``, with the estimator of the same name and all old tasks in the regularizer; ``one old
 task``, the same with one old task drawn per step; ``LIVI``, the library's default in place of SSGE and AVB, and
 ``local noise``, the noise of mean-field posteriors drawn in pre-activations, both with all old tasks; behind each how
 many times the published step takes as long. The last line below the table takes local noise for the mean-field
 configuration of long weight vectors, where it is quicker, and the library's column elsewhere. The likelihood sees as
-many weight samples as in the configuration. Both regularisers know targets computed once: the published one the
+many weight samples as in the configuration. Both regularizers know targets computed once: the published one the
 generator's outputs, the library's the weights that these make of 16 latents, two of which are drawn per
 step.
 """
@@ -96,7 +96,7 @@ class LibraryStep:
     def __init__(
         self, c: Configuration, task: int, estimator: KLEstimator, max_tasks: int | None = None, local: bool = False
     ) -> None:
-        """Build posterior, model and regulariser."""
+        """Build posterior, model and regularizer."""
         self.c, self.local, self.generator = c, local, torch.Generator().manual_seed(0)
         net = MLP(n_in=c.sizes[0], n_out=c.sizes[-1], hidden_layers=c.sizes[1:-1], no_weights=True, verbose=False)
         posterior = GeneratedTasks(Generators(c), net.weight_spec)
@@ -114,7 +114,7 @@ class LibraryStep:
         self.penalties = [penalty]
 
     def run(self, data: tuple[Tensor, Tensor], steps: int) -> Clock:
-        """Make steps with a new optimiser."""
+        """Make steps with a new optimizer."""
         c, clock = self.c, Clock()
         fit(
             self.model,

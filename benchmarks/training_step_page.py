@@ -21,12 +21,12 @@ Time of a training step
    $ pip install '.[parity]' -c constraints.txt
    $ python benchmarks/training_step.py --rst docs/results/training-step.rst
 
-A complete step of posterior meta-replay (likelihood under all weight samples, KL, regulariser over old tasks,
-optimiser) in eight published configurations, at task 2 and at the last one: CPU milliseconds on one thread, torch
+A complete step of posterior meta-replay (likelihood under all weight samples, KL, regularizer over old tasks,
+optimizer) in eight published configurations, at task 2 and at the last one: CPU milliseconds on one thread, torch
 {torch}, medians, all columns taking turns in one process; in brackets how many times the published step takes as
 long. *Published* is a plain loop in the published manner (samples one by one, gradients of kernels as
 three-dimensional arrays, gradients parameter by parameter) on networks of hypnettorch. *Library* is
-:func:`~bayeshnet.inference.fit` with the estimator of the same name and all old tasks in the regulariser; *one old
+:func:`~bayeshnet.inference.fit` with the estimator of the same name and all old tasks in the regularizer; *one old
 task* draws one of them per step; *LIVI* takes the library's default estimator in place of SSGE and AVB; *local noise*
 draws the noise of mean-field posteriors in pre-activations, as the published loop does for the regression and the
 modes, but not for the split images. Ratios change by a tenth from run to run, and geometric means by a twentieth.

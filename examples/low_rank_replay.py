@@ -54,7 +54,7 @@ class LowRankGenerator(PosteriorFamily):
 
 @emitted.register
 def _(distribution: LowRankGaussian, z: Tensor | None, unit: Tensor) -> Tensor:
-    """What the regulariser against forgetting holds, in units of the prior."""
+    """What the regularizer against forgetting holds, in units of the prior."""
     parts = (distribution.loc / unit, distribution.diag.sqrt() / unit, (distribution.factor.T / unit).flatten())
     return torch.cat(parts)
 

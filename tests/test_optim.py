@@ -1,4 +1,4 @@
-"""The optimiser of small networks is torch's Adam."""
+"""The optimizer of small networks is torch's Adam."""
 
 import copy
 import math

@@ -30,7 +30,7 @@ class PosteriorFamily(ABC):
     """Builds a posterior over the weights of a network, with one condition to begin with.
 
     All families are whitened: weights are ``w = loc + scale * u`` with fan-in scales, and the prior is ``u ~ N(0, I)``,
-    under which the network is a freshly initialised one.
+    under which the network is a freshly initialized one.
 
     Args:
         gain: scale of hidden layers times the root of their fan-in; None for the Kaiming gain ``sqrt(2)``.

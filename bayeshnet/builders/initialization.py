@@ -1,4 +1,4 @@
-"""Starting points of generators: each generated network begins as a freshly initialised one, with a small spread."""
+"""Starting points of generators: each generated network begins as a freshly initialized one, with a small spread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TANH_POWER = 0.4
 
 @torch.no_grad()
 def init_generator(hnet: HyperNetInterface, spec: WeightSpec, spread: float) -> None:
-    """Initialise a perceptron generator of whitened weights so that each begins as a draw from the prior.
+    """Initialize a perceptron generator of whitened weights so that each begins as a draw from the prior.
 
     With a full linear head, the head's biases are standard normal (zero at biases and norms) and its weights give each
     generated weight a standard deviation of ``spread`` over latents and conditions. A chunked head has too few biases
@@ -59,9 +59,9 @@ def _init_inputs(hnet: HyperNetInterface, first: Tensor, factor: float) -> None:
 
 @torch.no_grad()
 def init_outer_generator(outer: HyperNetInterface, inner: HyperNetInterface, spec: WeightSpec, spread: float) -> None:
-    """Initialise a hypernetwork that generates the parameters of another one, ``inner``.
+    """Initialize a hypernetwork that generates the parameters of another one, ``inner``.
 
-    Its head's biases are the parameters of an initialised inner generator, and each of those varies between conditions
+    Its head's biases are the parameters of an initialized inner generator, and each of those varies between conditions
     by ``spread`` times the standard deviation within its tensor.
 
     Args:

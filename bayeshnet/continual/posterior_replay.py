@@ -33,7 +33,7 @@ __all__ = ["PosteriorReplay"]
 class PosteriorReplay(VariationalLearner):
     r"""A posterior over the weights for each task, generated from the task's embedding by one hypernetwork.
 
-    Task :math:`t` minimises, per example,
+    Task :math:`t` minimizes, per example,
 
     .. math:: -\mathbb{E}_{q_t} \log p(y|x, w) + \frac{\beta}{N_t} \mathrm{KL}(q_t \| p)
         + \frac{\lambda}{t} \sum_{s<t} \mathbb{E}_z \| u(z, s) - u_{\text{old}}(z, s) \|^2
@@ -97,7 +97,7 @@ class PosteriorReplay(VariationalLearner):
     def penalties(
         self, state: LearnerState, previous: LearnerState | None, generator: torch.Generator
     ) -> list[Callable[[], Tensor]]:
-        """The output regulariser over all tasks before this one."""
+        """The output regularizer over all tasks before this one."""
         if previous is None or self.regularizer.strength == 0:
             return []
         return [self.regularizer.penalty(state.posterior, previous.posterior, previous.num_tasks, generator)]

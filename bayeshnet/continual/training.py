@@ -14,9 +14,9 @@ class Training:
     """How one task is fitted; handed to :func:`bayeshnet.inference.fit`.
 
     Args:
-        steps: optimiser steps per task.
+        steps: optimizer steps per task.
         batch_size: examples per step.
-        lr: learning rate of Adam; a new optimiser for each task, cosine decay to 1 %.
+        lr: learning rate of Adam; a new optimizer for each task, cosine decay to 1 %.
         num_particles: weight draws per step for the likelihood.
         num_latents: latents per step for the KL.
         beta: temperature of the KL; 1 is the true one.

@@ -33,7 +33,7 @@ __all__ = ["VariationalLearner"]
 
 
 class VariationalLearner(Learner):
-    """Fits a weight posterior per task by maximising the evidence lower bound; subclasses say what tasks share.
+    """Fits a weight posterior per task by maximizing the evidence lower bound; subclasses say what tasks share.
 
     Args:
         network: a builder of the main network, or a network (any ``torch.nn.Module``) of which a copy is taken.

@@ -60,7 +60,7 @@ def split_by_class(
     outliers: Mapping[str, Tensor] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Split one labelled data set into tasks of a few classes each.
+    """Split one labeled data set into tasks of a few classes each.
 
     Args:
         x: inputs ``(N, ...)``: array or tensor; ``uint8`` is divided by 255.

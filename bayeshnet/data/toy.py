@@ -100,10 +100,10 @@ def modes2d(
 ) -> TaskStream:
     r"""Build tasks of two classes in the plane, each class one Gaussian mode on a circle of radius 5.
 
-    With :math:`K` = ``2 * num_tasks`` modes (six by default), mode :math:`k` has its centre at
+    With :math:`K` = ``2 * num_tasks`` modes (six by default), mode :math:`k` has its center at
     :math:`5(\sin a_k, \cos a_k)`, :math:`a_k = 2\pi(k + 1/2)/K`; task :math:`t` has the modes :math:`2t` and
-    :math:`2t+1`. ``info`` of each task holds ``centres`` ``(K, 2)``, ``std`` and ``plot_range``, in the units of the
-    inputs. Foreign inputs ``plane``: uniform in the plot range, at least five standard deviations from each centre.
+    :math:`2t+1`. ``info`` of each task holds ``centers`` ``(K, 2)``, ``std`` and ``plot_range``, in the units of the
+    inputs. Foreign inputs ``plane``: uniform in the plot range, at least five standard deviations from each center.
 
     Args:
         num_train: training points per mode.
@@ -111,7 +111,7 @@ def modes2d(
         num_validation: validation points per mode.
         std: standard deviation of a mode, before ``scale``.
         num_tasks: half the number of modes.
-        scale: all inputs are divided by it; 5 puts the centres on the unit circle.
+        scale: all inputs are divided by it; 5 puts the centers on the unit circle.
         order: numbers of the tasks, from 0, in the order in which they are learnt, if another one or not all.
         data_seed: of the points.
 
@@ -131,14 +131,14 @@ def modes2d(
     check_positive("scale", scale)
     generator = torch.Generator().manual_seed(data_seed)
     angles = 2 * math.pi * (torch.arange(2 * num_tasks) + 0.5) / (2 * num_tasks)
-    centres = 5 * torch.stack([angles.sin(), angles.cos()], dim=1)
+    centers = 5 * torch.stack([angles.sin(), angles.cos()], dim=1)
 
     def points(task: int, count: int) -> Split:
-        own = centres[2 * task : 2 * task + 2].repeat_interleave(count, 0)
+        own = centers[2 * task : 2 * task + 2].repeat_interleave(count, 0)
         x = own + std * torch.randn(own.shape, generator=generator)
         return Split(x / scale, torch.arange(2).repeat_interleave(count))
 
-    info = {"centres": centres / scale, "std": std / scale, "plot_range": (-8 / scale, 8 / scale)}
+    info = {"centers": centers / scale, "std": std / scale, "plot_range": (-8 / scale, 8 / scale)}
     tasks = []
     for t in range(num_tasks):
         train, test = points(t, num_train), points(t, num_test)
@@ -146,5 +146,5 @@ def modes2d(
         title, labels = f"modes {2 * t} / {2 * t + 1}", (2 * t, 2 * t + 1)
         tasks.append(Task(title, train, test, 2, "classification", labels, validation, info))
     plane = 16 * torch.rand(2000, 2, generator=generator) - 8
-    plane = plane[torch.cdist(plane, centres).min(1).values > 5 * std]
+    plane = plane[torch.cdist(plane, centers).min(1).values > 5 * std]
     return TaskStream(tasks, "modes2d", "class", {"plane": plane / scale}).reordered(order)

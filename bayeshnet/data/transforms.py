@@ -68,7 +68,7 @@ def rotated(
     name: str = "rotated",
     outliers: dict[str, Tensor] | None = None,
 ) -> TaskStream:
-    """Make tasks of one by turning its images counter-clockwise about their centre (bilinear; zeros flow in).
+    """Make tasks of one by turning its images counter-clockwise about their center (bilinear; zeros flow in).
 
     Args:
         task: what is rotated.

@@ -48,9 +48,9 @@ class WeightDistribution(Distribution):
 
     @abstractmethod
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """Draw ``num`` reparameterised weight vectors together with their latents."""
+        """Draw ``num`` reparameterized weight vectors together with their latents."""
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
-        """Draw reparameterised weights: ``(*sample_shape, P)``."""
+        """Draw reparameterized weights: ``(*sample_shape, P)``."""
         shape = torch.Size(sample_shape)
         return self.draw(shape.numel()).w.reshape(*shape, self.event_shape[0])

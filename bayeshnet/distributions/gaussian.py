@@ -17,7 +17,7 @@ from ..speed import shortcuts
 from ..weights import WeightSpec
 from .base import WeightDistribution, WeightDraw
 
-__all__ = ["LowRankGaussian", "MeanFieldGaussian", "diagonal_kl", "reparameterised"]
+__all__ = ["LowRankGaussian", "MeanFieldGaussian", "diagonal_kl", "reparameterized"]
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -69,7 +69,7 @@ class MeanFieldGaussian(WeightDistribution):
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
         """Draw ``num`` weight vectors ``loc + scale * eps``."""
         eps = normal_like(self.loc, (num, self.loc.shape[0]), generator)
-        return WeightDraw(reparameterised(self.loc, self.scale, eps), None, eps)
+        return WeightDraw(reparameterized(self.loc, self.scale, eps), None, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
@@ -184,18 +184,18 @@ def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tens
     return 0.5 * terms.sum()
 
 
-def reparameterised(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
+def reparameterized(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
     """``loc + scale * eps`` ``(S, P)`` for ``loc``, ``scale`` ``(P,)`` and constant noise ``eps`` ``(S, P)``."""
     limits = shortcuts()
     blocked = len(eps) <= limits.few_draws and eps.shape[-1] >= limits.long_weights
     if not blocked or not scale.requires_grad or transforms_active():
         return torch.addcmul(loc, scale, eps)
-    out: Tensor = _Reparameterised.apply(loc, scale, eps)
+    out: Tensor = _Reparameterized.apply(loc, scale, eps)
     return out
 
 
-class _Reparameterised(torch.autograd.Function):
-    """See :func:`reparameterised`; the gradient's sums over draws are made without products as large as all draws."""
+class _Reparameterized(torch.autograd.Function):
+    """See :func:`reparameterized`; the gradient's sums over draws are made without products as large as all draws."""
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Recognise Gaussians in whatever clothes they come, so that they can be treated analytically."""
+"""Recognize Gaussians in whatever clothes they come, so that they can be treated analytically."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["as_gaussian", "as_low_rank"]
 def as_gaussian(p: Any) -> tuple[Tensor, Tensor] | None:
     """Mean and standard deviation of ``p`` if it is a Gaussian with independent weights, else None.
 
-    Recognised: :class:`MeanFieldGaussian`, :class:`FanInGaussian`, a torch or Pyro ``Normal(...).to_event(1)``
+    Recognized: :class:`MeanFieldGaussian`, :class:`FanInGaussian`, a torch or Pyro ``Normal(...).to_event(1)``
     (expanded or not) and a diagonal ``MultivariateNormal``.
 
     Returns:

@@ -54,7 +54,7 @@ def gaussian_kl(q: GaussianForm, p: GaussianForm) -> Tensor:
 
 
 def gaussian_pair_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL between two Gaussians that are recognised as such, of low rank plus diagonal or simpler, else None.
+    """KL between two Gaussians that are recognized as such, of low rank plus diagonal or simpler, else None.
 
     Example:
         >>> ones = torch.ones(3)

@@ -19,10 +19,10 @@ __all__ = ["FanInGaussian", "ScaleMixturePrior"]
 
 
 class FanInGaussian(WeightDistribution):
-    r"""Gaussian prior whose draws are Kaiming-initialised networks: :math:`N(0, I)` in the u-space of a specification.
+    r"""Gaussian prior whose draws are Kaiming-initialized networks: :math:`N(0, I)` in the u-space of a specification.
 
     :math:`w = loc + scale \odot u` with ``spec.whitening(gain, last_gain, bias)`` and :math:`u \sim N(0, I)`: standard
-    deviation ``gain / sqrt(fan_in)`` for weights, ``bias`` for biases; norm scales are centred at one.
+    deviation ``gain / sqrt(fan_in)`` for weights, ``bias`` for biases; norm scales are centered at one.
 
     Args:
         spec: names, shapes and roles of the weights.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..deprecation import moved_names
 from .auto import Auto
 from .base import KLEstimate, KLEstimator, MutualInformation
 from .change_of_variables import ChangeOfVariables
@@ -9,7 +10,7 @@ from .closed_form import ClosedForm
 from .diagnostics import Diagnosis, diagnose
 from .latent import IWHVI, LIVI, SIVI, ImportanceSandwich, StochasticLIVI, UnfoldedLIVI
 from .monte_carlo import MonteCarlo
-from .samples import AVB, SSGE, KernelRatio, NearestNeighbour, NuMethod, Stein
+from .samples import AVB, SSGE, KernelRatio, NearestNeighbor, NuMethod, Stein
 
 __all__ = [
     "AVB",
@@ -27,10 +28,17 @@ __all__ = [
     "KernelRatio",
     "MonteCarlo",
     "MutualInformation",
-    "NearestNeighbour",
+    "NearestNeighbor",
     "NuMethod",
     "Stein",
     "StochasticLIVI",
     "UnfoldedLIVI",
     "diagnose",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "NearestNeighbour": "estimators.NearestNeighbor",
+    },
+)

@@ -73,11 +73,11 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
     if q.whitening is not None:
         loc, scale = (loc - q.loc) / q.scale, scale / q.scale
     precision = scale**-2
-    centre = loc.expand(num)
+    center = loc.expand(num)
     return ConditionalKL(
         lambda: _noise_terms(q.sigma**2 * precision, num),
-        lambda z: 0.5 * geometry.sqdist(z, centre, precision),
-        lambda h: _half_mean_square((h - centre) / scale),
+        lambda z: 0.5 * geometry.sqdist(z, center, precision),
+        lambda h: _half_mean_square((h - center) / scale),
     )
 
 
@@ -169,7 +169,7 @@ def same_size(q: Distribution, p: Distribution) -> None:
 
 
 def draw_from(q: Distribution, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-    """Draw ``num`` reparameterised weight vectors from any distribution, with the noise of ``generator``."""
+    """Draw ``num`` reparameterized weight vectors from any distribution, with the noise of ``generator``."""
     if isinstance(q, WeightDistribution):
         return q.draw(num, generator)
     if not q.has_rsample:

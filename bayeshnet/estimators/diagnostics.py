@@ -162,7 +162,7 @@ def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) ->
             "or the map bends within the noise. LIVI's KL is too low by that much."
         )
     if info["sandwich_lower"] - info["livi"] > slack:
-        found["linearisation"] = "LIVI finds less information than the audit: its KL is too high."
+        found["linearization"] = "LIVI finds less information than the audit: its KL is too high."
     if info["sivi"] - info["livi"] > 0.5 + 3 * info["sivi_standard_error"]:
         found["bound"] = "SIVI's lower bound on the information is above LIVI's estimate: LIVI is wrong here."
     if seen["ess"] < 0.1:
@@ -189,7 +189,7 @@ def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) ->
 _ADVICE = {
     "bound": "Distrust LIVI here: use ImportanceSandwich and report the case.",
     "fold": "Train and report with ImportanceSandwich(num_starts=4), or make the map injective (a linear skip).",
-    "linearisation": "The noise is wide against the bends of the map: lower sigma or use ImportanceSandwich.",
+    "linearization": "The noise is wide against the bends of the map: lower sigma or use ImportanceSandwich.",
     "audit": "Raise num_proposals and num_starts of ImportanceSandwich, or lower sigma.",
     "collapse": "Check that the estimator's gradient reaches the hypernetwork (SIVI's does not); use LIVI.",
     "conditioning": "Take more latents per step, or start from a better conditioned map (smaller gain, linear skip).",

@@ -86,9 +86,9 @@ class Proposal:
         index = torch.searchsorted(self.log_mixture.exp().cumsum(-1)[..., :-1].contiguous(), which)
         picked = index.unsqueeze(-1)
         roots = self.roots.gather(1, picked.unsqueeze(-1).expand(-1, -1, n, n))
-        centre = precise(self.modes).gather(1, picked.expand(-1, -1, n))
+        center = precise(self.modes).gather(1, picked.expand(-1, -1, n))
         step = torch.linalg.solve_triangular(roots.mT, tail.unsqueeze(-1), upper=True).squeeze(-1)
-        return torch.cat([centre + step, centre - step], dim=1)[:, :num].to(self.modes)
+        return torch.cat([center + step, center - step], dim=1)[:, :num].to(self.modes)
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-densities ``(S, K)`` of latents ``(S, K, n)``."""

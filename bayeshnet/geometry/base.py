@@ -43,8 +43,8 @@ class Geometry(ABC):
         r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
 
     @abstractmethod
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`(h(z)-c)^\top \Lambda (h(z)-c)` to ``centre`` ``(P,)`` (zero if None): ``(*B,)``."""
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`(h(z)-c)^\top \Lambda (h(z)-c)` to ``center`` ``(P,)`` (zero if None): ``(*B,)``."""
 
     @abstractmethod
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:

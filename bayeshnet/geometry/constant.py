@@ -36,10 +36,10 @@ class ConstantGeometry(Geometry):
         """Zeros ``(*B, n, n)``."""
         return self.value.new_zeros(*z.shape[:-1], self.latent_size, self.latent_size)
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        """Squared distance of the weights to ``centre``: ``(*B,)``."""
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        """Squared distance of the weights to ``center``: ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)
-        delta = self.value if centre is None else self.value - centre
+        delta = self.value if center is None else self.value - center
         norm = factor * (delta * delta if values is None else delta * delta * values).sum(-1)
         return norm.expand(torch.broadcast_shapes(z.shape[:-1], norm.shape))
 

@@ -36,12 +36,12 @@ class EmbeddedGeometry(Geometry):
         """Gram matrix: ``(*B, n, n)``."""
         return self.inner_map.gram(z, self._at(precision))
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        """Squared distance to ``centre``: ``(*B,)``."""
-        if centre is None:
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        """Squared distance to ``center``: ``(*B,)``."""
+        if center is None:
             return self.inner_map.sqdist(z, None, self._at(precision))
-        near = self.inner_map.sqdist(z, centre[..., self.places], self._at(precision))
-        far = (centre**2 * precision).index_fill(-1, self.places, 0).sum(-1)
+        near = self.inner_map.sqdist(z, center[..., self.places], self._at(precision))
+        far = (center**2 * precision).index_fill(-1, self.places, 0).sum(-1)
         return near + far
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:

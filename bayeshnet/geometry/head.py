@@ -87,24 +87,24 @@ class HeadGeometry(Geometry):
         form = weighing.form(moved, start, stop)
         return form.expand(*z.shape[:-1], -1, -1)
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``."""
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``center`` ``(*B', P)`` (zero if None): ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)
         a = self._activations(z)
         if z.numel() // self.latent_size * self.num_weights <= shortcuts().short_weights:
-            return factor * self._direct(a, centre, values)
+            return factor * self._direct(a, center, values)
         weighing = self.head.weigh(values)
-        shift = self.head.shift(weighing, centre)
+        shift = self.head.shift(weighing, center)
         if shift is None:
             return factor * weighing.quad(a)
         start, pulled, norm = shift
         delta = a - start
         return factor * (weighing.quad(delta) + 2 * (delta * pulled).sum((-1, -2)) + norm)
 
-    def _direct(self, a: Tensor, centre: Tensor | None, values: Tensor | None) -> Tensor:
+    def _direct(self, a: Tensor, center: Tensor | None, values: Tensor | None) -> Tensor:
         out = self.head(a)
-        if centre is not None:
-            out = out - check_shape("centre", centre, (-1, self.num_weights))
+        if center is not None:
+            out = out - check_shape("center", center, (-1, self.num_weights))
         squares = out * out  # a power's gradient takes longer
         return squares.sum(-1) if values is None else (squares * values).sum(-1)
 

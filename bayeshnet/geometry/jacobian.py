@@ -102,11 +102,11 @@ class JacobianGeometry(Geometry):
         weighted = columns if values is None else columns * values
         return weighted @ columns.mT
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``."""
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``center`` ``(*B', P)`` (zero if None): ``(*B,)``."""
         values = self(z)
-        if centre is not None:
-            values = values - check_shape("centre", centre, (-1, self.num_weights))
+        if center is not None:
+            values = values - check_shape("center", center, (-1, self.num_weights))
         return self._norm(values, precision)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:

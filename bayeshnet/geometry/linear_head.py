@@ -139,49 +139,49 @@ class LinearHead:
             pieces = [(slice(0, chunks - 1), grams[0]), (slice(chunks - 1, chunks), grams[1])]
         return Weighing(pieces, weights, slots)
 
-    def shift(self, weighing: Weighing, centre: Tensor | None) -> Shift | None:
+    def shift(self, weighing: Weighing, center: Tensor | None) -> Shift | None:
         r"""Move the origin of the activations so that no large norms are subtracted.
 
-        With :math:`d = b - m` for the ``centre`` :math:`m`, any activations :math:`a^*` and
+        With :math:`d = b - m` for the ``center`` :math:`m`, any activations :math:`a^*` and
         :math:`r = d + W a^*`,
 
         .. math::
             |W a + d|^2_\Lambda = |W (a - a^*)|^2_\Lambda + 2 (a - a^*)^\top W^\top \Lambda r + |r|^2_\Lambda .
 
-        Here :math:`a^*` are constants that (nearly) minimise :math:`|r|`.
+        Here :math:`a^*` are constants that (nearly) minimize :math:`|r|`.
 
         Returns:
             :math:`a^*` and :math:`W^\top \Lambda r`, each ``(*B', C, H)``, and :math:`|r|^2_\Lambda` ``(*B',)``; None
-            if there is neither a bias nor a centre.
+            if there is neither a bias nor a center.
         """
-        if centre is None and self.bias is None:
+        if center is None and self.bias is None:
             return None
-        if centre is not None:
-            check_shape("centre", centre, (-1, self.num_weights))
-        kept = weighing.shifts.peek((centre, self.bias))
+        if center is not None:
+            check_shape("center", center, (-1, self.num_weights))
+        kept = weighing.shifts.peek((center, self.bias))
         if kept is not None:
             return kept
-        moved = self._offset(centre)
+        moved = self._offset(center)
         start = _origin(weighing, self.weight, moved)
-        if weighing.slots and (centre is None or centre.ndim == 1):
+        if weighing.slots and (center is None or center.ndim == 1):
             slots = [weighing.slots.pop() for _ in range(len(weighing.slots))][::-1]
             made = (start, *HeadShift.apply(moved, start, self.weight, weighing.weights, *slots))
-            return weighing.shifts.get((centre, self.bias), lambda: made)
+            return weighing.shifts.get((center, self.bias), lambda: made)
         return (start, *plain_shift(moved, start, self.weight, weighing.weights))
 
-    def _offset(self, centre: Tensor | None) -> Tensor:
-        """Bias minus centre, by chunks ``(*B', C, K)``."""
+    def _offset(self, center: Tensor | None) -> Tensor:
+        """Bias minus center, by chunks ``(*B', C, K)``."""
         bias = None if self.bias is None else self.bias.expand(self.num_chunks, -1)
-        if centre is None:
+        if center is None:
             if bias is None:
-                raise value_error("centre", expected="a tensor where the head has no bias", got=None)
+                raise value_error("center", expected="a tensor where the head has no bias", got=None)
             return bias
-        return -self.by_chunks(centre) if bias is None else bias - self.by_chunks(centre)
+        return -self.by_chunks(center) if bias is None else bias - self.by_chunks(center)
 
 
 @torch.no_grad()
 def _origin(weighing: Weighing, weight: Tensor, moved: Tensor) -> Tensor:
-    """Activations ``(*B', C, H)`` that nearly minimise the norm of ``moved + W a``, by damped normal equations."""
+    """Activations ``(*B', C, H)`` that nearly minimize the norm of ``moved + W a``, by damped normal equations."""
     right = (moved if weighing.weights is None else moved * weighing.weights) @ weight
     parts = []
     for chunks, gram in weighing.pieces:

@@ -107,26 +107,26 @@ class SelectionGeometry(Geometry):
         parts, factor = self._weighted(precision)
         return factor * _sum(part.gram(z, p) for part, p in parts)
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``centre`` ``(*B', P)`` (zero if None): ``(*B,)``.
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
+        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``center`` ``(*B', P)`` (zero if None): ``(*B,)``.
 
-        Where a source is taken several times, its distances to several centres are that to their weighted mean, and a
+        Where a source is taken several times, its distances to several centers are that to their weighted mean, and a
         rest which does not depend on ``z``.
         """
         parts, factor = self._weighted(precision)
-        if centre is None:
+        if center is None:
             return factor * _sum(part.sqdist(z, None, p) for part, p in parts)
         values, _ = split_precision(precision, self.num_weights)
         rest: float | Tensor = 0.0
         if self.selection.injective:
-            means = self._spread(centre)
+            means = self._spread(center)
         else:
-            weights = centre.new_ones(self.num_weights) if values is None else values
+            weights = center.new_ones(self.num_weights) if values is None else values
             total = self._spread(weights)
-            means = self._spread(centre * weights) / torch.where(total > 0, total, torch.ones_like(total))
-            rest = (weights * (centre - means[..., self.index]) ** 2).sum(-1)
-        centres = dict(zip(map(id, self.parts), means.split(self.selection.sizes, dim=-1), strict=True))
-        return factor * (_sum(part.sqdist(z, centres[id(part)], p) for part, p in parts) + rest)
+            means = self._spread(center * weights) / torch.where(total > 0, total, torch.ones_like(total))
+            rest = (weights * (center - means[..., self.index]) ** 2).sum(-1)
+        centers = dict(zip(map(id, self.parts), means.split(self.selection.sizes, dim=-1), strict=True))
+        return factor * (_sum(part.sqdist(z, centers[id(part)], p) for part, p in parts) + rest)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
         r"""Squared distance :math:`|h(z)-h(z')|^2_\Lambda`, part by part: ``(*B,)``."""

@@ -75,7 +75,7 @@ def make_generator(
 class ProportionalNoise(nn.Module):
     r"""Noise that follows the scale of the map: :math:`\sigma_i = f_i \, \| A_i \|`, with ``A`` its linear part.
 
-    It adapts to the scale of each unknown without being learned: a learned noise grows until the linearisation that
+    It adapts to the scale of each unknown without being learned: a learned noise grows until the linearization that
     estimates the entropy no longer holds. It carries no gradient.
 
     Args:

@@ -15,7 +15,7 @@ __all__ = ["declare_parameters"]
 def declare_parameters(name: str, module: nn.Module) -> None:
     """Tell the handlers around us, such as ``pyro.infer.SVI``, which parameters ``module`` has.
 
-    Pyro's optimisers step what they see in such statements. The parameters stay those of the module: nothing is written
+    Pyro's optimizers step what they see in such statements. The parameters stay those of the module: nothing is written
     to the global store, whether ``module_local_params`` is set or not. Without a handler this does nothing.
     """
     learned = [(key, p) for key, p in module.named_parameters() if p.requires_grad] if am_i_wrapped() else []

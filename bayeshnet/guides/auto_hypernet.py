@@ -36,7 +36,7 @@ class AutoHypernet(AutoContinuous):
 
     where ``h`` is a perceptron with a linear skip connection. Its density is an estimator's. It works wherever
     ``AutoMultivariateNormal`` does: constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``,
-    ``TraceGraph_ELBO`` (looped or vectorised particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
+    ``TraceGraph_ELBO`` (looped or vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
     would be wrong are refused. Posteriors of several modes are found by beginning hot: ``fit(beta=Annealing(1000))``;
     spreads of hierarchies, of which the guide is else too sure, with ``stretch``.
 
@@ -149,7 +149,7 @@ class AutoHypernet(AutoContinuous):
         self.get_transform()
 
     def get_transform(self, *args: Any, **kwargs: Any) -> Any:
-        """Refused: a hypernetwork with noise is no bijection, so that it cannot reparameterise a model (NeuTra)."""
+        """Refused: a hypernetwork with noise is no bijection, so that it cannot reparameterize a model (NeuTra)."""
         raise ValueError(
             "AutoHypernet: expected a guide that is a bijection of simple noise, got one that is not. For NeuTra use "
             "AutoIAFNormal or AutoMultivariateNormal."

@@ -28,7 +28,7 @@ class BayesianModel(nn.Module):
 
     The weights are one flat site ``"weights"``, targets are the site ``"y"`` in the plate ``"data"``. A batch stands
     for the whole data set: its log-likelihood is scaled by ``num_data / len(x)``, here and nowhere else. Plates to the
-    left of ``"data"``, such as the one of vectorised particles, run the network under all their weights at once.
+    left of ``"data"``, such as the one of vectorized particles, run the network under all their weights at once.
 
     Args:
         net: main network, or any ``torch.nn.Module`` (all its parameters become random then).

@@ -22,7 +22,7 @@ class HypernetGuide(nn.Module):
     r"""A posterior over flat weights as a Pyro guide with one site.
 
     The site draws :math:`w \sim q(\cdot \mid \mathrm{condition})`, anew for each particle, and its log-density is the
-    estimator's. It works with ``Trace_ELBO`` and ``TraceGraph_ELBO``, looped or vectorised, and with
+    estimator's. It works with ``Trace_ELBO`` and ``TraceGraph_ELBO``, looped or vectorized, and with
     :class:`~bayeshnet.inference.ImplicitELBO`, which has less variance; losses that would be wrong are refused.
 
     Args:

@@ -59,7 +59,7 @@ class ImplicitSite(TorchDistribution):
         return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape), self.num_latents)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Draw reparameterised weights ``(*sample_shape, *batch_shape, P)`` and remember how."""
+        """Draw reparameterized weights ``(*sample_shape, *batch_shape, P)`` and remember how."""
         shape = torch.Size(sample_shape) + self.batch_shape
         draw = self.base.draw(shape.numel())
         weights = draw.w.reshape(shape + self.event_shape)

@@ -45,7 +45,7 @@ class WeightPrior(TorchDistribution):
         return self.base.sample(torch.Size(sample_shape) + self.batch_shape)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Draw reparameterised weights ``(*sample_shape, *batch_shape, P)``."""
+        """Draw reparameterized weights ``(*sample_shape, *batch_shape, P)``."""
         return self.base.rsample(torch.Size(sample_shape) + self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:

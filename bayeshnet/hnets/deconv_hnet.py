@@ -24,7 +24,7 @@ class HDeconv(OneEmbedding, HyperNetInterface):
     r"""Deconvolutional full hypernetwork: all weights are the pixels of one generated image.
 
     A fully connected layer makes a small image of many channels, from which transposed convolutions, each of which
-    about doubles the size, lead to ``hyper_img_shape``, as in the generator of a DCGAN. Convolutions see neighbours
+    about doubles the size, lead to ``hyper_img_shape``, as in the generator of a DCGAN. Convolutions see neighbors
     only; self-attention adds what is global. Worked out from the image backwards, a layer whose input would be smaller
     than 4 does not change the size. Surplus pixels are dropped.
 
@@ -47,7 +47,7 @@ class HDeconv(OneEmbedding, HyperNetInterface):
         no_cond_weights: whether embeddings are given to :meth:`forward`.
         num_cond_embs: number of conditions, each with an embedding (drawn from ``N(0, I)``) of size ``cond_in_size``.
         use_spectral_norm: whether hidden weights are divided by their spectral norm. The output layer is left as it is.
-        use_batch_norm: whether hidden layers are batch-normalised before the activation.
+        use_batch_norm: whether hidden layers are batch-normalized before the activation.
 
     Its geometry is the default by Jacobians.
 

@@ -24,7 +24,7 @@ def init_conditional_embeddings(
     normal_std: float = 1.0,
     init_fct: Callable[[Tensor, int], Any] | None = None,
 ) -> None:
-    """Initialise the conditional input embeddings that a hypernetwork, or one inside it, keeps.
+    """Initialize the conditional input embeddings that a hypernetwork, or one inside it, keeps.
 
     Conditional chunk embeddings are not among them, see :func:`init_chunk_embeddings`. Hypernetworks without such
     embeddings stay as they are.
@@ -35,7 +35,7 @@ def init_conditional_embeddings(
         normal_std: its standard deviation.
         init_fct: a function ``(embedding, cond_id)`` that changes the embedding in place, to use instead.
     """
-    init = _initialiser(normal_mean, normal_std, init_fct)
+    init = _initializer(normal_mean, normal_std, init_fct)
     for record in _records(hnet):
         match = re.fullmatch(r"(?:hnet\d+\.)*cond(\d+)\.embedding", record.label)
         if match is not None:
@@ -48,7 +48,7 @@ def init_chunk_embeddings(
     normal_std: float = 1.0,
     init_fct: Callable[..., Any] | None = None,
 ) -> None:
-    """Initialise the chunk embeddings that a hypernetwork, or one inside it, keeps.
+    """Initialize the chunk embeddings that a hypernetwork, or one inside it, keeps.
 
     Hypernetworks without chunks stay as they are.
 
@@ -60,7 +60,7 @@ def init_chunk_embeddings(
             use instead. ``cond_id`` is None unless chunk embeddings are conditional. A
             :class:`~bayeshnet.hnets.StructuredHMLP` gives it whole matrices ``(num, size)`` with their number.
     """
-    init = _initialiser(normal_mean, normal_std, init_fct)
+    init = _initializer(normal_mean, normal_std, init_fct)
     for net in _flat(hnet):
         if not isinstance(net, (ChunkMethods, StructuredHMLP)):
             continue
@@ -89,8 +89,8 @@ def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Te
     return [record.live for record in hnet._ledger.internal if record.group == group]
 
 
-def _initialiser(mean: float, std: float, init_fct: Any) -> Callable[..., Any]:
-    """The function that initialises an embedding: the given one, or draws from a normal distribution."""
+def _initializer(mean: float, std: float, init_fct: Any) -> Callable[..., Any]:
+    """The function that initializes an embedding: the given one, or draws from a normal distribution."""
     check_function("init_fct", init_fct, "a function of an embedding and its number, or None")
     mean, std = check_number("normal_mean", mean), check_number("normal_std", std, 0.0)
     return init_fct or (lambda embedding, *_, **__: nn.init.normal_(embedding, mean, std))

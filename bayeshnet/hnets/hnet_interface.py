@@ -132,7 +132,7 @@ class HyperNetInterface(MainNetInterface, GeometryMethods):
         return [p + check_shape(f"dparams[{i}]", d, p.shape) for i, (p, d) in pairs]
 
     def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
-        """Add ``num`` conditions; parameters that exist stay the same objects, so optimisers keep working.
+        """Add ``num`` conditions; parameters that exist stay the same objects, so optimizers keep working.
 
         Returns:
             The new parameters, for ``optimizer.add_param_group({"params": ...})``; empty if they are kept outside.

@@ -45,7 +45,7 @@ class HMLP(OneEmbedding, Hyperfan, HyperNetInterface):
         dropout_rate: probability of dropping hidden units before the activation; -1 (or 1) for no dropout.
         use_spectral_norm: whether hidden weight matrices are divided by their spectral norm. The output head is left
             as it is, since its scale is that of the generated weights.
-        use_batch_norm: whether hidden units are batch-normalised before the activation.
+        use_batch_norm: whether hidden units are batch-normalized before the activation.
         linear_skip: whether the unconditional input also enters the output head directly,
             :math:`W [a(x, e), x] + b`, which keeps the Jacobian well conditioned from the start.
         stretch: whether inputs that enter so are stretched by those before them, :math:`W [a, x \odot \exp(L x)] + b`

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .._version import __version__
+from .. import __version__
 from ..errors import type_error, value_error
 
 __all__ = ["load_checkpoint", "save_checkpoint"]

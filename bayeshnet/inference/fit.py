@@ -68,14 +68,14 @@ def fit(
         guide: a guide with parameters.
         data: ``(x, y)``, a :class:`~bayeshnet.tasks.Split`, any tensors of one length that model and guide take, a
             ``Dataset`` or ``DataLoader``; None for a model without arguments.
-        num_steps: optimiser steps in all; this or ``num_epochs``.
+        num_steps: optimizer steps in all; this or ``num_epochs``.
         num_epochs: passes through the data.
         batch_size: examples per step; None for all.
-        optimizer: an optimiser, an optimiser class (called with the parameters and ``lr``) or a function of the
+        optimizer: an optimizer, an optimizer class (called with the parameters and ``lr``) or a function of the
             parameters; None for Adam. It gets the parameters of guide and model.
         lr: learning rate.
         scheduler: ``"cosine"`` (to 1 %), a function of the step that gives a factor of the learning rate, or a class of
-            ``torch.optim.lr_scheduler`` (or a function of the optimiser that makes one).
+            ``torch.optim.lr_scheduler`` (or a function of the optimizer that makes one).
         beta: temperature of the KL, a number or a function of the step such as
             :class:`~bayeshnet.inference.LinearWarmup`.
         num_particles: weight draws per step for the likelihood.

@@ -1,4 +1,4 @@
-"""Local reparameterisation: output noise of a posterior is drawn in the pre-activations of linear layers."""
+"""Local reparameterization: output noise of a posterior is drawn in the pre-activations of linear layers."""
 
 from __future__ import annotations
 

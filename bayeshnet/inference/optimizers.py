@@ -1,4 +1,4 @@
-"""What is trained, by which optimiser, and how its learning rate changes."""
+"""What is trained, by which optimizer, and how its learning rate changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .schedules import Cosine, Schedule
 __all__ = ["OptimizerFactory", "Stepper", "trainable"]
 
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
-"""An optimiser class, or a function of the parameters."""
+"""An optimizer class, or a function of the parameters."""
 
 
 def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.Parameter]:
@@ -39,13 +39,13 @@ def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.
 
 
 class Stepper:
-    """An optimiser with its learning-rate schedule and gradient clipping.
+    """An optimizer with its learning-rate schedule and gradient clipping.
 
     Args:
         parameters: what to train; not used when ``optimizer`` is one already.
-        optimizer: an optimiser, a class, a function of the parameters, or None for Adam.
+        optimizer: an optimizer, a class, a function of the parameters, or None for Adam.
         lr: learning rate.
-        scheduler: ``"cosine"``, a function of the step, a class or function of the optimiser, or None.
+        scheduler: ``"cosine"``, a function of the step, a class or function of the optimizer, or None.
         num_steps: steps planned, for ``"cosine"``.
         grad_clip: largest norm of the gradient, or None.
     """
@@ -75,7 +75,7 @@ class Stepper:
 
     @property
     def parameters(self) -> list[Tensor]:
-        """All that the optimiser changes."""
+        """All that the optimizer changes."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     def prepare(self, step: int) -> float:
@@ -98,7 +98,7 @@ class Stepper:
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """State of optimiser and scheduler."""
+        """State of optimizer and scheduler."""
         scheduler = None if self.scheduler is None else self.scheduler.state_dict()
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
@@ -109,7 +109,7 @@ class Stepper:
             self.scheduler.load_state_dict(state["scheduler"])
 
     def _take(self, scheduler: Any) -> None:
-        """A function of the step answers to a number; anything else is made with the optimiser."""
+        """A function of the step answers to a number; anything else is made with the optimizer."""
         try:
             first = scheduler(0)
         except (TypeError, AttributeError):
@@ -141,5 +141,5 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
         return make_adam(parameters, lr)
     made = optimizer(parameters, lr=lr) if isinstance(optimizer, type) else optimizer(parameters)
     if not isinstance(made, torch.optim.Optimizer):
-        raise type_error("optimizer", expected="an optimiser, its class or a function that makes one", got=optimizer)
+        raise type_error("optimizer", expected="an optimizer, its class or a function that makes one", got=optimizer)
     return made

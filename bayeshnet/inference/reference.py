@@ -134,9 +134,9 @@ def effective_size(chains: Tensor) -> Tensor:
         Geyer, "Practical Markov chain Monte Carlo", 1992.
     """
     num = chains.shape[1]
-    centred = chains - chains.mean(1, keepdim=True)
+    centered = chains - chains.mean(1, keepdim=True)
     size = 2 ** math.ceil(math.log2(max(2 * num, 2)))
-    spectrum = torch.fft.rfft(centred, size, dim=1).abs().square()
+    spectrum = torch.fft.rfft(centered, size, dim=1).abs().square()
     correlation = torch.fft.irfft(spectrum, size, dim=1)[:, :num]
     rho = correlation / correlation[:, :1].clamp_min(torch.finfo(chains.dtype).tiny)
     pairs = rho[:, : num // 2 * 2].unflatten(1, (-1, 2)).sum(2)

@@ -131,9 +131,9 @@ def _log_density(name: str, site: Any) -> Tensor:
     """Log-density of another latent of the guide, summed."""
     parts = site["fn"].score_parts(site["value"], *site["args"], **site["kwargs"])
     if not is_identically_zero(parts.score_function):
-        advice = "Use TraceGraph_ELBO, or a reparameterised distribution."
+        advice = "Use TraceGraph_ELBO, or a reparameterized distribution."
         raise value_error(
-            f"guide site {name!r}", expected="a reparameterised distribution", got=site["fn"], hint=advice
+            f"guide site {name!r}", expected="a reparameterized distribution", got=site["fn"], hint=advice
         )
     return parts.scale_and_mask(site["scale"], site["mask"]).log_prob.sum()
 

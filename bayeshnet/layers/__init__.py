@@ -5,7 +5,7 @@ from __future__ import annotations
 from .activations import GaussianBump
 from .batchnorm_layer import BatchNormLayer
 from .context_mod_layer import ContextModLayer
-from .initialisers import calc_fan_in_and_out, init_params, xavier_fan_in_
+from .initializers import calc_fan_in_and_out, init_params, xavier_fan_in_
 from .self_attention_layer import SelfAttnLayerV2
 from .spectral_norm import SpectralNorm
 

@@ -9,7 +9,7 @@ __all__ = ["GaussianBump"]
 
 
 class GaussianBump(nn.Module):
-    r"""The localised activation :math:`a \mapsto \exp(-a^2)`.
+    r"""The localized activation :math:`a \mapsto \exp(-a^2)`.
 
     A unit answers near its hyperplane only, so far away from the data all hidden units fall silent and the outputs
     return to the prior of the last layer's biases: a network of such units knows where its data ended.

@@ -1,4 +1,4 @@
-"""Batch normalisation whose statistics, gains and shifts may belong to a condition or come from outside."""
+"""Batch normalization whose statistics, gains and shifts may belong to a condition or come from outside."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["BatchNormLayer"]
 
 
 class BatchNormLayer(nn.Module):
-    r"""Batch normalisation with several sets of running statistics and optional external tensors.
+    r"""Batch normalization with several sets of running statistics and optional external tensors.
 
     .. math::
 
@@ -26,7 +26,7 @@ class BatchNormLayer(nn.Module):
     Statistics :math:`m^{(t)}, v^{(t)}` are kept per condition :math:`t`: one set at construction, one more by each
     :meth:`checkpoint_stats`. They can also be handed to :meth:`forward`, as gains and shifts can.
 
-    In training mode the batch is normalised by its own statistics and the running ones are updated (given ones in
+    In training mode the batch is normalized by its own statistics and the running ones are updated (given ones in
     place, unless they require a gradient); in evaluation mode the running ones are used. Frozen statistics stay at
     mean 0 and variance 1 and are used in both modes. Without running statistics those of the batch are always used.
 
@@ -112,7 +112,7 @@ class BatchNormLayer(nn.Module):
 
     @property
     def uses_batch(self) -> bool:
-        """Whether in the present mode a batch is normalised by its own statistics."""
+        """Whether in the present mode a batch is normalized by its own statistics."""
         tracked = self._track_running_stats or self._learnable
         return not self._frozen and (self.training or not tracked)
 
@@ -130,7 +130,7 @@ class BatchNormLayer(nn.Module):
         bias: Tensor | None = None,
         stats_id: int | None = None,
     ) -> Tensor:
-        """Normalise ``inputs``.
+        """Normalize ``inputs``.
 
         Args:
             inputs: activations ``(N, C, ...)``.
@@ -150,7 +150,7 @@ class BatchNormLayer(nn.Module):
                 warnings.warn("stats_id is ignored since running statistics are given.", stacklevel=2)
             if momentum is None and self.training:
                 raise value_error("momentum", expected="a number when statistics are given in training mode", got=None)
-            return self._normalise(inputs, running_mean, running_var, weight, bias, self.training, momentum)
+            return self._normalize(inputs, running_mean, running_var, weight, bias, self.training, momentum)
         if self._num_stats == 0:
             return F.batch_norm(inputs, None, None, weight, bias, training=True, eps=self.eps)
         mean, var = self.get_stats(self._stats_id(stats_id))
@@ -158,9 +158,9 @@ class BatchNormLayer(nn.Module):
             count = self._buffers[f"count_{self._stats_id(stats_id)}"]
             count.add_(1)  # type: ignore[union-attr]
             momentum = 1.0 / float(count)  # type: ignore[arg-type]
-        return self._normalise(inputs, mean, var, weight, bias, self.uses_batch, momentum)
+        return self._normalize(inputs, mean, var, weight, bias, self.uses_batch, momentum)
 
-    def _normalise(
+    def _normalize(
         self,
         x: Tensor,
         mean: Tensor,
@@ -170,7 +170,7 @@ class BatchNormLayer(nn.Module):
         batch: bool,
         momentum: float | None,
     ) -> Tensor:
-        """Normalise by the batch (updating ``mean`` and ``var``) or by ``mean`` and ``var``."""
+        """Normalize by the batch (updating ``mean`` and ``var``) or by ``mean`` and ``var``."""
         learns = mean.requires_grad or var.requires_grad
         if batch and not learns:
             return F.batch_norm(x, mean, var, weight, bias, True, momentum or 0.0, self.eps)

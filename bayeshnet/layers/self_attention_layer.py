@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import check_flags, check_int, check_shape, type_error, value_error
-from .initialisers import init_params
+from .initializers import init_params
 from .spectral_norm import SpectralNorm
 
 __all__ = ["SelfAttnLayerV2"]

@@ -1,4 +1,4 @@
-"""Spectral normalisation of a weight that may come from anywhere."""
+"""Spectral normalization of a weight that may come from anywhere."""
 
 from __future__ import annotations
 

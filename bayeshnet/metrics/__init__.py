@@ -1,5 +1,6 @@
 """Metrics as pure functions of tensors: fractions in [0, 1] and nats, never percent."""
 
+from ..deprecation import moved_names
 from .classification import ReliabilityBins, accuracy, brier, ece, nll, reliability_bins
 from .continual import (
     ContinualSummary,
@@ -9,7 +10,7 @@ from .continual import (
     final_accuracy,
     forgetting,
     forward_transfer,
-    summarise,
+    summarize,
     task_inference_accuracy,
 )
 from .detection import auroc, fpr95, fpr_at
@@ -63,6 +64,13 @@ __all__ = [
     "rmse",
     "sample_log_likelihood",
     "sliced_wasserstein",
-    "summarise",
+    "summarize",
     "task_inference_accuracy",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "summarise": "metrics.summarize",
+    },
+)

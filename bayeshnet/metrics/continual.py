@@ -21,7 +21,7 @@ __all__ = [
     "final_accuracy",
     "forgetting",
     "forward_transfer",
-    "summarise",
+    "summarize",
     "task_inference_accuracy",
 ]
 
@@ -157,11 +157,11 @@ class ContinualSummary:
     forgetting_from_best: float
 
 
-def summarise(matrix: Tensor) -> ContinualSummary:
+def summarize(matrix: Tensor) -> ContinualSummary:
     """Compute all summaries of an accuracy matrix ``(T, T)``.
 
     Example:
-        >>> summarise(torch.tensor([[1.0, torch.nan], [0.5, 1.0]])).final
+        >>> summarize(torch.tensor([[1.0, torch.nan], [0.5, 1.0]])).final
         0.75
     """
     return ContinualSummary(

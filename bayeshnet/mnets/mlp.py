@@ -47,7 +47,7 @@ class MLP(MainNetInterface):
         init_weights: values for the internal parameters to start from.
         dropout_rate: in hidden layers; -1 (or 1) for none.
         use_spectral_norm: divide weight matrices by their spectral norm.
-        use_batch_norm: normalise hidden layers before the activation.
+        use_batch_norm: normalize hidden layers before the activation.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
         use_context_mod: modulate the output of each linear layer by gains and shifts.
@@ -176,7 +176,7 @@ class MLP(MainNetInterface):
             if i == last:
                 break
             if self._batchnorm_layers is not None:
-                h = run.normalise(h)
+                h = run.normalize(h)
             h = dropout(h, self._dropout_rate, self.training)
             h = h if self._a_fun is None else self._a_fun(h)
             if mod.use_context_mod and mod.context_mod_post_activation:

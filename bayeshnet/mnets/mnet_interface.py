@@ -31,7 +31,7 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
             def __init__(self, no_weights=False):
                 super().__init__(has_bias=False, has_fc_out=True, mask_fc_out=True)
                 slope = self._declare((1, 1), "weight", layer=0, internal=not no_weights)
-                if slope is not None:  # a new, uninitialised nn.Parameter; None if it comes from outside
+                if slope is not None:  # a new, uninitialized nn.Parameter; None if it comes from outside
                     nn.init.ones_(slope)
 
             def forward(self, x, weights=None, distilled_params=None, condition=None):
@@ -80,7 +80,7 @@ class MainNetInterface(nn.Module, TensorViews, ABC):
         home: tuple[nn.Module, str] | None = None,
         position: int | None = None,
     ) -> nn.Parameter | None:
-        """Declare the next tensor of the network; return its new, uninitialised parameter, or None if ``not internal``.
+        """Declare the next tensor of the network; return its new, uninitialized parameter, or None if ``not internal``.
 
         Args:
             shape: of the tensor.

@@ -32,8 +32,8 @@ class ModuleMainNet(MainNetInterface):
 
     Parameters that are not selected stay trainable parameters of the network. The values of selected ones stay as
     buffers: they take part in no computation, and :meth:`module_weights` tells them. Buffers are kept. A tied parameter
-    is one tensor, under its first name. A parametrised one (``torch.nn.utils.parametrize``) is given by what its
-    parametrisation is computed from.
+    is one tensor, under its first name. A parametrized one (``torch.nn.utils.parametrize``) is given by what its
+    parametrization is computed from.
 
     Args:
         module: what to copy; it is left as it is.

@@ -35,7 +35,7 @@ class ResNet(MainNetInterface):
         k: factor by which the groups are widened.
         no_weights: whether weights (also those of batch norm) come from outside.
         init_weights: values for the internal parameters to start from.
-        use_batch_norm: normalise after each convolution.
+        use_batch_norm: normalize after each convolution.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
         context_mod_apply_pixel_wise: modulate each pixel rather than each feature map.
@@ -142,7 +142,7 @@ class ResNet(MainNetInterface):
         if mod.use_context_mod and not mod.context_mod_post_activation:
             h = run.modulate(h)
         if self._batchnorm_layers is not None:
-            h = run.normalise(h)
+            h = run.normalize(h)
         h = F.relu(h if shortcut is None else h + shortcut)
         return run.modulate(h) if mod.use_context_mod and mod.context_mod_post_activation else h
 

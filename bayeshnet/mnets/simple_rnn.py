@@ -37,7 +37,7 @@ class SimpleRNN(MainNetInterface):
         use_bias: whether layers have biases.
         no_weights: whether weights come from outside.
         init_weights: values for the internal parameters to start from.
-        kaiming_rnn_init: initialise recurrent layers by their fan-in rather than by their size.
+        kaiming_rnn_init: initialize recurrent layers by their fan-in rather than by their size.
         context_mod_last_step: modulate recurrent layers in the last time step only.
         context_mod_num_ts: number of time steps if recurrent layers are modulated differently in each, else -1.
         context_mod_separate_layers_per_ts: whether each time step then has a modulation layer of its own, rather than

@@ -33,7 +33,7 @@ class WRN(MainNetInterface):
         use_bias: whether convolutions have biases.
         use_fc_bias: whether the output layer has one; as ``use_bias`` if None.
         no_weights: whether weights (also those of batch norm) come from outside.
-        use_batch_norm: normalise before each rectifier.
+        use_batch_norm: normalize before each rectifier.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
         dropout_rate: after the first convolution of a block; -1 (or 1) for none.
@@ -167,7 +167,7 @@ class WRN(MainNetInterface):
         if mod.use_context_mod and not mod.context_mod_post_activation:
             h = run.modulate(h)
         if self._batchnorm_layers is not None:
-            h = run.normalise(h)
+            h = run.normalize(h)
         h = F.relu(h)
         return run.modulate(h) if mod.use_context_mod and mod.context_mod_post_activation else h
 

@@ -14,7 +14,7 @@ from .html import Picture, report_html
 from .learning import comparison_chart, floor
 from .measures import judged, measures
 from .records import RunResult
-from .style import new_figure, png, styled, task_colours
+from .style import new_figure, png, styled, task_colors
 from .table import Cell, Column, Table
 
 __all__ = ["comparison_curves", "comparison_page", "comparison_pictures", "comparison_table", "comparison_tables"]
@@ -113,11 +113,11 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
     figure, axes = new_figure(1, len(shown), (3.2, 3.0))
     lowest = math.inf
     for axis, criterion in zip(axes[0], shown, strict=True):
-        for colour, (name, runs) in zip(task_colours(len(groups)), groups.items(), strict=True):
+        for color, (name, runs) in zip(task_colors(len(groups)), groups.items(), strict=True):
             means = np.array([[float(np.mean(row)) for row in run.matrix[criterion]] for run in runs])
             steps, mean = np.arange(1, means.shape[1] + 1), means.mean(0)
-            axis.fill_between(steps, means.min(0), means.max(0), color=colour, alpha=0.2, linewidth=0)
-            axis.plot(steps, mean, color=colour, marker="o", markersize=3.5, label=name, clip_on=False)
+            axis.fill_between(steps, means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
+            axis.plot(steps, mean, color=color, marker="o", markersize=3.5, label=name, clip_on=False)
             lowest = min(lowest, float(means.min()))
         axis.set_title("task given" if criterion == "given" else f"task inferred: {criterion}", pad=10)
         axis.set_xlabel("number of tasks learnt")

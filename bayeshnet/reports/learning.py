@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import value_error
 from .records import RunResult
-from .style import TASK_COLOURS, new_figure, panels, shown, styled, task_colours
+from .style import TASK_ColorS, new_figure, panels, shown, styled, task_colors
 from .table import Cell, Table
 
 __all__ = ["accuracy_matrices", "comparison_chart", "floor", "learning_curves", "training_curves"]
@@ -105,10 +105,10 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
     steps = np.arange(1, len(result.tasks) + 1)
     for axis, criterion in zip(axes[0], chosen, strict=True):
         values = _square(result.matrix[criterion])
-        for t, colour in enumerate(task_colours(len(steps))):
+        for t, color in enumerate(task_colors(len(steps))):
             # Points are set side by side, so that those of equal height are all seen.
             place = steps[t:] + 0.22 * (t / max(1, len(steps) - 1) - 0.5)
-            style = {"color": colour, "marker": _MARKERS[t % len(_MARKERS)], "markersize": 5, "clip_on": False}
+            style = {"color": color, "marker": _MARKERS[t % len(_MARKERS)], "markersize": 5, "clip_on": False}
             axis.plot(place, values[t:, t], label=shown(result.tasks[t]), zorder=3, **style)
         mean = [np.nanmean(values[i, : i + 1]) for i in range(len(steps))]
         axis.plot(steps, mean, color="#444444", linestyle=(0, (4, 2)), linewidth=1.2, label="mean so far", zorder=4)
@@ -147,9 +147,9 @@ def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequ
         raise value_error("curves", expected=f"the loss over steps for {len(names)} tasks", found=f"{len(curves)}")
     figure, axes = new_figure(1, len(present), (3.9, 3.0))
     for axis, part in zip(axes[0], present, strict=True):
-        for curve, name, colour in zip(curves, names, task_colours(len(names)), strict=True):
+        for curve, name, color in zip(curves, names, task_colors(len(names)), strict=True):
             if curve.get(part):
-                axis.plot(curve["step"], curve[part], color=colour, linewidth=1.3, label=shown(name))
+                axis.plot(curve["step"], curve[part], color=color, linewidth=1.3, label=shown(name))
         if part == "nll" and min(min(curve[part]) for curve in curves if curve.get(part)) > 0:
             axis.set_yscale("log")
         axis.set_title(parts[part][0])
@@ -204,7 +204,7 @@ def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
         values = [c.value if isinstance(c, Cell) and c.value is not None else np.nan for c in cells]
         spread = [c.std if isinstance(c, Cell) and c.std is not None else 0.0 for c in cells]
         axis.errorbar(
-            values, places, xerr=spread, fmt="o", color=TASK_COLOURS[0], markersize=4, elinewidth=1.2, capsize=2
+            values, places, xerr=spread, fmt="o", color=TASK_ColorS[0], markersize=4, elinewidth=1.2, capsize=2
         )
         axis.set_title(table.columns[index].name)
         axis.set_xlabel(table.columns[index].unit or " ")

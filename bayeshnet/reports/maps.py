@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import check_int, value_error
 from .records import Bands, Planes
-from .style import new_figure, panels, shown, styled, task_colours
+from .style import new_figure, panels, shown, styled, task_colors
 
 __all__ = ["regression_bands", "uncertainty_maps", "weight_images"]
 
@@ -23,7 +23,7 @@ def _numpy(x: Tensor) -> np.ndarray:
 
 @styled
 def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
-    """Weights of the first layer as images, one row of hidden units per task, all on one symmetric colour scale.
+    """Weights of the first layer as images, one row of hidden units per task, all on one symmetric color scale.
 
     Args:
         weights: images ``(K, H, W)`` by name of the task: the weights that lead from the pixels to ``K`` hidden units.
@@ -72,7 +72,7 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     Args:
         planes: what to draw.
         names: of the tasks.
-        num_classes: the colours end at its logarithm.
+        num_classes: the colors end at its logarithm.
 
     Returns:
         A matplotlib figure: bright is uncertain; the points are the training data, one marker per class.
@@ -81,24 +81,24 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
         raise value_error("names", expected=f"{len(planes.entropy)} names, one for each map", got=names)
     low, high = planes.extent
     frame = {"extent": (low, high, low, high), "origin": "lower", "interpolation": "nearest"}
-    colours = task_colours(len(names))
+    colors = task_colors(len(names))
     entropy = _numpy(planes.entropy)
     figure, axes = panels(len(names) + 1 + (planes.task is not None), (3.0, 2.9))
     figure.set_layout_engine("compressed")
     maps = [("least over the tasks", "black", entropy.min(0))]
-    maps += [(f"under task {t + 1}: {shown(names[t])}", colours[t], entropy[t]) for t in range(len(names))]
-    for t, (axis, (title, colour, values)) in enumerate(zip(axes[-len(maps) :], maps, strict=True), -1):
+    maps += [(f"under task {t + 1}: {shown(names[t])}", colors[t], entropy[t]) for t in range(len(names))]
+    for t, (axis, (title, color, values)) in enumerate(zip(axes[-len(maps) :], maps, strict=True), -1):
         image = axis.imshow(values, cmap="magma", vmin=0, vmax=math.log(num_classes), **frame)
         for other in range(len(names)):
             _points(axis, planes.inputs[other], planes.targets[other], "white" if t in (-1, other) else "#8A8A8A")
-        axis.set_title(title, color=colour)
+        axis.set_title(title, color=color)
     if planes.task is not None:
         from matplotlib.colors import ListedColormap
 
-        scale = {"cmap": ListedColormap(colours), "vmin": -0.5, "vmax": len(names) - 0.5}
+        scale = {"cmap": ListedColormap(colors), "vmin": -0.5, "vmax": len(names) - 0.5}
         axes[0].imshow(_numpy(planes.task), alpha=0.45, **scale, **frame)
-        for t, colour in enumerate(colours):
-            _points(axes[0], planes.inputs[t], planes.targets[t], colour)
+        for t, color in enumerate(colors):
+            _points(axes[0], planes.inputs[t], planes.targets[t], color)
         axes[0].set_title("task inferred")
     for axis in axes:
         axis.set_xlabel("first input")
@@ -108,11 +108,11 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     return figure
 
 
-def _points(axis: Any, x: Tensor, y: Tensor, colour: Any) -> None:
+def _points(axis: Any, x: Tensor, y: Tensor, color: Any) -> None:
     points, classes = _numpy(x), y.cpu().numpy()
     for marker, label in zip("osD^v<>p*h", sorted(set(classes.tolist())), strict=False):
         chosen = points[classes == label]
-        axis.scatter(*chosen.T, s=13, marker=marker, color=colour, edgecolors="black", linewidths=0.5)
+        axis.scatter(*chosen.T, s=13, marker=marker, color=color, edgecolors="black", linewidths=0.5)
 
 
 @styled
@@ -125,7 +125,7 @@ def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0)
         noise_std: standard deviation of the noise of the targets, which the bands include.
 
     Returns:
-        A matplotlib figure: the prediction of each task in a panel of its own, with its training points in full colour
+        A matplotlib figure: the prediction of each task in a panel of its own, with its training points in full color
         and those of other tasks grey.
     """
     if len(bands.mean) != len(names):
@@ -135,19 +135,19 @@ def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0)
     spreads = np.sqrt(_numpy(bands.std) ** 2 + noise_std**2)
     values = np.concatenate([_numpy(v).ravel() for v in bands.targets])
     room = 0.75 * max(values.max() - values.min(), 1e-6)
-    for t, (axis, colour) in enumerate(zip(axes, task_colours(len(names)), strict=True)):
+    for t, (axis, color) in enumerate(zip(axes, task_colors(len(names)), strict=True)):
         for width, alpha, label in ((2, 0.18, "±2 standard deviations"), (1, 0.3, "±1 standard deviation")):
             low, high = means[t] - width * spreads[t], means[t] + width * spreads[t]
-            axis.fill_between(x, low, high, color=colour, alpha=alpha, linewidth=0, label=label)
-        axis.plot(x, means[t], color=colour, label="mean")
+            axis.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0, label=label)
+        axis.plot(x, means[t], color=color, label="mean")
         for other, (where, truth) in enumerate(bands.truth):
             style = {"color": "black" if other == t else "#A8A8A8", "linestyle": (0, (4, 2)), "linewidth": 1.1}
             axis.plot(_numpy(where).ravel(), _numpy(truth).ravel(), label="truth" if other == t else None, **style)
         for other, (where, target) in enumerate(zip(bands.inputs, bands.targets, strict=True)):
-            face = colour if other == t else "#C4C4C4"
+            face = color if other == t else "#C4C4C4"
             style = {"s": 12, "color": face, "edgecolors": "black", "linewidths": 0.4, "zorder": 4}
             axis.scatter(_numpy(where).ravel(), _numpy(target).ravel(), **style)
-        axis.set_title(f"under task {t + 1}: {shown(names[t])}", color=colour)
+        axis.set_title(f"under task {t + 1}: {shown(names[t])}", color=color)
         axis.set_xlabel("input")
         axis.set_xlim(x.min(), x.max())
         axis.set_ylim(values.min() - room, values.max() + room)

@@ -11,10 +11,10 @@ from typing import Any
 from ..errors import MissingExtraError
 from ..files import write_bytes
 
-__all__ = ["TASK_COLOURS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colours"]
+__all__ = ["TASK_ColorS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colors"]
 
-# Okabe and Ito's palette, which colour-blind people can tell apart; yellow, too pale for lines, comes last.
-TASK_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+# Okabe and Ito's palette, which color-blind people can tell apart; yellow, too pale for lines, comes last.
+TASK_ColorS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 FOREIGN = "#7F7F7F"
 STYLE = {
     "font.size": 9,
@@ -77,10 +77,10 @@ def panels(count: int, size: tuple[float, float], **options: Any) -> tuple[Any, 
     return figure, flat[:count]
 
 
-def task_colours(count: int) -> Sequence[Any]:
-    """One colour per task; beyond the palette they run along a colour map."""
-    if count <= len(TASK_COLOURS) - 1:
-        return TASK_COLOURS[:count]
+def task_colors(count: int) -> Sequence[Any]:
+    """One color per task; beyond the palette they run along a color map."""
+    if count <= len(TASK_ColorS) - 1:
+        return TASK_ColorS[:count]
     return [_matplotlib().colormaps["turbo"](0.05 + 0.9 * i / (count - 1)) for i in range(count)]
 
 

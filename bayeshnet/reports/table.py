@@ -140,7 +140,7 @@ class Table:
         return table
 
     def text(self, width: int = 120) -> str:
-        """Plain text, as the terminal shows it without colours."""
+        """Plain text, as the terminal shows it without colors."""
         table, buffer = self.rich(), io.StringIO()
         from rich.console import Console
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import check_int, value_error
 from ..metrics import reliability_bins
-from .style import FOREIGN, TASK_COLOURS, new_figure, styled
+from .style import FOREIGN, TASK_ColorS, new_figure, styled
 
 __all__ = ["entropy_histograms", "reliability_diagram"]
 
@@ -51,15 +51,15 @@ def entropy_histograms(
     largest = math.log(num_classes) if num_classes else max(v.max() for v in (mine, *rest, *sets.values()))
     edges = np.linspace(0, max(largest, 1e-6), num_bins + 1)
 
-    def draw(axis: Any, values: np.ndarray, label: str, colour: str, filled: bool) -> None:
+    def draw(axis: Any, values: np.ndarray, label: str, color: str, filled: bool) -> None:
         share = 100 * np.histogram(np.clip(values, 0, edges[-1]), edges)[0] / len(values)
         if filled:
-            axis.stairs(share, edges, fill=True, color=colour, alpha=0.35)
-        axis.stairs(share, edges, color=colour, linewidth=1.6, label=label)
+            axis.stairs(share, edges, fill=True, color=color, alpha=0.35)
+        axis.stairs(share, edges, color=color, linewidth=1.6, label=label)
 
     figure, axes = new_figure(1, 1 + bool(sets), (3.9, 3.0), sharey=True)
     for axis in axes[0]:
-        draw(axis, mine, "own task", TASK_COLOURS[0], True)
+        draw(axis, mine, "own task", TASK_ColorS[0], True)
         axis.set_xlabel("predictive entropy [nats]")
         axis.set_xlim(0, edges[-1])
         axis.set_yscale("log")
@@ -67,12 +67,12 @@ def entropy_histograms(
         axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axis.grid(axis="y")
     if rest:
-        draw(axes[0, 0], rest[0], "other tasks", TASK_COLOURS[3], True)
+        draw(axes[0, 0], rest[0], "other tasks", TASK_ColorS[3], True)
     axes[0, 0].set_title("test inputs")
     axes[0, 0].set_ylabel("share of the inputs [%]")
-    colours = (FOREIGN, *TASK_COLOURS[1:3], *TASK_COLOURS[4:])
+    colors = (FOREIGN, *TASK_ColorS[1:3], *TASK_ColorS[4:])
     for i, (name, values) in enumerate(sets.items()):
-        draw(axes[0, 1], values, name, colours[i % len(colours)], False)
+        draw(axes[0, 1], values, name, colors[i % len(colors)], False)
     if sets:
         axes[0, 1].set_title("foreign inputs, least over the tasks")
     shown = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
@@ -101,10 +101,10 @@ def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 15) -> Any:
     top, bottom = axes[:, 0]
     middles, width = (edges[:-1] + edges[1:]) / 2, 0.94 * np.diff(edges)
     low, high = _interval(accuracy[used], counts[used])
-    top.bar(middles[used], accuracy[used], width[used], color=TASK_COLOURS[5], label="accuracy, ± its standard error")
+    top.bar(middles[used], accuracy[used], width[used], color=TASK_ColorS[5], label="accuracy, ± its standard error")
     top.vlines(middles[used], low, high, color="#444444", linewidth=1)
     gap = (confidence - accuracy)[used]
-    style = {"facecolor": "none", "edgecolor": TASK_COLOURS[3], "hatch": "////", "linewidth": 0.8}
+    style = {"facecolor": "none", "edgecolor": TASK_ColorS[3], "hatch": "////", "linewidth": 0.8}
     top.bar(middles[used], gap, width[used], bottom=accuracy[used], label="up to the confidence", **style)
     top.plot([0, 1], [0, 1], color="#444444", linestyle=(0, (4, 2)), linewidth=1, label="calibrated")
     top.set_ylabel("accuracy")

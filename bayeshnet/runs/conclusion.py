@@ -14,7 +14,7 @@ from .figure_data import make_arrays
 from .folder import RunFolder
 from .ood import predict_all
 from .posterior_checks import posterior_drift
-from .summary import summarise_run
+from .summary import summarize_run
 
 __all__ = ["conclude"]
 
@@ -26,7 +26,7 @@ def conclude(
     learner, last = experiment.learner, len(stream)
     predictions = predict_all(learner, state, stream, derive_seed(experiment.seed, last, 2))
     drift = posterior_drift(learner, state, stream, folder, derive_seed(experiment.seed, last, 5))
-    result = RunResult.of(summarise_run(experiment, stream, state, records, predictions, drift))
+    result = RunResult.of(summarize_run(experiment, stream, state, records, predictions, drift))
     arrays = make_arrays(learner, state, stream, predictions, derive_seed(experiment.seed, last, 3))
     arrays = replace(arrays, training=tuple(record["curves"] for record in records))
     result.save(folder.metrics)

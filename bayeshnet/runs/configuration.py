@@ -56,7 +56,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     for key in ("kind", "kinds"):
         stream.pop(key, None)
         settings.pop(key, None)
-    settings = merge(_specialised(merge(stream, settings), of_classes), settings)
+    settings = merge(_specialized(merge(stream, settings), of_classes), settings)
     settings["method"] = method
     if quick:
         if faster is None:
@@ -65,11 +65,11 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     return str(_yaml().safe_dump(settings, sort_keys=False))
 
 
-def _specialised(node: Any, of_classes: dict[str, dict[str, Any]]) -> Any:
+def _specialized(node: Any, of_classes: dict[str, dict[str, Any]]) -> Any:
     """The tree with the arguments of each class laid over those that it has."""
     if not isinstance(node, dict):
         return node
-    out = {key: _specialised(value, of_classes) for key, value in node.items()}
+    out = {key: _specialized(value, of_classes) for key, value in node.items()}
     arguments = of_classes.get(str(out.get("class_path")))
     return out if arguments is None else merge(out, {"init_args": arguments})
 

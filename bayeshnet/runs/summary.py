@@ -18,12 +18,12 @@ from .experiment import Experiment
 from .ood import FinalPredictions, abstention, detection
 from .posterior_checks import certificate
 
-__all__ = ["summarise_run"]
+__all__ = ["summarize_run"]
 
 _Record = dict[str, Any]
 
 
-def summarise_run(
+def summarize_run(
     experiment: Experiment,
     stream: TaskStream,
     state: LearnerState,
@@ -104,7 +104,7 @@ def _inference(last: _Record) -> _Record:
 def _classes(records: Sequence[_Record], stream: TaskStream) -> _Record:
     last = records[-1]
     given = _matrix([r["given"] for r in records])
-    summary = metrics.summarise(100 * given)
+    summary = metrics.summarize(100 * given)
     ahead = [r["ahead"] for r in records[:-1]]
     final = {
         "accuracy_task_given": _percent(last["given"]),
@@ -139,7 +139,7 @@ def _classes(records: Sequence[_Record], stream: TaskStream) -> _Record:
 def _values(records: Sequence[_Record], stream: TaskStream) -> _Record:
     last = records[-1]
     given = _matrix([r["given"] for r in records])
-    summary = metrics.summarise(-given)  # less is better
+    summary = metrics.summarize(-given)  # less is better
     ahead = [-r["ahead"] for r in records[:-1]]
     spread = torch.tensor([-float(task.test.y.var(0, correction=0).mean()) for task in stream], dtype=torch.float64)
     final = {

@@ -180,7 +180,7 @@ def test_image_features_by_hand():
     assert torch.allclose(turned[3], features[1].T)
 
 
-def test_image_features_of_colours_grids_and_bad_shapes():
+def test_image_features_of_colors_grids_and_bad_shapes():
     assert ImageFeatures((3, 32, 32))(torch.rand(2, 3, 32, 32)).shape == (2, 7 * 49)
     assert ImageFeatures((1, 6, 8))(torch.rand(2, 48)).shape == (2, 5 * 9)
     with pytest.raises(ValueError, match="images of shape"):

@@ -192,7 +192,7 @@ def test_replay_remembers_and_fine_tuning_forgets():
         assert (kept > 0.9) == remembers, make
 
 
-def test_without_its_regulariser_replay_changes_old_tasks_more():
+def test_without_its_regularizer_replay_changes_old_tasks_more():
     tasks = opposite_tasks()
     change = []
     for strength in (0.0, 1.0):

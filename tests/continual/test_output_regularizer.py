@@ -1,4 +1,4 @@
-"""The output regulariser against brute force, and what it is for: holding old tasks."""
+"""The output regularizer against brute force, and what it is for: holding old tasks."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ def test_inputs_of_one_task_are_inferred_from_the_product_of_their_posteriors(st
     assert stream.batch_task().shape == ()
 
 
-def test_labelled_examples_tell_their_task(stream):
+def test_labeled_examples_tell_their_task(stream):
     y = torch.tensor([0, 0, 1])
     expected = torch.stack([p.mean[torch.arange(3), y] for p in stream.predictions], -1).log()
     torch.testing.assert_close(stream.target_log_prob(y), expected)

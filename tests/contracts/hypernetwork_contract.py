@@ -328,9 +328,9 @@ class HypernetworkContract:
         before, known = {id(p) for p in net.parameters()}, net.num_known_conds
         kwargs = self.inputs(net)
         expected = self.flat(net, **kwargs)
-        optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
         added = net.add_conditions(2)
-        optimiser.add_param_group({"params": added})
+        optimizer.add_param_group({"params": added})
         assert net.num_known_conds == known + 2
         assert {id(p) for p in net.parameters()} == before | {id(p) for p in added}
         assert all(p.dtype == torch.float64 for p in added)
@@ -343,7 +343,7 @@ class HypernetworkContract:
         assert len(added) == 2 * len(mine)
         assert touched == [id(p) in mine for p in added]
         values = [p.detach().clone() for p in added]
-        optimiser.step()
+        optimizer.step()
         assert [not torch.equal(a, b) for a, b in zip(added, values, strict=True)] == touched
         other = self.make(build)
         other.load_state_dict(net.state_dict())
@@ -365,9 +365,9 @@ class HypernetworkContract:
     def geometry_cases(self, net):
         P, n = net.num_outputs, net.uncond_in_size
         z, other = (torch.randn(2, n, dtype=torch.float64) for _ in range(2))
-        v, centre = torch.randn(2, P, dtype=torch.float64), torch.randn(P, dtype=torch.float64)
+        v, center = torch.randn(2, P, dtype=torch.float64), torch.randn(P, dtype=torch.float64)
         precisions = (2.0, torch.tensor(0.5, dtype=torch.float64), torch.rand(P, dtype=torch.float64))
-        return z, other, v, centre, precisions
+        return z, other, v, center, precisions
 
     def test_geometry_values(self, build):
         net = self.make(build)
@@ -376,7 +376,7 @@ class HypernetworkContract:
                 net.geometry(**self.one(net))
             return
         g, (fn, _) = net.geometry(**self.one(net)), self.oracle(net)
-        z, other, v, centre, precisions = self.geometry_cases(net)
+        z, other, v, center, precisions = self.geometry_cases(net)
         J = torch.stack([torch.autograd.functional.jacobian(lambda x: fn(x[None])[0], row) for row in z])
         close = {"rtol": 1e-8, "atol": 1e-10}
         torch.testing.assert_close(g(z), fn(z), **close)
@@ -385,7 +385,7 @@ class HypernetworkContract:
             weighted = J.mT @ (diag.unsqueeze(-1) * J)
             torch.testing.assert_close(g.gram(z, precision), weighted, **close)
             torch.testing.assert_close(net.gram(z, precision, **self.one(net)), weighted, **close)
-            for c in (None, centre, v):
+            for c in (None, center, v):
                 delta = fn(z) if c is None else fn(z) - c
                 torch.testing.assert_close(g.sqdist(z, c, precision), (delta**2 * diag).sum(-1), **close)
             apart = ((fn(z) - fn(other)) ** 2 * diag).sum(-1)
@@ -405,7 +405,7 @@ class HypernetworkContract:
             torch.testing.assert_close(z @ matrix.mT + offset, fn(z), **close)
 
     @staticmethod
-    def total(g, z, other, v, centre, precision):
+    def total(g, z, other, v, center, precision):
         """A scalar in which every method of a geometry has a part."""
         eye = torch.eye(z.shape[-1], dtype=z.dtype)
         uneven = torch.arange(1.0, 1.0 + eye.numel(), dtype=z.dtype).view_as(eye)
@@ -415,7 +415,7 @@ class HypernetworkContract:
             torch.logdet(eye + gram).sum()
             + (uneven * gram).sum()
             + g.sqdist(z, None, precision).sum()
-            + g.sqdist(z, centre, precision).pow(2).mean()
+            + g.sqdist(z, center, precision).pow(2).mean()
             + g.sqdist(z, v, precision).mean()
             + g.sqdist_between(z, other, precision).sum()
             + g.inner(z, v).sin().sum()
@@ -427,16 +427,16 @@ class HypernetworkContract:
         )
 
     def test_geometry_gradients(self, build):
-        """Gradients to parameters, latents, centre, vectors and precision, with weights from outside."""
+        """Gradients to parameters, latents, center, vectors and precision, with weights from outside."""
         net = self.make(build)
         if not net.uncond_in_size:
             pytest.skip("no latent")
         weights = [p.detach().clone().requires_grad_() for p in net.internal_params]
-        z, other, v, centre, precisions = self.geometry_cases(net)
+        z, other, v, center, precisions = self.geometry_cases(net)
         for precision in precisions:
-            leaves = [t.requires_grad_() for t in (z, other, v, centre, precision) if isinstance(t, torch.Tensor)]
+            leaves = [t.requires_grad_() for t in (z, other, v, center, precision) if isinstance(t, torch.Tensor)]
             g, (_, oracle) = net.geometry(weights=weights, **self.one(net)), self.oracle(net, weights)
-            totals = [self.total(x, z, other, v, centre, precision) for x in (g, oracle)]
+            totals = [self.total(x, z, other, v, center, precision) for x in (g, oracle)]
             got, want = (torch.autograd.grad(x, [*weights, *leaves], allow_unused=True) for x in totals)
             for a, b in zip(got, want, strict=True):
                 assert (a is None or a.abs().max() == 0) if b is None else (a - b).abs().max() <= 1e-6 * b.abs().max()

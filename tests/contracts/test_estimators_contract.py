@@ -22,7 +22,7 @@ from bayeshnet.estimators import (
     ImportanceSandwich,
     KernelRatio,
     MonteCarlo,
-    NearestNeighbour,
+    NearestNeighbor,
     NuMethod,
     Stein,
     StochasticLIVI,
@@ -70,7 +70,7 @@ ESTIMATORS = {
     "IWHVI": Entry(lambda: IWHVI(256, 8, steps=250), LATENT, 3000, 0.2, 0.95, 0.1, ("linear n=2 P=3",)),
     "AVB": Entry(lambda: AVB((64, 64), steps=300), ALL, 3000, 0.3, 0.9, 0.2),
     "KernelRatio": Entry(KernelRatio, ALL, 400, 0.4, None, None),
-    "NearestNeighbour": Entry(NearestNeighbour, ALL, 1000, 0.6, None, None),
+    "NearestNeighbor": Entry(NearestNeighbor, ALL, 1000, 0.6, None, None),
     "ChangeOfVariables": Entry(ChangeOfVariables, SHARED, 20_000, 0.02, 0.99, 0.02, tuple(ALL)),
     "Auto": Entry(Auto, ALL, 2000, 0.1, 0.95, 0.05),
 }
@@ -120,7 +120,7 @@ FAILS = {
             "it saturates at log M",
         ),
         (
-            "NearestNeighbour",
+            "NearestNeighbor",
             "value",
             ["linear n=8 P=100", "linear, much noise", "two linear", "fold", "low rank", "two low rank", "shared"],
             "its bias falls as M^(-1/P)",
@@ -228,7 +228,7 @@ def test_gradient_of_sigma(name, problem):
     assert abs((ours - exact).item()) < entry.sigma * max(abs(exact.item()), truth.q.event_shape[0])
 
 
-@pytest.mark.parametrize("name", [n for n, e in ESTIMATORS.items() if e.sigma is None and n != "NearestNeighbour"])
+@pytest.mark.parametrize("name", [n for n, e in ESTIMATORS.items() if e.sigma is None and n != "NearestNeighbor"])
 def test_a_learned_sigma_is_refused_with_advice(name):
     problem = known("linear n=2 P=3")
     with pytest.raises(ValueError, match="learn sigma with LIVI"):
@@ -310,7 +310,7 @@ def test_log_density_is_per_draw(name):
             assert entry.make().log_density(q, draw).shape == (3,)
 
 
-@pytest.mark.parametrize("name", ["SSGE", "SIVI", "AVB", "NearestNeighbour"])
+@pytest.mark.parametrize("name", ["SSGE", "SIVI", "AVB", "NearestNeighbor"])
 def test_log_density_is_refused_where_there_is_none(name):
     problem = PROBLEMS["linear n=2 P=3"]()
     with pytest.raises(ValueError, match="log-density"):

@@ -7,14 +7,14 @@ import torch
 from bayeshnet.data import class_order, from_arrays, from_datasets, split_by_class, split_dataset
 
 
-def labelled(classes=6, each=8):
+def labeled(classes=6, each=8):
     y = torch.arange(classes).repeat(each)
     x = torch.stack([y.float(), torch.arange(len(y)).float()], dim=1)
     return x, y
 
 
 def test_every_task_holds_its_own_classes_numbered_from_zero():
-    x, y = labelled()
+    x, y = labeled()
     stream = split_by_class(x, y, order=[4, 0, 1, 5])
     assert [t.labels for t in stream] == [(4, 0), (1, 5)]
     assert [t.name for t in stream] == ["4 / 0", "1 / 5"]
@@ -25,7 +25,7 @@ def test_every_task_holds_its_own_classes_numbered_from_zero():
 
 
 def test_training_and_test_examples_are_disjoint_whatever_the_order():
-    x, y = labelled()
+    x, y = labeled()
     ids = [
         {task.name: set(task.test.x[:, 1].tolist()) for task in split_by_class(x, y, order=order, classes_per_task=1)}
         for order in (None, [3, 2, 1, 0, 5, 4], "random")
@@ -51,7 +51,7 @@ def test_given_test_set_bytes_flattening_names_and_limits():
 
 
 def test_scenarios_differ_in_global_labels():
-    x, y = labelled()
+    x, y = labeled()
     assert [t.labels for t in split_by_class(x, y, scenario="domain")] == [(0, 1)] * 3
     assert [t.labels for t in split_by_class(x, y, scenario="task")] == [(0, 1), (2, 3), (4, 5)]
     assert split_by_class(x, y, scenario="task").scenario == "task"
@@ -80,7 +80,7 @@ def test_class_order():
 )
 def test_bad_requests_are_named(options, message):
     with pytest.raises(ValueError, match=message):
-        split_by_class(*labelled(), **options)
+        split_by_class(*labeled(), **options)
 
 
 def test_from_arrays_numbers_labels_per_task_or_together():

@@ -131,7 +131,7 @@ def test_rotated_digits_are_turned_digits():
 
 def test_rotation_of_an_oblong_image_does_not_shear():
     image = torch.zeros(1, 1, 9, 21, dtype=torch.float64)
-    image[0, 0, 4, 10 + 3] = 1.0  # three to the right of the centre goes three up
+    image[0, 0, 4, 10 + 3] = 1.0  # three to the right of the center goes three up
     data = Split(image, torch.tensor([0]))
     turned = rotated(Task("a", data, data, 1), (90,))[0].train.x[0, 0]
     assert float(turned[4 - 3, 10]) == pytest.approx(1.0)
@@ -175,16 +175,16 @@ def test_modes2d_follows_the_literature():
         for c in (0, 1):
             points = task.train.x[task.train.y == c]
             angle = 2 * math.pi * (2 * t + c + 0.5) / 6
-            centre = torch.tensor([5 * math.sin(angle), 5 * math.cos(angle)])
-            assert torch.allclose(points.mean(0), centre, atol=0.02)
+            center = torch.tensor([5 * math.sin(angle), 5 * math.cos(angle)])
+            assert torch.allclose(points.mean(0), center, atol=0.02)
             assert torch.allclose(points.std(0), torch.tensor([0.2, 0.2]), atol=0.01)
-            assert torch.allclose(task.info["centres"][2 * t + c], centre, atol=1e-6)
+            assert torch.allclose(task.info["centers"][2 * t + c], center, atol=1e-6)
     scaled = modes2d(scale=5)
     assert torch.allclose(5 * scaled[1].train.x, modes2d()[1].train.x)
     assert scaled[0].info["std"] == pytest.approx(0.04)
     assert scaled[0].info["plot_range"] == (-1.6, 1.6)
     plane = scaled.outliers["plane"]
-    assert float(torch.cdist(plane, scaled[0].info["centres"]).min()) > 0.2
+    assert float(torch.cdist(plane, scaled[0].info["centers"]).min()) > 0.2
 
 
 @pytest.mark.parametrize("build", [regression1d, modes2d])

@@ -33,11 +33,11 @@ def test_geometry_equals_brute_force():
 
     slow = DenseGeometry(fn, 3, 12)
     z, other, v, t = rand(4, 3), rand(4, 3), rand(12), rand(4, 3)
-    precision, centre = torch.rand(12, dtype=DTYPE) + 0.5, rand(12)
+    precision, center = torch.rand(12, dtype=DTYPE) + 0.5, rand(12)
     torch.testing.assert_close(geometry(z), fn(z))
     for p in (2.0, precision):
         torch.testing.assert_close(geometry.gram(z, p), slow.gram(z, p))
-        torch.testing.assert_close(geometry.sqdist(z, centre, p), slow.sqdist(z, centre, p))
+        torch.testing.assert_close(geometry.sqdist(z, center, p), slow.sqdist(z, center, p))
         torch.testing.assert_close(geometry.sqdist(z, None, p), slow.sqdist(z, None, p))
         torch.testing.assert_close(geometry.sqdist_between(z, other, p), slow.sqdist_between(z, other, p))
     torch.testing.assert_close(geometry.inner(z, v), fn(z) @ v)

@@ -15,7 +15,7 @@ from bayeshnet.distributions import (
     as_gaussian,
     as_low_rank,
 )
-from bayeshnet.distributions.gaussian import reparameterised
+from bayeshnet.distributions.gaussian import reparameterized
 from bayeshnet.distributions.kl import gaussian_pair_kl
 from bayeshnet.weights import WeightSpec, Whitening
 from tests.support.oracles import DTYPE, LinearProblem, gradients, relative_error
@@ -88,7 +88,7 @@ def test_kl_between_gaussians_is_the_dense_one(ranks):
 
 
 @pytest.mark.parametrize("change", [(1e-4, 0.0), (0.0, 1e-4), (3e-5, 3e-5), (1.0, 3.0), (0.0, 1e-9 - 1)])
-def test_kl_of_neighbours_in_single_precision(change):
+def test_kl_of_neighbors_in_single_precision(change):
     """What is close, as a posterior to the one before it, has a KL that is small but right."""
     loc, scale = torch.randn(100_000, generator=generator()), torch.rand(100_000, generator=generator(1)) + 0.5
     q = MeanFieldGaussian(loc + change[0] * scale, scale * (1 + change[1]))
@@ -127,7 +127,7 @@ def test_a_pair_without_a_formula_is_refused_with_advice():
         kl_divergence(low_rank(), ScaleMixturePrior(WeightSpec.of_shapes([[P]])))
 
 
-RECOGNISED = {
+RECOGNIZED = {
     "torch": Independent(Normal(normal(P), normal(P, seed=1).exp()), 1),
     "torch scalar": Independent(Normal(torch.tensor(0.3, dtype=DTYPE), torch.tensor(2.0, dtype=DTYPE)).expand([P]), 1),
     "pyro": dist.Normal(normal(P), normal(P, seed=1).exp()).to_event(1),
@@ -139,9 +139,9 @@ RECOGNISED = {
 }
 
 
-@pytest.mark.parametrize("name", RECOGNISED)
-def test_gaussians_are_recognised_in_any_clothes(name):
-    p = RECOGNISED[name]
+@pytest.mark.parametrize("name", RECOGNIZED)
+def test_gaussians_are_recognized_in_any_clothes(name):
+    p = RECOGNIZED[name]
     loc, scale = as_gaussian(p)
     w = normal(4, P, seed=9)
     torch.testing.assert_close(Normal(loc, scale).log_prob(w).sum(-1), p.log_prob(w))
@@ -166,7 +166,7 @@ def test_others_are_not(name):
     assert as_gaussian(NOT_GAUSSIAN[name]) is None
 
 
-def test_low_rank_of_torch_is_recognised():
+def test_low_rank_of_torch_is_recognized():
     q = low_rank()
     reference = LowRankMultivariateNormal(q.loc, q.factor, q.diag)
     torch.testing.assert_close(as_low_rank(reference), as_low_rank(q))
@@ -229,10 +229,10 @@ def test_draws_of_many_weights_have_the_gradient_of_their_formula():
         fused = value()
         torch.testing.assert_close(fused, plain)
         assert relative_error(gradients(fused, [loc, scale]), gradients(plain, [loc, scale])) < 1e-12
-        assert torch.autograd.gradgradcheck(lambda m, s: reparameterised(m, s, weight).square(), (loc, scale))
-        jacobian = torch.func.jacfwd(lambda s: reparameterised(loc, s, weight))(scale)
+        assert torch.autograd.gradgradcheck(lambda m, s: reparameterized(m, s, weight).square(), (loc, scale))
+        jacobian = torch.func.jacfwd(lambda s: reparameterized(loc, s, weight))(scale)
     torch.testing.assert_close(jacobian, torch.diag_embed(weight))
     with speed.using(long_weights=0), forward_ad.dual_level():
         dual = forward_ad.make_dual(scale.detach().clone(), torch.ones_like(scale))
-        moved = reparameterised(loc, dual.requires_grad_(), weight)
+        moved = reparameterized(loc, dual.requires_grad_(), weight)
         torch.testing.assert_close(forward_ad.unpack_dual(moved).tangent, weight)

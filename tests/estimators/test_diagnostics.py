@@ -100,7 +100,7 @@ def flags(**changes):
 def test_each_flag_has_its_own_cause():
     assert flags() == set()
     assert flags(livi=20.8) == {"fold"}
-    assert flags(sandwich_lower=21.0, sandwich_upper=21.1) == {"linearisation"}
+    assert flags(sandwich_lower=21.0, sandwich_upper=21.1) == {"linearization"}
     assert flags(livi=3.0, sandwich_lower=2.9, sandwich_upper=3.1) == {"bound"}
     assert flags(ess=0.05) == {"audit"}
     assert flags(share_from_map=0.001) == {"collapse"}

@@ -318,7 +318,7 @@ def test_modes_are_found_from_afar():
     torch.testing.assert_close(roots[0, 0] @ roots[0, 0].T, precision.detach())
     proposal = make_proposal((modes.detach(), roots.detach(), torch.zeros(5, 2, dtype=DTYPE)))
     z = proposal.draw(6, generator())
-    reference = torch.distributions.StudentT(8).log_prob(torch.zeros(()))  # density of a t at its centre, one dimension
+    reference = torch.distributions.StudentT(8).log_prob(torch.zeros(()))  # density of a t at its center, one dimension
     assert z.shape == (5, 6, 3)
     assert reference < 0
     torch.testing.assert_close((z[:, :3] + z[:, 3:]) / 2, exact.detach().unsqueeze(1).expand(-1, 3, -1))

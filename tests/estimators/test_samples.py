@@ -1,4 +1,4 @@
-"""Bounds and ratios: SIVI, IWHVI, AVB, kernel ratios, nearest neighbours."""
+"""Bounds and ratios: SIVI, IWHVI, AVB, kernel ratios, nearest neighbors."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch.distributions import Independent, Laplace, Normal
 
 from bayeshnet.distributions import MeanFieldGaussian, SemiImplicit
-from bayeshnet.estimators import AVB, IWHVI, SIVI, KernelRatio, NearestNeighbour
+from bayeshnet.estimators import AVB, IWHVI, SIVI, KernelRatio, NearestNeighbor
 from bayeshnet.estimators.latent.reverse_model import ReverseModel
 from tests.support.oracles import DTYPE, BananaProblem, DenseGeometry, LinearProblem, cosine, gradients, standard_prior
 
@@ -170,13 +170,13 @@ class TestAVB:
 
 
 class TestRatios:
-    def test_nearest_neighbours_in_one_and_two_dimensions(self):
+    def test_nearest_neighbors_in_one_and_two_dimensions(self):
         for size, tolerance in ((1, 0.08), (2, 0.12)):
             q = MeanFieldGaussian(torch.ones(size, dtype=DTYPE), torch.full((size,), 0.5, dtype=DTYPE))
             p = standard_prior(size)
             exact = torch.distributions.kl_divergence(q, p).item()
             found = torch.stack(
-                [NearestNeighbour(1000, k=3).estimate(q, p, generator=generator(i)).value for i in range(5)]
+                [NearestNeighbor(1000, k=3).estimate(q, p, generator=generator(i)).value for i in range(5)]
             )
             assert found.mean().item() == pytest.approx(exact, abs=tolerance)
 
@@ -188,7 +188,7 @@ class TestRatios:
             found = torch.stack([method.estimate(q, standard_prior(1), generator=generator(i)).value for i in range(5)])
             assert found.mean().item() == pytest.approx(exact, abs=0.12), direction
 
-    def test_the_ratio_minimises_its_loss(self):
+    def test_the_ratio_minimizes_its_loss(self):
         """Least squares: the coefficients of the reverse form are a stationary point of the empirical loss."""
         gen = generator()
         x, y = torch.randn(6, 2, dtype=DTYPE, generator=gen), torch.randn(6, 2, dtype=DTYPE, generator=gen) + 1
@@ -202,14 +202,14 @@ class TestRatios:
         with torch.no_grad():
             problem.b.add_(1.0)
         exact = gradients(exact_kl(problem), [problem.b])
-        for method in (KernelRatio(600), KernelRatio(600, direction="forward"), NearestNeighbour(2000, k=10)):
+        for method in (KernelRatio(600), KernelRatio(600, direction="forward"), NearestNeighbor(2000, k=10)):
             estimate = method.estimate(problem.q(), standard_prior(2), generator=generator())
             assert cosine(gradients(estimate.surrogate, [problem.b]), exact) > 0.8
 
     @pytest.mark.xfail(
-        strict=True, reason="ratios from M samples saturate near log M nats; neighbours are biased as M^(-1/P)"
+        strict=True, reason="ratios from M samples saturate near log M nats; neighbors are biased as M^(-1/P)"
     )
-    @pytest.mark.parametrize("method", [KernelRatio(), NearestNeighbour()], ids=["kernel", "neighbours"])
+    @pytest.mark.parametrize("method", [KernelRatio(), NearestNeighbor()], ids=["kernel", "neighbors"])
     def test_value_in_many_dimensions(self, method):
         problem = fixed_sigma(8, 100, 0.1)
         estimate = method.estimate(problem.q(), standard_prior(100), generator=generator())
@@ -220,9 +220,9 @@ class TestRatios:
         with pytest.raises(ValueError, match="num_samples"):
             KernelRatio().estimate(problem.q(), standard_prior(5), 1)
         with pytest.raises(ValueError, match="k = 5"):
-            NearestNeighbour(k=5).estimate(problem.q(), standard_prior(5), 5)
+            NearestNeighbor(k=5).estimate(problem.q(), standard_prior(5), 5)
         assert (
-            not NearestNeighbour().estimate(BananaProblem.make(30).q(), standard_prior(30), 20).diagnostics["reliable"]
+            not NearestNeighbor().estimate(BananaProblem.make(30).q(), standard_prior(30), 20).diagnostics["reliable"]
         )
         with pytest.raises(ValueError, match="direction"):
             KernelRatio(direction="up")
@@ -232,7 +232,7 @@ def test_foreign_distributions_draw_from_the_generator():
     """Torch's distributions know no generators: one seed gives one result, and leaves the global state alone."""
     q = Independent(Normal(torch.zeros(2, dtype=DTYPE), 1.0), 1)
     state = torch.get_rng_state()
-    values = [NearestNeighbour(50).estimate(q, standard_prior(2), generator=generator()).value for _ in range(2)]
+    values = [NearestNeighbor(50).estimate(q, standard_prior(2), generator=generator()).value for _ in range(2)]
     assert values[0] == values[1]
     assert torch.equal(torch.get_rng_state(), state)
 

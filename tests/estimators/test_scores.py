@@ -118,7 +118,7 @@ def test_stein_is_the_published_estimator():
 
 
 def test_nu_method_solves_its_equation():
-    """With every step and a small regularisation L s = -zeta holds; the kernel is the Hessian of the multiquadric."""
+    """With every step and a small regularization L s = -zeta holds; the kernel is the Hessian of the multiquadric."""
     problem = fixed_sigma(2, 3, 0.5)
     x = problem.q().draw(12, generator()).w.detach()
     gram, distances = gram_and_distances(x)
@@ -142,7 +142,7 @@ def test_nu_method_solves_its_equation():
 
     zeta = torch.stack([torch.stack([divergence(y, at) for y in x]).mean(0) for at in x])
     torch.testing.assert_close(kernel.divergence @ (x - x.mean(0)), zeta)
-    score = NuMethod(regularisation=1e-7)._iterate(kernel, 1000) @ (x - x.mean(0))
+    score = NuMethod(regularization=1e-7)._iterate(kernel, 1000) @ (x - x.mean(0))
     residual = torch.einsum("ijab,jb->ia", gamma, score) / 12 + zeta
     assert residual.norm() < 0.02 * zeta.norm()
 

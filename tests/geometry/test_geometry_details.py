@@ -105,23 +105,23 @@ def test_any_activation(act):
 
 @pytest.mark.parametrize("per_weight", [False, True])
 def test_distances_do_not_cancel(per_weight):
-    """In float32, with large weights: the distance to a nearby centre is right, though its square is tiny."""
+    """In float32, with large weights: the distance to a nearby center is right, though its square is tiny."""
     torch.manual_seed(0)
     net = HMLP([[200, 50]], 4, 0, layers=[30], activation_fn=nn.Tanh(), verbose=False)
     with torch.no_grad():
         net.params["layer3_weight"] *= 100
         net.params["layer3_bias"] += 300
     z = torch.randn(1, 4)
-    centre = net(z, ret_format="flattened")[0].detach() + 0.01 * torch.randn(10_000)
+    center = net(z, ret_format="flattened")[0].detach() + 0.01 * torch.randn(10_000)
     precision = torch.rand(10_000) if per_weight else 2.0
     near = z + 1e-5
     exact = net.double()
     truth = exact(near.double(), ret_format="flattened")[0]
-    wanted = ((truth - centre.double()).square() * precision).sum()
+    wanted = ((truth - center.double()).square() * precision).sum()
     between = ((truth - exact(z.double(), ret_format="flattened")[0]).square() * precision).sum()
     g = net.float().geometry()
-    torch.testing.assert_close(g.sqdist(near, centre, precision)[0].double(), wanted, rtol=1e-3, atol=0)
-    torch.testing.assert_close(g.sqdist(near, centre.expand(1, -1), precision)[0].double(), wanted, rtol=1e-3, atol=0)
+    torch.testing.assert_close(g.sqdist(near, center, precision)[0].double(), wanted, rtol=1e-3, atol=0)
+    torch.testing.assert_close(g.sqdist(near, center.expand(1, -1), precision)[0].double(), wanted, rtol=1e-3, atol=0)
     torch.testing.assert_close(g.sqdist_between(near, z, precision)[0].double(), between, rtol=0.05, atol=0)
 
 
@@ -132,10 +132,10 @@ def test_degenerate_heads(scale):
     with torch.no_grad():
         net.params["layer3_weight"] *= scale
         net.params["layer3_weight"][:, 1] = net.params["layer3_weight"][:, 0]
-    z, centre = torch.randn(2, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE)
+    z, center = torch.randn(2, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE)
     for precision in (1.0, torch.zeros(17, dtype=DOUBLE), torch.rand(17, dtype=DOUBLE)):
-        wanted = ((net(z, ret_format="flattened") - centre).square() * precision).sum(-1)
-        torch.testing.assert_close(net.geometry().sqdist(z, centre, precision), wanted)
+        wanted = ((net(z, ret_format="flattened") - center).square() * precision).sum(-1)
+        torch.testing.assert_close(net.geometry().sqdist(z, center, precision), wanted)
 
 
 SHORT = {
@@ -151,16 +151,16 @@ SHORT = {
 def test_short_weight_vectors_are_built(name):
     """Both ways of Gram matrices and distances agree, values and gradients of parameters, latents and precisions."""
     net = SHORT[name]()
-    z, centre, row = (torch.randn(*s, dtype=DOUBLE, requires_grad=True) for s in ((4, 3), (17,), (4, 17)))
+    z, center, row = (torch.randn(*s, dtype=DOUBLE, requires_grad=True) for s in ((4, 3), (17,), (4, 17)))
     weights = torch.rand(17, dtype=DOUBLE, requires_grad=True)
-    for precision, c in ((1.0, None), (weights.mean(), centre), (weights, None), (weights, row)):
+    for precision, c in ((1.0, None), (weights.mean(), center), (weights, None), (weights, row)):
         found = []
         for few in (0, 2**18):
             g = net.geometry(cond_id=0 if net.num_known_conds else None)
             with speed.using(short_weights=few):
                 total = torch.cat([g.sqdist(z, c, precision), torch.logdet(g.gram(z, precision) + torch.eye(3))])
             total = (total * torch.arange(1.0, 9.0)).sum()
-            leaves = [*net.parameters(), z, centre, row, weights]
+            leaves = [*net.parameters(), z, center, row, weights]
             found.append([total, *torch.autograd.grad(total, leaves, allow_unused=True)])
         for a, b in zip(*found, strict=True):
             assert (a is None) == (b is None)
@@ -266,13 +266,13 @@ def chunked():
 @pytest.mark.parametrize("per_weight", [False, True])
 def test_second_derivatives(build, per_weight):
     net = build()
-    z, centre = torch.randn(2, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE, requires_grad=True)
+    z, center = torch.randn(2, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE, requires_grad=True)
     precision = torch.rand(17 if per_weight else (), dtype=DOUBLE).requires_grad_()
-    leaves = [*net.parameters(), centre, precision]
+    leaves = [*net.parameters(), center, precision]
     oracle = JacobianGeometry(lambda x: net(x, ret_format="flattened"), 3, 17, like=z)
     found = []
     for g in (net.geometry(), oracle):
-        value = g.gram(z, precision).pow(2).sum() + g.sqdist(z, centre, precision).sin().sum()
+        value = g.gram(z, precision).pow(2).sum() + g.sqdist(z, center, precision).sin().sum()
         grads = torch.autograd.grad(value, leaves, create_graph=True)
         found.append(torch.autograd.grad(sum(x.square().sum() for x in grads), leaves))
     for a, b in zip(*found, strict=True):
@@ -337,7 +337,7 @@ def test_bad_input(make):
     bad = {
         "z": [lambda: g(z[:2]), lambda: g.gram(z[:2]), lambda: g.rows(z[:2]), lambda: g.sqdist(z[:2])],
         "precision": [lambda: g.gram(z, torch.ones(3)), lambda: g.sqdist(z, None, "1"), lambda: g.gram(z, None)],
-        "centre": [lambda: g.sqdist(z, torch.zeros(3))],
+        "center": [lambda: g.sqdist(z, torch.zeros(3))],
         "v": [lambda: g.vjp(z, torch.zeros(3)), lambda: g.inner(z, torch.zeros(3))],
         "t": [lambda: g.jvp(z, torch.zeros(4))],
     }
@@ -368,7 +368,7 @@ def test_jacobians_in_blocks_and_one_by_one():
 
 
 def test_selection_with_repeats_and_gaps():
-    """Sources that are taken twice, once or never; distances to several centres of one source."""
+    """Sources that are taken twice, once or never; distances to several centers of one source."""
     torch.manual_seed(0)
     nets = [hmlp(), hmlp(layers=[4])]
     parts = [nets[0].geometry(), nets[1].geometry(), ConstantGeometry(torch.randn(4, dtype=DOUBLE), 3)]
@@ -415,17 +415,17 @@ PEAK = """
     def status(key):
         return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith(key))
 
-    def kl(net, centre):
+    def kl(net, center):
         g = net.geometry()
         z = g.draw_latent(100)
-        return g.sqdist(z, centre, 1.0).mean() - torch.logdet(torch.eye(32) + g.gram(z, 100.0)).mean()
+        return g.sqdist(z, center, 1.0).mean() - torch.logdet(torch.eye(32) + g.gram(z, 100.0)).mean()
 
     kl(HMLP([[100]], 32, 0, layers=[64, 64]), None).backward()
     net = HMLP([[1_000_000]], 32, 0, layers=[64, 64])
-    centre = torch.randn(1_000_000) if {centre} else None
+    center = torch.randn(1_000_000) if {center} else None
     base = status("VmRSS")
     open("/proc/self/clear_refs", "w").write("5")
-    kl(net, centre).backward()
+    kl(net, center).backward()
     grads = sum(p.grad.numel() for p in net.parameters()) * 4
     print((status("VmHWM") - base - grads) / 4e6)
 """
@@ -433,30 +433,30 @@ PEAK = """
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the peak of resident memory from /proc")
-@pytest.mark.parametrize("centre", [False, True])
-def test_peak_memory(centre):
+@pytest.mark.parametrize("center", [False, True])
+def test_peak_memory(center):
     """Beyond parameters and gradients a KL of a million weights takes less than ten vectors of weights."""
-    code = textwrap.dedent(PEAK.format(centre=centre))
+    code = textwrap.dedent(PEAK.format(center=center))
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(out.stdout) < 10
 
 
 @pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("needs", ["bias", "centre", "weight", "precision"])
+@pytest.mark.parametrize("needs", ["bias", "center", "weight", "precision"])
 def test_what_is_kept_without_gradients_is_not_taken_with_them(needs, without):
     """Matrices of a frozen head are shared by both modes; gradients to anything else are as of a fresh geometry."""
     net = hmlp().requires_grad_(False)
     weight, bias = list(net.parameters())[-2:]
-    z, centre = torch.randn(4, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE)
+    z, center = torch.randn(4, 3, dtype=DOUBLE), torch.randn(17, dtype=DOUBLE)
     precision = torch.rand(17, dtype=DOUBLE) + 0.5
-    leaf = {"bias": bias, "centre": centre, "weight": weight, "precision": precision}[needs].requires_grad_()
+    leaf = {"bias": bias, "center": center, "weight": weight, "precision": precision}[needs].requires_grad_()
     used = net.geometry()
     with without():
-        used.sqdist(z, centre, precision)
+        used.sqdist(z, center, precision)
         used.gram(z, precision)
     grads = []
     for geometry in (used, net.geometry()):
-        total = geometry.sqdist(z, centre, precision).sum() + geometry.gram(z, precision).square().sum()
+        total = geometry.sqdist(z, center, precision).sum() + geometry.gram(z, precision).square().sum()
         grads.append(torch.autograd.grad(total, leaf)[0])
     torch.testing.assert_close(*grads)
     assert grads[0].abs().max() > 0

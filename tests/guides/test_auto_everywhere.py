@@ -45,17 +45,17 @@ def subsampled(y=Y, part=None):
 
 def clusters(y=Y):
     """A discrete unknown per datum, to be summed over."""
-    centre = pyro.sample("centre", dist.Normal(ZERO, 2 * ONE).expand([2]).to_event(1))
+    center = pyro.sample("center", dist.Normal(ZERO, 2 * ONE).expand([2]).to_event(1))
     with pyro.plate("data", len(y)):
         which = pyro.sample("which", dist.Bernoulli(0.3 * ONE), infer={"enumerate": "parallel"})
-        pyro.sample("y", dist.Normal(torch.where(which > 0, centre[..., 0], centre[..., 1]), ONE), obs=y)
+        pyro.sample("y", dist.Normal(torch.where(which > 0, center[..., 0], center[..., 1]), ONE), obs=y)
 
 
 def summed(y=Y):
     """The same with the sum written down."""
-    centre = pyro.sample("centre", dist.Normal(ZERO, 2 * ONE).expand([2]).to_event(1))
+    center = pyro.sample("center", dist.Normal(ZERO, 2 * ONE).expand([2]).to_event(1))
     with pyro.plate("data", len(y)):
-        parts = dist.Normal(centre, ONE)
+        parts = dist.Normal(center, ONE)
         weights = dist.Categorical(torch.tensor([0.3, 0.7], dtype=DTYPE))
         pyro.sample("y", dist.MixtureSameFamily(weights, parts), obs=y)
 
@@ -133,7 +133,7 @@ def test_it_is_part_of_a_list_of_guides():
 
 WEIGHTED = {
     "importance": lambda m, g, a: Importance(m, g, num_samples=3).run(*a),
-    "vectorised": lambda m, g, a: vectorized_importance_weights(m, g, *a, num_samples=3, max_plate_nesting=1),
+    "vectorized": lambda m, g, a: vectorized_importance_weights(m, g, *a, num_samples=3, max_plate_nesting=1),
     "diagnostic": lambda m, g, a: psis_diagnostic(m, g, *a, num_particles=100, max_plate_nesting=1),
     "weighed": lambda m, g, a: WeighedPredictive(m, guide=g, num_samples=5)(*a),
 }

@@ -106,7 +106,7 @@ def test_the_loss_is_the_one_written_by_hand(program, num_latents):
 
 
 @pytest.mark.parametrize("loss", [Trace_ELBO, TraceGraph_ELBO])
-def test_vectorised_particles_are_the_looped_ones(loss, monkeypatch):
+def test_vectorized_particles_are_the_looped_ones(loss, monkeypatch):
     guide = guide_of(simple, num_latents=None)
     gen = torch.Generator().manual_seed(0)
     table = [(torch.randn(5, dtype=DTYPE, generator=gen), torch.randn(5, dtype=DTYPE, generator=gen)) for _ in range(4)]

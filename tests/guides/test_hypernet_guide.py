@@ -62,7 +62,7 @@ def test_the_loss_is_the_one_written_by_hand(vectorize, loss, estimator):
     torch.testing.assert_close(grad, gradients_of(expected, guide))
 
 
-def test_vectorised_particles_are_the_looped_ones():
+def test_vectorized_particles_are_the_looped_ones():
     model, guide = regression(num_data=36)
     x, y = data()
     results = []

@@ -29,9 +29,9 @@ def nuts(model: Any, *args: Any) -> dict[str, Tensor]:
     return found.samples
 
 
-def schools_centred(model: Any) -> dict[str, Tensor]:
-    """The sampler fails on the centred model, so its draws are those of the other parametrisation."""
-    found = nuts(models.schools_non_centred)
+def schools_centered(model: Any) -> dict[str, Tensor]:
+    """The sampler fails on the centered model, so its draws are those of the other parametrization."""
+    found = nuts(models.schools_non_centered)
     mu, tau = found["mu"], found["tau"]
     return {"mu": mu, "tau": tau, "theta": mu[:, None] + tau[:, None] * found["eta"]}
 
@@ -39,8 +39,8 @@ def schools_centred(model: Any) -> dict[str, Tensor]:
 def mixture(model: Any) -> dict[str, Tensor]:
     """A chain stays with one assignment of names; the posterior is the same under the other."""
     found = nuts(model)
-    share, centre = found["share"], found["centre"]
-    return {"share": torch.cat([share, 1 - share]), "centre": torch.cat([centre, centre.flip(1)])}
+    share, center = found["share"], found["center"]
+    return {"share": torch.cat([share, 1 - share]), "center": torch.cat([center, center.flip(1)])}
 
 
 def banana(model: Any) -> dict[str, Tensor]:
@@ -57,10 +57,10 @@ def colonies(model: Any) -> dict[str, Tensor]:
     to a tenth only.
     """
     gen = torch.Generator().manual_seed(0)
-    centre, scale = torch.tensor([3.3, 0.5, 0.3, -1.35]), torch.tensor([0.15, 0.22, 0.2, 0.4])
+    center, scale = torch.tensor([3.3, 0.5, 0.3, -1.35]), torch.tensor([0.15, 0.22, 0.2, 0.4])
     squares = -2 * torch.rand(40_000, 2, generator=gen).log().sum(1, keepdim=True)
     offset = torch.randn(40_000, 4, generator=gen) / (squares / 4).sqrt()
-    theta = centre + scale * offset
+    theta = center + scale * offset
     weight = 4 * (offset.square().sum(1) / 4).log1p() + torch.cat([salmonella_density(t)[0] for t in theta.split(2000)])
     weight = weight.nan_to_num(nan=-torch.inf).softmax(0)
     assert 1 / weight.square().sum() > 4000
@@ -75,7 +75,7 @@ GRID = torch.linspace(-6.0, 6.0, 121)
 
 
 def salmonella_density(theta: Tensor) -> tuple[Tensor, Tensor]:
-    """Unnormalised log-density ``(S,)`` of parameters ``(S, 4)``, and normalised ones ``(S, 18, 121)`` of extras."""
+    """Unnormalized log-density ``(S,)`` of parameters ``(S, 4)``, and normalized ones ``(S, 18, 121)`` of extras."""
     level, slope, toxicity, log_spread = theta[..., None, None].unbind(1)
     dose = models.DOSE[:, None]
     rate = level + slope * ((dose + 10).log() - 3.6) / 1.5 - toxicity * dose / 300 + log_spread.exp() * GRID
@@ -111,11 +111,11 @@ class Case:
     halved: bool = False
 
 
-# The constant noise of the guide keeps it from the neck of the centred schools' funnel, where their spread vanishes.
-CENTRED = {"steps": 2000, "std": (0.75, 1.25), "logs": ("tau",), "loose": ("tau",)}
+# The constant noise of the guide keeps it from the neck of the centered schools' funnel, where their spread vanishes.
+Centered = {"steps": 2000, "std": (0.75, 1.25), "logs": ("tau",), "loose": ("tau",)}
 CASES = {
-    "eight schools, centred": Case(models.schools_centred, schools_centred, **CENTRED),
-    "eight schools, non-centred": Case(models.schools_non_centred, logs=("tau",)),
+    "eight schools, centered": Case(models.schools_centered, schools_centered, **Centered),
+    "eight schools, non-centered": Case(models.schools_non_centered, logs=("tau",)),
     "logistic regression": Case(models.logistic, arguments=models.logistic_data, steps=1000),
     "hierarchical Poisson regression": Case(models.salmonella, colonies, steps=2000, logs=("spread",), stretch=True),
     "mixture": Case(models.mixture, mixture, particles=128, heat=30.0, halved=True),

@@ -73,7 +73,7 @@ COUNTS = {
 
 
 @pytest.mark.parametrize("name", BUILDS)
-def test_embeddings_are_initialised(name):
+def test_embeddings_are_initialized(name):
     net = BUILDS[name]()
     inputs, chunks = [], []
     init_conditional_embeddings(net, init_fct=lambda e, i: (inputs.append(i), nn.init.constant_(e, 10.0 + i)))

@@ -1,4 +1,4 @@
-"""Hyperfan initialisation: variances by formula, and their effect in the main network."""
+"""Hyperfan initialization: variances by formula, and their effect in the main network."""
 
 import logging
 import math

@@ -168,7 +168,7 @@ def test_svi_runs_it(local):
         assert list(pyro.get_param_store()) == []
 
 
-def test_it_is_a_module_for_torch_optimisers():
+def test_it_is_a_module_for_torch_optimizers():
     model, guide = regression()
     loss = ImplicitELBO(num_particles=2)(model, guide)
     loss(*data()).backward()

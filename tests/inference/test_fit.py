@@ -1,4 +1,4 @@
-"""The training loop: what it minimises, determinism, resuming, schedules, clipping, callbacks, and what it refuses."""
+"""The training loop: what it minimizes, determinism, resuming, schedules, clipping, callbacks, and what it refuses."""
 
 import logging
 import math
@@ -202,7 +202,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_any_optimiser(kind):
+def test_any_optimizer(kind):
     """One step of gradient descent, clipped, is a step of the length of the rate along the gradient of everything."""
     model, guide = ridge()
     before = flat(guide)

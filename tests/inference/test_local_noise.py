@@ -1,4 +1,4 @@
-"""Local reparameterisation: the expectation of noise in weight space, less variance, and where it does not apply."""
+"""Local reparameterization: the expectation of noise in weight space, less variance, and where it does not apply."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Self-attention against loops over positions, spectral norm against singular values, initialisers against moments."""
+"""Self-attention against loops over positions, spectral norm against singular values, initializers against moments."""
 
 import copy
 
@@ -112,7 +112,7 @@ def test_spectral_norm_twice_before_backward():
         norm(torch.zeros(2, 3))
 
 
-def test_initialisers():
+def test_initializers():
     assert calc_fan_in_and_out([4, 3]) == (3, 4)
     assert calc_fan_in_and_out([4, 3, 2, 5]) == (30, 40)
     with pytest.raises(ValueError, match="shapes: expected"):

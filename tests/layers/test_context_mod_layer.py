@@ -1,4 +1,4 @@
-"""Context modulation against its formula; checkpoints, initialisers and refusals."""
+"""Context modulation against its formula; checkpoints, initializers and refusals."""
 
 import pytest
 import torch
@@ -76,16 +76,16 @@ def test_checkpoints(offset):
 
 
 @pytest.mark.parametrize("offset", [False, True])
-def test_initialisers(offset):
+def test_initializers(offset):
     layer = ContextModLayer(4000, apply_gain_offset=offset)
-    centre = 0.0 if offset else 1.0
+    center = 0.0 if offset else 1.0
     generator = torch.Generator().manual_seed(1)
     layer.normal_init(std=0.5, generator=generator)
-    assert abs(layer.gain.mean().item() - centre) < 0.05
+    assert abs(layer.gain.mean().item() - center) < 0.05
     assert abs(layer.gain.std().item() - 0.5) < 0.03
     layer.uniform_init(width=2.0, generator=generator)
-    assert layer.gain.min() >= centre - 2
-    assert layer.gain.max() <= centre + 2
+    assert layer.gain.min() >= center - 2
+    assert layer.gain.max() <= center + 2
     assert abs(layer.shift.std().item() - 2 / 3**0.5) < 0.05
     layer.sparse_init(0.75, generator=generator)
     assert (layer.preprocess_gain(layer.gain) == 0).sum() == 3000

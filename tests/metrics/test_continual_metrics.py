@@ -12,7 +12,7 @@ from bayeshnet.metrics import (
     final_accuracy,
     forgetting,
     forward_transfer,
-    summarise,
+    summarize,
     task_inference_accuracy,
 )
 
@@ -36,7 +36,7 @@ def test_forgetting_from_the_best_is_negative_for_what_got_better_at_the_end():
 
 
 def test_summary_holds_the_functions_of_the_same_names():
-    summary = summarise(MATRIX)
+    summary = summarize(MATRIX)
     assert summary.during == float(during_accuracy(MATRIX))
     assert summary.final == float(final_accuracy(MATRIX))
     assert summary.average == float(average_accuracy(MATRIX))
@@ -47,7 +47,7 @@ def test_summary_holds_the_functions_of_the_same_names():
 
 def test_entries_above_the_diagonal_do_not_matter():
     filled = MATRIX.nan_to_num(123.0)
-    assert summarise(filled) == summarise(MATRIX)
+    assert summarize(filled) == summarize(MATRIX)
 
 
 def test_forward_transfer():
@@ -62,7 +62,7 @@ def test_forward_transfer():
 
 def test_a_single_task_neither_forgets_nor_transfers():
     one = torch.tensor([[0.9]])
-    summary = summarise(one)
+    summary = summarize(one)
     assert (summary.backward_transfer, summary.forgetting, summary.forgetting_from_best) == (0, 0, 0)
     assert float(forward_transfer(one, 0.5)) == 0
 

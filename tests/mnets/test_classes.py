@@ -32,7 +32,7 @@ def test_names_roles_and_fan_ins():
     assert found["layer3.bias"] == ("bias", 4, True)
     assert found["layer2.bn_scale"][0] == "norm_scale"
     assert found["layer2.bn_shift"][0] == "norm_shift"
-    assert found["layer1.cm_scale"][0] == "norm_shift"  # an offset gain is centred at zero
+    assert found["layer1.cm_scale"][0] == "norm_shift"  # an offset gain is centered at zero
     assert MLP(use_context_mod=True).weight_spec.entries[0].role == "norm_scale"
     part = MLP(3, 2, (4,), use_context_mod=True, context_mod_no_weights=True).weight_spec
     assert not any(e.last for e in part.entries)

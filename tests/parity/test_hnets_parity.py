@@ -285,7 +285,7 @@ def test_conversions():
             assert torch.equal(got, want)
 
 
-# Initialisation.
+# Initialization.
 
 TARGETS = [[40, 30], [40], [20, 40], [20]]
 
@@ -406,7 +406,7 @@ def test_hyperfan_of_other_tensors():
 
 @pytest.mark.parametrize("name", ["HMLP", "ChunkedHMLP"])
 def test_generated_variances(name):
-    """Variances of what is generated after initialisation, over initialisations and inputs."""
+    """Variances of what is generated after initialization, over initializations and inputs."""
     torch.manual_seed(0)
     shapes = [[20, 30], [20], [10, 20], [10]]
     sizes = [torch.Size(s).numel() for s in shapes]

@@ -29,7 +29,7 @@ from bayeshnet.reports import (
     uncertainty_maps,
     weight_images,
 )
-from bayeshnet.reports.style import panels, shown, task_colours
+from bayeshnet.reports.style import panels, shown, task_colors
 from tests.reports.test_records import record
 from tests.reports.test_tables import runs
 
@@ -101,7 +101,7 @@ def test_comparison_chart_shows_means_and_deviations():
     assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["a", "b"]
     assert len([a for a in comparison_chart(table).axes if a.get_visible()]) == 3
     with pytest.raises(ValueError, match="columns"):
-        comparison_chart(table, ["colour"])
+        comparison_chart(table, ["color"])
 
 
 def test_comparison_curves_are_means_over_seeds_with_the_range_between_them():
@@ -228,8 +228,8 @@ sys.exit(early or "matplotlib.pyplot" in sys.modules)
 
 
 def test_small_pieces_of_style():
-    assert len(set(task_colours(7))) == 7
-    assert len({tuple(c) for c in task_colours(20)}) == 20
+    assert len(set(task_colors(7))) == 7
+    assert len({tuple(c) for c in task_colors(20)}) == 20
     assert shown("0 / 1") == "0 / 1"
     figure, axes = panels(5, (2, 2))
     assert len(axes) == 5

@@ -33,8 +33,8 @@ class DenseGeometry(Geometry):
         weighted = jac * torch.as_tensor(precision, dtype=jac.dtype).expand(self.num_weights).unsqueeze(-1)
         return jac.mT @ weighted
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: float | Tensor = 1.0) -> Tensor:
-        offset = self.fn(z) if centre is None else self.fn(z) - centre
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: float | Tensor = 1.0) -> Tensor:
+        offset = self.fn(z) if center is None else self.fn(z) - center
         return (offset**2 * precision).sum(-1)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: float | Tensor = 1.0) -> Tensor:

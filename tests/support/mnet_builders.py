@@ -125,7 +125,7 @@ def _maps() -> Tensor:
     return torch.randn(3, 1, 6, 6)
 
 
-def _coloured() -> Tensor:
+def _colored() -> Tensor:
     return torch.randn(3, 3, 6, 6)
 
 
@@ -157,9 +157,9 @@ CASES = [
     Case("rnn-steps", lambda: SimpleRNN(2, (3,), context_mod_num_ts=4, **MODULATED, **OUTSIDE), _sequences),
     Case("module-conv", lambda: ModuleMainNet(convolutional()), _maps),
     Case("module-part", lambda: ModuleMainNet(convolutional(), select=["5.*", "0.weight"]), _maps),
-    Case("module-resnet", lambda: ModuleMainNet(VisionResNet(), batch_norm="batch"), _coloured),
-    Case("module-resnet-eval", lambda: ModuleMainNet(VisionResNet(), batch_norm="eval"), _coloured),
-    Case("module-resnet-track", lambda: ModuleMainNet(VisionResNet(), None, "track"), _coloured, True),
+    Case("module-resnet", lambda: ModuleMainNet(VisionResNet(), batch_norm="batch"), _colored),
+    Case("module-resnet-eval", lambda: ModuleMainNet(VisionResNet(), batch_norm="eval"), _colored),
+    Case("module-resnet-track", lambda: ModuleMainNet(VisionResNet(), None, "track"), _colored, True),
     Case("module-encoder", lambda: ModuleMainNet(encoder()), lambda: torch.randn(2, 3, 8)),
     Case("module-lstm", lambda: ModuleMainNet(Head()), lambda: torch.randn(4, 2, 3)),
     Case("module-lstm-part", lambda: ModuleMainNet(Head(), select="*_hh_*"), lambda: torch.randn(4, 2, 3)),

@@ -10,7 +10,7 @@ SCHOOLS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 SCHOOLS_ERROR = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
 
 
-def schools_centred():
+def schools_centered():
     """Effects of coaching in eight schools (Rubin, "Estimation in parallel randomized experiments", 1981)."""
     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
     tau = pyro.sample("tau", dist.HalfCauchy(5.0))
@@ -19,7 +19,7 @@ def schools_centred():
         pyro.sample("y", dist.Normal(theta, SCHOOLS_ERROR), obs=SCHOOLS)
 
 
-def schools_non_centred():
+def schools_non_centered():
     """The same posterior, in units of the spread between schools: ``theta = mu + tau * eta``."""
     mu = pyro.sample("mu", dist.Normal(0.0, 5.0))
     tau = pyro.sample("tau", dist.HalfCauchy(5.0))
@@ -46,7 +46,7 @@ def salmonella():
 
 
 def logistic_data():
-    """Diagnoses of 60 tumours from three measurements, standardised (Wolberg, Street, Mangasarian, 1995)."""
+    """Diagnoses of 60 tumours from three measurements, standardized (Wolberg, Street, Mangasarian, 1995)."""
     from sklearn.datasets import load_breast_cancer
 
     x, y = load_breast_cancer(return_X_y=True)
@@ -67,12 +67,12 @@ WAITING = torch.tensor([-2.3, -1.7, -2.0, -1.4, -2.6, -1.9, 1.2, 2.1, 1.6, 2.5, 
 
 
 def mixture():
-    """Two clusters with unknown centres that bear no names: each assignment of names is a mode."""
+    """Two clusters with unknown centers that bear no names: each assignment of names is a mode."""
     share = pyro.sample("share", dist.Beta(2.0, 2.0))
-    centre = pyro.sample("centre", dist.Normal(0.0, 3.0).expand([2]).to_event(1))
+    center = pyro.sample("center", dist.Normal(0.0, 3.0).expand([2]).to_event(1))
     weights = torch.stack([share, 1 - share], -1)
     with pyro.plate("data", len(WAITING)):
-        parts = dist.Normal(centre, 0.7)
+        parts = dist.Normal(center, 0.7)
         pyro.sample("y", dist.MixtureSameFamily(dist.Categorical(weights), parts), obs=WAITING)
 
 

@@ -22,10 +22,10 @@ class Coreset:
 
     Args:
         size: examples stored per task.
-        doubt: weight of the uncertainty regulariser while a task is learnt, uniform targets for stored examples of
+        doubt: weight of the uncertainty regularizer while a task is learnt, uniform targets for stored examples of
             old tasks; 0 leaves it off.
         finish: settings of the fine-tuning of each task's posterior when all tasks are learnt; None leaves it out. By
-            default its KL has no weight: the output regulariser holds the posterior at what all of the data made of
+            default its KL has no weight: the output regularizer holds the posterior at what all of the data made of
             it, while the KL to the prior, over so few examples, would undo that.
         finish_doubt: weight of the uniform targets for the other tasks' stored examples in it.
 

@@ -1,4 +1,4 @@
-"""What an output regulariser holds small: discrepancies between what a generator emits now and emitted before."""
+"""What an output regularizer holds small: discrepancies between what a generator emits now and emitted before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Output regularisers: what a shared generator emits for old tasks is held where it was."""
+"""Output regularizers: what a shared generator emits for old tasks is held where it was."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class OutputRegularizer:
 
 
 class _Penalty:
-    """The regulariser of one task's training, which lets the generator emit for it and for old tasks in one pass."""
+    """The regularizer of one task's training, which lets the generator emit for it and for old tasks in one pass."""
 
     def __init__(
         self, term: Callable[[list[int]], Tensor], choose: Callable[[], list[int]], generator: OnePass | None, task: int
@@ -215,7 +215,7 @@ def emitted(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tenso
     """
     raise type_error(
         "posterior",
-        expected="one whose distributions an output regulariser knows",
+        expected="one whose distributions an output regularizer knows",
         found=type(distribution).__name__,
         hint="Use a hypernetwork posterior, a generated mean-field one or a deterministic one.",
     )

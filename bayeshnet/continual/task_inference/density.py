@@ -89,9 +89,9 @@ class TaskDensity(nn.Module):
         log_det = variance.log().sum(1) + (features.shape[1] - variance.shape[1]) * own.log()
         terms = []
         for k in range(len(own)):
-            centred = features - self.mean[k]
-            along = centred @ self.directions[k]
-            rest = (centred.square().sum(1) - along.square().sum(1)).clamp(min=0)
+            centered = features - self.mean[k]
+            along = centered @ self.directions[k]
+            rest = (centered.square().sum(1) - along.square().sum(1)).clamp(min=0)
             distance = (along.square() / variance[k]).sum(1) + rest / own[k]
             terms.append(self.log_weight[k] - 0.5 * (distance + log_det[k] + features.shape[1] * math.log(2 * math.pi)))
         return torch.stack(terms).logsumexp(0)

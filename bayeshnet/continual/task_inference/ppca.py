@@ -31,16 +31,16 @@ def principal(x: Tensor, num_components: int, floor: Tensor) -> Part:
     count, size = x.shape
     q = min(num_components, size - 1, max(0, (count - 1) // 3))
     mean = x.mean(0)
-    centred = x - mean
+    centered = x - mean
     unit = max(1, count - 1)
     if count > size:
-        values, vectors = torch.linalg.eigh(centred.T @ centred / unit)
+        values, vectors = torch.linalg.eigh(centered.T @ centered / unit)
         variance, directions = values.flip(0)[:q], vectors.flip(1)[:, :q]
     else:
-        values, vectors = torch.linalg.eigh(centred @ centred.T / unit)
+        values, vectors = torch.linalg.eigh(centered @ centered.T / unit)
         variance = values.flip(0)[:q]
-        directions = torch.nn.functional.normalize(centred.T @ vectors.flip(1)[:, :q], dim=0)
-    total = centred.square().sum() / unit
+        directions = torch.nn.functional.normalize(centered.T @ vectors.flip(1)[:, :q], dim=0)
+    total = centered.square().sum() / unit
     noise = ((total - variance.sum()) / (size - q)).clamp(min=0)
     noise = torch.maximum(noise, floor)
     return Part(mean, directions, torch.maximum(variance, noise), noise)
@@ -57,19 +57,19 @@ def clusters(x: Tensor, most: int, least_size: int, generator: torch.Generator) 
 
 
 def _k_means(x: Tensor, count: int, generator: torch.Generator, iterations: int = 20) -> Tensor:
-    """Assignment ``(N,)`` by Lloyd's algorithm from k-means++ centres."""
+    """Assignment ``(N,)`` by Lloyd's algorithm from k-means++ centers."""
     chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
     for _ in range(count - 1):
         gap = torch.cdist(x, x[chosen]).amin(1).square().cpu()
         # Among equal examples any choice is as good as another.
         weight = gap if bool(gap.sum() > 0) else torch.ones_like(gap)
         chosen = torch.cat([chosen, torch.multinomial(weight, 1, generator=generator).to(x.device)])
-    centres = x[chosen]
+    centers = x[chosen]
     for _ in range(iterations):
-        which = torch.cdist(x, centres).argmin(1)
-        sums = torch.zeros_like(centres).index_add(0, which, x)
+        which = torch.cdist(x, centers).argmin(1)
+        sums = torch.zeros_like(centers).index_add(0, which, x)
         sizes = torch.bincount(which, minlength=count)[:, None]
-        centres = torch.where(sizes > 0, sums / sizes.clamp(min=1), centres)
+        centers = torch.where(sizes > 0, sums / sizes.clamp(min=1), centers)
     return which
 
 

@@ -72,7 +72,7 @@ class StreamPrediction:
     def target_log_prob(self, y: Tensor) -> Tensor:
         r"""Log-probability of targets under each task, :math:`\log p_t(y|x)`, ``(N, T)``, in nats.
 
-        What a few labelled examples say about their task: the sum over them is the evidence for each task. Values are
+        What a few labeled examples say about their task: the sum over them is the evidence for each task. Values are
         taken for Gaussian with the predictive mean and variance.
 
         Args:

@@ -45,7 +45,7 @@ class WeightPosterior(nn.Module, ABC):
         cond_id: int | None = None,
         cond_input: Tensor | None = None,
     ) -> Tensor:
-        """Draw reparameterised weights ``(*sample_shape, P)``."""
+        """Draw reparameterized weights ``(*sample_shape, P)``."""
         shape = torch.Size(sample_shape)
         return self.draw(shape.numel(), generator, cond_id, cond_input).w.reshape(*shape, self.weight_spec.numel)
 

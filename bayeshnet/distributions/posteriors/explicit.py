@@ -26,7 +26,7 @@ class WhitenedMean(nn.Module):
     Args:
         spec: names and shapes of the weights.
         scale: whitening as in :class:`MeanFieldPosterior`.
-        init: initial weights ``(P,)``; drawn as a Kaiming-initialised network if None.
+        init: initial weights ``(P,)``; drawn as a Kaiming-initialized network if None.
     """
 
     def __init__(self, spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
@@ -59,7 +59,7 @@ class MeanFieldPosterior(WeightPosterior):
         spec: names and shapes of the weights.
         sigma: initial standard deviation in units of ``scale``.
         scale: whitening: None, a number, ``(P,)``, a :class:`~bayeshnet.weights.Whitening` or ``"fan_in"``.
-        init: initial means ``(P,)`` of the weights; drawn as a Kaiming-initialised network if None.
+        init: initial means ``(P,)`` of the weights; drawn as a Kaiming-initialized network if None.
 
     References:
         Blundell, Cornebise, Kavukcuoglu, Wierstra, "Weight uncertainty in neural networks", 2015.

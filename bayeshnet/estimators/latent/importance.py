@@ -213,7 +213,7 @@ def _sides(anchored: Anchored, proposal: Proposal, z: Tensor) -> _Sides:
 def _known_noise(q: SemiImplicit, draw: WeightDraw) -> tuple[Tensor, Tensor]:
     r"""Noise per draw of known mean zero, with a gradient of mean zero, and the determinants of LIVI without gradient.
 
-    The linearised information per draw is :math:`\tfrac12 [\log\det P + |z|^2 - (b - z)^\top P^{-1} (b - z)]` with
+    The linearized information per draw is :math:`\tfrac12 [\log\det P + |z|^2 - (b - z)^\top P^{-1} (b - z)]` with
     :math:`P = I + G` and :math:`b = J^\top \varepsilon / \sigma`, which given ``z`` has covariance ``G``. So
 
     .. math:: \tfrac12 [n - \mathrm{tr} P^{-1} + z^\top P^{-1} z - (b - z)^\top P^{-1} (b - z)]

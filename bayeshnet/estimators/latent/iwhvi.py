@@ -28,13 +28,13 @@ class IWHVI(nn.Module, KLEstimator):
     .. math:: I(w; z) \ge E\left[-\log \tfrac1{K+1} \sum_{k=0}^K \frac{N(z_k; 0, I)\, N(w; h(z_k), \sigma^2)}
         {\tau(z_k | w)\, N(w; h(z_0), \sigma^2)}\right], \qquad z_{1..K} \sim \tau(z | w).
 
-    ``K = 0`` is the bound of hierarchical variational models and of multiplicative normalising flows,
+    ``K = 0`` is the bound of hierarchical variational models and of multiplicative normalizing flows,
     :math:`I \ge E[\log \tau(z_0 | w) - \log N(z_0)]`, whose gap is :math:`E\, \mathrm{KL}(q(z|w) \| \tau)`. No Jacobian
     is needed, and the bound holds however bad the reverse model is.
 
     The reverse model (a Gaussian with full covariance, computed from the weights by a perceptron, under affine coupling
     layers) is part of this object, created at the first estimate. It is trained by its own Adam for ``steps`` steps
-    before each estimate; with ``steps=0`` hand its parameters to your optimiser.
+    before each estimate; with ``steps=0`` hand its parameters to your optimizer.
 
     Args:
         num_draws: weight vectors ``S``.

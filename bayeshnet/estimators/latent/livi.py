@@ -22,13 +22,13 @@ __all__ = ["LIVI", "even_latents"]
 
 
 class LIVI(KLEstimator):
-    r"""Linearised implicit variational inference: exact for a linear hypernetwork, close for others.
+    r"""Linearized implicit variational inference: exact for a linear hypernetwork, close for others.
 
     .. math::
         \mathrm{KL}(q \| p) = E_z\, \mathrm{KL}(N(h(z), \sigma^2) \| p) - I(w; z), \qquad
         I(w; z) \approx \tfrac12 E_z \log\det(I_n + J^\top \sigma^{-2} J).
 
-    The first term is analytic for Gaussian priors. The second is the linearisation's only task, in ``n`` dimensions
+    The first term is analytic for Gaussian priors. The second is the linearization's only task, in ``n`` dimensions
     and never in ``P``: through a linear head no weight vector is built at all.
 
     The estimate is not a bound. It is too low by up to ``log k`` where ``k`` latents far apart make the same weights
@@ -93,7 +93,7 @@ class LIVI(KLEstimator):
         return KLEstimate(value, surrogate, None, None, Findings(diagnostics, later))
 
     def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
-        r"""Log-density at the draw's own weights, linearised at the draw's own latent: ``(S,)``.
+        r"""Log-density at the draw's own weights, linearized at the draw's own latent: ``(S,)``.
 
         With :math:`G = J^\top \sigma^{-2} J` and :math:`b = J^\top \varepsilon / \sigma`, both at the latent ``z``,
 
@@ -160,7 +160,7 @@ def even_latents(like: Tensor, num: int, generator: torch.Generator | None = Non
     r"""Latents ``(num, n)`` in the dtype and on the device of ``like`` ``(n,)``, each of them standard normal.
 
     Directions are the rows of random rotations. Lengths are stratified: of a sorted sample of lengths, one of each
-    group of neighbours, in random order; a random member of a random group is a random member of the sample. So means
+    group of neighbors, in random order; a random member of a random group is a random member of the sample. So means
     over the latents are unbiased, and those of quadratic functions, such as the squared norm of generated weights, have
     far less noise than over independent ones.
 

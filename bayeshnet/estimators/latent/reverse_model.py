@@ -18,12 +18,12 @@ __all__ = ["ReverseModel", "ReverseView"]
 class ReverseModel(nn.Module):
     r"""The density :math:`\tau(z | w)`.
 
-    Weights are standardised by the samples given at creation and mapped linearly and by a perceptron to features; these
+    Weights are standardized by the samples given at creation and mapped linearly and by a perceptron to features; these
     give mean and Cholesky factor of a Gaussian, and conditions of the coupling layers. It starts at the standard
     normal.
 
     Args:
-        samples: weights ``(S, P)`` to standardise by.
+        samples: weights ``(S, P)`` to standardize by.
         latent_size: number ``n`` of latents.
         hidden: sizes of the hidden layers.
         num_flows: number of coupling layers.
@@ -94,7 +94,7 @@ class ReverseView:
         return self.log_det.unsqueeze(1) - 0.5 * standard.square().sum(-1) - constant + volume
 
     def rsample(self, num: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Reparameterised latents ``(S, num, n)`` and their log-densities ``(S, num)``."""
+        """Reparameterized latents ``(S, num, n)`` and their log-densities ``(S, num)``."""
         noise = normal_like(self.mean, (self.mean.shape[0], num, self.mean.shape[1]), generator)
         step = torch.linalg.solve_triangular(self.root, noise, upper=False, left=False)
         z = self.mean.unsqueeze(1) + step

@@ -126,7 +126,7 @@ class AVB(nn.Module, KLEstimator):
         contrast = self._contrast(posterior, prior, generator)
         made = self._train(posterior, contrast, self.steps, generator)
         draw = make_draw()
-        x = _standardise(draw.w, contrast)
+        x = _standardize(draw.w, contrast)
         logits = _frozen(self._net(draw.w, generator), x).squeeze(-1)
         surrogate, terms = logits.mean(), logits.detach()
         if contrast is not prior:
@@ -159,7 +159,7 @@ class AVB(nn.Module, KLEstimator):
             net = self._net(real, generator)
             optimizer = self._optimizer
             with torch.enable_grad():
-                logits = net(_standardise(torch.cat([real, other]), contrast))
+                logits = net(_standardize(torch.cat([real, other]), contrast))
                 ours, theirs = logits.split(self.batch_size)
                 loss = F.softplus(-ours).mean() + F.softplus(theirs).mean()
                 if optimizer is not None:
@@ -225,6 +225,6 @@ def _log_ratio(
     return 0.5 * ((y * y).sum(-1) - (x * x).sum(-1)), constant
 
 
-def _standardise(w: Tensor, contrast: Distribution) -> Tensor:
+def _standardize(w: Tensor, contrast: Distribution) -> Tensor:
     """Weights in units of the contrast's standard deviations, where it is our Gaussian."""
     return (w - contrast.loc) / contrast.scale if isinstance(contrast, MeanFieldGaussian) else w

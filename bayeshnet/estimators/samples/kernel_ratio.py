@@ -18,7 +18,7 @@ __all__ = ["KernelRatio"]
 class KernelRatio(KLEstimator):
     r"""KL from samples of both sides, by least squares for their density ratio in a kernel space.
 
-    In the reverse form :math:`r = p / q` minimises :math:`\tfrac12 E_q r^2 - E_p r`; with kernels at the samples of
+    In the reverse form :math:`r = p / q` minimizes :math:`\tfrac12 E_q r^2 - E_p r`; with kernels at the samples of
     ``q``
 
     .. math:: \hat r = k(\cdot, X_q)\, \alpha, \quad \alpha = (\hat H + \lambda I)^{-1} \hat h, \quad
@@ -32,7 +32,7 @@ class KernelRatio(KLEstimator):
     Args:
         num_draws: samples ``M`` of each side, at least 2.
         width: kernel width, ``"median"`` (of the distances within ``q``) or a number.
-        ridge: the regularisation :math:`\lambda`.
+        ridge: the regularization :math:`\lambda`.
         direction: ``"reverse"`` or ``"forward"``.
 
     References:
@@ -68,12 +68,12 @@ class KernelRatio(KLEstimator):
         with torch.no_grad():
             within = cross_distances(fixed, fixed).fill_diagonal_(0)
             width = kernel_width(within, self.width)
-            centres, other = (fixed, y) if self.direction == "reverse" else (y, fixed)
-            own = (-0.5 * cross_distances(centres, centres) / width**2).exp()
-            cross = (-0.5 * cross_distances(centres, other) / width**2).exp()
+            centers, other = (fixed, y) if self.direction == "reverse" else (y, fixed)
+            own = (-0.5 * cross_distances(centers, centers) / width**2).exp()
+            cross = (-0.5 * cross_distances(centers, other) / width**2).exp()
             eye = torch.eye(num, dtype=own.dtype, device=own.device)
             weights = torch.linalg.solve(own @ own / num + self.ridge * eye, cross.mean(1))
-        kernel = (-0.5 * cross_distances(x, centres) / width**2).exp()
+        kernel = (-0.5 * cross_distances(x, centers) / width**2).exp()
         ratio = kernel @ precise(weights)
         log_ratio = ratio.clamp_min(1 / num).log() * (-1 if self.direction == "reverse" else 1)
         surrogate = log_ratio.mean().to(x)

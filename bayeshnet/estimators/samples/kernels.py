@@ -32,17 +32,17 @@ _PRECISE = 2**18
 
 
 def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Inner products of the centred samples ``(M, P)`` and squared distances between them, ``(M, M)`` each.
+    """Inner products of the centered samples ``(M, P)`` and squared distances between them, ``(M, M)`` each.
 
     Accumulated block by block in double precision: no ``(M, M, P)`` tensor and no copy of the samples.
     """
     block = max(1, _COLUMNS // max(1, x.shape[0]))
     if x.shape[1] <= block:
-        gram = _centred_gram(x)
+        gram = _centered_gram(x)
     else:
         gram = precise(x.new_zeros(x.shape[0], x.shape[0]))
         for part in x.split(block, dim=1):
-            gram += _centred_gram(part)
+            gram += _centered_gram(part)
     norms = gram.diagonal()
     if x.device.type == "cpu" and not math.isfinite(norms.sum()):
         raise ValueError(
@@ -53,17 +53,17 @@ def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
     return gram, distances.fill_diagonal_(0)
 
 
-def _centred_gram(x: Tensor) -> Tensor:
-    """Inner products of the centred samples, in double precision, which small samples are multiplied in."""
-    centred = precise(x) if x.numel() <= _PRECISE else x
-    centred = centred - centred.mean(0)
-    return precise(centred @ centred.T)
+def _centered_gram(x: Tensor) -> Tensor:
+    """Inner products of the centered samples, in double precision, which small samples are multiplied in."""
+    centered = precise(x) if x.numel() <= _PRECISE else x
+    centered = centered - centered.mean(0)
+    return precise(centered @ centered.T)
 
 
 def cross_distances(x: Tensor, y: Tensor) -> Tensor:
     """Squared distances ``(M, K)`` between rows of ``x`` ``(M, P)`` and ``y`` ``(K, P)``, differentiable."""
-    centre = y.detach().mean(0)
-    left, right = precise(x - centre), precise(y - centre)
+    center = y.detach().mean(0)
+    left, right = precise(x - center), precise(y - center)
     norms = left.square().sum(-1)[:, None] + right.square().sum(-1)[None, :]
     return (norms - 2 * left @ right.T).clamp_min(0)
 
@@ -193,7 +193,7 @@ def score_estimate(
         cross = -log_prob_of(prior, draw.w).mean()
     check_value(cross.detach(), "q, p")
     surrogate = _ScoreSurrogate.apply(x, matrix.detach()) + cross
-    known = {"why_no_value": "a score has no normalising constant", **diagnostics}
+    known = {"why_no_value": "a score has no normalizing constant", **diagnostics}
     return KLEstimate(None, surrogate, None, None, Findings(known, later or {}))
 
 

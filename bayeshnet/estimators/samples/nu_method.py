@@ -25,7 +25,7 @@ class NuMethod(KLEstimator):
 
     by :math:`t \approx \lambda^{-1/2}` steps of the nu-method. All iterates are linear combinations of the samples, so
     the iteration runs on ``M x M`` matrices, whatever the dimension. The kernel is scaled to unit norm, so that
-    ``regularisation`` does not depend on the width. Like :class:`SSGE` it has no value.
+    ``regularization`` does not depend on the width. Like :class:`SSGE` it has no value.
 
     A gradient field obeys the trace of Stein's identity, :math:`-E\, \hat s(x)^\top x = P`. Where the samples show
     only a few of ``P`` dimensions, all of it is put into these and the gradient is too long by the ratio, a hundred in
@@ -37,7 +37,7 @@ class NuMethod(KLEstimator):
     Args:
         num_draws: samples ``M``, at least 2.
         width: kernel width, ``"median"`` or a number.
-        regularisation: :math:`\lambda`; smaller means more steps.
+        regularization: :math:`\lambda`; smaller means more steps.
         nu: parameter of the iteration.
         dimension: ``"effective"`` (participation ratio of the samples' variances) or ``"full"`` (all ``P``, the
             published method).
@@ -50,13 +50,13 @@ class NuMethod(KLEstimator):
         self,
         num_draws: int = 100,
         width: float | str = "median",
-        regularisation: float = 1e-5,
+        regularization: float = 1e-5,
         nu: float = 1.0,
         dimension: str = "effective",
     ) -> None:
         self.num_draws = check_int("num_draws", num_draws, 2)
         self.width = check_width(width)
-        self.regularisation = check_positive("regularisation", regularisation)
+        self.regularization = check_positive("regularization", regularization)
         self.nu = check_positive("nu", nu)
         self.dimension = check_choice("dimension", dimension, ("effective", "full"))
 
@@ -72,7 +72,7 @@ class NuMethod(KLEstimator):
         with torch.no_grad():
             gram, distances = gram_and_distances(samples.x)
             width = kernel_width(distances, self.width)
-            steps = max(1, round(self.regularisation**-0.5))
+            steps = max(1, round(self.regularization**-0.5))
             full = torch.as_tensor(samples.x.shape[1]).to(gram)
             size = gram.trace() ** 2 / gram.square().sum() if self.dimension == "effective" else full
             matrix = self._iterate(_CurlFree(gram, distances, width, size), steps)

@@ -25,7 +25,7 @@ class Stein(KLEstimator):
     Args:
         num_draws: samples ``M``, at least 2.
         width: kernel width, ``"median"`` or a number.
-        ridge: the regularisation :math:`\eta`.
+        ridge: the regularization :math:`\eta`.
 
     References:
         Li, Turner, "Gradient estimators for implicit models", 2018.

@@ -1,4 +1,4 @@
-r"""Hyperfan initialisation: variances of a hypernetwork's weights that give those of a well-initialised main network.
+r"""Hyperfan initialization: variances of a hypernetwork's weights that give those of a well-initialized main network.
 
 A weight :math:`w = \sum_{k=1}^{d} H_k a_k` that is generated from :math:`d` activations of variance :math:`v` has
 variance :math:`d v \operatorname{Var}(H)`. With :math:`n_{in}, n_{out}` the fans of the main network's layer,
@@ -26,7 +26,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from ...errors import check_choice, check_number, type_error, value_error
-from ...layers.initialisers import calc_fan_in_and_out, xavier_fan_in_
+from ...layers.initializers import calc_fan_in_and_out, xavier_fan_in_
 from ...mnets.mnet_interface import MainNetInterface
 
 __all__ = ["Target", "apply_chunked_hyperfan", "apply_hyperfan", "describe_targets"]
@@ -128,7 +128,7 @@ def input_variance(uncond: int, cond: int, uncond_var: float, cond_var: float) -
 def init_hidden(
     weights: Sequence[Tensor], biases: Sequence[Tensor | None], xavier: bool, gen: Generator | None
 ) -> None:
-    """Fan-in initialisation of layers, biases zero, which preserves the variance of their input."""
+    """Fan-in initialization of layers, biases zero, which preserves the variance of their input."""
     for weight in weights:
         if xavier:
             xavier_fan_in_(weight, gen)
@@ -153,7 +153,7 @@ def apply_hyperfan(
     user: Mapping[str, Any],
     gen: Generator | None,
 ) -> None:
-    """Initialise an output head, one target tensor after the other.
+    """Initialize an output head, one target tensor after the other.
 
     Args:
         head: matrix ``(P, H)`` and bias ``(P,)`` or None.
@@ -206,9 +206,9 @@ def apply_chunked_hyperfan(
     options: Mapping[str, Any],
     gen: Generator | None,
 ) -> None:
-    r"""Initialise chunk embeddings ``(C, e)`` such that each chunk of weights has its wanted variance :math:`v`.
+    r"""Initialize chunk embeddings ``(C, e)`` such that each chunk of weights has its wanted variance :math:`v`.
 
-    With :math:`n` other inputs of variance :math:`u` and a fan-in initialised hypernetwork the output has variance
+    With :math:`n` other inputs of variance :math:`u` and a fan-in initialized hypernetwork the output has variance
     :math:`(n u + e c) / (n + e)`, so the embedding gets :math:`c = ((n + e) v - n u) / e`, at least ``eps``.
 
     Args:

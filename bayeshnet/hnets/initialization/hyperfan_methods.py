@@ -1,4 +1,4 @@
-"""Hyperfan initialisation as methods of the perceptron hypernetworks."""
+"""Hyperfan initialization as methods of the perceptron hypernetworks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _own_layers(net: Any) -> tuple[list[Tensor], list[Tensor | None]]:
             "hypernetwork",
             expected="one that keeps its unconditional weights",
             found="one that does not",
-            hint="Weights from outside are initialised where they are kept.",
+            hint="Weights from outside are initialized where they are kept.",
         )
     biases = list(net.layer_bias_vectors)
     return weights, biases or [None] * len(weights)
@@ -46,9 +46,9 @@ class Hyperfan:
         *,
         generator: Generator | None = None,
     ) -> None:
-        r"""Initialise the hypernetwork such that the main network starts as if initialised directly.
+        r"""Initialize the hypernetwork such that the main network starts as if initialized directly.
 
-        Hidden layers get a fan-in initialisation, which preserves the variance of the input; the output head gets
+        Hidden layers get a fan-in initialization, which preserves the variance of the input; the output head gets
         variances that turn it into those of Xavier's or Kaiming's rule for each target tensor. All inputs are taken to
         have mean zero.
 
@@ -117,7 +117,7 @@ class ChunkedHyperfan:
         *,
         generator: Generator | None = None,
     ) -> None:
-        r"""Initialise the hypernetwork such that each chunk of weights has the variance wanted of it.
+        r"""Initialize the hypernetwork such that each chunk of weights has the variance wanted of it.
 
         One output head makes all chunks, so their variances are set through the chunk embeddings: with :math:`n` other
         inputs of variance :math:`u` and embeddings of size :math:`e`, a chunk of wanted variance :math:`v` gets an

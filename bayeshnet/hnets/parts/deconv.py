@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ...errors import check_function
 from ...layers import BatchNormLayer, SelfAttnLayerV2, SpectralNorm
 from ...layers.elementwise import Activation
-from ...layers.initialisers import init_params
+from ...layers.initializers import init_params
 from .deconv_plan import DeconvPlan, LayerPlan
 from .mlp import add_chunks
 
@@ -29,7 +29,7 @@ class DeconvSubnet(nn.Module):
         activation_fn: hidden activation, or None.
         use_bias: whether layers have biases.
         spectral: whether hidden weights, and those of self-attention, are divided by their spectral norm.
-        batch_norm: whether hidden layers are batch-normalised.
+        batch_norm: whether hidden layers are batch-normalized.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class DeconvSubnet(nn.Module):
         return [(first * height * width, sum(self.input_sizes)), *convolutions]
 
     def declare(self, net: Any, internal: bool) -> None:
-        """Declare norms, then each layer with the self-attention behind it, and initialise what is kept."""
+        """Declare norms, then each layer with the self-attention behind it, and initialize what is kept."""
         for i, norm in enumerate(self.norms):
             for name, key in (("bn_scale", "scale"), ("bn_shift", "bias")):
                 home = (norm, key) if internal else None

@@ -28,9 +28,9 @@ class GeometryMethods:
         r"""Gram matrix :math:`J^\top \Lambda J` at ``z`` ``(*B, n)``: ``(*B, n, n)``."""
         return self.geometry(**where).gram(z, precision)
 
-    def sqdist(self, z: Tensor, centre: Tensor | None = None, precision: Precision = 1.0, **where: Any) -> Tensor:
+    def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0, **where: Any) -> Tensor:
         r"""Squared distance :math:`(h(z)-c)^\top \Lambda (h(z)-c)`: ``(*B,)``."""
-        return self.geometry(**where).sqdist(z, centre, precision)
+        return self.geometry(**where).sqdist(z, center, precision)
 
     def inner(self, z: Tensor, v: Tensor, **where: Any) -> Tensor:
         r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ...errors import check_function, check_number, value_error
 from ...layers import BatchNormLayer, SpectralNorm
 from ...layers.elementwise import Activation
-from ...layers.initialisers import init_params
+from ...layers.initializers import init_params
 
 __all__ = ["MLPLayers", "MLPSizes", "MLPSubnet", "add_chunks", "run_mlp", "stretched"]
 
@@ -83,7 +83,7 @@ class MLPSubnet(nn.Module):
         self.spectral = nn.ModuleList([SpectralNorm(shape) for shape in shapes]) if use_spectral_norm else None
 
     def declare(self, net: Any, internal: bool) -> None:
-        """Declare gains and shifts, then weights and biases, in ``net``, and initialise them as linear layers are."""
+        """Declare gains and shifts, then weights and biases, in ``net``, and initialize them as linear layers are."""
         for i, norm in enumerate(self.norms):
             for name, key in (("bn_scale", "scale"), ("bn_shift", "bias")):
                 home = (norm, key) if internal else None

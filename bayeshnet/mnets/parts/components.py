@@ -68,8 +68,8 @@ def add_context_mod(
         return
     net._context_mod_layers = nn.ModuleList()
     internal = not options.context_mod_no_weights
-    # Offset and softplus act on raw gains that are centred at zero.
-    centred = options.context_mod_gain_offset or options.context_mod_gain_softplus
+    # Offset and softplus act on raw gains that are centered at zero.
+    centered = options.context_mod_gain_offset or options.context_mod_gain_softplus
     for i, (shape, number) in enumerate(zip(shapes, layers, strict=True)):
         layer = ContextModLayer(
             shape,
@@ -81,7 +81,7 @@ def add_context_mod(
         leading = [] if steps is None else list(steps[i])
         for key, name in (("gain", "cm_scale"), ("shift", "cm_shift")):
             home = (layer, key) if internal else None
-            role = "norm_shift" if name == "cm_shift" or centred else "norm_scale"
+            role = "norm_shift" if name == "cm_shift" or centered else "norm_scale"
             net._declare([*leading, *shape], name, number, internal=internal, home=home, role=role)
 
 
@@ -111,7 +111,7 @@ def add_batch_norm(
 def add_layer(
     net: MainNetInterface, shape: Sequence[int], number: int, *, bias: bool, no_weights: bool, label: str | None = None
 ) -> None:
-    """Add the weight (and bias) of a linear or convolutional layer, initialised as PyTorch does."""
+    """Add the weight (and bias) of a linear or convolutional layer, initialized as PyTorch does."""
     weight = net._declare(shape, "weight", number, internal=not no_weights, label=label)
     shift = net._declare([shape[0]], "bias", number, internal=not no_weights) if bias else None
     if weight is not None:
@@ -155,7 +155,7 @@ class Modulator:
 
 
 class Pass:
-    """One pass through a network: hands out layers in order, modulates and normalises.
+    """One pass through a network: hands out layers in order, modulates and normalizes.
 
     Args:
         net: the network, whose tensors are declared in the order modulation, batch norm, layers.
@@ -204,7 +204,7 @@ class Pass:
         """Apply the next modulation layer."""
         return next(self._modulators)(h)
 
-    def normalise(self, h: Tensor) -> Tensor:
+    def normalize(self, h: Tensor) -> Tensor:
         """Apply the next batch-norm layer."""
         mean, var = next(self._stats)
         scale, shift = next(self._norm_weights), next(self._norm_weights)

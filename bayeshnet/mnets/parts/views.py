@@ -36,7 +36,7 @@ class TensorViews:
 
     @property
     def internal_params(self) -> nn.ParameterList | None:
-        """Parameters that the network keeps (what an optimiser is given), or None if it keeps none."""
+        """Parameters that the network keeps (what an optimizer is given), or None if it keeps none."""
         found = [r.live for r in self._ledger.internal]
         return nn.ParameterList(found) if found else None
 
@@ -133,7 +133,7 @@ class TensorViews:
         return sum(math.prod(shape) for shape in dims)
 
     def custom_init(self, normal_init: bool = False, normal_std: float = 0.02, zero_bias: bool = True) -> None:
-        """Initialise internal weights by Xavier's uniform rule, or from ``N(0, normal_std^2)``; zero the biases."""
+        """Initialize internal weights by Xavier's uniform rule, or from ``N(0, normal_std^2)``; zero the biases."""
         for weight in self.layer_weight_tensors:
             if normal_init:
                 nn.init.normal_(weight, mean=0.0, std=normal_std)

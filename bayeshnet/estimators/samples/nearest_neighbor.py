@@ -1,4 +1,4 @@
-"""KL from nearest-neighbour distances, for a handful of dimensions."""
+"""KL from nearest-neighbor distances, for a handful of dimensions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from .._split import check_value, draw_from, number_of_samples, prior_of, sample
 from ..base import KLEstimate, KLEstimator, as_distribution
 from .kernels import cross_distances
 
-__all__ = ["NearestNeighbour"]
+__all__ = ["NearestNeighbor"]
 
 
-class NearestNeighbour(KLEstimator):
+class NearestNeighbor(KLEstimator):
     r"""Consistent KL from samples alone, whose bias falls as :math:`M^{-1/P}`.
 
     .. math:: \mathrm{KL} \approx \tfrac PM \sum_i \log \frac{\nu_k(i)}{\rho_k(i)} + \log \frac{M_p}{M - 1}
 
-    with the distances :math:`\rho_k(i)` and :math:`\nu_k(i)` from the sample ``i`` of ``q`` to its ``k``-th neighbour
+    with the distances :math:`\rho_k(i)` and :math:`\nu_k(i)` from the sample ``i`` of ``q`` to its ``k``-th neighbor
     among the other samples of ``q`` and among those of ``p``. It needs no density of either side. Use it up to about
     ten
     dimensions: with 1000 samples of 100 dimensions it found 86 of 415 nats. Its gradient is noisy.
 
     Args:
         num_draws: samples ``M`` of each side.
-        k: which neighbour.
+        k: which neighbor.
 
     References:
         Wang, Kulkarni, Verdu, "Divergence estimation for multidimensional densities via k-nearest-neighbor
@@ -65,5 +65,5 @@ class NearestNeighbour(KLEstimator):
         size = x.shape[1]
         terms = 0.5 * size * (across.clamp_min(tiny).log() - within.clamp_min(tiny).log())
         surrogate = (terms.mean() + math.log(num / (num - 1))).to(x)
-        value = check_value(surrogate.detach(), "NearestNeighbour")
+        value = check_value(surrogate.detach(), "NearestNeighbor")
         return KLEstimate(value, surrogate, None, None, {"reliable": size <= 10, "k": self.k})

@@ -1,4 +1,4 @@
-"""Initialisation of weight tensors in place, and the fans that initialisation is scaled by."""
+"""Initialization of weight tensors in place, and the fans that initialization is scaled by."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def calc_fan_in_and_out(shapes: Sequence[int]) -> tuple[int, int]:
 
 
 def init_params(weights: Tensor, bias: Tensor | None = None, generator: torch.Generator | None = None) -> None:
-    r"""Initialise a linear or convolutional layer in place as PyTorch does.
+    r"""Initialize a linear or convolutional layer in place as PyTorch does.
 
     With :math:`n` the fan-in, both are uniform in :math:`[-1/\sqrt{n}, 1/\sqrt{n}]`.
     """
