@@ -26,7 +26,7 @@ def plain_gram(weight: Tensor, precision: Tensor | None) -> Tensor:
 
 
 def plain_shift(moved: Tensor, start: Tensor, weight: Tensor, precision: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Compute ``W^T p r`` ``(*B, C, H)`` and ``r^T p r`` ``(*B,)``, ``r = moved + W start``, ``moved`` ``(*B, C, K)``."""
+    """Compute ``W^T p r`` ``(*B, C, H)`` and ``r^T p r`` ``(*B,)`` of ``r = moved + W start``, ``(*B, C, K)``."""
     residual = moved + start @ weight.mT
     weighted = residual if precision is None else residual * precision
     return weighted @ weight, (weighted * residual).sum((-1, -2))
