@@ -117,14 +117,6 @@ def renamed_arguments(*, listed: bool = False, **names: str) -> Callable[[Functi
     Args:
         listed: list the old names in the signature, so that configuration files may use them.
         names: the new name of each old one.
-
-    Example:
-        >>> @renamed_arguments(size="num_samples")
-        ... def draw(num_samples: int = 1) -> int:
-        ...     return num_samples
-        >>> with warnings.catch_warnings(record=True) as caught:
-        ...     draw(size=3)
-        3
     """
 
     def decorate(function: Function) -> Function:
