@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from torch.distributions import Distribution
 
@@ -13,18 +15,28 @@ from ..errors import type_error, value_error
 __all__ = ["Accepts", "any_posterior", "semi_implicit", "shared_noise", "with_density", "with_score"]
 
 
-class Accepts(Protocol):
-    """Check of a posterior on behalf of an estimator."""
+@dataclass(frozen=True)
+class Accepts:
+    """The posteriors that an estimator accepts, declared by its attribute ``accepts``; decorates the check.
+
+    Attributes:
+        check: maps a posterior and the name of the estimator to the distribution to work on, or raises with advice.
+    """
+
+    check: Callable[[Distribution, str], Any]
 
     def __call__(self, q: Distribution, method: str) -> Any:
-        """Return the distribution to work on; raise if the estimator called ``method`` cannot handle ``q``."""
+        """Return the distribution to work on; raise if the estimator ``method`` cannot handle ``q``."""
+        return self.check(q, method)
 
 
+@Accepts
 def any_posterior(q: Distribution, method: str) -> Distribution:
     """Accept every posterior."""
     return q
 
 
+@Accepts
 def semi_implicit(q: Distribution, method: str) -> SemiImplicit:
     """Accept hypernetwork posteriors with independent noise."""
     if isinstance(q, SharedNoise):
@@ -45,6 +57,7 @@ def semi_implicit(q: Distribution, method: str) -> SemiImplicit:
     return q
 
 
+@Accepts
 def shared_noise(q: Distribution, method: str) -> SharedNoise:
     """Accept hypernetwork posteriors whose noise begins with their latent."""
     if not isinstance(q, SharedNoise):
@@ -57,6 +70,7 @@ def shared_noise(q: Distribution, method: str) -> SharedNoise:
     return q
 
 
+@Accepts
 def with_density(q: Distribution, method: str) -> Distribution:
     """Accept distributions with a density; a linear hypernetwork posterior is converted to the Gaussian that it is."""
     if isinstance(q, SemiImplicit) and q.geometry.is_affine:
@@ -71,6 +85,7 @@ def with_density(q: Distribution, method: str) -> Distribution:
     return q
 
 
+@Accepts
 def with_score(q: Distribution, method: str) -> Distribution:
     """Accept distributions whose score a kernel can estimate: no point masses, no learned sigma."""
     if isinstance(q, Dirac):

@@ -1,11 +1,9 @@
-"""The contract of all KL estimators, and the records that they return."""
+"""The contract of all KL estimators."""
 
 from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
 import torch
@@ -17,6 +15,7 @@ from ..distributions.base import WeightDraw
 from ..errors import check_int, type_error, value_error
 from ..representation import Settings
 from .accepted import Accepts, any_posterior
+from .records import KLEstimate, MutualInformation
 
 __all__ = [
     "DensityEstimator",
@@ -29,48 +28,6 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class KLEstimate:
-    r"""An estimate of :math:`\mathrm{KL}(q \| p)` in nats.
-
-    Attributes:
-        value: the estimate (no gradient), or None when the method has none.
-        surrogate: scalar whose gradient is the method's gradient of the KL; its value has no meaning of its own.
-        lower: lower estimate, or None.
-        upper: upper estimate, or None.
-        diagnostics: further results of the method, some of them computed at first access. Where the KL is computed in
-            two parts, they are ``analytic`` and ``mutual_information`` (``value = analytic - mutual_information``), and
-            ``standard_error`` is that of the value.
-    """
-
-    value: Tensor | None
-    surrogate: Tensor
-    lower: Tensor | None = None
-    upper: Tensor | None = None
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class MutualInformation:
-    """An estimate of ``I(w; z)`` in nats on given draws.
-
-    Attributes:
-        value: the estimate, ``()``.
-        per_draw: the terms that it is the mean of, ``(S,)``.
-        standard_error: of the mean over draws, or None for a single draw.
-        lower: lower estimate, or None.
-        upper: upper estimate, or None.
-        diagnostics: further results of the method.
-    """
-
-    value: Tensor
-    per_draw: Tensor
-    standard_error: Tensor | None
-    lower: Tensor | None = None
-    upper: Tensor | None = None
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
-
-
 class KLEstimator(Settings, ABC):
     r"""Estimator of :math:`\mathrm{KL}(q \| p)` between a weight distribution and a prior, in value and gradient.
 
@@ -78,13 +35,13 @@ class KLEstimator(Settings, ABC):
     it has a log-density per draw, and from :class:`DrawEstimator` if it can use weights that have been drawn already.
 
     Attributes:
-        accepts: check of the posterior, one of :mod:`bayeshnet.estimators.accepted`.
+        accepts: check of the posterior, one of those in ``bayeshnet.estimators.accepted``.
         min_samples: the smallest number of samples; None for an estimator that draws none itself, whose
             :meth:`_estimate` gets ``num_samples`` as it was passed to :meth:`estimate`.
         num_samples: samples per estimate (latents or weight vectors) unless the caller passes another number.
     """
 
-    accepts: ClassVar[Accepts] = staticmethod(any_posterior)
+    accepts: ClassVar[Accepts] = any_posterior
     min_samples: ClassVar[int | None] = 1
     num_samples: int = 1
 

@@ -47,7 +47,7 @@ class ChangeOfVariables(DensityEstimator):
         torch.Size([])
     """
 
-    accepts = staticmethod(shared_noise)
+    accepts = shared_noise
     density_per_draw = False
 
     def __init__(self, num_samples: int = 16, *, num_draws: int | None = None) -> None:

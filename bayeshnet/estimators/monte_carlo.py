@@ -34,7 +34,7 @@ class MonteCarlo(DensityEstimator):
         inference", 2017.
     """
 
-    accepts = staticmethod(with_density)
+    accepts = with_density
 
     def __init__(self, num_samples: int = 16, stick_the_landing: bool = True, *, num_draws: int | None = None) -> None:
         self.num_samples = self._check_count(num_samples, num_draws=num_draws)

@@ -69,7 +69,7 @@ class ImportanceSandwich(DensityEstimator):
         True
     """
 
-    accepts = staticmethod(semi_implicit)
+    accepts = semi_implicit
 
     def __init__(
         self,

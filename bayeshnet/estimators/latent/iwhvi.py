@@ -57,7 +57,7 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         Louizos, Welling, "Multiplicative normalizing flows for variational Bayesian neural networks", 2017.
     """
 
-    accepts = staticmethod(semi_implicit)
+    accepts = semi_implicit
 
     def __init__(
         self,

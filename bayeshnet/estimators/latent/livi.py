@@ -60,7 +60,7 @@ class LIVI(DensityEstimator):
         True
     """
 
-    accepts = staticmethod(semi_implicit)
+    accepts = semi_implicit
     density_per_draw = False
 
     def __init__(

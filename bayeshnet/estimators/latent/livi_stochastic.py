@@ -50,7 +50,7 @@ class StochasticLIVI(DensityEstimator):
         Ubaru, Chen, Saad, "Fast estimation of tr(f(A)) via stochastic Lanczos quadrature", 2017.
     """
 
-    accepts = staticmethod(semi_implicit)
+    accepts = semi_implicit
     density_per_draw = False
 
     def __init__(

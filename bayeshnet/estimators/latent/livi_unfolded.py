@@ -37,7 +37,7 @@ class UnfoldedLIVI(DensityEstimator):
         As for :class:`LIVI`; ``folded``, the mean of the barrier, over latents of its own.
     """
 
-    accepts = staticmethod(semi_implicit)
+    accepts = semi_implicit
     density_per_draw = False
 
     def __init__(

@@ -46,7 +46,7 @@ class SIVI(KLEstimator):
         Molchanov, Kharitonov, Sobolev, Vetrov, "Doubly semi-implicit variational inference", 2019.
     """
 
-    accepts = staticmethod(semi_implicit)
+    accepts = semi_implicit
 
     def __init__(self, num_samples: int = 32, num_latents: int = 100, *, num_draws: int | None = None) -> None:
         self.num_samples = self._check_count(num_samples, num_draws=num_draws)

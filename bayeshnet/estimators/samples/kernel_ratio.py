@@ -45,7 +45,7 @@ class KernelRatio(KLEstimator):
         Kanamori, Hido, Sugiyama, "A least-squares approach to direct importance estimation", 2009.
     """
 
-    accepts = staticmethod(with_score)
+    accepts = with_score
     min_samples = 2
 
     def __init__(

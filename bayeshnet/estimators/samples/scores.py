@@ -95,7 +95,7 @@ class ScoreEstimator(KLEstimator):
         width: kernel width, ``"median"`` or a number.
     """
 
-    accepts = staticmethod(with_score)
+    accepts = with_score
     min_samples = 2
     width: float | str
 
