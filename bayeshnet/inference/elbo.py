@@ -153,7 +153,7 @@ class ImplicitELBO(ELBO):
         num, outputs, draw, estimate = self.num_particles, None, None, None
         if self.local_noise:
             outputs = independent_outputs(model.net, q, num, x, self.generator)
-        if outputs is None or self.shows_weights or type(estimator).estimate_at is not KLEstimator.estimate_at:
+        if outputs is None or self.shows_weights or estimator.uses_draws:
             draw = q.draw(num, self.generator)
             estimate = estimator.estimate_at(q, model.prior, draw, self.num_latents, self.generator)
             if outputs is None:
