@@ -17,7 +17,7 @@ from bayeshnet.builders import (
 from bayeshnet.continual import EWC, FineTuning, FixedSoftmax, GrowingSoftmax, SharedHead, SplitHeads, Training
 from bayeshnet.continual.task_posterior import OneForAll
 from bayeshnet.mnets import OutputView
-from tests.continual.test_learners import make_task
+from tests.support.tasks import make_task
 
 NET = MLPNetwork((5,), "tanh")
 FAST = Training(steps=2, batch_size=8)
