@@ -40,3 +40,9 @@ def test_bad_rates_and_shapes_are_named():
         Abstention.calibrate([], 0.1)
     with pytest.raises(ValueError, match=r"scores\[1\]"):
         Abstention.calibrate([torch.randn(10), torch.randn(10, 3)], 0.1)
+
+
+def test_the_former_name_of_the_score_warns():
+    rule, scores = Abstention.calibrate([torch.arange(99.0)]), torch.tensor([[3.0], [9.0]])
+    with pytest.warns(DeprecationWarning, match=r"use Abstention\.ood_score"):
+        assert torch.equal(rule.foreignness(scores), rule.ood_score(scores))
