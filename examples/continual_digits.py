@@ -24,7 +24,7 @@ def main(steps: int = 300) -> None:
     state = None
     for number, task in enumerate(stream):
         state = learner.learn(state, task, seed=number)
-        print(f"learnt {task.name}")
+        print(f"learned {task.name}")
 
     for number, task in enumerate(stream):
         given = learner.predict(state, task.test.x, task_id=number)

@@ -103,7 +103,7 @@ class EWC(SharedLearner):
 
     def _laplace(self, state: LearnerState) -> MeanFieldGaussian:
         if not isinstance(state.memory, Laplace):
-            raise type_error("state", expected="one that EWC has learnt", found="that of another learner")
+            raise type_error("state", expected="one that EWC has learned", found="that of another learner")
         scale = (self.strength * state.memory.precision) ** -0.5
         return MeanFieldGaussian(state.posterior(0).mean.detach(), scale, state.net.weight_spec, validate_args=False)
 

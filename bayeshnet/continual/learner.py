@@ -21,8 +21,8 @@ __all__ = ["Learner", "check_inputs"]
 class Learner(Settings, ABC):
     """A method of continual learning: ``state = learner.learn(state, task)``, starting from ``state = None``.
 
-    A learner holds settings only; everything that is learnt is in the state. Learning does not modify the state that it
-    is given: it returns a new one, so that the two can be compared.
+    A learner holds settings only; everything that is learned is in the state. Learning does not modify the state that is
+    given to it: it returns a new one, so that the two can be compared.
     """
 
     @abstractmethod
@@ -31,7 +31,7 @@ class Learner(Settings, ABC):
 
         Args:
             task: any task of the stream; it determines the shapes, the dtype and the device.
-            num_tasks: number of tasks learnt in the checkpoint.
+            num_tasks: number of tasks learned in the checkpoint.
         """
 
     @abstractmethod
@@ -88,15 +88,18 @@ class Learner(Settings, ABC):
             return self.predict_each(state, x, seed=seed)
         number = check_int("task_id", task_id, 0)
         if number >= state.num_tasks:
-            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learnt", got=task_id)
+            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learned", got=task_id)
         return self.predict_each(state, x, [number], seed=seed).predictions[0]
 
 
 def check_inputs(state: LearnerState, x: Tensor) -> None:
-    """Check that ``state`` has learnt a task and that ``x`` has the input shape of its tasks."""
+    """Check that ``state`` has learned a task and that ``x`` has the input shape of its tasks."""
     if state.num_tasks == 0:
         raise value_error(
-            "state", expected="one that has learnt a task", found="one that has learnt none", hint="Call learn() first."
+            "state",
+            expected="one that has learned a task",
+            found="one that has learned none",
+            hint="Call learn() first.",
         )
     if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)

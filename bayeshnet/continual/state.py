@@ -15,7 +15,7 @@ __all__ = ["LearnerState"]
 
 
 class LearnerState(nn.Module):
-    """Everything that a learner has learnt.
+    """Everything that a learner has learned.
 
     Args:
         net: main network.
@@ -26,7 +26,7 @@ class LearnerState(nn.Module):
     Attributes:
         memory: module with what a learner keeps of old tasks besides posteriors and densities, such as stored examples;
             or None.
-        labels: global labels of the classes, one tuple per task learnt (empty for regression).
+        labels: global labels of the classes, one tuple per task learned (empty for regression).
         kind: ``"classification"`` or ``"regression"``.
         input_shape: shape of one input.
         num_outputs: number of classes or of target values of each task.
@@ -50,16 +50,16 @@ class LearnerState(nn.Module):
 
     @property
     def densities(self) -> list[TaskDensity]:
-        """Densities of the inputs, one per task learnt."""
+        """Densities of the inputs, one per task learned."""
         return [density for density in self._densities if isinstance(density, TaskDensity)]
 
     @property
     def num_tasks(self) -> int:
-        """Number of tasks learnt so far."""
+        """Number of tasks learned so far."""
         return len(self._densities)
 
     def check(self, task: Task) -> None:
-        """Check that ``task`` has the kind and the shapes of the tasks learnt before."""
+        """Check that ``task`` has the kind and the shapes of the tasks learned before."""
         for what in ("kind", "input_shape", "num_outputs"):
             if getattr(task, what) != getattr(self, what):
                 raise value_error(
@@ -67,7 +67,7 @@ class LearnerState(nn.Module):
                 )
 
     def record_task(self, task: Task, density: TaskDensity) -> None:
-        """Record that ``task`` has been learnt, with the density of its inputs."""
+        """Record that ``task`` has been learned, with the density of its inputs."""
         self._densities.append(density)
         self.labels.append(task.labels or ())
 

@@ -130,7 +130,7 @@ class VariationalLearner(Learner):
         return []
 
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
-        """Store in ``state`` what later tasks need of ``task``, which has just been learnt; nothing by default."""
+        """Store in ``state`` what later tasks need of ``task``, which has just been learned; nothing by default."""
 
     def predictive_posterior(self, state: LearnerState) -> nn.Module:
         """Return the posterior for predictions; by default the one that was fitted."""

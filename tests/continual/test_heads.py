@@ -117,7 +117,7 @@ def test_one_softmax_tells_the_task():
 
 
 def test_refusals():
-    with pytest.raises(TypeError, match="state: expected one that EWC has learnt"):
+    with pytest.raises(TypeError, match="state: expected one that EWC has learned"):
         EWC(NET, sample=True).predict(
             FineTuning(NET, PointWeights(), training=FAST).learn(None, make_task(0)), torch.zeros(1, 4)
         )

@@ -106,7 +106,7 @@ def test_bad_input_is_refused():
     state = learner.learn(None, make_task(0))
     with pytest.raises(ValueError, match=r"x: expected inputs of shape \(N, 4\), got a tensor of shape \(3, 5\)"):
         learner.predict(state, torch.zeros(3, 5))
-    with pytest.raises(ValueError, match="task_id: expected a number below the 1 tasks learnt, got 1"):
+    with pytest.raises(ValueError, match="task_id: expected a number below the 1 tasks learned, got 1"):
         learner.predict(state, torch.zeros(3, 4), task_id=1)
     split = Split(torch.zeros(2, 5), torch.tensor([0, 1]))
     other = Task("wide", split, split, 2)

@@ -178,7 +178,7 @@ def test_refusals():
 
 
 @pytest.mark.parametrize(("doubt", "expected"), [({}, [ForeignTerm]), ({"doubt": 0.0}, [])])
-def test_a_coreset_doubts_while_tasks_are_learnt_unless_told_not_to(doubt, expected):
+def test_a_coreset_doubts_while_tasks_are_learned_unless_told_not_to(doubt, expected):
     learner = PosteriorReplay(NET, ImplicitGenerator(latent_size=2), coreset=Coreset(4, **doubt), training=FAST)
     first = learner.learn(None, make_task(0), seed=0)
     model = BayesianModel(first.net, first.posterior.prior(torch.zeros(())), first.likelihood, num_data=40)

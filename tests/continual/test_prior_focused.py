@@ -165,7 +165,7 @@ def test_ewc_holds_what_the_tasks_before_are_sensitive_to():
     assert moved[1] < 0.05 * moved[0]
 
 
-def test_the_noise_that_is_learnt_beside_elastic_weights_is_no_part_of_their_precision():
+def test_the_noise_that_is_learned_beside_elastic_weights_is_no_part_of_their_precision():
     x, y = torch.randn(20, 4), torch.randn(20, 1)
     tasks = [Task(str(i), Split(x, y), Split(x, y), 1, "regression") for i in range(2)]
     learner = EWC(MLPNetwork((5,)), likelihood=Gaussian(learn=True), training=Training(steps=2, batch_size=10))

@@ -1,4 +1,4 @@
-"""The contract of learners, on a stream that is learnt in a second. A new learner joins by a line in ``LEARNERS``."""
+"""The contract of learners, on a stream that is learned in a second. A new learner joins by a line in ``LEARNERS``."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ INPUTS = torch.cat([task.test.x for task in TASKS])
 
 @dataclass(frozen=True)
 class Learned:
-    """A learner, its state after two tasks, a copy made before the third was learnt, and the state after the third."""
+    """A learner, its state after two tasks, a copy made before the third was learned, and the state after the third."""
 
     learner: Learner
     two: LearnerState
@@ -167,7 +167,7 @@ def test_the_same_seed_gives_the_same_state(quick_learner):
     assert not same_state(first, learn(quick_learner, TASKS[:2], seed=100))
 
 
-def test_double_precision_data_is_learnt_saved_and_loaded_in_double_precision(quick_learner, tmp_path):
+def test_double_precision_data_is_learned_saved_and_loaded_in_double_precision(quick_learner, tmp_path):
     tasks = [task.to(dtype=torch.float64) for task in TASKS[:2]]
     state = learn(quick_learner, tasks)
     assert {p.dtype for p in state.parameters()} == {torch.float64}
@@ -192,7 +192,7 @@ def test_callbacks_are_called_after_each_step(quick_learner):
 def test_inputs_and_tasks_of_other_shapes_are_refused(learned):
     with pytest.raises(ValueError, match=r"x: expected inputs of shape \(N, 4\), got a tensor of shape \(3, 5\)"):
         learned.learner.predict(learned.two, torch.zeros(3, 5))
-    with pytest.raises(ValueError, match="task_id: expected a number below the 2 tasks learnt, got 2"):
+    with pytest.raises(ValueError, match="task_id: expected a number below the 2 tasks learned, got 2"):
         learned.learner.predict(learned.two, torch.zeros(3, 4), task_id=2)
     with pytest.raises(ValueError, match="task 'task 0': expected kind classification as before"):
         learned.learner.learn(learned.two, make_task(0, kind="regression"))
