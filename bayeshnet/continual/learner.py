@@ -21,8 +21,8 @@ __all__ = ["Learner", "check_inputs"]
 class Learner(Settings, ABC):
     """A method of continual learning: ``state = learner.learn(state, task)``, starting from ``state = None``.
 
-    A learner holds settings only; everything that is learned is in the state. Learning does not modify the state that is
-    given to it: it returns a new one, so that the two can be compared.
+    A learner holds settings only; everything that is learned is in the state. Learning does not modify the given state:
+    it returns a new one, so that the two can be compared.
     """
 
     @abstractmethod

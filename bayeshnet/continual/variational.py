@@ -200,8 +200,8 @@ class VariationalLearner(Learner):
     ) -> None:
         """Fit the posterior of task ``task_id`` to ``data`` with :func:`bayeshnet.inference.fit`.
 
-        An estimator that is itself trained (by a discriminator, say) starts anew for each task: it is not part of the
-        state. The network is in training mode during the fit, unless a network given to the learner is in evaluation
+        An estimator with parameters of its own (those of a discriminator, say) starts anew for each task: it is not part
+        of the state. The network is in training mode during the fit, unless a network given to the learner is in evaluation
         mode, and in evaluation mode afterwards.
         """
         settings = self.training if settings is None else settings
