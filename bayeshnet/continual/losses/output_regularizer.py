@@ -170,7 +170,7 @@ class _Together:
         """The pair, or None where tasks have to be looked at one by one."""
         if not isinstance(posterior, GeneratedTasks) or not isinstance(previous, GeneratedTasks):
             return None
-        now, before = posterior.generator, previous.generator
+        now, before = posterior.conditional, previous.conditional
         kinds = (HypernetPosterior, GeneratedPosterior)
         if not isinstance(now, kinds) or not isinstance(before, kinds):
             return None

@@ -139,7 +139,7 @@ def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
         posterior.grow()
     posterior.double()
     previous, strength = copy.deepcopy(posterior), 0.7
-    hnet = posterior.generator.hnet
+    hnet = posterior.conditional.hnet
     unit = posterior.prior(torch.zeros(1).double()).scale
     old = torch.stack([previous(t).loc / unit for t in range(2)])
     goal = torch.randn(5, dtype=torch.float64)
@@ -195,7 +195,7 @@ def test_a_step_generates_once_for_all_its_tasks(name, limit, task):
     with torch.no_grad():
         for parameter in previous.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    generated = posterior.generator
+    generated = posterior.conditional
     calls, outer = [], getattr(generated, "_weights", None) or generated.hnet
     outer.register_forward_hook(lambda *_: calls.append(1))
     found = []
