@@ -12,7 +12,7 @@ from ..builders.networks import NetworkBuilder
 from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
-from ..inference import Term
+from ..inference import AddedLoss, Term
 from ..tasks import Task
 from .heads import Heads
 from .memory import ExampleMemory
@@ -67,7 +67,7 @@ class ExperienceReplay(SharedLearner):
 
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
-    ) -> list[Term]:
+    ) -> list[AddedLoss | Term]:
         """The likelihood of stored examples besides those of any classifier."""
         terms = super().terms(state, previous, model, generator)
         if previous is None or not isinstance(previous.memory, ExampleMemory):

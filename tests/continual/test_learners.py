@@ -45,7 +45,7 @@ from bayeshnet.estimators import AVB, MonteCarlo
 from bayeshnet.inference import Callback, Prediction, load_checkpoint, save_checkpoint
 from bayeshnet.mnets import ModuleMainNet
 
-FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_latents=4, beta=0.1)
+FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_samples=4, beta=0.1)
 
 
 def make_task(number, size=40, kind="classification"):
@@ -182,7 +182,7 @@ def opposite_tasks():
 
 @pytest.mark.slow
 def test_replay_remembers_and_fine_tuning_forgets():
-    training = Training(steps=600, batch_size=40, lr=1e-2, num_particles=4, num_latents=4, beta=0.01)
+    training = Training(steps=600, batch_size=40, lr=1e-2, num_particles=4, num_samples=4, beta=0.01)
     tasks = opposite_tasks()
     shared_head = partial(FineTuning, heads=SharedHead())
     for make, remembers in ((PosteriorReplay, True), (Separate, True), (shared_head, False)):
