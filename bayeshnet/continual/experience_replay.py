@@ -14,7 +14,7 @@ from ..builders.networks import NetworkBuilder
 from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
-from ..inference import Term
+from ..inference import AddedLoss, Term
 from ..tasks import Task
 from .heads import Heads
 from .memory import ExampleMemory
@@ -73,7 +73,7 @@ class ReplayLearner(SharedLearner):
 
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
-    ) -> list[Term]:
+    ) -> list[AddedLoss | Term]:
         """Return the negative log-likelihood of stored examples, and outlier exposure if it is set."""
         terms = super().terms(state, previous, model, generator)
         if previous is None or not isinstance(previous.memory, ExampleMemory):

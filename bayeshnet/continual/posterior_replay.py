@@ -13,11 +13,11 @@ from ..builders.networks import NetworkBuilder
 from ..errors import value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Likelihood
-from ..inference import Term
+from ..inference import AddedLoss, Term
 from ..rng import derive_seed
 from ..tasks import Task
 from ..weights import WeightSpec
-from .losses.coreset import Coreset, ForeignTerm
+from .losses.coreset import Coreset, OtherTasksExposure
 from .losses.outlier_exposure import PseudoOutliers
 from .losses.output_regularizer import OutputRegularizer
 from .memory import ExampleMemory
@@ -113,13 +113,13 @@ class PosteriorReplay(PerTaskLearner):
 
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
-    ) -> list[Term]:
+    ) -> list[AddedLoss | Term]:
         """Return outlier exposure on pseudo-outliers and on stored examples of old tasks, each if it is set."""
         terms = super().terms(state, previous, model, generator)
         memory, coreset = None if previous is None else previous.memory, self.coreset
         if coreset is None or not coreset.doubt or not isinstance(memory, ExampleMemory):
             return terms
-        return [*terms, ForeignTerm(model, memory, range(memory.num_tasks), coreset.doubt, generator)]
+        return [*terms, OtherTasksExposure(memory, range(memory.num_tasks), coreset.doubt, generator)]
 
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
         """Store the coreset of the task."""
@@ -142,7 +142,7 @@ class PosteriorReplay(PerTaskLearner):
             others = [t for t in range(state.num_tasks) if t != task_id]
             before = copy.deepcopy(new.posterior)
             held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator, task=task_id)
-            doubt = ForeignTerm(model, memory, others, self.coreset.finish_doubt, generator)
+            doubt = OtherTasksExposure(memory, others, self.coreset.finish_doubt, generator)
             self.fit(
                 new, task_id, model, (x, y), penalties=[held], terms=[doubt], generator=generator, settings=settings
             )

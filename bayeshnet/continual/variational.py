@@ -15,13 +15,13 @@ from ..builders.networks import NetworkBuilder
 from ..errors import check_int, check_number
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
-from ..inference import Callback, Prediction, Predictive, Term, fit
+from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
 from .learner import Learner, check_inputs
-from .losses.outlier_exposure import OutlierTerm, PseudoOutliers
+from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .state import LearnerState
 from .task_inference.density import DensitySettings, log_densities
@@ -117,11 +117,11 @@ class VariationalLearner(Learner):
 
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
-    ) -> list[Term]:
+    ) -> list[AddedLoss | Term]:
         """Return losses that use the weight samples of the step; by default outlier exposure, if it is set."""
         if self.outliers is None or state.kind != "classification":
             return []
-        return [OutlierTerm(model, self.outliers, generator)]
+        return [OutlierExposure(self.outliers, generator)]
 
     def penalties(
         self, state: LearnerState, previous: LearnerState | None, generator: torch.Generator
@@ -193,7 +193,7 @@ class VariationalLearner(Learner):
         data: tuple[Tensor, Tensor],
         *,
         penalties: Sequence[Callable[[], Tensor]],
-        terms: Sequence[Term],
+        terms: Sequence[AddedLoss | Term],
         generator: torch.Generator,
         settings: Training | None = None,
         callbacks: Sequence[Callback] = (),
@@ -216,7 +216,7 @@ class VariationalLearner(Learner):
             scheduler="cosine",
             beta=settings.beta,
             num_particles=settings.num_particles,
-            num_latents=settings.num_latents,
+            num_samples=settings.num_samples,
             penalties=penalties,
             extra_terms=terms,
             grad_clip=settings.max_norm,

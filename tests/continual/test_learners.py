@@ -26,7 +26,7 @@ from bayeshnet.inference import Callback
 from bayeshnet.mnets import ModuleMainNet
 from tests.support.tasks import learn, make_task, opposite_tasks, same_state
 
-FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, beta=0.1)
+FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_samples=4, beta=0.1)
 QUICK = {"training": FAST, "num_samples": 20}
 IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,))
 NET = MLPNetwork((8,), "tanh")
@@ -48,7 +48,7 @@ def accuracy(learner, state, tasks):
 
 @pytest.mark.slow
 def test_replay_remembers_and_fine_tuning_forgets():
-    training = Training(steps=600, batch_size=40, lr=1e-2, num_particles=4, beta=0.01)
+    training = Training(steps=600, batch_size=40, lr=1e-2, num_particles=4, num_samples=4, beta=0.01)
     tasks = opposite_tasks()
     shared_head = partial(FineTuning, heads=SharedHead())
     for make, remembers in ((PosteriorReplay, True), (Separate, True), (shared_head, False)):

@@ -104,7 +104,7 @@ def test_the_sign_of_an_implicit_prior_holds_the_posterior():
         head = [p for p in shifted.posterior.parameters() if p.shape == (2,)][-1]
         head += 2.0
     far = shifted.posterior(0).draw(4000, torch.Generator().manual_seed(0)).w.mean(0)
-    learner.training = Training(steps=300, batch_size=8, lr=0.02, num_particles=1, num_latents=8)
+    learner.training = Training(steps=300, batch_size=8, lr=0.02, num_particles=1, num_samples=8)
     learner.prior = lambda *_: prior
     after = learner.learn(shifted, task)
     near = after.posterior(0).draw(4000, torch.Generator().manual_seed(0)).w.mean(0)

@@ -44,7 +44,7 @@ from bayeshnet.inference import Callback, Prediction, load_checkpoint, save_chec
 from bayeshnet.representation import settings_of
 from tests.support.tasks import learn, make_task, same_state
 
-FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, beta=0.1)
+FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_samples=4, beta=0.1)
 NET = MLPNetwork((8,), "tanh")
 IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,))
 QUICK = {"training": FAST, "num_samples": 20}
