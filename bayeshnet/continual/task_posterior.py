@@ -32,15 +32,12 @@ class TaskPosterior(WeightPosterior):
     def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
         super().__init__()
         self._family = family
-        self._prior: FanInGaussian | None = None
         self.weight_spec = spec
         self.num_tasks = 0
 
     def prior(self, like: Tensor) -> FanInGaussian:
         """Return the prior of all tasks, ``N(0, I)`` over whitened weights, with dtype and device of ``like``."""
-        if self._prior is None or self._prior.loc.dtype != like.dtype or self._prior.loc.device != like.device:
-            self._prior = self._family.prior(self.weight_spec, like)
-        return self._prior
+        return self._family.prior(self.weight_spec, like)
 
     @abstractmethod
     def grow(self) -> None:
@@ -114,7 +111,7 @@ class OneForAll(TaskPosterior):
         like = next(self.parameters())
         wider = self._family.build(spec).to(like)
         _transfer(self.posterior, wider, self.weight_spec.places_in(spec).to(like.device), spec.numel)
-        self.posterior, self.weight_spec, self._prior = wider, spec, None
+        self.posterior, self.weight_spec = wider, spec
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """Return the distribution, the same for every ``cond_id``."""
