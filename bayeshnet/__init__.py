@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from .functional import batched_forward
     from .guides import AutoHypernet, BayesianModel, HypernetGuide
     from .hnets import HMLP
-    from .inference import Predictive, fit
+    from .inference import Predictive
+    from .inference.fit import fit
     from .mnets import ModuleMainNet
     from .tasks import Task, TaskStream
     from .weights import WeightSpec

@@ -41,7 +41,7 @@ def overrides(found):
 
 
 def is_abstract(cls):
-    """Return whether a class has abstract methods; torch's distributions are no ABCs, so their methods are looked at."""
+    """Return whether a class has abstract methods, also where it is no ABC, as torch's distributions are not."""
     return any(getattr(getattr(cls, name, None), "__isabstractmethod__", False) for name in dir(cls))
 
 
