@@ -5,15 +5,23 @@ from __future__ import annotations
 import inspect
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-__all__ = ["MovedModules", "install", "moved_names", "renamed_argument", "renamed_arguments", "warn"]
+__all__ = [
+    "MovedModules",
+    "RenamedState",
+    "install",
+    "moved_names",
+    "renamed_argument",
+    "renamed_arguments",
+    "warn",
+]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -141,6 +149,33 @@ def renamed_arguments(*, listed: bool = False, **names: str) -> Callable[[Functi
         return renaming  # type: ignore[return-value]
 
     return decorate
+
+
+class RenamedState:
+    """A mixin for modules, listed before ``nn.Module``: it lets them load states saved under old names.
+
+    ``load_state_dict`` and :func:`bayeshnet.inference.load_checkpoint` both use it.
+
+    Attributes:
+        renamed_state: old and new names of parameters, buffers and submodules of the module.
+    """
+
+    renamed_state: ClassVar[Mapping[str, str]] = {}
+
+    def rename_state(self, state: MutableMapping[str, Any], prefix: str) -> None:
+        """Rename the entries of a state dict in place.
+
+        Args:
+            state: state dict of this module or of one that contains it.
+            prefix: beginning of the names of this module's entries in it.
+        """
+        for old, new in self.renamed_state.items():
+            for name in [n for n in state if n == prefix + old or n.startswith(f"{prefix}{old}.")]:
+                state[prefix + new + name.removeprefix(prefix + old)] = state.pop(name)
+
+    def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
+        self.rename_state(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[misc]
 
 
 class MovedModules(Loader):

@@ -92,7 +92,7 @@ class Setting:
             lr=0.01,
             scheduler="cosine",
             num_particles=particles,
-            num_latents=8,
+            num_samples=8,
             generator=generator,
         )
         return guide.posterior

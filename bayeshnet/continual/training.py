@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 
+from ..deprecation import warn
 from ..errors import check_flags, check_int, check_number, check_positive
 
 __all__ = ["Training"]
@@ -11,32 +12,37 @@ __all__ = ["Training"]
 
 @dataclass(frozen=True)
 class Training:
-    """How one task is fitted; handed to :func:`bayeshnet.inference.fit`.
+    """Settings with which one task is fitted by :func:`bayeshnet.inference.fit`.
 
     Args:
         steps: optimizer steps per task.
         batch_size: examples per step.
-        lr: learning rate of Adam; a new optimizer for each task, cosine decay to 1 %.
+        lr: learning rate of Adam; each task has a new optimizer and a cosine decay to 1 %.
         num_particles: weight draws per step for the likelihood.
-        num_latents: latents per step for the KL.
+        num_samples: draws or latents per step for the estimate of the KL.
         beta: temperature of the KL; 1 is the true one.
-        max_norm: clip the norm of the whole gradient, if given.
+        max_norm: largest norm of the whole gradient, which is clipped to it; None for no clipping.
         local_noise: draw the noise of linear layers in their pre-activations, see
             :class:`~bayeshnet.inference.ImplicitELBO`; for mean-field posteriors of perceptrons less variance and time.
+        num_latents: deprecated name of ``num_samples``, which it overrides if given.
     """
 
     steps: int = 700
     batch_size: int = 32
     lr: float = 2e-3
     num_particles: int = 8
-    num_latents: int = 10
+    num_samples: int = 10
     beta: float = 1.0
     max_norm: float | None = None
     local_noise: bool = False
+    num_latents: InitVar[int | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, num_latents: int | None) -> None:
         """Check the numbers."""
-        for name in ("steps", "batch_size", "num_particles", "num_latents"):
+        if num_latents is not None:
+            warn("the argument num_latents", "num_samples", stacklevel=4)
+            object.__setattr__(self, "num_samples", num_latents)
+        for name in ("steps", "batch_size", "num_particles", "num_samples"):
             check_int(name, getattr(self, name), 1)
         check_flags(local_noise=self.local_noise)
         check_positive("lr", self.lr)

@@ -5,7 +5,7 @@ from .callbacks import EarlyStopping, LogProgress, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
 from .fit import fit
-from .objective import Term
+from .losses import AddedLoss, StepContext, Term
 from .prediction import Prediction
 from .predictive import Predictive
 from .reference import DrawnPosterior, ReferencePosterior, reference_posterior
@@ -14,6 +14,7 @@ from .schedules import Annealing, Cosine, LinearWarmup
 from .terms import ELBOTerms
 
 __all__ = [
+    "AddedLoss",
     "Annealing",
     "Callback",
     "Cosine",
@@ -29,6 +30,7 @@ __all__ = [
     "Progress",
     "ReferencePosterior",
     "Run",
+    "StepContext",
     "Term",
     "fit",
     "load_checkpoint",

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from .. import __version__
+from ..deprecation import RenamedState
 from ..errors import type_error, value_error
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -118,7 +119,10 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, RenamedState):
+            part.rename_state(state, f"{name}." if name else "")
     # What such parts hold, stored examples for instance, has no shape of its own.
     free = {f"{name}." if name else "": part for name, part in module.named_modules() if hasattr(part, "resize_like")}
     own = module.state_dict()

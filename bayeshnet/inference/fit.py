@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -12,13 +11,17 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from ..deprecation import renamed_argument
 from ..errors import check_int, check_positive, type_error, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel
-from .batches import LoaderBatches, TensorBatches, make_batches
+from ..rng import seeded
+from .batches import make_batches
 from .callbacks import EarlyStopping, Progress
-from .elbo import ImplicitELBO, seeded
-from .objective import Objective, Penalty, Term
+from .elbo import ImplicitELBO
+from .loop import Loop
+from .losses import AddedLoss, Penalty, StepContext, Term, as_losses
+from .objective import Objective
 from .optimizers import OptimizerFactory, Stepper, trainable
 from .run import Callback, FitResult, Run
 from .schedules import Schedule
@@ -39,12 +42,13 @@ def fit(
     scheduler: str | Schedule | Callable[[torch.optim.Optimizer], Any] | None = None,
     beta: float | Schedule = 1.0,
     num_particles: int = 1,
-    num_latents: int | None = None,
+    num_samples: int | None = None,
     estimator: KLEstimator | None = None,
     local_noise: bool = False,
     elbo: ELBO | None = None,
-    penalties: Sequence[Penalty] = (),
-    extra_terms: Sequence[Term] = (),
+    losses: Sequence[AddedLoss | Callable[[StepContext], Tensor]] = (),
+    penalties: Sequence[AddedLoss | Penalty] = (),
+    extra_terms: Sequence[AddedLoss | Term] = (),
     transform: Callable[..., tuple[Tensor, ...]] | None = None,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
@@ -53,11 +57,11 @@ def fit(
     grad_clip: float | None = None,
     generator: torch.Generator | None = None,
     state: Mapping[str, Any] | None = None,
+    num_latents: int | None = None,
 ) -> FitResult:
-    r"""Fit a guide, and what the model has to learn, by stochastic gradient descent on the evidence lower bound.
+    r"""Fit a guide, and learned parts of the model, by stochastic gradient descent on the evidence lower bound.
 
-    .. math:: \mathcal{L} = \frac1N \left(NLL + \beta\, \mathrm{KL}\right) + \sum_j \mathrm{penalty}_j + \sum_k
-        \mathrm{extra}_k ,
+    .. math:: \mathcal{L} = \frac1N \left(NLL + \beta\, \mathrm{KL}\right) + \sum_j \mathrm{loss}_j,
 
     in nats per example; ``N`` is the size of the data set (the model's ``num_data``, else the number of examples
     given). Everything that is trained here is trained by this function, with other objects in its arguments.
@@ -68,8 +72,8 @@ def fit(
         guide: a guide with parameters.
         data: ``(x, y)``, a :class:`~bayeshnet.tasks.Split`, any tensors of one length that model and guide take, a
             ``Dataset`` or ``DataLoader``; None for a model without arguments.
-        num_steps: optimizer steps in all; this or ``num_epochs``.
-        num_epochs: passes through the data.
+        num_steps: number of optimizer steps in all; this or ``num_epochs``.
+        num_epochs: number of passes through the data.
         batch_size: examples per step; None for all.
         optimizer: an optimizer, an optimizer class (called with the parameters and ``lr``) or a function of the
             parameters; None for Adam. It gets the parameters of guide and model.
@@ -79,21 +83,25 @@ def fit(
         beta: temperature of the KL, a number or a function of the step such as
             :class:`~bayeshnet.inference.LinearWarmup`.
         num_particles: weight draws per step for the likelihood.
-        num_latents: latents per step for the KL; None for the estimator's default.
+        num_samples: draws or latents per step for the estimate of the KL; None for the estimator's default.
         estimator: of the KL; None for the guide's.
         local_noise: as in :class:`~bayeshnet.inference.ImplicitELBO`.
-        elbo: another Pyro loss with ``differentiable_loss``; with its own particles, latents, estimator and noise.
-        penalties: functions, without argument or of the step, whose values are added.
-        extra_terms: functions called as ``term(weights, x, y, step)`` with the step's weight draws ``(S, P)`` and
-            batch, whose values are added; see :class:`~bayeshnet.inference.Term`.
+        elbo: another Pyro loss with ``differentiable_loss``, which has particles, samples, estimator and noise of its
+            own.
+        losses: losses to add to the bound: objects (:class:`~bayeshnet.inference.AddedLoss`) or functions of a
+            :class:`~bayeshnet.inference.StepContext`, which holds the step's weight draws and batch.
+        penalties: losses as functions without arguments, or of the number of the step.
+        extra_terms: losses as functions called as ``term(weights, x, y, step)`` with the step's weight draws
+            ``(S, P)`` and batch; see :data:`~bayeshnet.inference.Term`.
         transform: called with each batch and ``generator=...``, returns the batch to use (augmentation).
         arguments: more keyword arguments of model and guide, such as ``{"cond_id": 2}``.
-        callbacks: told about each step.
+        callbacks: objects called at the start, after each step and at the end.
         progress: called with the :class:`~bayeshnet.inference.Run` ten times a second at most.
-        early_stopping: ends the run when the loss falls no more.
-        grad_clip: largest norm of the whole gradient, of all terms and all parameters together.
+        early_stopping: ends the run when the loss no longer falls.
+        grad_clip: largest norm of the whole gradient, of all losses and all parameters together.
         generator: of all randomness: order of the data, draws, latents; None for torch's global generator.
-        state: :attr:`FitResult.state` of a run to go on with, the same arguments being given.
+        state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
+        num_latents: deprecated name of ``num_samples``.
 
     Returns:
         A :class:`~bayeshnet.inference.FitResult`. Guide and model are changed in place.
@@ -115,15 +123,17 @@ def fit(
     batches = make_batches(data, batch_size, generator)
     if isinstance(model, BayesianModel) and model.num_data is None and batches is not None:
         model = model.with_data(batches.num_data)
+    num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
     if elbo is None:
-        elbo = ImplicitELBO(estimator, num_particles, num_latents, generator=generator, local_noise=local_noise)
+        elbo = ImplicitELBO(estimator, num_particles, num_samples, generator=generator, local_noise=local_noise)
     else:
-        elbo, beta = _given(elbo, beta, num_particles, num_latents, estimator, local_noise)
+        elbo, beta = _given(elbo, beta, num_particles, num_samples, estimator, local_noise)
     size = getattr(model, "num_data", None) or (batches.num_data if batches is not None else 1)
-    objective = Objective(elbo, model, guide, size, beta, arguments, penalties=penalties, extra_terms=extra_terms)
+    added = as_losses(losses, penalties, extra_terms)
+    objective = Objective(elbo, model, guide, size, beta, arguments, losses=added)
     per_epoch = None if batches is None else batches.per_epoch
     planned = _planned(num_steps, num_epochs, per_epoch)
-    loop = _Loop(batches, objective, transform, generator)
+    loop = Loop(batches, objective, transform, generator)
     with ExitStack() as stack:
         stack.enter_context(seeded(generator))
         parameters = trainable(guide, model, loop.first)
@@ -140,79 +150,8 @@ def fit(
     return FitResult(run.history(), run.step, run.seconds, run.stopped or "finished", loop.state_dict(run.step))
 
 
-class _Loop:
-    """The loop itself, and what it needs to be resumed."""
-
-    stepper: Stepper
-
-    def __init__(
-        self,
-        batches: TensorBatches | LoaderBatches | None,
-        objective: Objective,
-        transform: Callable[..., tuple[Tensor, ...]] | None,
-        generator: torch.Generator | None,
-    ) -> None:
-        self.batches, self.objective, self.transform, self.generator = batches, objective, transform, generator
-        guide = objective.guide
-        example = next(guide.parameters(), None) if isinstance(guide, nn.Module) else None
-        self.device = example.device if example is not None else None
-
-    def batch(self) -> tuple[Tensor, ...]:
-        """The next batch, on the guide's device."""
-        if self.batches is None:
-            return ()
-        batch = self.batches.next()
-        if self.device is not None and batch[0].device != self.device:
-            batch = tuple(t.to(self.device, non_blocking=True) for t in batch)
-        return batch if self.transform is None else tuple(self.transform(*batch, generator=self.generator))
-
-    def first(self) -> None:
-        """Run the guide once, for guides that make their parameters at their first call."""
-        batch = () if self.batches is None else self.batches.next()
-        with torch.no_grad():
-            self.objective.guide(*batch, **self.objective.arguments)
-
-    def go(self, run: Run, listeners: Sequence[Callback]) -> None:
-        """Make steps until the plan is done or someone stops the run."""
-        for listener in listeners:
-            listener.on_start(run)
-        try:
-            while run.step < run.num_steps and run.stopped is None:
-                step = run.step
-                rate = self.stepper.prepare(step)
-                loss, parts = self.objective(step, self.batch(), rate)
-                if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-                    raise ValueError(
-                        f"fit: expected a finite loss, got {loss.item()} at step {step}. Lower the learning rate, clip "
-                        "the gradient (grad_clip=...), or look for NaN in the data."
-                    )
-                self.stepper.step(loss)
-                run.record(parts)
-                for listener in listeners:
-                    listener.on_step(run)
-        finally:
-            for listener in listeners:
-                listener.on_end(run)
-
-    def state_dict(self, step: int) -> dict[str, Any]:
-        """All that is needed to go on, besides the parameters of model and guide."""
-        batches = {} if self.batches is None else self.batches.state_dict()
-        generator = None if self.generator is None else self.generator.get_state()
-        return {"step": step, "stepper": self.stepper.state_dict(), "batches": batches, "generator": generator}
-
-    def load(self, state: Mapping[str, Any] | None) -> None:
-        """Go on from the state of another run."""
-        if state is None:
-            return
-        self.stepper.load_state_dict(state["stepper"])
-        if self.batches is not None:
-            self.batches.load_state_dict(state["batches"])
-        if self.generator is not None and state["generator"] is not None:
-            self.generator.set_state(state["generator"])
-
-
-def _given(elbo: Any, beta: Any, particles: int, latents: int | None, estimator: Any, local: bool) -> tuple[Any, Any]:
-    """A loss from the caller, as a copy, and the temperature: its own unless another one is asked for."""
+def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator: Any, local: bool) -> tuple[Any, Any]:
+    """Return a copy of the caller's bound, and the temperature: its own unless another one is given."""
     if not isinstance(elbo, ELBO) or not hasattr(elbo, "differentiable_loss"):
         raise type_error(
             "elbo",
@@ -221,14 +160,15 @@ def _given(elbo: Any, beta: Any, particles: int, latents: int | None, estimator:
             hint="ImplicitELBO or Trace_ELBO, for example.",
         )
     own = elbo.beta if isinstance(elbo, ImplicitELBO) else None
-    if (particles, latents, estimator, local) != (1, None, None, False) or (beta != 1.0 and own is None):
-        others = "num_particles, num_latents, estimator or local_noise"
+    if (particles, samples, estimator, local) != (1, None, None, False) or (beta != 1.0 and own is None):
+        others = "num_particles, num_samples, estimator or local_noise"
         expected = f"no {others} (nor beta, unless it is an ImplicitELBO) beside it"
         raise value_error("elbo", expected=expected, found="some of them", hint="Give them to the loss itself.")
     return copy.copy(elbo), own if own is not None and beta == 1.0 else beta
 
 
 def _planned(num_steps: int | None, num_epochs: int | None, per_epoch: int | None) -> int:
+    """Return the number of steps."""
     if (num_steps is None) == (num_epochs is None):
         got = "neither" if num_steps is None else "both"
         raise value_error("num_steps, num_epochs", expected="one of the two", found=got)

@@ -1,11 +1,9 @@
-"""The training loss of one step: the bound per example, penalties, and terms of the step's draws and batch."""
+"""The training loss of one step: the bound per example, and losses beside it."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,46 +12,21 @@ from torch import Tensor
 
 from ..errors import check_number, value_error
 from .elbo import ImplicitELBO
+from .losses import AddedLoss, StepContext
 from .run import PARTS
 from .schedules import Schedule
 
-__all__ = ["Objective", "OutputTerm", "Penalty", "Term"]
+__all__ = ["Objective"]
 
-Penalty = Callable[[], Tensor] | Callable[[int], Tensor]
-"""Returns a scalar to be added to the loss per example; may take the number of the step.
+Record = dict[str, Tensor | float | None]
+"""Parts of a step by the names in :data:`~bayeshnet.inference.run.PARTS`."""
 
-One that has a method ``during(step)`` is given the step to prepare: it returns a context in which bound and penalties
-are evaluated, each once.
-"""
-
-
-Term = Callable[..., Tensor]
-"""Called as ``term(weights, x, y, step)``; returns a scalar to be added to the loss per example.
-
-``weights`` ``(S, P)`` are the draws under which the likelihood was evaluated (with local noise, other draws of the same
-distribution), with their gradient; ``x`` and ``y`` are the batch of the step (or what tensors the data have), ``step``
-counts from 0.
-"""
-
-
-class OutputTerm(ABC):
-    """A :data:`Term` of the network's outputs at inputs of its own, which join the batch where that is possible."""
-
-    @abstractmethod
-    def inputs(self, x: Tensor) -> Tensor:
-        """Inputs ``(K, ...)`` made for the batch ``x`` ``(N, ...)``."""
-
-    @abstractmethod
-    def value(self, outputs: Tensor) -> Tensor:
-        """The term, a scalar, from outputs ``(S, K, C)`` at :meth:`inputs`."""
-
-    @abstractmethod
-    def __call__(self, weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
-        """The term, a scalar."""
+Row = Tensor | list[float]
+"""The same as ``len(PARTS)`` numbers."""
 
 
 class Objective:
-    r"""The loss of one step in nats per example, :math:`(NLL + \beta\,\mathrm{KL}) / N` plus penalties and terms.
+    r"""The loss of one step in nats per example, :math:`(NLL + \beta\,\mathrm{KL}) / N` plus added losses.
 
     Args:
         elbo: the bound, a Pyro loss with ``differentiable_loss``.
@@ -62,8 +35,7 @@ class Objective:
         num_data: the number ``N``.
         beta: temperature of the KL, a number or a function of the step.
         arguments: keyword arguments of model and guide.
-        penalties: see :func:`~bayeshnet.inference.fit`.
-        extra_terms: see :func:`~bayeshnet.inference.fit`.
+        losses: losses beside the bound.
     """
 
     def __init__(
@@ -75,70 +47,72 @@ class Objective:
         beta: float | Schedule = 1.0,
         arguments: Mapping[str, Any] | None = None,
         *,
-        penalties: Sequence[Penalty] = (),
-        extra_terms: Sequence[Term] = (),
+        losses: Sequence[AddedLoss] = (),
     ) -> None:
         self.elbo, self.model, self.guide, self.num_data = elbo, model, guide, num_data
         self.beta = beta if callable(beta) else check_number("beta", beta, minimum=0.0)
         self.arguments = dict(arguments or {})
-        self.penalties = [_of_step(penalty) for penalty in penalties]
-        self._during = [penalty.during for penalty in penalties if hasattr(penalty, "during")]
-        self.terms = list(extra_terms)
-        if self.terms and not isinstance(elbo, ImplicitELBO):
+        self.losses = list(losses)
+        self.needs_weights = any(loss.needs_weights for loss in self.losses)
+        if self.needs_weights and not isinstance(elbo, ImplicitELBO):
             raise value_error(
-                "extra_terms",
-                expected="none with this loss",
+                "losses, extra_terms",
+                expected="none with this bound",
                 got=elbo,
                 hint="Use ImplicitELBO, which shows its weight draws.",
             )
-        if isinstance(elbo, ImplicitELBO):
-            elbo.shows_weights = bool(self.terms)
-        first = next((term for term in self.terms if isinstance(term, OutputTerm)), None)
-        takes = first is not None and isinstance(elbo, ImplicitELBO) and elbo.takes_inputs(model, guide)
-        self._joined: OutputTerm | None = first if takes else None
+        self._joining = next((loss for loss in self.losses if loss.joins_batch), None)
+        self._contexts = [loss.during for loss in self.losses if hasattr(loss, "during")]
 
-    def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor | list[float]]:
-        """The loss ``()`` and the record of the step, ``len(PARTS)`` numbers."""
-        with ExitStack() as stack:
-            for during in self._during:
-                stack.enter_context(during(step))
-            return self._evaluate(step, batch, lr)
-
-    def _evaluate(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Tensor | list[float]]:
+    def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Row]:
+        """Compute the loss ``()`` and the record of the step."""
         beta = float(self.beta(step)) if callable(self.beta) else self.beta
-        record: dict[str, Tensor | float | None] = {"beta": beta, "lr": lr}
-        if isinstance(self.elbo, ImplicitELBO):
-            self.elbo.beta = beta
-            beside = None if self._joined is None else self._joined.inputs(batch[0])
-            terms = self.elbo.terms_beside(beside, self.model, self.guide, *batch, **self.arguments)
-            loss, weights, further = terms.loss / self.num_data, terms.weights, terms.beside
-            record |= {"nll": terms.nll / self.num_data, "kl": terms.kl}
-            record |= {"analytic": terms.analytic, "mutual_information": terms.mutual_information}
-        else:
-            loss = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments) / self.num_data
-            weights = further = None
-        if self.penalties:
-            penalty = _sum([p(step) for p in self.penalties])
-            loss, record["penalty"] = loss + penalty, penalty
-        if self.terms:
-            values = [
-                self._joined.value(further)
-                if term is self._joined and further is not None
-                else term(weights, *batch, step)
-                for term in self.terms
-            ]
-            extra = _sum(values)
-            loss, record["extra"] = loss + extra, extra
+        record: Record = {"beta": beta, "lr": lr}
+        with ExitStack() as stack:
+            for context in self._contexts:
+                stack.enter_context(context(step))
+            loss = self._implicit(step, batch, beta, record) if self._is_implicit else self._other(step, batch, record)
         record["loss"] = loss
         return loss, _row(record, loss.detach())
 
+    @property
+    def _is_implicit(self) -> bool:
+        return isinstance(self.elbo, ImplicitELBO)
 
-def _sum(values: list[Tensor]) -> Tensor:
-    return values[0] if len(values) == 1 else torch.stack(values).sum()
+    def _implicit(self, step: int, batch: Sequence[Tensor], beta: float, record: Record) -> Tensor:
+        """Evaluate the bound by :class:`~bayeshnet.inference.ImplicitELBO`, and the losses."""
+        self.elbo.beta = beta
+        evaluation = self.elbo.evaluation(
+            self.model, self.guide, batch, self.arguments, with_weights=self.needs_weights
+        )
+        context = StepContext(step, batch, evaluation)
+        early = self._joining(context) if self._joining is not None and evaluation.joins_inputs else None
+        terms = self.elbo.join(evaluation.parts())
+        record |= {"nll": terms.nll / self.num_data, "kl": terms.kl}
+        record |= {"analytic": terms.analytic, "mutual_information": terms.mutual_information}
+        return self._with_losses(terms.loss / self.num_data, context, record, early)
+
+    def _other(self, step: int, batch: Sequence[Tensor], record: Record) -> Tensor:
+        """Evaluate the bound by another Pyro loss, and the losses."""
+        bound = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments)
+        return self._with_losses(bound / self.num_data, StepContext(step, batch), record)
+
+    def _with_losses(self, loss: Tensor, context: StepContext, record: Record, early: Tensor | None = None) -> Tensor:
+        """Add all losses to the bound, ``early`` being the value of the one that was evaluated before it."""
+        for column in ("penalty", "extra"):
+            values = [
+                added(context) if early is None or added is not self._joining else early
+                for added in self.losses
+                if added.column == column
+            ]
+            if values:
+                record[column] = total = values[0] if len(values) == 1 else torch.stack(values).sum()
+                loss = loss + total
+        return loss
 
 
-def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor | list[float]:
-    """The record as numbers, or as one tensor of a device that is not waited for; NaN for what is not known."""
+def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Row:
+    """Return the record as numbers, or as one tensor on a device without waiting for it; NaN for unknown parts."""
     values = [record.get(name) for name in PARTS]
     if like.device.type == "cpu":
         return [v.item() if isinstance(v, Tensor) else math.nan if v is None else v for v in values]
@@ -146,12 +120,3 @@ def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Tensor | 
     return torch.stack(
         [nan if v is None else v.detach().to(nan) if isinstance(v, Tensor) else nan.new_tensor(v) for v in values]
     )
-
-
-def _of_step(penalty: Callable[..., Tensor]) -> Callable[[int], Tensor]:
-    """A penalty as a function of the step."""
-    try:
-        required = [p for p in inspect.signature(penalty).parameters.values() if p.default is p.empty]
-    except (TypeError, ValueError):
-        required = []
-    return penalty if required else lambda step: penalty()

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
 from ..errors import check_int, value_error
+from ..rng import seeded
 from ..weights import WeightSpec
-from .elbo import seeded
 
 __all__ = ["DrawnPosterior", "ReferencePosterior", "reference_posterior"]
 

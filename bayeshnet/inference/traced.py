@@ -1,9 +1,11 @@
-"""The terms of the bound for any Pyro model and guide, from their traces."""
+"""The bound of any Pyro model and guide, from their traces."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import pyro
 import torch
@@ -19,41 +21,119 @@ from torch import Tensor
 from ..distributions.flat import Flat
 from ..errors import type_error, value_error
 from ..estimators import KLEstimate
+from ..guides import BayesianModel
 from ..guides.implicit_site import ImplicitSite
 from ..guides.sites import bare
+from ..rng import seeded
+from .evaluation import Evaluation, EvaluationSettings
+from .terms import BoundParts
 
-if TYPE_CHECKING:
-    from .elbo import ImplicitELBO
-
-__all__ = ["TracedTerms", "trace_terms"]
+__all__ = ["TracedEvaluation", "count_plates"]
 
 
-@dataclass(frozen=True)
-class TracedTerms:
-    """Parts of the bound before temperature.
+class TracedEvaluation(Evaluation):
+    """An evaluation by a run of guide and model, with all particles in one plate or one after the other.
 
-    Attributes:
-        nll: mean over particles of the negative log-likelihood, ``()``.
-        estimates: the KL of each weight site.
-        other: mean of ``log q - log p`` of all other latent sites, or None.
-        weights: draws ``(S, P)`` of the first weight site.
+    Args:
+        settings: see :class:`~bayeshnet.inference.evaluation.EvaluationSettings`.
+        model: a Pyro model.
+        guide: a Pyro guide with at least one weight site.
+        args: arguments of model and guide.
+        kwargs: keyword arguments of model and guide.
+        vectorize: True to run all particles in one plate.
+        nesting: function that returns the number of dimensions for plates, that of the particles included.
     """
 
-    nll: Tensor
-    estimates: list[KLEstimate] = field(default_factory=list)
-    other: Tensor | None = None
-    weights: Tensor | None = None
+    def __init__(
+        self,
+        settings: EvaluationSettings,
+        model: Any,
+        guide: Any,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        *,
+        vectorize: bool,
+        nesting: Callable[[], float],
+    ) -> None:
+        self.settings, self.model, self.guide, self.args, self.kwargs = settings, model, guide, args, kwargs
+        self.vectorize, self.nesting = vectorize, nesting
+
+    @property
+    def weights(self) -> Tensor:
+        """Weight draws ``(S, P)`` of the first weight site, with their gradient."""
+        weights = self._parts.weights
+        if weights is None:
+            raise value_error("guide", expected="weight draws", got=None)
+        return weights
+
+    @property
+    def joins_inputs(self) -> bool:
+        """False: the model runs its network by itself."""
+        return False
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Compute outputs ``(S, K, C)`` at further inputs ``(K, ...)``, for a model whose network is known."""
+        if not isinstance(self.model, BayesianModel):
+            raise type_error(
+                "model", expected="a BayesianModel, for losses of outputs at further inputs", got=self.model
+            )
+        return self.model.outputs(self.weights, inputs)
+
+    def parts(self) -> BoundParts:
+        """Run guide and model and collect the parts of the bound."""
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> BoundParts:
+        num = self.settings.num_particles
+        with seeded(self.settings.generator):
+            nesting = self.nesting()
+            if self.vectorize and num > 1:
+                plate = pyro.plate("num_particles_vectorized", num, dim=-int(nesting))
+                return self._collect(self._run(nesting, plate), nesting, num)
+            return _mean([self._collect(self._run(nesting), nesting, 1) for _ in range(num)])
+
+    def _run(self, nesting: float, plate: Any = None) -> _Traces:
+        """Run guide and model, both under ``plate`` if there is one."""
+        recorder = _Recorder()
+        program, guide = recorder(self.model), self.guide
+        if plate is not None:
+            program, guide = plate(program), plate(guide)
+        guide_trace = poutine.trace(guide).get_trace(*self.args, **self.kwargs)
+        model_trace = poutine.trace(poutine.replay(program, trace=guide_trace)).get_trace(*self.args, **self.kwargs)
+        if is_validation_enabled():
+            check_model_guide_match(model_trace, guide_trace, nesting)
+        return _Traces(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), recorder.found)
+
+    def _collect(self, traces: _Traces, nesting: Any, particles: int) -> BoundParts:
+        """Collect the parts of the bound from traces of so many particles."""
+        model_trace, guide_trace = traces.model, traces.guide
+        weight_sites = _weight_sites(guide_trace)
+        model_trace.compute_log_prob(site_filter=lambda name, site: name not in weight_sites)
+        nll: Any = 0.0
+        other: Any = None
+        for name, site in _samples(model_trace):
+            if is_validation_enabled() and name not in weight_sites:
+                check_site_shape(site, nesting)
+            if site["is_observed"]:
+                nll = nll - site["log_prob_sum"] / particles
+            elif name not in weight_sites:
+                other = (0.0 if other is None else other) - site["log_prob_sum"] / particles
+        for name, site in _samples(guide_trace):
+            if name not in weight_sites:
+                other = (0.0 if other is None else other) + _log_density(name, site) / particles
+        estimates = [_estimate(self.settings, name, site, traces.priors) for name, site in weight_sites.items()]
+        first = next(iter(weight_sites.values()))["value"]
+        return BoundParts(torch.as_tensor(nll), estimates, other, first.reshape(-1, first.shape[-1]))
 
 
-def trace_terms(elbo: ImplicitELBO, model: Any, guide: Any, args: Any, kwargs: Any) -> TracedTerms:
-    """Run guide and model, particles in one plate or in a loop, and collect the terms."""
-    if not elbo.vectorize_particles or elbo.num_particles == 1:
-        runs = [_collect(elbo, _run(elbo, model, guide, args, kwargs), 1) for _ in range(elbo.num_particles)]
-        return runs[0] if len(runs) == 1 else _mean(runs)
-    if elbo.max_plate_nesting == float("inf"):
-        elbo.max_plate_nesting = _plates_of(model, guide, args, kwargs) + 1
-    plate = pyro.plate("num_particles_vectorized", elbo.num_particles, dim=-int(elbo.max_plate_nesting))
-    return _collect(elbo, _run(elbo, model, guide, args, kwargs, plate), elbo.num_particles)
+def count_plates(model: Any, guide: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """Count the dimensions that plates of model and guide take, by one run that handlers around it do not see."""
+    with poutine.block(), torch.no_grad():
+        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+    sites = [site for trace in (model_trace, guide_trace) for _, site in _samples(trace)]
+    return max((-frame.dim for site in sites for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
 
 
 @dataclass(frozen=True)
@@ -66,7 +146,7 @@ class _Traces:
 
 
 class _Recorder(Messenger):
-    """Keeps the distributions of sample sites as the program states them."""
+    """A handler that records the distributions of sample sites as the program states them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,59 +156,22 @@ class _Recorder(Messenger):
         self.found[msg["name"]] = msg["fn"]
 
 
-def _run(elbo: ImplicitELBO, model: Any, guide: Any, args: Any, kwargs: Any, plate: Any = None) -> _Traces:
-    """Run guide and model, both under ``plate`` if there is one."""
-    recorder = _Recorder()
-    program = recorder(model)
-    if plate is not None:
-        program, guide = plate(program), plate(guide)
-    guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-    model_trace = poutine.trace(poutine.replay(program, trace=guide_trace)).get_trace(*args, **kwargs)
-    if is_validation_enabled():
-        check_model_guide_match(model_trace, guide_trace, elbo.max_plate_nesting)
-    return _Traces(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), recorder.found)
-
-
-def _plates_of(model: Any, guide: Any, args: Any, kwargs: Any) -> int:
-    """How many dimensions the plates of model and guide take, from one run that handlers around us do not see."""
-    with poutine.block(), torch.no_grad():
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
-    sites = [site for trace in (model_trace, guide_trace) for site in trace.nodes.values() if site["type"] == "sample"]
-    return max((-frame.dim for site in sites for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
-
-
-def _collect(elbo: ImplicitELBO, traces: _Traces, particles: int) -> TracedTerms:
-    model_trace, guide_trace = traces.model, traces.guide
-    weight_sites = {name: site for name, site in _samples(guide_trace) if isinstance(site["fn"], ImplicitSite)}
-    if not weight_sites:
-        got = ", ".join(name for name, _ in _samples(guide_trace)) or "no site at all"
-        advice = "Use HypernetGuide or one of its kin, or Trace_ELBO with other guides."
-        raise type_error("guide", expected="a guide that samples from a weight posterior", found=got, hint=advice)
-    model_trace.compute_log_prob(site_filter=lambda name, site: name not in weight_sites)
-    nll: Any = 0.0
-    other: Any = None
-    for name, site in _samples(model_trace):
-        if is_validation_enabled() and name not in weight_sites:
-            check_site_shape(site, elbo.max_plate_nesting)
-        if site["is_observed"]:
-            nll = nll - site["log_prob_sum"] / particles
-        elif name not in weight_sites:
-            other = (0.0 if other is None else other) - site["log_prob_sum"] / particles
-    for name, site in _samples(guide_trace):
-        if name not in weight_sites:
-            other = (0.0 if other is None else other) + _log_density(name, site) / particles
-    estimates = [_estimate(elbo, name, site, traces.priors) for name, site in weight_sites.items()]
-    first = next(iter(weight_sites.values()))["value"]
-    return TracedTerms(torch.as_tensor(nll), estimates, other, first.reshape(-1, first.shape[-1]))
-
-
 def _samples(trace: Trace) -> list[tuple[str, Any]]:
     return [(name, site) for name, site in trace.nodes.items() if site["type"] == "sample"]
 
 
+def _weight_sites(guide_trace: Trace) -> dict[str, Any]:
+    """Return the weight sites of a guide, of which there must be one at least."""
+    found = {name: site for name, site in _samples(guide_trace) if isinstance(site["fn"], ImplicitSite)}
+    if not found:
+        got = ", ".join(name for name, _ in _samples(guide_trace)) or "no site at all"
+        advice = "Use HypernetGuide or one of its kin, or Trace_ELBO with other guides."
+        raise type_error("guide", expected="a guide that samples from a weight posterior", found=got, hint=advice)
+    return found
+
+
 def _log_density(name: str, site: Any) -> Tensor:
-    """Log-density of another latent of the guide, summed."""
+    """Return the log-density of another latent of the guide, summed."""
     parts = site["fn"].score_parts(site["value"], *site["args"], **site["kwargs"])
     if not is_identically_zero(parts.score_function):
         advice = "Use TraceGraph_ELBO, or a reparameterized distribution."
@@ -138,14 +181,14 @@ def _log_density(name: str, site: Any) -> Tensor:
     return parts.scale_and_mask(site["scale"], site["mask"]).log_prob.sum()
 
 
-def _estimate(elbo: ImplicitELBO, name: str, site: Any, priors: dict[str, Any]) -> KLEstimate:
-    """The KL of one weight site, scaled as handlers around it ask."""
+def _estimate(settings: EvaluationSettings, name: str, site: Any, priors: Mapping[str, Any]) -> KLEstimate:
+    """Estimate the KL of one weight site, scaled as handlers around it ask."""
     where, advice = f"guide site {name!r}", "Use Trace_ELBO, which needs no prior of its own for each site."
     fn = site["fn"]
     if name in priors:
-        prior, num_latents = bare(priors[name]), elbo.num_latents
+        prior, num_samples = bare(priors[name]), settings.num_samples
     elif site["infer"].get("is_auxiliary"):
-        prior, num_latents = Flat(fn.event_shape[0]), elbo.num_latents or fn.num_latents
+        prior, num_samples = Flat(fn.event_shape[0]), settings.num_samples or fn.num_latents
     else:
         raise value_error(where, expected="a site of the same name in the model", found="none", hint=advice)
     if prior.batch_shape:
@@ -153,8 +196,8 @@ def _estimate(elbo: ImplicitELBO, name: str, site: Any, priors: dict[str, Any]) 
         raise value_error(where, expected=expected, found=f"batch shape {tuple(prior.batch_shape)}", hint=advice)
     if site["mask"] is not None:
         raise value_error(where, expected="no mask", got=site["mask"], hint="A KL has no entries to be masked.")
-    estimator = fn.estimator if elbo.estimator is None else elbo.estimator
-    estimate = estimator.estimate(fn.base, prior, num_latents)
+    estimator = fn.estimator if settings.estimator is None else settings.estimator
+    estimate = estimator.estimate(fn.base, prior, num_samples=num_samples)
     scale = site["scale"]
     if isinstance(scale, Tensor) or scale != 1.0:
         value = None if estimate.value is None else estimate.value * scale
@@ -162,9 +205,11 @@ def _estimate(elbo: ImplicitELBO, name: str, site: Any, priors: dict[str, Any]) 
     return estimate
 
 
-def _mean(runs: list[TracedTerms]) -> TracedTerms:
-    """The mean over particles that were run one by one; each brought its own estimate of the KL."""
+def _mean(runs: list[BoundParts]) -> BoundParts:
+    """Average over particles that were run one by one, each with its own estimate of the KL."""
     num = len(runs)
+    if num == 1:
+        return runs[0]
     estimates = []
     for group in zip(*(run.estimates for run in runs), strict=True):
         known = all(e.value is not None for e in group)
@@ -175,4 +220,4 @@ def _mean(runs: list[TracedTerms]) -> TracedTerms:
     others = [run.other for run in runs if run.other is not None]
     other = torch.stack(others).sum() / num if others else None
     weights = torch.cat([run.weights for run in runs if run.weights is not None])
-    return TracedTerms(torch.stack([run.nll for run in runs]).mean(), estimates, other, weights)
+    return BoundParts(torch.stack([run.nll for run in runs]).mean(), estimates, other, weights)

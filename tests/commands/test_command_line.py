@@ -36,7 +36,7 @@ def test_words_lie_over_files_over_the_named_configuration(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("learner: {init_args: {training: {lr: 0.5, beta: 0.25}}}\nseed: 7\n")
     learner = parse_run(["--config", str(file), "--learner.training.beta", "0.75"]).experiment.learner
-    assert (learner.training.lr, learner.training.beta, learner.training.num_latents) == (0.5, 0.75, 10)
+    assert (learner.training.lr, learner.training.beta, learner.training.num_samples) == (0.5, 0.75, 10)
     assert parse_run(["--config", str(file)]).experiment.seed == 7
 
 

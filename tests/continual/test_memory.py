@@ -15,10 +15,11 @@ from bayeshnet.continual import (
     SplitHeads,
     Training,
 )
-from bayeshnet.continual.losses.coreset import ForeignTerm
+from bayeshnet.continual.losses.coreset import OtherTasksExposure
 from bayeshnet.guides import BayesianModel, Categorical
 from bayeshnet.inference import load_checkpoint, save_checkpoint
-from tests.continual.test_learners import make_task
+from tests.support.steps import step_with
+from tests.support.tasks import make_task
 
 NET = MLPNetwork((6,), "tanh")
 FAST = Training(steps=3, batch_size=8)
@@ -50,7 +51,7 @@ def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
     for number in range(3):
         previous, state = state, learner.learn(state, make_task(number), seed=number)
     weights = torch.randn(4, state.net.weight_spec.numel, requires_grad=True)
-    net, _ = learner.problem(state, make_task(2), 2)
+    net, _ = learner.training_problem(state, make_task(2), 2)
     model = BayesianModel(net, state.posterior.prior(weights), state.likelihood, num_data=40)
     (term,) = learner.terms(state, previous, model, torch.Generator().manual_seed(5))
     value = term(weights, None, None, 0)
@@ -108,10 +109,10 @@ def test_doubt_is_the_cross_entropy_to_the_uniform_distribution():
     net = NET.build((4,), 2)
     weights = torch.randn(3, net.weight_spec.numel)
     model = BayesianModel(net, _normal(net.weight_spec.numel), Categorical())
-    term = ForeignTerm(model, memory, [1], 0.7, torch.Generator().manual_seed(0))
+    loss = OtherTasksExposure(memory, [1], 0.7, torch.Generator().manual_seed(0))
     x = memory.draw(5, torch.Generator().manual_seed(0), [1])[0]
     expected = -0.7 * sum(net(x, weights=net.weight_spec.split(w)).log_softmax(-1).mean() for w in weights) / 3
-    torch.testing.assert_close(term(weights, torch.zeros(5, 4), None, 0), expected)
+    torch.testing.assert_close(loss(step_with(model, weights, torch.zeros(5, 4))), expected)
 
 
 def _normal(size):
@@ -121,7 +122,7 @@ def _normal(size):
 @pytest.mark.slow
 def test_fine_tuning_on_coresets_tells_tasks_apart():
     """With no pseudo-outliers the entropy says little of the task; a few stored examples mend it."""
-    training = Training(steps=300, batch_size=40, lr=1e-2, num_particles=4, num_latents=4, beta=0.01)
+    training = Training(steps=300, batch_size=40, lr=1e-2, num_particles=4, num_samples=4, beta=0.01)
     family, coreset = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,)), Coreset(10, finish=training)
     learner = PosteriorReplay(NET, family, training=training, coreset=coreset, num_samples=30)
     tasks, state = [make_task(t) for t in range(3)], None
@@ -177,8 +178,8 @@ def test_refusals():
         ExperienceReplay(NET, MeanFieldWeights(), memory_size=0)
 
 
-@pytest.mark.parametrize(("doubt", "expected"), [({}, [ForeignTerm]), ({"doubt": 0.0}, [])])
-def test_a_coreset_doubts_while_tasks_are_learnt_unless_told_not_to(doubt, expected):
+@pytest.mark.parametrize(("doubt", "expected"), [({}, [OtherTasksExposure]), ({"doubt": 0.0}, [])])
+def test_a_coreset_doubts_while_tasks_are_learned_unless_told_not_to(doubt, expected):
     learner = PosteriorReplay(NET, ImplicitGenerator(latent_size=2), coreset=Coreset(4, **doubt), training=FAST)
     first = learner.learn(None, make_task(0), seed=0)
     model = BayesianModel(first.net, first.posterior.prior(torch.zeros(())), first.likelihood, num_data=40)

@@ -181,7 +181,7 @@ def test_without_hidden_layers_it_is_a_full_gaussian():
         law, MultivariateNormal(torch.zeros(3, dtype=DTYPE), torch.eye(3, dtype=DTYPE))
     )
     with torch.no_grad():
-        losses = [ImplicitELBO(num_particles=500, num_latents=2).loss(program, guide, Y) for _ in range(40)]
+        losses = [ImplicitELBO(num_particles=500, num_samples=2).loss(program, guide, Y) for _ in range(40)]
     losses = torch.tensor(losses)
     assert (losses.mean() - kl.detach()).abs() < 4 * losses.std() / 40**0.5
     audit = guide.audit(128)
@@ -304,7 +304,7 @@ def test_the_renyi_bound_is_taken_with_a_density_per_draw():
     guide = guide_of(simple, estimator=ImportanceSandwich(num_proposals=8, control_variate=False))
     loss = RenyiELBO(alpha=0.0, num_particles=50, vectorize_particles=True, max_plate_nesting=1)
     tighter = torch.tensor([loss.loss_and_grads(simple, guide, Y) for _ in range(5)])
-    plain = ImplicitELBO(ImportanceSandwich(), num_particles=50, num_latents=50, max_plate_nesting=1)
+    plain = ImplicitELBO(ImportanceSandwich(), num_particles=50, num_samples=50, max_plate_nesting=1)
     assert tighter.mean() < torch.tensor([plain.loss(simple, guide, Y) for _ in range(5)]).mean()
 
 

@@ -148,7 +148,7 @@ def test_moments_are_those_of_the_reference(name):
         lr=0.01,
         scheduler="cosine",
         num_particles=case.particles,
-        num_latents=case.particles,
+        num_samples=case.particles,
         beta=Annealing(case.steps // 2, case.heat),
         generator=torch.Generator().manual_seed(0),
     )

@@ -47,7 +47,7 @@ def test_posterior_evidence_and_predictions_are_the_closed_form(kind):
     )
     with torch.no_grad():
         w = guide.distribution().draw(20_000, torch.Generator().manual_seed(1)).w
-        bounds = [ImplicitELBO(num_particles=2000, num_latents=500).loss(model, guide, *batch) for _ in range(5)]
+        bounds = [ImplicitELBO(num_particles=2000, num_samples=500).loss(model, guide, *batch) for _ in range(5)]
     assert -torch.tensor(bounds).mean().item() == pytest.approx(evidence.item(), abs=0.06)
     scale = covariance.diagonal().sqrt()
     assert ((w.mean(0) - mean).abs() / scale).max() < 0.08

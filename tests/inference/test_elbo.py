@@ -31,7 +31,7 @@ def test_the_direct_way_is_the_traced_one(make, nesting):
     x, y = data(classes=3 if make is classification else None)
     found = []
     for program in (model, traced(model)):
-        elbo = ImplicitELBO(LIVI(), num_particles=5, num_latents=7, beta=0.3, max_plate_nesting=nesting)
+        elbo = ImplicitELBO(LIVI(), num_particles=5, num_samples=7, beta=0.3, max_plate_nesting=nesting)
         if program is not model and nesting != 1:
             elbo.terms(program, guide, x, y)  # finds the plates
         torch.manual_seed(2)
@@ -45,7 +45,7 @@ def test_it_is_what_is_written_by_hand():
     model, guide = regression(num_data=48)
     x, y = data()
     torch.manual_seed(2)
-    elbo = ImplicitELBO(LIVI(), num_particles=5, num_latents=7, beta=0.3)
+    elbo = ImplicitELBO(LIVI(), num_particles=5, num_samples=7, beta=0.3)
     terms = elbo.terms(model, guide, x, y)
     torch.manual_seed(2)
     q = guide.distribution()
@@ -97,7 +97,7 @@ def test_it_equals_trace_elbo_in_expectation_with_less_variance(linear, noise):
     guide.estimator = LIVI()
     trace = Trace_ELBO(num_particles=64, vectorize_particles=True, max_plate_nesting=1)
     theirs = repeated(trace, model, guide, range(1000, 1050))
-    ours = repeated(ImplicitELBO(num_particles=64, num_latents=64), model, guide, range(50))
+    ours = repeated(ImplicitELBO(num_particles=64, num_samples=64), model, guide, range(50))
     gap, error = ours.mean(0) - theirs.mean(0), ((ours.var(0) + theirs.var(0)) / 50).sqrt()
     assert (gap.abs() < 5 * error + 1e-9).all()
     total, sigma = ours[:, 1:].var(0).sum() / theirs[:, 1:].var(0).sum(), ours[:, -1].var() / theirs[:, -1].var()
@@ -133,7 +133,7 @@ def test_a_generator_fixes_all_draws_and_leaves_the_global_one_alone():
 class Valueless(KLEstimator):
     """Has a gradient and no value, as score estimators do."""
 
-    def estimate(self, q, p, num_samples=None, generator=None):
+    def _estimate(self, q, p, num_samples, generator):
         return KLEstimate(None, q.draw(2, generator).w.square().sum())
 
 
@@ -211,7 +211,7 @@ def test_other_latents_are_treated_by_their_densities(vectorize):
     particles = 400 if vectorize else 10
     options = {"num_particles": particles, "vectorize_particles": vectorize, "max_plate_nesting": 1}
     with torch.no_grad():
-        ours = [ImplicitELBO(num_latents=8, **options).loss(model, guide, x, y) for _ in range(8)]
+        ours = [ImplicitELBO(num_samples=8, **options).loss(model, guide, x, y) for _ in range(8)]
         theirs = [Trace_ELBO(**options).loss(model, guide, x, y) for _ in range(8)]
     ours, theirs = torch.tensor(ours), torch.tensor(theirs)
     assert (ours.mean() - theirs.mean()).abs() < 4 * ((ours.var() + theirs.var()) / 8).sqrt()
@@ -270,4 +270,6 @@ def test_further_inputs_join_the_batch_only_where_rows_are_known_not_to_mix():
         for seen in (net, OutputView(net, 1, 3)):
             prior = dist.Normal(torch.zeros(net.weight_spec.numel), 1.0).to_event(1)
             model = BayesianModel(seen, prior, Categorical())
-            assert ImplicitELBO().takes_inputs(model, guide) == alone
+            given = (torch.randn(4, 2), torch.zeros(4).long())
+            assert ImplicitELBO().evaluation(model, guide, given).joins_inputs == alone
+            assert not ImplicitELBO(local_noise=True).evaluation(model, guide, given).joins_inputs

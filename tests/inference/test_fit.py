@@ -26,7 +26,8 @@ from bayeshnet.inference import (
     LogProgress,
     fit,
 )
-from bayeshnet.inference.objective import Objective, OutputTerm
+from bayeshnet.inference.losses import AddedLoss
+from bayeshnet.inference.objective import Objective
 from bayeshnet.tasks import Split
 from tests.support.guide_toys import data, regression, small_net
 from tests.support.oracles import DTYPE
@@ -67,7 +68,7 @@ def test_the_loss_of_a_step_is_the_one_documented():
     x, y = data()
     model = model.with_data(60)
     torch.manual_seed(4)
-    terms = ImplicitELBO(LIVI(), num_particles=3, num_latents=4, beta=0.5).terms(model, guide, x, y)
+    terms = ImplicitELBO(LIVI(), num_particles=3, num_samples=4, beta=0.5).terms(model, guide, x, y)
     torch.manual_seed(4)
     seen = []
 
@@ -83,7 +84,7 @@ def test_the_loss_of_a_step_is_the_one_documented():
         lr=1e-9,
         estimator=LIVI(),
         num_particles=3,
-        num_latents=4,
+        num_samples=4,
         beta=0.5,
         penalties=[lambda: torch.tensor(2.0), lambda step: torch.tensor(3.0 + step)],
         extra_terms=[term],
@@ -402,36 +403,29 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once():
     assert told.events == ["start", "end"]
 
 
-class _Beside(OutputTerm):
+class _Shifted(AddedLoss):
     """Mean square of the outputs at shifted inputs."""
 
-    def __init__(self, model):
-        self.model, self.calls = model, 0
+    joins_batch = True
 
-    def inputs(self, x):
-        return x[:7] + 1
-
-    def value(self, outputs):
-        return outputs.square().mean()
-
-    def __call__(self, weights, x, y, step):
-        self.calls += 1
-        return self.value(self.model.outputs(weights, self.inputs(x)))
+    def __call__(self, context):
+        return context.outputs(context.x[:7] + 1).square().mean()
 
 
-def test_terms_of_outputs_join_the_batch():
-    """One pass of the network gives what two give, in value and gradient; Pyro's handlers have two."""
+def test_losses_of_outputs_join_the_batch(monkeypatch):
+    """One pass of the network gives the same as two, in value and gradient; within Pyro's handlers there are two."""
     model, guide = regression(num_data=60)
     x, y = data()
-    found = []
+    outputs, sizes, found = BayesianModel.outputs, [], []
+    monkeypatch.setattr(BayesianModel, "outputs", lambda self, w, x: sizes.append(len(x)) or outputs(self, w, x))
     for wrap in (nullcontext(), poutine.block()):
-        term = _Beside(model)
         torch.manual_seed(1)
-        objective = Objective(ImplicitELBO(LIVI(), 3, 4), model, guide, 60, extra_terms=[term])
+        bound = ImplicitELBO(LIVI(), 3, 4, max_plate_nesting=1)
+        objective = Objective(bound, model, guide, 60, losses=[_Shifted()])
         with wrap:
             loss, row = objective(0, (x, y), 0.1)
         found.append((torch.tensor(row, dtype=torch.float64), *torch.autograd.grad(loss, list(guide.parameters()))))
-        assert term.calls == (0 if len(found) == 1 else 1)
+        assert sizes == ([len(x) + 7] if len(found) == 1 else [len(x) + 7, len(x), 7])
     torch.manual_seed(1)
     terms = ImplicitELBO(LIVI(), 3, 4).terms(model, guide, x, y)
     loss = terms.loss / 60 + model.outputs(terms.weights, x[:7] + 1).square().mean()

@@ -150,7 +150,7 @@ def test_noise_is_local_only_where_that_is_exact():
 
 def test_it_trains():
     model, guide = regression()
-    elbo = ImplicitELBO(LIVI(), num_particles=4, num_latents=8, local_noise=True)
+    elbo = ImplicitELBO(LIVI(), num_particles=4, num_samples=8, local_noise=True)
     result = fit(model, guide, data(N=30), num_steps=60, lr=0.02, elbo=elbo)
     assert result.history["loss"][-10:].mean() < result.history["loss"][:10].mean()
 

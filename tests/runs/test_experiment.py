@@ -31,7 +31,7 @@ def make_experiment(data="modes2d", **changes):
     learner = PosteriorReplay(
         MLPNetwork((8,), "gaussian"),
         ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,)),
-        training=Training(steps=20, batch_size=10, num_particles=2, num_latents=2),
+        training=Training(steps=20, batch_size=10, num_particles=2, num_samples=2),
         num_samples=10,
     )
     return Experiment(learner, data=data, **changes)
@@ -91,7 +91,7 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
     assert comparable(run(cut, make_experiment())) == comparable(expected)
 
 
-TINY = Training(steps=3, batch_size=10, num_particles=2, num_latents=2)
+TINY = Training(steps=3, batch_size=10, num_particles=2, num_samples=2)
 NET = MLPNetwork((6,), "gaussian")
 KEEPERS = {
     "precision of growing weights": lambda: EWC(NET, heads=GrowingSoftmax(), training=TINY, num_samples=3),

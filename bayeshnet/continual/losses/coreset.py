@@ -1,4 +1,4 @@
-"""Coresets: a few stored examples per task, for doubt about other tasks' inputs and for a final fine-tuning."""
+"""Coresets: a few stored examples per task, for uncertainty on other tasks' inputs and a final fine-tuning."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ import torch
 from torch import Tensor
 
 from ...errors import check_int, check_number
-from ...guides import BayesianModel
+from ...inference import AddedLoss, StepContext
 from ..memory import ExampleMemory
 from ..training import Training
+from .outlier_exposure import uniform_cross_entropy
 
-__all__ = ["Coreset", "ForeignTerm"]
+__all__ = ["Coreset", "OtherTasksExposure"]
 
 
 @dataclass(frozen=True)
 class Coreset:
-    """What is stored of each task, and what it is used for.
+    """Settings of the stored examples of each task and of their uses.
 
     Args:
         size: examples stored per task.
-        doubt: weight of the uncertainty regularizer while a task is learnt, uniform targets for stored examples of
-            old tasks; 0 leaves it off.
-        finish: settings of the fine-tuning of each task's posterior when all tasks are learnt; None leaves it out. By
-            default its KL has no weight: the output regularizer holds the posterior at what all of the data made of
-            it, while the KL to the prior, over so few examples, would undo that.
-        finish_doubt: weight of the uniform targets for the other tasks' stored examples in it.
+        doubt: weight of uniform targets for the stored examples of old tasks while a new task is learned; 0 turns them
+            off.
+        finish: settings of the fine-tuning of each task's posterior after all tasks have been learned; None leaves it
+            out. By default its KL has no weight: the output regularizer keeps the posterior near the one learned from
+            all data, while the KL to the prior, over so few examples, would undo that.
+        finish_doubt: weight of uniform targets for the stored examples of other tasks during fine-tuning.
 
     References:
         Henning, Cervera, et al., "Posterior meta-replay for continual learning", 2021.
@@ -47,29 +48,27 @@ class Coreset:
         check_number("finish_doubt", self.finish_doubt, minimum=0.0)
 
 
-class ForeignTerm:
+class OtherTasksExposure(AddedLoss):
     """Cross-entropy to the uniform distribution on stored examples of other tasks, under the step's weights.
 
     Args:
-        model: runs the network as the task at hand sees it.
         memory: stored examples.
-        tasks: those whose examples are foreign.
-        weight: of the term in the loss per example.
+        tasks: the other tasks.
+        weight: factor of the loss per example.
         generator: of the choice of examples.
     """
 
     def __init__(
         self,
-        model: BayesianModel,
         memory: ExampleMemory,
         tasks: Sequence[int],
         weight: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        self.model, self.memory, self.tasks = model, memory, list(tasks)
+        self.memory, self.tasks = memory, list(tasks)
         self.weight, self.generator = weight, generator
 
-    def __call__(self, weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
-        """The term, a scalar, for weights ``(S, P)``; as many examples are drawn as the batch ``x`` has."""
-        foreign, _, _ = self.memory.draw(len(x), self.generator, self.tasks)
-        return -self.weight * self.model.outputs(weights, foreign).log_softmax(dim=-1).mean()
+    def __call__(self, context: StepContext) -> Tensor:
+        """Compute the loss, a scalar in nats per example, on as many stored examples as the batch has inputs."""
+        inputs, _, _ = self.memory.draw(len(context.x), self.generator, self.tasks)
+        return self.weight * uniform_cross_entropy(context.outputs(inputs))

@@ -157,7 +157,7 @@ class _Penalty:
 
 def _in_one_pass(posterior: TaskPosterior, unit: Tensor) -> ConditionalPosterior[Any] | None:
     """Return the posterior that generates all tasks, if there is one and its units are those of the prior."""
-    generated = posterior.generator if isinstance(posterior, GeneratedTasks) else None
+    generated = posterior.conditional if isinstance(posterior, GeneratedTasks) else None
     if not isinstance(generated, ConditionalPosterior):
         return None
     own = torch.ones_like(unit) if generated.scale is None else generated.scale

@@ -140,7 +140,7 @@ def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
         posterior.grow()
     posterior.double()
     previous, strength = copy.deepcopy(posterior), 0.7
-    hnet = posterior.generator.hnet
+    hnet = posterior.conditional.hnet
     unit = posterior.prior(torch.zeros(1).double()).scale
     old = torch.stack([previous(t).loc / unit for t in range(2)])
     goal = torch.randn(5, dtype=torch.float64)
@@ -196,7 +196,7 @@ def test_a_step_generates_once_for_all_its_tasks(name, limit, task):
     with torch.no_grad():
         for parameter in previous.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    generated = posterior.generator
+    generated = posterior.conditional
     calls, outer = [], getattr(generated, "_weights", None) or generated.hnet
     outer.register_forward_hook(lambda *_: calls.append(1))
     found = []
@@ -237,7 +237,7 @@ def test_each_condition_by_itself_gives_the_same_step(name):
 
 @pytest.mark.parametrize("name", ["hyper", "mean-field"])
 def test_a_common_pass_is_no_state_of_the_posterior(name):
-    posterior, other = make(FAMILIES[name]).generator, make(FAMILIES[name]).generator
+    posterior, other = make(FAMILIES[name]).conditional, make(FAMILIES[name]).conditional
     with torch.no_grad():
         for parameter in other.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))

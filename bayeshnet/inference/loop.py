@@ -1,0 +1,98 @@
+"""The loop over optimizer steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .batches import LoaderBatches, TensorBatches
+from .objective import Objective
+from .optimizers import Stepper
+from .run import Callback, Run
+
+__all__ = ["Loop"]
+
+
+class Loop:
+    """The loop over steps, with the state from which it can be resumed.
+
+    Args:
+        batches: batches of data, or None for a model without data.
+        objective: the loss of a step.
+        transform: see :func:`~bayeshnet.inference.fit`.
+        generator: of all randomness.
+
+    Attributes:
+        stepper: optimizer and schedule, to be set before the first step.
+    """
+
+    stepper: Stepper
+
+    def __init__(
+        self,
+        batches: TensorBatches | LoaderBatches | None,
+        objective: Objective,
+        transform: Callable[..., tuple[Tensor, ...]] | None,
+        generator: torch.Generator | None,
+    ) -> None:
+        self.batches, self.objective, self.transform, self.generator = batches, objective, transform, generator
+        guide = objective.guide
+        example = next(guide.parameters(), None) if isinstance(guide, nn.Module) else None
+        self.device = example.device if example is not None else None
+
+    def batch(self) -> tuple[Tensor, ...]:
+        """Return the next batch, on the guide's device."""
+        if self.batches is None:
+            return ()
+        batch = self.batches.next()
+        if self.device is not None and batch[0].device != self.device:
+            batch = tuple(t.to(self.device, non_blocking=True) for t in batch)
+        return batch if self.transform is None else tuple(self.transform(*batch, generator=self.generator))
+
+    def first(self) -> None:
+        """Run the guide once, for guides that create their parameters at their first call."""
+        batch = () if self.batches is None else self.batches.next()
+        with torch.no_grad():
+            self.objective.guide(*batch, **self.objective.arguments)
+
+    def go(self, run: Run, listeners: Sequence[Callback]) -> None:
+        """Make steps until all planned ones are done or a callback stops the run."""
+        for listener in listeners:
+            listener.on_start(run)
+        try:
+            while run.step < run.num_steps and run.stopped is None:
+                step = run.step
+                rate = self.stepper.prepare(step)
+                loss, parts = self.objective(step, self.batch(), rate)
+                if loss.device.type == "cpu" and not math.isfinite(loss.item()):
+                    raise ValueError(
+                        f"fit: expected a finite loss, got {loss.item()} at step {step}. Lower the learning rate, clip "
+                        "the gradient (grad_clip=...), or look for NaN in the data."
+                    )
+                self.stepper.step(loss)
+                run.record(parts)
+                for listener in listeners:
+                    listener.on_step(run)
+        finally:
+            for listener in listeners:
+                listener.on_end(run)
+
+    def state_dict(self, step: int) -> dict[str, Any]:
+        """Return the state from which to resume, besides the parameters of model and guide."""
+        batches = {} if self.batches is None else self.batches.state_dict()
+        generator = None if self.generator is None else self.generator.get_state()
+        return {"step": step, "stepper": self.stepper.state_dict(), "batches": batches, "generator": generator}
+
+    def load(self, state: Mapping[str, Any] | None) -> None:
+        """Resume from the state of another run."""
+        if state is None:
+            return
+        self.stepper.load_state_dict(state["stepper"])
+        if self.batches is not None:
+            self.batches.load_state_dict(state["batches"])
+        if self.generator is not None and state["generator"] is not None:
+            self.generator.set_state(state["generator"])

@@ -1,0 +1,176 @@
+"""Losses beside the bound: the contract, the view of a training step that they get, and plain functions as losses."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..errors import value_error
+from .evaluation import Evaluation
+
+__all__ = ["AddedLoss", "Penalty", "StepContext", "Term", "as_losses"]
+
+Penalty = Callable[[], Tensor] | Callable[[int], Tensor]
+"""A function without arguments, or of the number of the step, that returns a scalar in nats per example.
+
+One that has a method ``during(step)`` is evaluated within the context that this returns, which is entered before the
+draws of the step.
+"""
+
+Term = Callable[..., Tensor]
+"""A function called as ``term(weights, x, y, step)`` that returns a scalar in nats per example.
+
+``weights`` ``(S, P)`` are the draws under which the likelihood is evaluated (with local noise, other draws of the same
+distribution), with their gradient; ``x`` and ``y`` are the batch of the step (or whatever tensors the data have),
+``step`` counts from 0.
+"""
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """A training step as losses beside the bound see it.
+
+    Attributes:
+        step: number of the step, from 0.
+        batch: tensors of the batch.
+        evaluation: the evaluation of the bound on this batch; None where the bound shows no weights.
+    """
+
+    step: int
+    batch: Sequence[Tensor]
+    evaluation: Evaluation | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """Inputs ``(N, ...)``, the first tensor of the batch."""
+        return self.batch[0]
+
+    @property
+    def y(self) -> Tensor:
+        """Targets ``(N, ...)``, the second tensor of the batch."""
+        return self.batch[1]
+
+    @property
+    def weights(self) -> Tensor:
+        """Draws ``(S, P)`` under which the likelihood is evaluated, with their gradient.
+
+        With local noise they are other draws of the same distribution.
+        """
+        return self._shown().weights
+
+    def outputs(self, inputs: Tensor) -> Tensor:
+        """Compute outputs ``(S, K, C)`` of the network at inputs ``(K, ...)`` under :attr:`weights`.
+
+        The inputs join the network pass of the batch where the network treats each example independently and the loss
+        asks before that pass (:attr:`AddedLoss.joins_batch`); else they get a pass of their own.
+        """
+        return self._shown().outputs(inputs)
+
+    def _shown(self) -> Evaluation:
+        if self.evaluation is None:
+            raise value_error("elbo", expected="ImplicitELBO, which shows its weight draws", found="another bound")
+        return self.evaluation
+
+
+class AddedLoss(ABC):
+    """A term of the training loss beside the bound.
+
+    Attributes:
+        column: name in :data:`~bayeshnet.inference.run.PARTS` under which its value is recorded.
+        joins_batch: True for a loss that is evaluated before the network pass of the batch, if further inputs can join
+            that pass; among several such losses this holds for the first. Others are evaluated after the bound, those
+            of column ``"penalty"`` first.
+        needs_weights: True for a loss that looks at weight draws.
+    """
+
+    column: ClassVar[str] = "extra"
+    joins_batch: ClassVar[bool] = False
+    needs_weights: ClassVar[bool] = True
+
+    @abstractmethod
+    def __call__(self, context: StepContext) -> Tensor:
+        """Compute the loss, a scalar in nats per example."""
+
+
+class FunctionOfContext(AddedLoss):
+    """A function of the :class:`StepContext` as a loss.
+
+    Args:
+        function: called with the context.
+    """
+
+    def __init__(self, function: Callable[[StepContext], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, context: StepContext) -> Tensor:
+        """Call the function."""
+        return self.function(context)
+
+
+class FunctionOfWeights(AddedLoss):
+    """A :data:`Term` as a loss.
+
+    Args:
+        function: called as ``function(weights, x, y, step)``.
+    """
+
+    def __init__(self, function: Term) -> None:
+        self.function = function
+
+    def __call__(self, context: StepContext) -> Tensor:
+        """Call the function."""
+        return self.function(context.weights, *context.batch, context.step)
+
+
+class FunctionOfStep(AddedLoss):
+    """A :data:`Penalty` as a loss.
+
+    Args:
+        function: called without arguments, or with the number of the step.
+    """
+
+    column: ClassVar[str] = "penalty"
+    needs_weights: ClassVar[bool] = False
+
+    def __init__(self, function: Penalty) -> None:
+        self.function: Callable[..., Tensor] = function
+        self.takes_step = _takes_step(function)
+        if hasattr(function, "during"):
+            self.during = function.during
+
+    def __call__(self, context: StepContext) -> Tensor:
+        """Call the function."""
+        return self.function(context.step) if self.takes_step else self.function()
+
+
+def as_losses(
+    losses: Sequence[AddedLoss | Callable[[StepContext], Tensor]] = (),
+    penalties: Sequence[AddedLoss | Penalty] = (),
+    extra_terms: Sequence[AddedLoss | Term] = (),
+) -> list[AddedLoss]:
+    """Return one list of losses: objects as they are, functions by their arguments.
+
+    Args:
+        losses: losses, or functions of the :class:`StepContext`.
+        penalties: losses, or functions without arguments or of the step.
+        extra_terms: losses, or functions of ``(weights, x, y, step)``.
+    """
+    kinds: list[tuple[Sequence[Any], Callable[[Any], AddedLoss]]] = [
+        (losses, FunctionOfContext),
+        (penalties, FunctionOfStep),
+        (extra_terms, FunctionOfWeights),
+    ]
+    return [loss if isinstance(loss, AddedLoss) else adapt(loss) for given, adapt in kinds for loss in given]
+
+
+def _takes_step(penalty: Callable[..., Tensor]) -> bool:
+    """Return whether a penalty requires an argument."""
+    try:
+        return any(p.default is p.empty for p in inspect.signature(penalty).parameters.values())
+    except (TypeError, ValueError):
+        return False
