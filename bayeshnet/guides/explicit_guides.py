@@ -47,7 +47,7 @@ class LowRankGuide(HypernetGuide):
         rank: of the covariance's first part.
         estimator: of the KL; None for the exact one where there is a closed form.
         name: of the site.
-        options: of :class:`~bayeshnet.distributions.LowRankPosterior`: ``sigma``, ``spread``, ``scale``, ``init``.
+        options: of :class:`~bayeshnet.distributions.LowRankPosterior`: ``sigma``, ``init_std``, ``scale``, ``init``.
 
     Example:
         >>> LowRankGuide(nn.Linear(3, 2), rank=2)().shape
