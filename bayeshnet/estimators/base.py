@@ -61,6 +61,11 @@ class KLEstimator(ABC):
         """As :meth:`estimate`, from weights drawn already; None unless it works on draws and these are enough."""
         return None
 
+    @property
+    def uses_draws(self) -> bool:
+        """True if :meth:`estimate_at` can use weights that have been drawn already."""
+        return type(self).estimate_at is not KLEstimator.estimate_at
+
     def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
         """Log-density of ``q`` at its own draws, ``(S,)``, whose gradient gives that of the KL; refused if unknown."""
         raise ValueError(

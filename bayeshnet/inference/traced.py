@@ -188,7 +188,7 @@ def _estimate(settings: EvaluationSettings, name: str, site: Any, priors: Mappin
     if name in priors:
         prior, num_samples = bare(priors[name]), settings.num_samples
     elif site["infer"].get("is_auxiliary"):
-        prior, num_samples = Flat(fn.event_shape[0]), settings.num_samples or fn.num_latents
+        prior, num_samples = Flat(fn.event_shape[0]), settings.num_samples or fn.num_samples
     else:
         raise value_error(where, expected="a site of the same name in the model", found="none", hint=advice)
     if prior.batch_shape:
