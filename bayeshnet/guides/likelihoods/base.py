@@ -37,7 +37,7 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Compute the log-likelihood ``(*B, N)``, in nats, of targets ``(N,)`` or ``(N, C)`` at ``outputs`` ``(*B, N, C)``."""
+        """Compute the log-likelihood ``(*B, N)``, in nats, of targets ``y`` ``(N,)`` or ``(N, C)``."""
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the sum ``()`` of :meth:`log_prob` over draws and data; subclasses may need fewer operations."""

@@ -98,7 +98,7 @@ class Gaussian(_Values):
 
 
 class HeteroscedasticGaussian(_Values):
-    r"""Gaussian noise with a predicted standard deviation: :math:`y \sim N(f, s^2)`, :math:`s = s_{min} + \log(1 + e^r)`.
+    r"""Gaussian noise of predicted standard deviation: :math:`y \sim N(f, s^2)`, :math:`s = s_{min} + \log(1 + e^r)`.
 
     Args:
         min_scale: smallest standard deviation :math:`s_{min}`, in the targets' units, which bounds the density.
