@@ -17,7 +17,7 @@ from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
 from ..estimators import ImportanceSandwich, MonteCarlo
 from ..estimators.base import KLEstimator
 from ._calling_loss import weighting_caller
-from .sites import bare
+from .sites import unwrapped
 
 __all__ = ["ImplicitSite", "has_density_per_draw", "has_exact_density"]
 
@@ -104,7 +104,7 @@ def _kl_implicit(q: ImplicitSite, p: Distribution) -> Tensor:
             f"(TraceMeanField_ELBO), which {type(q.base).__name__} does not have. Use Trace_ELBO, or ImplicitELBO, "
             "which takes the analytic part of the KL and estimates the rest."
         )
-    return kl_divergence(q.base, bare(p)).expand(q.batch_shape)
+    return kl_divergence(q.base, unwrapped(p)).expand(q.batch_shape)
 
 
 def has_exact_density(distribution: Distribution) -> bool:

@@ -13,7 +13,7 @@ from torch.distributions import Distribution, constraints
 
 from ..errors import type_error, value_error
 
-__all__ = ["WeightPrior", "as_pyro", "bare"]
+__all__ = ["WeightPrior", "as_pyro", "unwrapped"]
 
 
 class WeightPrior(TorchDistribution):
@@ -67,7 +67,7 @@ def as_pyro(prior: Distribution | nn.Module, num_weights: int) -> TorchDistribut
     return dist if isinstance(dist, TorchDistributionMixin) else WeightPrior(dist)
 
 
-def bare(site_fn: Any) -> Any:
+def unwrapped(site_fn: Any) -> Any:
     """Return the distribution of a site without the wrappers of :func:`as_pyro` and of plates."""
     while True:
         if isinstance(site_fn, WeightPrior):

@@ -116,7 +116,7 @@ class LoaderBatches:
 def make_batches(
     data: Any, batch_size: int | None = None, generator: torch.Generator | None = None
 ) -> TensorBatches | LoaderBatches | None:
-    """Make batches of a :class:`~bayeshnet.tasks.Split`, tensors, a ``Dataset`` or ``DataLoader``; None for None."""
+    """Make batches of a :class:`~bayeshnet.tasks.Split`, tensors, a ``Dataset`` or a ``DataLoader``, if given."""
     if data is None:
         return None
     if isinstance(data, Split):

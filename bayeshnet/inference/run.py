@@ -129,7 +129,7 @@ class Callback:
         """Act at the start of the run."""
 
     def on_step(self, run: Run) -> None:
-        """Act after a step, the ``run.step``-th."""
+        """Act after a step; ``run.step`` is the number of steps so far."""
 
     def on_end(self, run: Run) -> None:
         """Act at the end of the run, also after an error."""
