@@ -2,13 +2,15 @@
 
 A **weight distribution** is a module that, given a condition, draws flat weight vectors ``(S, P)``. A
 :class:`~bayeshnet.weights.WeightSpec` gives the entries names and shapes. A **batched forward** runs the main network
-under all ``S`` of them at once. An **estimator** says how far the distribution is from the prior. That number rides
-into **Pyro** as the log-density of the weights.
+under all ``S`` of them at once. An **estimator** computes how far the distribution is from the prior. That number
+enters **Pyro** as the log-density of the weights.
+
+The headline names are here; everything else is in the package of its kind (``bayeshnet.distributions``, ...).
 
 Example:
     >>> import torch
-    >>> import bayeshnet
-    >>> bayeshnet.WeightSpec.of(torch.nn.Linear(3, 2)).numel
+    >>> from bayeshnet import WeightSpec
+    >>> WeightSpec.of(torch.nn.Linear(3, 2)).numel
     8
 """
 
@@ -18,15 +20,59 @@ from typing import TYPE_CHECKING, Any
 from .deprecation import install
 
 if TYPE_CHECKING:
-    from .estimators import diagnose
+    from .continual import PosteriorReplay
+    from .distributions import FanInGaussian, HypernetPosterior
+    from .estimators import LIVI, diagnose
+    from .functional import batched_forward
+    from .guides import AutoHypernet, BayesianModel, HypernetGuide
+    from .hnets import HMLP
+    from .inference import Predictive
+    from .inference.fit import fit
+    from .mnets import ModuleMainNet
+    from .tasks import Task, TaskStream
     from .weights import WeightSpec
 
-__all__ = ["WeightSpec", "__version__", "diagnose"]
+__all__ = [
+    "HMLP",
+    "LIVI",
+    "AutoHypernet",
+    "BayesianModel",
+    "FanInGaussian",
+    "HypernetGuide",
+    "HypernetPosterior",
+    "ModuleMainNet",
+    "PosteriorReplay",
+    "Predictive",
+    "Task",
+    "TaskStream",
+    "WeightSpec",
+    "__version__",
+    "batched_forward",
+    "diagnose",
+    "fit",
+]
 
 __version__ = "0.1.0"
 
-# Loaded at first use, so that importing the package is quick and does not import Pyro.
-_HOMES = {"WeightSpec": "weights", "diagnose": "estimators"}
+# Loaded at first use, so that importing the package is quick and imports neither torch nor Pyro.
+_HOMES = {
+    "HMLP": "hnets",
+    "LIVI": "estimators",
+    "AutoHypernet": "guides",
+    "BayesianModel": "guides",
+    "FanInGaussian": "distributions",
+    "HypernetGuide": "guides",
+    "HypernetPosterior": "distributions",
+    "ModuleMainNet": "mnets",
+    "PosteriorReplay": "continual",
+    "Predictive": "inference",
+    "Task": "tasks",
+    "TaskStream": "tasks",
+    "WeightSpec": "weights",
+    "batched_forward": "functional",
+    "diagnose": "estimators",
+    "fit": "inference",
+}
 _MODULES = {
     "builders",
     "continual",
@@ -43,18 +89,17 @@ _MODULES = {
     "inference",
     "layers",
     "memo",
-    "representation",
     "metrics",
     "mnets",
     "optim",
     "reports",
+    "representation",
     "rng",
     "runs",
     "speed",
     "tasks",
     "weights",
 }
-
 
 install()
 
@@ -69,5 +114,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List what is loaded at first use as well."""
+    """List the names that are loaded at first use as well."""
     return sorted({*globals(), *_HOMES, *_MODULES})

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
-__all__ = ["MovedModules", "install", "moved_names", "renamed_argument", "warn"]
+__all__ = ["MovedModules", "RenamedState", "install", "moved_names", "renamed_argument", "warn"]
 
 _MODULES = {
     "continual.criteria": "continual.task_inference.criteria",
@@ -103,6 +103,33 @@ def renamed_argument(old: str, new: str, given: Any, value: Any, stacklevel: int
         )
     warn(f"the argument {old}", new, stacklevel)
     return given
+
+
+class RenamedState:
+    """A mixin for modules, listed before ``nn.Module``: it lets them load states saved under old names.
+
+    ``load_state_dict`` and :func:`bayeshnet.inference.load_checkpoint` both use it.
+
+    Attributes:
+        renamed_state: old and new names of parameters, buffers and submodules of the module.
+    """
+
+    renamed_state: ClassVar[Mapping[str, str]] = {}
+
+    def rename_state(self, state: MutableMapping[str, Any], prefix: str) -> None:
+        """Rename the entries of a state dict in place.
+
+        Args:
+            state: state dict of this module or of one that contains it.
+            prefix: beginning of the names of this module's entries in it.
+        """
+        for old, new in self.renamed_state.items():
+            for name in [n for n in state if n == prefix + old or n.startswith(f"{prefix}{old}.")]:
+                state[prefix + new + name.removeprefix(prefix + old)] = state.pop(name)
+
+    def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
+        self.rename_state(state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *args)  # type: ignore[misc]
 
 
 class MovedModules(Loader):

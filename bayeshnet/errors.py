@@ -1,4 +1,4 @@
-"""Argument checks with one message format: the argument, what was expected, what came, what to do."""
+"""Argument checks with one message format: the argument, the accepted values, the value found, and advice."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "check_number",
     "check_positive",
     "check_shape",
+    "check_tensors",
     "describe",
     "type_error",
     "value_error",
@@ -25,7 +26,7 @@ __all__ = [
 
 
 class MissingExtraError(ImportError):
-    """An optional package is needed for what was asked, and is not installed."""
+    """An optional package that a feature needs is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the package {package!r}; install it with: pip install 'bayeshnet[{extra}]'")
@@ -51,10 +52,10 @@ def value_error(
 
     Args:
         argument: name of the argument.
-        expected: the values that are accepted, in words.
-        got: the value that came.
-        found: what came, in words, where they say more than the value.
-        hint: what to do, as a sentence.
+        expected: description of the accepted values.
+        got: the bad value.
+        found: description of the bad value, used instead of ``got``.
+        hint: advice, as a sentence.
 
     Example:
         >>> str(value_error("beta", expected="a number >= 0", got=-1, hint="Use 1.0 for the true KL."))
@@ -81,7 +82,7 @@ def check_choice(argument: str, value: Any, choices: Collection[Any], hint: str 
 
 
 def check_int(argument: str, value: Any, minimum: int | None = None, hint: str = "") -> int:
-    """Return ``value`` as an ``int`` (bools refused) of at least ``minimum``."""
+    """Return ``value`` as an ``int`` of at least ``minimum``; bools are refused."""
     expected = "an integer" if minimum is None else f"an integer >= {minimum}"
     if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, torch.Tensor):
         raise type_error(argument, expected=expected, got=value, hint=hint)
@@ -94,7 +95,7 @@ def check_int(argument: str, value: Any, minimum: int | None = None, hint: str =
 def check_ints(
     argument: str, values: Any, minimum: int | None = None, count: int | None = None, hint: str = ""
 ) -> list[int]:
-    """Return a list or tuple of integers of at least ``minimum``, and ``count`` of them if that is given, as a list."""
+    """Return a list or tuple of integers as a list; each must be at least ``minimum``, and their number ``count``."""
     expected = "a list or tuple of integers" if count is None else f"{count} integers"
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise type_error(argument, expected=expected, got=values, hint=hint)
@@ -117,7 +118,7 @@ def check_flags(**flags: Any) -> None:
 
 
 def check_function(argument: str, value: Any, expected: str = "a function of a tensor, or None") -> Any:
-    """Return ``value`` if it is None or can be called; a class is refused, of which an instance was meant."""
+    """Return ``value`` if it is None or callable; refuse classes, such as ``torch.nn.ReLU`` without parentheses."""
     if value is not None and (not callable(value) or isinstance(value, type)):
         raise type_error(
             argument,
@@ -152,8 +153,8 @@ def check_positive(argument: str, value: Any, hint: str = "") -> float:
     return number
 
 
-def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None], hint: str = "") -> torch.Tensor:
-    """Return ``tensor`` if its shape is ``shape``, in which ``None`` admits any size and a leading ``-1`` any batch.
+def check_shape(argument: str, tensor: Any, shape: Sequence[int | None], hint: str = "") -> torch.Tensor:
+    """Return ``tensor`` if it has the shape ``shape``, where ``None`` is any size and a leading ``-1`` any batch.
 
     Example:
         >>> check_shape("x", torch.zeros(4, 2), (None, 2)).shape
@@ -171,8 +172,25 @@ def check_shape(argument: str, tensor: torch.Tensor, shape: Sequence[int | None]
     return tensor
 
 
+def check_tensors(
+    argument: str, tensors: Any, shapes: Sequence[Sequence[int | None]], names: Sequence[str] | None = None
+) -> list[torch.Tensor]:
+    """Return a list of tensors of the given ``shapes``; messages refer to its entries by ``names`` or positions.
+
+    Example:
+        >>> [t.ndim for t in check_tensors("weights", [torch.zeros(3, 2), torch.zeros(3)], [(3, 2), (3,)])]
+        [2, 1]
+    """
+    if not isinstance(tensors, (list, tuple, torch.nn.ParameterList)):
+        raise type_error(argument, expected=f"a list of {len(shapes)} tensors", got=tensors)
+    if len(tensors) != len(shapes):
+        raise value_error(argument, expected=f"{len(shapes)} tensors", found=f"{len(tensors)}")
+    keys = names or range(len(shapes))
+    return [check_shape(f"{argument}[{k!r}]", t, s) for k, t, s in zip(keys, tensors, shapes, strict=True)]
+
+
 def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:
-    """Return ``tensor`` if all its entries are finite; it synchronizes with the device: not for hot paths."""
+    """Return ``tensor`` if all its entries are finite; not for hot paths, since it synchronizes with the device."""
     if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
         raise value_error(argument, expected="finite values", found="NaN or infinity among its entries", hint=hint)
     return tensor

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec
 
 from torch import Tensor, nn
 
-__all__ = ["ModuleSettings", "Settings", "settings_of"]
+__all__ = ["ModuleSettings", "Settings", "settings_of", "shows_arguments"]
 
-_WIDTH = 100
+_WIDTH, _VALUE_WIDTH = 100, 60
+
+P = ParamSpec("P")
 
 
 class Settings:
@@ -44,6 +48,46 @@ class ModuleSettings:
         return ", ".join(f"{name}={_show(value)}" for name, value in values if not isinstance(value, nn.Module))
 
 
+def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+    """Decorate a constructor of many arguments, so that those which are not at their defaults can be shown.
+
+    Their text is kept as ``_arguments``, for :meth:`~torch.nn.Module.extra_repr`. ``verbose`` is left out.
+
+    Example:
+        >>> class Sum(nn.Module):
+        ...     @shows_arguments
+        ...     def __init__(self, size: int, exact: bool = True, verbose: bool = True) -> None:
+        ...         super().__init__()
+        >>> Sum(3, verbose=False)._arguments
+        'size=3'
+    """
+    signature = inspect.signature(init)
+
+    @wraps(init)
+    def recorded(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+        init(self, *args, **kwargs)
+        shown = []
+        for name, value in list(signature.bind(self, *args, **kwargs).arguments.items())[1:]:
+            parameter = signature.parameters[name]
+            named = value if parameter.kind is parameter.VAR_KEYWORD else {name: value}
+            shown += [
+                f"{key}={_shorten(_show(v))}"
+                for key, v in named.items()
+                if key != "verbose" and not (v is parameter.default or _equal(v, parameter.default))
+            ]
+        self._arguments = ", ".join(shown)
+
+    return recorded
+
+
+def _equal(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and not isinstance(value, nn.Module) and value == default
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _VALUE_WIDTH else f"{text[: _VALUE_WIDTH - 3]}..."
+
+
 def settings_of(thing: Any) -> dict[str, Any]:
     """Return the settings of ``thing``: arguments of its constructor that are attributes, under their names.
 
@@ -71,6 +115,8 @@ def settings_of(thing: Any) -> dict[str, Any]:
 
 def _show(value: Any) -> str:
     """Show one value: tensors by shape, modules and functions by name, other objects by their ``repr``."""
+    if type(value) in (list, tuple) and any(isinstance(v, (Tensor, nn.Module)) for v in value):
+        return f"[{', '.join(map(_show, value))}]"
     if isinstance(value, Tensor):
         return repr(value.item()) if value.numel() == 1 else f"tensor{tuple(value.shape)}"
     if isinstance(value, nn.Module):

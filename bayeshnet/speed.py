@@ -24,6 +24,8 @@ class Shortcuts:
         row_block: entries of a temporary tensor in the gradient of a Gram matrix.
         long_weights: weights per vector from which on sums over draws are accumulated row by row ...
         few_draws: ... for up to so many draws.
+        sample_block: entries of a block of columns of samples in kernel estimators.
+        precise_samples: samples of up to so many entries in all are multiplied in double precision.
     """
 
     memo: bool = True
@@ -34,6 +36,8 @@ class Shortcuts:
     row_block: int = 2**20
     long_weights: int = 2**15
     few_draws: int = 64
+    sample_block: int = 2**24
+    precise_samples: int = 2**18
 
 
 _DEFAULT = Shortcuts()

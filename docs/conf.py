@@ -38,7 +38,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 napoleon_use_rtype = False
-napoleon_custom_sections = ["Shape", "Errors"]
+napoleon_custom_sections = ["Shape", "Errors", "Diagnostics"]
 
 # The reference from the bottom of the house to its top; modules that are not named here come last.
 ORDER = (

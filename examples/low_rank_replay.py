@@ -1,7 +1,7 @@
-"""A family of posteriors of one's own in continual learning: generated Gaussians of low rank plus diagonal.
+"""A posterior of your own in continual learning: generated Gaussians, low rank plus diagonal.
 
-A family is a builder; what it builds has conditions and returns a distribution for each. Run it with
-``python examples/low_rank_replay.py``, or from the command line once it can be imported:
+The builder builds a posterior with a condition per task, which returns a distribution for each. Run the example with
+``python examples/low_rank_replay.py``, or the builder from the command line if it can be imported:
 ``bayeshnet run --learner.posterior low_rank_replay.LowRankGenerator``.
 """
 
@@ -18,14 +18,14 @@ from bayeshnet.weights import WeightSpec, Whitening
 
 
 class GeneratedLowRank(WeightPosterior):
-    """Mean, log standard deviations and factor of a Gaussian, all generated from the task."""
+    """Gaussians whose mean, log standard deviations and factor are generated from the task."""
 
     def __init__(self, spec: WeightSpec, rank: int, whitening: Whitening, mean: Tensor) -> None:
         super().__init__()
         self.weight_spec, self.shape = spec, (spec.numel, rank)
         self.hnet = HMLP([[spec.numel], [spec.numel], list(self.shape)], cond_in_size=16, layers=(32,), verbose=False)
         self.loc, self.scale = nn.Buffer(whitening.loc), nn.Buffer(whitening.scale)
-        self.start = nn.Buffer(mean)  # where the means of all tasks begin: one draw from the prior
+        self.start = nn.Buffer(mean)  # added to the means of all tasks: a draw from the prior
 
     @property
     def num_conditions(self) -> int:
@@ -41,7 +41,7 @@ class GeneratedLowRank(WeightPosterior):
 
 
 class LowRankGenerator(PosteriorFamily):
-    """The builder, with settings that configuration files can give."""
+    """The builder of the posterior; its settings can be given in configuration files."""
 
     def __init__(self, rank: int = 4, gain: float | None = None) -> None:
         super().__init__(gain)
@@ -54,21 +54,21 @@ class LowRankGenerator(PosteriorFamily):
 
 @emitted.register
 def _(distribution: LowRankGaussian, z: Tensor | None, unit: Tensor) -> Tensor:
-    """What the regularizer against forgetting holds, in units of the prior."""
+    """Return the outputs that the output regularizer acts on, in units of the prior."""
     parts = (distribution.loc / unit, distribution.diag.sqrt() / unit, (distribution.factor.T / unit).flatten())
     return torch.cat(parts)
 
 
 def main(steps: int = 300) -> None:
-    """Learn five tasks of two digits, with a closed-form KL: nothing else has to be told of the new family."""
+    """Learn five tasks of two digits and print the accuracies; the KL has a closed form."""
     training = Training(steps=steps, batch_size=32, lr=4e-3, num_particles=4, beta=0.1)
     learner = PosteriorReplay(MLPNetwork((32,), "gaussian"), LowRankGenerator(gain=3.0), training=training)
     stream, state = get_stream("split-digits"), None
     for number, task in enumerate(stream):
         state = learner.learn(state, task, seed=number)
     for number, task in enumerate(stream):
-        told = learner.predict(state, task.test.x, task_id=number).label
-        print(f"{task.name}: {(told == task.test.y).float().mean():.1%}")
+        label = learner.predict(state, task.test.x, task_id=number).label
+        print(f"{task.name}: {(label == task.test.y).float().mean():.1%}")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pytest
 
 import bayeshnet
 from tests.support import house_rules as rules
+from tests.support import public_api
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bayeshnet"
@@ -26,6 +27,27 @@ def test_package(check):
         if file not in TOP or check is not rules.check_floors:
             found += check((PACKAGE / file).read_text(encoding="utf-8"), file)
     assert not found, "\n" + "\n".join(found)
+
+
+def test_no_import_circle():
+    sources = {file: (PACKAGE / file).read_text(encoding="utf-8") for file in FILES if file not in TOP}
+    assert rules.cycles(sources) == []
+
+
+def test_folders_fit_on_a_screen():
+    """No folder has more than 16 Python files at one level."""
+    folders = {path.parent for path in PACKAGE.rglob("*.py")}
+    assert {str(f.relative_to(ROOT)): n for f in folders if (n := len(list(f.glob("*.py")))) > 16} == {}
+
+
+def test_half_of_the_files_are_short():
+    lengths = sorted(len((PACKAGE / file).read_text(encoding="utf-8").splitlines()) for file in FILES)
+    assert lengths[len(lengths) // 2] <= 120
+
+
+def test_public_interface_is_the_snapshot():
+    """A change of names or signatures is a decision: ``python -m tests.support.public_api`` writes the new snapshot."""
+    assert public_api.SNAPSHOT.read_text(encoding="utf-8").splitlines() == public_api.snapshot().splitlines()
 
 
 def test_public_names_resolve():
@@ -175,6 +197,49 @@ def test_signatures(path, source, count):
 )
 def test_silence(source, count):
     assert len(rules.check_silence(source, "weights.py")) == count
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "count"),
+    [
+        ("estimators/latent/livi.py", "from .._split import pair", 1),
+        ("estimators/latent/livi.py", "from ...geometry._linalg import solve", 1),
+        ("hnets/mlp_hnet.py", "from bayeshnet.hnets.parts import _mlp\nfrom .parts._mlp import MLP", 1),
+        (
+            "estimators/livi.py",
+            "from ._split import pair\nfrom . import _split\nfrom ..weights import _name",
+            0,
+        ),
+        ("hnets/__init__.py", "from ._members import Members", 0),
+    ],
+)
+def test_private_modules(path, source, count):
+    assert len(rules.check_private_modules(source, path)) == count
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [
+        ('"""What it is."""', 1),
+        ('def f():\n    r"""Whether it is."""', 1),
+        ('class A:\n    """How so."""\n\n    def f(self):\n        """Who knows."""', 2),
+        ('"""Whatever it is."""\n\ndef f():\n    """Return what it is."""', 0),
+    ],
+)
+def test_docstrings_begin_with_a_verb_or_a_noun(source, count):
+    assert len(rules.check_docstrings(source, "weights.py")) == count
+
+
+def test_the_formatter_has_the_last_word():
+    assert len(rules.check_formatting("x = [1,\n 2]  # fmt: skip\n# fmt: off\n", "weights.py")) == 2
+    assert rules.check_formatting("# the format: skip it\n", "weights.py") == []
+
+
+def test_cycles_are_found():
+    ring = {"a/__init__.py": "", "a/b.py": "from .c import x", "a/c.py": "def f():\n    from ..d import y"}
+    assert rules.cycles({**ring, "d.py": "from .a.c import f"}) == [["a/c.py", "d.py"]]
+    assert rules.cycles({**ring, "d.py": "from .a import b"}) == [["a/b.py", "a/c.py", "d.py"]]
+    assert rules.cycles({**ring, "d.py": "from .a import f\nimport torch"}) == []
 
 
 ABSTRACT = "class A(ABC):\n    @abc.abstractmethod\n    def f(self):\n        raise NotImplementedError\n"

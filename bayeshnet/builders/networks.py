@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..errors import check_choice, check_int, value_error
 from ..layers.activations import GaussianBump
@@ -62,31 +61,15 @@ class MLPNetwork(NetworkBuilder):
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
         """Build the network; its weights come from outside."""
         size = int(torch.Size(input_shape).numel())
-        kind = MLP if len(input_shape) == 1 else _FlatMLP
-        return kind(
+        return MLP(
             n_in=size,
             n_out=num_outputs,
             hidden_layers=self.hidden,
             activation_fn=make_activation(self.activation),
             no_weights=True,
             verbose=False,
+            flatten_inputs=len(input_shape) != 1,
         )
-
-
-class _FlatMLP(MLP):
-    """A perceptron that flattens its inputs."""
-
-    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return super().forward(x.reshape(len(x), -1), *args, **kwargs)
-
-    def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
-        flat = x.reshape(*x.shape[: 2 if per_sample_inputs else 1], -1)
-        return super().batched_forward(weights, flat, per_sample_inputs=per_sample_inputs)
-
-    def gaussian_forward(
-        self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
-    ) -> Tensor | None:
-        return super().gaussian_forward(means, stds, x.reshape(len(x), -1), num, generator)
 
 
 class ConvNetwork(NetworkBuilder):

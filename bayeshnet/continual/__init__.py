@@ -1,14 +1,15 @@
-"""Continual learning: streams of tasks, learners that keep a posterior per task, inference of the task."""
+"""Continual learning: learners for streams of tasks, with a weight posterior, and task inference."""
 
 from ..deprecation import moved_names
 from ..tasks import Split, Task, TaskStream
 from .baselines import FineTuning, Separate
 from .ewc import EWC, diagonal_fisher
-from .experience_replay import ExperienceReplay, Joint
+from .experience_replay import ExperienceReplay, Joint, ReplayLearner
 from .heads import FixedSoftmax, GrowingSoftmax, Heads, SharedHead, SplitHeads
 from .learner import Learner
 from .losses import Coreset, NoiseOutliers, OutputRegularizer, PatchOutliers, PseudoOutliers
 from .memory import ExampleMemory
+from .per_task_learner import PerTaskLearner
 from .posterior_replay import PosteriorReplay
 from .prior_focused import PriorFocused
 from .shared_learner import SharedLearner
@@ -44,9 +45,11 @@ __all__ = [
     "NoiseOutliers",
     "OutputRegularizer",
     "PatchOutliers",
+    "PerTaskLearner",
     "PosteriorReplay",
     "PriorFocused",
     "PseudoOutliers",
+    "ReplayLearner",
     "Separate",
     "SharedHead",
     "SharedLearner",

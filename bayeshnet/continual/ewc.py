@@ -1,4 +1,4 @@
-"""Elastic weight consolidation: prior-focused learning of a point, with Laplace's approximation around it."""
+"""Elastic weight consolidation: a point estimate, with a Laplace approximation around it as the next prior."""
 
 from __future__ import annotations
 
@@ -15,32 +15,34 @@ from ..distributions import MeanFieldGaussian, WeightDistribution, embed
 from ..errors import check_int, check_number, check_positive, type_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
+from ..representation import ModuleSettings
 from ..tasks import Task
 from .heads import Heads
 from .shared_learner import SharedLearner
 from .state import LearnerState
 
-__all__ = ["EWC", "diagonal_fisher"]
+__all__ = ["EWC", "Laplace", "diagonal_fisher"]
 
 
 class EWC(SharedLearner):
-    r"""One weight vector for all tasks, held where the tasks before are sensitive to it (online EWC).
+    r"""One weight vector for all tasks, held where previous tasks are sensitive to it (online EWC).
 
-    After each task the posterior is Laplace's approximation :math:`N(w^*, (\lambda F)^{-1})` with the diagonal
+    After each task the posterior is the Laplace approximation :math:`N(w^*, (\lambda F)^{-1})` with the diagonal
 
     .. math:: F \leftarrow \gamma F + \sum_n \nabla \log p(y_n | x_n, w^*)^2,
 
-    which begins with the prior's precision. The next task finds the maximum a posteriori with it as the prior; outputs
-    that come with the task follow the prior of all.
+    which starts at the precision of the prior. It is the prior of the next task, whose weights are the maximum a
+    posteriori; outputs that are added for the task have the prior of the first task.
 
     Args:
         network: see :class:`~bayeshnet.continual.SharedLearner`.
         posterior: scales of the weights.
-        heads: how tasks share out the outputs.
-        strength: the factor :math:`\lambda` of old tasks; 1 is Laplace's approximation.
-        decay: the factor :math:`\gamma` of what came before.
-        num_fisher: at most so many random examples of a task for its Fisher matrix, which is scaled up to all of them.
-        sample: predict with draws from Laplace's approximation instead of with the point alone.
+        heads: assignment of the network's outputs to tasks.
+        strength: factor :math:`\lambda` of the precision; 1 gives the Laplace approximation.
+        decay: factor :math:`\gamma` of the precision of earlier tasks.
+        num_fisher: largest number of examples of a task, chosen at random, for its Fisher matrix, which is scaled up to
+            all examples; None for all.
+        sample: if True, predict with samples from the Laplace approximation rather than with the point estimate.
         settings: see :class:`~bayeshnet.continual.VariationalLearner`.
 
     References:
@@ -67,7 +69,7 @@ class EWC(SharedLearner):
         self.sample = bool(sample)
 
     def extend(self, state: LearnerState) -> None:
-        """Make room in the precision, too."""
+        """Extend the network, the posterior and the precision; new weights have the precision of the prior."""
         old = state.net.weight_spec
         super().extend(state)
         prior = state.posterior.prior(next(state.posterior.parameters()))
@@ -78,36 +80,36 @@ class EWC(SharedLearner):
         state.memory = Laplace(precision)
 
     def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
-        """Laplace's approximation after the tasks before."""
+        """Return the Laplace approximation after the previous tasks, extended to the weights of new outputs."""
+        prior = state.posterior.prior(task.train.x)
         if previous is None:
-            return super().prior(state, previous, task)
-        places = previous.net.weight_spec.places_in(state.net.weight_spec)
-        return embed(self._laplace(previous), places, state.posterior.prior(task.train.x))
+            return prior
+        return embed(self._laplace(previous), previous.net.weight_spec.places_in(state.net.weight_spec), prior)
 
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
-        """Add the task's Fisher matrix."""
+        """Add the Fisher matrix of the task to the precision."""
         if not isinstance(state.memory, Laplace):
             return
-        net, y = self.problem(state, task, state.num_tasks)
+        net, y = self.training_problem(state, task, state.num_tasks)
         chosen = torch.randperm(len(y), generator=generator, device=generator.device)[: self.num_fisher].to(y.device)
         with torch.no_grad():
             loc = state.posterior(0).mean
         fisher = diagonal_fisher(net, state.likelihood, loc, task.train.x[chosen], y[chosen])
         state.memory.precision.mul_(self.decay).add_(fisher * (len(y) / len(chosen)))
 
-    def predictive_posterior(self, state: LearnerState, number: int) -> nn.Module:
-        """The point, or Laplace's approximation."""
-        return _Fixed(self._laplace(state), state) if self.sample else state.posterior
+    def predictive_posterior(self, state: LearnerState) -> nn.Module:
+        """Return the Laplace approximation if ``sample`` is set, else the point estimate."""
+        return _Constant(self._laplace(state), state) if self.sample else state.posterior
 
     def _laplace(self, state: LearnerState) -> MeanFieldGaussian:
         if not isinstance(state.memory, Laplace):
-            raise type_error("state", expected="one that EWC has learnt", found="that of another learner")
+            raise type_error("state", expected="one that EWC has learned", found="that of another learner")
         scale = (self.strength * state.memory.precision) ** -0.5
         return MeanFieldGaussian(state.posterior(0).mean.detach(), scale, state.net.weight_spec, validate_args=False)
 
 
-class Laplace(nn.Module):
-    """Precision of the weights, of the prior and all tasks so far.
+class Laplace(ModuleSettings, nn.Module):
+    """Diagonal precision of the Laplace approximation, of the prior and all tasks so far.
 
     Args:
         precision: ``(P,)``.
@@ -120,8 +122,8 @@ class Laplace(nn.Module):
         self.register_buffer("precision", precision.clone())
 
 
-class _Fixed(nn.Module):
-    """A distribution as a posterior module."""
+class _Constant(nn.Module):
+    """A posterior module that returns the same distribution for every condition."""
 
     def __init__(self, distribution: WeightDistribution, state: LearnerState) -> None:
         super().__init__()
@@ -135,17 +137,17 @@ class _Fixed(nn.Module):
 def diagonal_fisher(
     net: MainNetInterface, likelihood: Likelihood, weights: Tensor, x: Tensor, y: Tensor, batch_size: int = 256
 ) -> Tensor:
-    r"""Diagonal of the empirical Fisher matrix, summed over the examples.
+    r"""Compute the diagonal of the empirical Fisher matrix, summed over the examples.
 
     .. math:: F_i = \sum_n \Big( \frac{\partial \log p(y_n | x_n, w)}{\partial w_i} \Big)^2
 
     Args:
         net: the network.
-        likelihood: of its outputs.
-        weights: ``(P,)``.
+        likelihood: likelihood of the targets given its outputs.
+        weights: weight vector ``(P,)`` at which the matrix is evaluated.
         x: inputs ``(N, *input_shape)``.
-        y: targets of the examples.
-        batch_size: examples at a time; memory is that many weight vectors.
+        y: targets, one per input.
+        batch_size: examples at a time; the memory needed is that of so many weight vectors.
 
     Returns:
         Of shape ``(P,)``.
@@ -167,9 +169,9 @@ def diagonal_fisher(
         outputs = net(one_x.unsqueeze(0), weights=spec.split(flat))
         return likelihood.log_prob(outputs, one_y.unsqueeze(0)).sum()
 
-    slopes = vmap(grad(log_prob), in_dims=(None, 0, 0))
+    per_example = vmap(grad(log_prob), in_dims=(None, 0, 0))
     flat = weights.detach()
     total = torch.zeros_like(flat)
     for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        total += slopes(flat, some_x, some_y).square().sum(0)
+        total += per_example(flat, some_x, some_y).square().sum(0)
     return total

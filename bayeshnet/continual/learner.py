@@ -1,4 +1,4 @@
-"""The contract of continual learners: learn a task, predict with or without being told the task."""
+"""The contract of continual learners: learn one task after another, predict with the task given or inferred."""
 
 from __future__ import annotations
 
@@ -10,70 +10,96 @@ from torch import Tensor
 
 from ..errors import check_int, value_error
 from ..inference import Callback, Prediction
+from ..representation import Settings
 from ..tasks import Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "check_inputs"]
 
 
-class Learner(ABC):
-    """Learns tasks one after another: ``state = learner.learn(state, task)``, starting from ``state = None``.
+class Learner(Settings, ABC):
+    """A method of continual learning: ``state = learner.learn(state, task)``, starting from ``state = None``.
 
-    A learner holds settings only; all that is learnt is in the state. Learning does not change the state it is given:
-    the returned one is new, so that the old one can be compared with it.
+    A learner holds settings only; everything that is learned is in the state. Learning does not modify the given state:
+    it returns a new one, so that the two can be compared.
     """
 
     @abstractmethod
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
-        """A state of the structure for ``num_tasks`` tasks shaped like ``task``, whose tensors are to be loaded."""
+        """Build a state with the structure that it has after ``num_tasks`` tasks, for a checkpoint to be loaded into.
+
+        Args:
+            task: any task of the stream; it determines the shapes, the dtype and the device.
+            num_tasks: number of tasks learned in the checkpoint.
+        """
 
     @abstractmethod
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
-        """Learn one more task.
+        """Learn one more task and return the new state.
 
         Args:
-            state: what was learnt before; None for the first task.
-            task: of the same kind and shapes as those before.
-            seed: of everything random in it; the same seed gives the same state.
-            callbacks: told about each step, for progress.
+            state: state after the previous tasks; None for the first task. It is not modified.
+            task: of the same kind and shapes as the previous ones.
+            seed: seed of all random draws; the same seed gives the same state.
+            callbacks: called after each optimizer step, for progress reports.
         """
 
     def finish(self, state: LearnerState, *, seed: int = 0) -> LearnerState:
-        """What is left to do when all tasks are learnt; returns a new state, or the same if there is nothing."""
+        """Do what remains to be done after the last task; nothing by default.
+
+        Returns:
+            A new state, or ``state`` itself if there is nothing to do.
+        """
         return state
 
     @abstractmethod
     def predict_each(
         self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0
     ) -> StreamPrediction:
-        """Predictions for ``x`` ``(N, *input_shape)`` as if it belonged to each of ``tasks`` (or all) in turn."""
+        """Predict ``x`` ``(N, *input_shape)`` under the assumption of each task in turn.
+
+        Args:
+            state: state after at least one task.
+            x: inputs.
+            tasks: numbers of the tasks to assume; None for all of them.
+            seed: seed of the weight samples.
+        """
 
     def predict(
         self, state: LearnerState, x: Tensor, task_id: int | None = None, *, seed: int = 0
     ) -> Prediction | StreamPrediction:
         """Predict for inputs ``x`` ``(N, *input_shape)``.
 
+        Args:
+            state: state after at least one task.
+            x: inputs.
+            task_id: number of the task of the inputs, counted from 0; None if it is unknown.
+            seed: seed of the weight samples.
+
         Returns:
             With ``task_id``, the :class:`~bayeshnet.inference.Prediction` of that task; without, a
-            :class:`StreamPrediction`, which holds the prediction of every task and the posterior over tasks.
+            :class:`StreamPrediction`, which holds the predictions under all tasks and the posterior over tasks.
         """
         check_inputs(state, x)
         if task_id is None:
             return self.predict_each(state, x, seed=seed)
         number = check_int("task_id", task_id, 0)
         if number >= state.num_tasks:
-            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learnt", got=task_id)
+            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learned", got=task_id)
         return self.predict_each(state, x, [number], seed=seed).predictions[0]
 
 
 def check_inputs(state: LearnerState, x: Tensor) -> None:
-    """Refuse inputs of another shape than the tasks', and states that have learnt nothing."""
+    """Check that ``state`` has learned a task and that ``x`` has the input shape of its tasks."""
     if state.num_tasks == 0:
         raise value_error(
-            "state", expected="one that has learnt a task", found="one that has learnt none", hint="Call learn() first."
+            "state",
+            expected="one that has learned a task",
+            found="one that has learned none",
+            hint="Call learn() first.",
         )
     if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)

@@ -1,4 +1,4 @@
-"""Stored examples of tasks: what replay, joint training and coresets keep besides the posterior."""
+"""Stored examples of tasks, for replay, joint training and coresets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["ExampleMemory"]
 
 
 class ExampleMemory(nn.Module):
-    """Examples of each task as buffers, so that they are saved, loaded and moved with the module that holds them.
+    """Examples of each task, in buffers that are saved, loaded and moved with the module that holds the memory.
+
+    Attributes:
+        num_tasks: number of tasks of which examples are stored.
 
     Example:
         >>> memory = ExampleMemory()
@@ -21,6 +24,8 @@ class ExampleMemory(nn.Module):
         >>> x, y, task = memory.draw(6, torch.Generator().manual_seed(0))
         >>> x.shape, y.shape, task.tolist()
         (torch.Size([6, 4]), torch.Size([6]), [0, 0, 0, 0, 0, 0])
+        >>> memory
+        ExampleMemory(num_tasks=1, num_examples=10)
     """
 
     def __init__(self) -> None:
@@ -29,23 +34,30 @@ class ExampleMemory(nn.Module):
 
     @property
     def num_examples(self) -> int:
-        """How many examples are kept in all."""
+        """Number of stored examples of all tasks together."""
         return sum(len(self.of(t)[0]) for t in range(self.num_tasks))
 
     def store(self, x: Tensor, y: Tensor, size: int | None = None, generator: torch.Generator | None = None) -> None:
-        """Keep ``size`` random examples of the next task, or all of them."""
+        """Store examples of the next task.
+
+        Args:
+            x: inputs ``(N, *input_shape)``.
+            y: targets, one per input.
+            size: number of examples to choose at random; None for all of them.
+            generator: random generator of the choice.
+        """
         device = generator.device if generator is not None else x.device
         order = torch.randperm(len(x), generator=generator, device=device)[:size].to(x.device)
         self.make_room()
         self._set(self.num_tasks - 1, x[order], y[order])
 
     def make_room(self) -> None:
-        """Count one more task, whose examples are to be loaded."""
+        """Add a task without examples, for a checkpoint to be loaded into."""
         self._set(self.num_tasks, torch.empty(0), torch.empty(0))
         self.num_tasks += 1
 
     def of(self, task: int) -> tuple[Tensor, Tensor]:
-        """Inputs and targets that are kept of a task."""
+        """Return the stored inputs and targets of a task."""
         if not 0 <= task < self.num_tasks:
             raise value_error("task", expected=f"a number below the {self.num_tasks} tasks stored", got=task)
         return self.get_buffer(f"x{task}"), self.get_buffer(f"y{task}")
@@ -53,7 +65,16 @@ class ExampleMemory(nn.Module):
     def draw(
         self, num: int, generator: torch.Generator | None = None, tasks: Sequence[int] | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Draw ``num`` examples of ``tasks`` (or all), with replacement; in order of tasks, with their numbers."""
+        """Draw stored examples at random, with replacement.
+
+        Args:
+            num: number of examples.
+            generator: random generator.
+            tasks: numbers of the tasks to draw from; None for all.
+
+        Returns:
+            Inputs ``(num, *input_shape)``, targets and numbers of their tasks ``(num,)``, in the order of ``tasks``.
+        """
         numbers = list(range(self.num_tasks)) if tasks is None else list(tasks)
         parts = [self.of(t) for t in numbers]
         where = parts[0][0].device
@@ -66,10 +87,14 @@ class ExampleMemory(nn.Module):
         return torch.cat([x for x, _ in drawn]), torch.cat([y for _, y in drawn]), index.new_tensor(numbers)[part]
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
-        """Give the buffers the shapes of a state that is about to be loaded."""
+        """Give the buffers the shapes of a state dict that is about to be loaded."""
         for t in range(self.num_tasks):
             if f"x{t}" in state and f"y{t}" in state:
                 self._set(t, state[f"x{t}"].clone(), state[f"y{t}"].clone())
+
+    def extra_repr(self) -> str:
+        """Show the number of tasks and of examples."""
+        return f"num_tasks={self.num_tasks}, num_examples={self.num_examples}"
 
     def _set(self, task: int, x: Tensor, y: Tensor) -> None:
         self.register_buffer(f"x{task}", x)

@@ -1,4 +1,4 @@
-"""Prior-focused learning: the posterior of the tasks before is the prior of the next one."""
+"""Prior-focused learning: the posterior after the previous tasks is the prior of the next task."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 
 from torch.distributions import Distribution
 
+from ..distributions import embed
 from ..tasks import Task
 from .shared_learner import SharedLearner
 from .state import LearnerState
@@ -14,20 +15,20 @@ __all__ = ["PriorFocused"]
 
 
 class PriorFocused(SharedLearner):
-    r"""Variational continual learning: one posterior for all tasks, whose prior is what it was before the task.
+    r"""Variational continual learning: one posterior, whose prior is the posterior after the previous tasks.
 
     .. math:: q_t = \arg\min_q\; -\mathbb{E}_q \log p(\mathcal{D}_t | w) + \beta\, \mathrm{KL}(q \,\|\, q_{t-1})
 
-    which is exact Bayesian inference of all data where the family contains the exact posteriors. With independent
-    Gaussian weights (:class:`~bayeshnet.continual.MeanFieldWeights`) it is VCL; with a hypernetwork posterior the old
-    posterior is an implicit prior, whose log-density is estimated by importance sampling at each draw.
+    This is exact Bayesian inference given all data if the family contains the exact posteriors. With independent
+    Gaussian weights (:class:`~bayeshnet.builders.MeanFieldWeights`) it is VCL; with a hypernetwork posterior the
+    previous posterior is an implicit prior, whose log-density is estimated by importance sampling at each draw.
 
-    Outputs that come with a task follow the prior :math:`N(0, I)` of whitened weights.
+    Outputs that are added for a task have the prior :math:`N(0, I)` of whitened weights.
 
     Args:
         network: see :class:`~bayeshnet.continual.SharedLearner`.
-        posterior: a builder of the posterior.
-        heads: how tasks share out the outputs.
+        posterior: builder of the posterior.
+        heads: assignment of the network's outputs to tasks.
         settings: see :class:`~bayeshnet.continual.VariationalLearner`.
 
     References:
@@ -35,9 +36,12 @@ class PriorFocused(SharedLearner):
     """
 
     def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
-        """The posterior before this task."""
+        """Return the posterior before this task, extended to the weights of new outputs."""
+        prior = state.posterior.prior(task.train.x)
         if previous is None:
-            return super().prior(state, previous, task)
+            return prior
         frozen = copy.deepcopy(previous)
         frozen.requires_grad_(False)
-        return self.before(state, frozen, task)
+        old, new = previous.net.weight_spec, state.net.weight_spec
+        posterior = frozen.posterior(0)
+        return posterior if old == new else embed(posterior, old.places_in(new), prior)

@@ -1,4 +1,4 @@
-"""What a learner knows: one module that saves, loads and moves as a whole."""
+"""The state of a learner: one module that is saved, loaded and moved as a whole."""
 
 from __future__ import annotations
 
@@ -15,17 +15,21 @@ __all__ = ["LearnerState"]
 
 
 class LearnerState(nn.Module):
-    """Everything that a learner knows after some tasks.
+    """Everything that a learner has learned.
 
     Args:
-        net: the main network.
-        likelihood: how outputs become a distribution over targets; may hold learned parameters.
-        posterior: weight posterior, called with a task's number.
-        task: gives kind, input shape and outputs, which all tasks share.
+        net: main network.
+        likelihood: likelihood of the targets given the network's outputs; may have learned parameters.
+        posterior: weight posterior, called with the number of a task.
+        task: any task of the stream; all have its kind, input shape and number of outputs.
 
     Attributes:
-        memory: what a learner keeps of old tasks besides posteriors and densities, such as stored examples; or None.
-        labels: global labels of each task's classes, one tuple per task learnt (empty for regression).
+        memory: module with what a learner keeps of old tasks besides posteriors and densities, such as stored examples;
+            or None.
+        labels: global labels of the classes, one tuple per task learned (empty for regression).
+        kind: ``"classification"`` or ``"regression"``.
+        input_shape: shape of one input.
+        num_outputs: number of classes or of target values of each task.
     """
 
     net: MainNetInterface
@@ -46,23 +50,27 @@ class LearnerState(nn.Module):
 
     @property
     def densities(self) -> list[TaskDensity]:
-        """Compact density of the inputs, one per task learnt."""
+        """Densities of the inputs, one per task learned."""
         return [density for density in self._densities if isinstance(density, TaskDensity)]
 
     @property
     def num_tasks(self) -> int:
-        """Number of tasks learnt so far."""
+        """Number of tasks learned so far."""
         return len(self._densities)
 
     def check(self, task: Task) -> None:
-        """Refuse a task that does not fit those learnt before."""
+        """Check that ``task`` has the kind and the shapes of the tasks learned before."""
         for what in ("kind", "input_shape", "num_outputs"):
             if getattr(task, what) != getattr(self, what):
                 raise value_error(
                     f"task {task.name!r}", expected=f"{what} {getattr(self, what)} as before", got=getattr(task, what)
                 )
 
-    def close_task(self, task: Task, density: TaskDensity) -> None:
-        """Record that ``task`` has been learnt."""
+    def record_task(self, task: Task, density: TaskDensity) -> None:
+        """Record that ``task`` has been learned, with the density of its inputs."""
         self._densities.append(density)
         self.labels.append(task.labels or ())
+
+    def extra_repr(self) -> str:
+        """Show the number of tasks and their common shapes."""
+        return f"num_tasks={self.num_tasks}, {self.kind}, {self.input_shape} -> {self.num_outputs}"

@@ -1,4 +1,4 @@
-"""The learner that the others are made from: a posterior per task, fitted by the one training loop."""
+"""Variational learners: the weight posterior of each task maximizes the evidence lower bound."""
 
 from __future__ import annotations
 
@@ -33,18 +33,35 @@ __all__ = ["VariationalLearner"]
 
 
 class VariationalLearner(Learner):
-    """Fits a weight posterior per task by maximizing the evidence lower bound; subclasses say what tasks share.
+    """A learner that fits the weight posterior of each task by maximizing the evidence lower bound.
+
+    :meth:`learn` is the same for all variational learners. They differ in the methods that it calls, in this order:
+
+    1. :meth:`task_posterior` and :meth:`new_memory` build the posterior and the memory of an empty state; for the
+       first task only.
+    2. :meth:`extend` adds one task to the structure of the state.
+    3. :meth:`training_problem` gives the network and the targets of the likelihood, and :meth:`prior` the prior.
+    4. :meth:`penalties` and :meth:`terms` give the losses that are added to the bound.
+    5. The posterior is fitted by :func:`bayeshnet.inference.fit`.
+    6. :meth:`remember` stores what later tasks will need.
+
+    :meth:`predict_each` calls :meth:`task_network`, :meth:`predictive_posterior` and :meth:`task_log_prob`.
+
+    The abstract methods are written in :class:`~bayeshnet.continual.PerTaskLearner` for learners with a posterior for
+    each task, and in :class:`~bayeshnet.continual.SharedLearner` for learners with one posterior for all tasks.
+    Subclass one of these. The other methods listed here do nothing, or the usual, by default.
 
     Args:
-        network: a builder of the main network, or a network (any ``torch.nn.Module``) of which a copy is taken.
-        posterior: a builder of the weight posterior.
-        estimator: of the KL; None chooses by the distribution: a closed form where there is one, else LIVI.
+        network: builder of the main network, or a network (any ``torch.nn.Module``), which is copied.
+        posterior: builder of the weight posterior.
+        estimator: estimator of the KL; None for a closed form where there is one, else LIVI.
         training: settings of the training loop.
-        outliers: pseudo-outliers for classifiers, or None.
-        likelihood: categorical for classes and Gaussian with learned noise for values when None.
-        density: settings of the density of each task's inputs.
+        outliers: pseudo-outliers for outlier exposure of classifiers, or None.
+        likelihood: likelihood of the targets; if None, categorical for classes and Gaussian with learned noise for
+            values.
+        density: settings of the density of each task's inputs, for task inference.
         num_samples: weight samples per task for predictions.
-        entropy_weight: weight of the entropy in the combined evidence for a task, see :class:`StreamPrediction`.
+        entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
     """
 
     def __init__(
@@ -72,37 +89,36 @@ class VariationalLearner(Learner):
 
     @abstractmethod
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
-        """Posteriors of the tasks over the weights of ``spec``, none yet."""
+        """Build the posterior over the weights ``spec``, without tasks."""
 
-    def begin(self, task: Task) -> LearnerState:
-        """A state without tasks, for tasks like ``task``."""
-        likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
-        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
-        return LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
+    def new_memory(self, task: Task) -> nn.Module | None:
+        """Build the memory of an empty state for tasks like ``task``; None, the default, for no memory."""
+        return None
 
+    @abstractmethod
     def extend(self, state: LearnerState) -> None:
-        """Make room in ``state`` for one more task."""
-        state.posterior.grow()
+        """Add one task to the structure of ``state``, in place."""
 
-    def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
-        """Keep what is needed of ``task``, just learnt, when others are learnt; nothing by default."""
+    @abstractmethod
+    def task_network(self, state: LearnerState, task_id: int) -> MainNetInterface:
+        """Return the network restricted to the outputs of task ``task_id``, for predictions with the task given."""
 
-    def view(self, state: LearnerState, number: int) -> MainNetInterface:
-        """The network as task ``number`` sees it when it is given."""
-        return state.net
+    @abstractmethod
+    def training_problem(self, state: LearnerState, task: Task, task_id: int) -> tuple[MainNetInterface, Tensor]:
+        """Return the network restricted to the outputs that task ``task_id`` trains, and the targets among these."""
 
-    def problem(self, state: LearnerState, task: Task, number: int) -> tuple[MainNetInterface, Tensor]:
-        """The network whose outputs compete in training of task ``number``, and the targets of its examples."""
-        return self.view(state, number), task.train.y
-
+    @abstractmethod
     def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
-        """The prior of the weights of ``task``: standard normal in the units in which the posterior is whitened."""
-        return state.posterior.prior(task.train.x)
+        """Return the prior of the weights for ``task``, given the state ``previous`` before it (None: first task)."""
+
+    @abstractmethod
+    def task_log_prob(self, state: LearnerState, x: Tensor, tasks: Sequence[int], seed: int) -> Tensor | None:
+        """Return the log-probability ``(N, T)`` of ``tasks`` under one softmax over the classes of all, or None."""
 
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
     ) -> list[AddedLoss | Term]:
-        """Terms of the loss that look at the step's weight draws: pseudo-outliers of classifiers, if there are any."""
+        """Return losses that use the weight samples of the step; by default outlier exposure, if it is set."""
         if self.outliers is None or state.kind != "classification":
             return []
         return [OutlierExposure(self.outliers, generator)]
@@ -110,23 +126,34 @@ class VariationalLearner(Learner):
     def penalties(
         self, state: LearnerState, previous: LearnerState | None, generator: torch.Generator
     ) -> list[Callable[[], Tensor]]:
-        """Terms that keep old tasks, in per-example units; none by default."""
+        """Return losses that do not use the weight samples, in nats per example; none by default."""
         return []
 
+    def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
+        """Store in ``state`` what later tasks need of ``task``, which has just been learned; nothing by default."""
+
+    def predictive_posterior(self, state: LearnerState) -> nn.Module:
+        """Return the posterior for predictions; by default the one that was fitted."""
+        return state.posterior
+
+    def initial_state(self, task: Task) -> LearnerState:
+        """Build an empty state for tasks like ``task``."""
+        likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
+        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
+        state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
+        state.memory = self.new_memory(task)
+        return state
+
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
-        """A state of the right structure for ``num_tasks`` tasks, whose tensors are to be loaded."""
-        state = self.begin(task)
+        """Build a state for a checkpoint to be loaded into; see :meth:`Learner.restore`."""
+        state = self.initial_state(task)
         for _ in range(num_tasks):
             self.extend(state)
-            self.make_slot(state, task)
+            if isinstance(state.memory, ExampleMemory):
+                state.memory.make_room()
+            state.record_task(task, self.density.empty(task.input_shape))
         state.net.eval()
         return state.to(device=task.train.x.device, dtype=task.train.x.dtype)
-
-    def make_slot(self, state: LearnerState, task: Task) -> None:
-        """Make room for what is kept of a task that was learnt, stored examples among it, to be loaded."""
-        if isinstance(state.memory, ExampleMemory):
-            state.memory.make_room()
-        state.close_task(task, self.density.empty(task.input_shape))
 
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
@@ -134,19 +161,19 @@ class VariationalLearner(Learner):
         """Learn one more task; see :meth:`Learner.learn`."""
         example = task.train.x
         with seeded(derive_seed(seed, 0)):
-            new = self.begin(task) if state is None else copy.deepcopy(state)
+            new = self.initial_state(task) if state is None else copy.deepcopy(state)
             new.check(task)
             new.to(device=example.device, dtype=example.dtype)
             self.extend(new)
         new.to(device=example.device, dtype=example.dtype)
         generator = torch.Generator(device=example.device).manual_seed(derive_seed(seed, 1))
-        number = new.num_tasks
-        net, targets = self.problem(new, task, number)
+        task_id = new.num_tasks
+        net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
-            number,
+            task_id,
             model,
             (example, targets),
             penalties=penalties,
@@ -155,13 +182,13 @@ class VariationalLearner(Learner):
             callbacks=callbacks,
         )
         self.remember(new, task, generator)
-        new.close_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
+        new.record_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
         return new
 
     def fit(
         self,
         state: LearnerState,
-        number: int,
+        task_id: int,
         model: BayesianModel,
         data: tuple[Tensor, Tensor],
         *,
@@ -171,16 +198,17 @@ class VariationalLearner(Learner):
         settings: Training | None = None,
         callbacks: Sequence[Callback] = (),
     ) -> None:
-        """Fit the posterior of task ``number`` to ``data``, by the library's one training loop.
+        """Fit the posterior of task ``task_id`` to ``data`` with :func:`bayeshnet.inference.fit`.
 
-        What an estimator learns (a discriminator, say) begins anew: it is no part of the state. The network is in
-        training mode meanwhile (unless the one that the learner was given is not), and in evaluation mode after it.
+        An estimator with parameters of its own (those of a discriminator, say) starts anew for each task: it is not
+        part of the state. The network is in training mode during the fit, unless a network given to the learner is in
+        evaluation mode, and in evaluation mode afterwards.
         """
         settings = self.training if settings is None else settings
         state.net.train(self.network.training if isinstance(self.network, nn.Module) else True)
         fit(
             model,
-            HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(number),
+            HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
             data,
             num_steps=settings.steps,
             batch_size=min(settings.batch_size, len(data[0])),
@@ -201,32 +229,29 @@ class VariationalLearner(Learner):
     def predict_each(
         self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0
     ) -> StreamPrediction:
-        """Predictions of each task; all tasks see the same noise."""
+        """Predict under each task with the same noise; see :meth:`Learner.predict_each`."""
         check_inputs(state, x)
         numbers = list(range(state.num_tasks)) if tasks is None else list(tasks)
-        densities = [state.densities[number] for number in numbers]
+        densities = [state.densities[t] for t in numbers]
         return StreamPrediction(
-            tuple(self.predict_with(state, self.view(state, number), number, x, seed) for number in numbers),
+            tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
             log_densities(densities, x),
-            torch.stack([density.spread for density in densities]).mean(),
+            torch.stack([density.log_density_std for density in densities]).mean(),
             self.entropy_weight,
-            tuple(state.labels[number] for number in numbers) if state.kind == "classification" else None,
+            tuple(state.labels[t] for t in numbers) if state.kind == "classification" else None,
+            self.task_log_prob(state, x, numbers, seed),
         )
 
     def predict_with(
-        self, state: LearnerState, net: MainNetInterface, number: int, x: Tensor, seed: int = 0
+        self, state: LearnerState, net: MainNetInterface, task_id: int, x: Tensor, seed: int = 0
     ) -> Prediction:
-        """The prediction of a network for ``x`` under the posterior of task ``number``."""
-        guide = HypernetGuide(self.predictive_posterior(state, number), self.estimator).condition(number)
+        """Predict ``x`` with ``net`` under the posterior of task ``task_id``."""
+        guide = HypernetGuide(self.predictive_posterior(state), self.estimator).condition(task_id)
         predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
         return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
 
-    def predictive_posterior(self, state: LearnerState, number: int) -> nn.Module:
-        """The posterior that predicts for task ``number``."""
-        return state.posterior
-
     def build_network(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
-        """The network, built or copied."""
+        """Build the main network, or copy the one that was given."""
         if isinstance(self.network, NetworkBuilder):
             return self.network.build(input_shape, num_outputs)
         net = copy.deepcopy(self.network)
@@ -234,7 +259,10 @@ class VariationalLearner(Learner):
 
 
 def default_likelihood(task: Task) -> Likelihood:
-    """Categorical for classes; Gaussian for values, with the task's noise where it is known and a learned one else."""
+    """Return a categorical likelihood for classes, and a Gaussian one for values.
+
+    The Gaussian has the noise of the task where that is known, and learned noise otherwise.
+    """
     if task.kind == "classification":
         return Categorical()
     noise = task.info.get("noise_std")

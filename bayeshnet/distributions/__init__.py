@@ -10,6 +10,7 @@ from .gaussian import LowRankGaussian, MeanFieldGaussian
 from .gaussian_forms import as_gaussian, as_low_rank
 from .mixture import Mixture
 from .posteriors import (
+    ConditionalPosterior,
     DiracPosterior,
     FixedSigma,
     GeneratedPosterior,
@@ -29,6 +30,7 @@ from .radial import Radial
 from .semi_implicit import SemiImplicit, SharedNoise
 
 __all__ = [
+    "ConditionalPosterior",
     "Dirac",
     "DiracPosterior",
     "FanInGaussian",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..deprecation import moved_names
 from .auto import Auto
-from .base import KLEstimate, KLEstimator, MutualInformation
+from .base import DensityEstimator, DrawEstimator, KLEstimate, KLEstimator, MutualInformation
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm
 from .diagnostics import Diagnosis, diagnose
@@ -21,7 +21,9 @@ __all__ = [
     "Auto",
     "ChangeOfVariables",
     "ClosedForm",
+    "DensityEstimator",
     "Diagnosis",
+    "DrawEstimator",
     "ImportanceSandwich",
     "KLEstimate",
     "KLEstimator",

@@ -1,6 +1,8 @@
-"""Choose the estimator by what the posterior and the prior are."""
+"""The choice of an estimator by the kind of posterior and prior."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -10,10 +12,8 @@ from ..distributions.base import WeightDraw
 from ..distributions.dirac import Dirac
 from ..distributions.gaussian_forms import as_low_rank
 from ..distributions.semi_implicit import SemiImplicit, SharedNoise
-from ..errors import check_int
 from ..geometry.jacobian import JacobianGeometry
-from ._split import pair
-from .base import KLEstimate, KLEstimator, as_distribution
+from .base import DensityEstimator, KLEstimate, as_pair
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm, has_closed_form
 from .latent.livi import LIVI
@@ -23,20 +23,25 @@ from .monte_carlo import MonteCarlo
 __all__ = ["Auto"]
 
 _MANY_LATENTS = 128
-_HELD = 2**29
+_MANY_ENTRIES = 2**29
+"""Entries of the Jacobians of an estimate from which on they are assumed not to fit into memory."""
 
 
-class Auto(KLEstimator):
-    """The best estimator for the pair at hand; the result says which and why.
+class Auto(DensityEstimator):
+    """The best estimator for the posterior and prior at hand.
 
-    - a pair with a closed form, a linear hypernetwork among them: :class:`ClosedForm`;
+    - a pair with a closed form, linear hypernetworks included: :class:`ClosedForm`;
     - a hypernetwork posterior: :class:`LIVI`; :class:`StochasticLIVI` where the latents are many, the map has no linear
       head and its Jacobians would not fit into memory;
     - one with shared noise: :class:`ChangeOfVariables`;
     - anything else with a density: :class:`MonteCarlo`.
 
     Args:
-        num_latents: latents or draws per estimate.
+        num_samples: latents or weight vectors per estimate.
+        num_latents: old name of ``num_samples``.
+
+    Diagnostics:
+        Those of the chosen estimator; its name ``choice`` and the reason ``because``.
 
     Example:
         >>> from bayeshnet.distributions import MeanFieldGaussian
@@ -45,50 +50,51 @@ class Auto(KLEstimator):
         'ClosedForm'
     """
 
-    def __init__(self, num_latents: int = 10) -> None:
-        self.num_latents = check_int("num_latents", num_latents, 1)
+    min_samples = None
+    density_per_draw = False
 
-    def choose(self, q: Distribution | nn.Module, p: Distribution | nn.Module) -> tuple[KLEstimator, str]:
-        """The estimator and the reason."""
-        posterior, prior = pair(q, p)
+    def __init__(self, num_samples: int = 10, *, num_latents: int | None = None) -> None:
+        self.num_samples = self._check_count(num_samples, num_latents=num_latents)
+
+    def choose(self, q: Distribution | nn.Module, p: Distribution | nn.Module) -> tuple[DensityEstimator, str]:
+        """Return the estimator and the reason."""
+        posterior, prior = as_pair(q, p)
         if isinstance(posterior, SharedNoise):
-            return ChangeOfVariables(self.num_latents), "shared noise: one square map from noise to weights"
+            return ChangeOfVariables(self.num_samples), "shared noise: one square map from noise to weights"
         if isinstance(posterior, SemiImplicit):
             return self._choose_semi_implicit(posterior, prior)
         if has_closed_form(posterior, prior):
             return ClosedForm(), "the pair has a closed form"
-        return MonteCarlo(self.num_latents), "q has a density, the pair no closed form"
+        return MonteCarlo(self.num_samples), "q has a density, the pair no closed form"
 
-    def _choose_semi_implicit(self, q: SemiImplicit, p: Distribution) -> tuple[KLEstimator, str]:
+    def _choose_semi_implicit(self, q: SemiImplicit, p: Distribution) -> tuple[DensityEstimator, str]:
         n, num = q.latent_size, q.geometry.num_weights
         if q.geometry.is_affine and as_low_rank(p) is not None:
             return ClosedForm(), f"linear hypernetwork, Gaussian prior: low-rank Gaussians (n={n}, P={num})"
-        if isinstance(q.geometry, JacobianGeometry) and n > _MANY_LATENTS and n * num * self.num_latents > _HELD:
+        if (
+            isinstance(q.geometry, JacobianGeometry)
+            and n > _MANY_LATENTS
+            and n * num * self.num_samples > _MANY_ENTRIES
+        ):
             why = f"n={n} latents without a linear head, Jacobians of P={num} rows do not fit"
-            return StochasticLIVI(min(4, self.num_latents)), why
-        return LIVI(self.num_latents), f"nonlinear hypernetwork, n={n}, P={num}: a determinant of size n"
+            return StochasticLIVI(min(4, self.num_samples)), why
+        return LIVI(self.num_samples), f"nonlinear hypernetwork, n={n}, P={num}: a determinant of size n"
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
+    def _estimate(
+        self, q: Distribution, p: Distribution, num_samples: int | None, generator: torch.Generator | None
     ) -> KLEstimate:
-        """Estimate with the chosen estimator; its name and the reason are the diagnostics ``choice``, ``because``."""
-        posterior, prior = pair(q, p)
-        chosen, why = self.choose(posterior, prior)
-        found = chosen.estimate(posterior, prior, num_samples, generator)
-        diagnostics = {**found.diagnostics, "choice": type(chosen).__name__, "because": why}
-        return KLEstimate(found.value, found.surrogate, found.lower, found.upper, diagnostics)
+        chosen, why = self.choose(q, p)
+        found = chosen.estimate(q, p, num_samples, generator)
+        return replace(found, diagnostics={**found.diagnostics, "choice": type(chosen).__name__, "because": why})
 
-    def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
-        """Log-density of the estimator that suits ``q``."""
-        posterior = as_distribution(q)
-        if isinstance(posterior, SharedNoise):
-            return ChangeOfVariables().log_density(posterior, draw)
-        if isinstance(posterior, Dirac) or as_low_rank(posterior) is not None:
-            return ClosedForm().log_density(posterior, draw)
-        if isinstance(posterior, SemiImplicit):
-            return LIVI().log_density(posterior, draw)
-        return MonteCarlo().log_density(posterior, draw)
+    def _log_density(self, q: Distribution, draw: WeightDraw) -> Tensor:
+        """Evaluate by the estimator that suits ``q``."""
+        return _density_estimator(q).log_density(q, draw)
+
+
+def _density_estimator(q: Distribution) -> DensityEstimator:
+    if isinstance(q, SharedNoise):
+        return ChangeOfVariables()
+    if isinstance(q, Dirac) or as_low_rank(q) is not None:
+        return ClosedForm()
+    return LIVI() if isinstance(q, SemiImplicit) else MonteCarlo()

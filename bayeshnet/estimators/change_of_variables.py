@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import SharedNoise
-from ..errors import check_int, type_error, value_error
 from ..geometry.linalg import precise
-from ._cross_entropy import log_prob_of
-from ._split import check_value, number_of_samples, prior_of, spread_of
-from .base import KLEstimate, KLEstimator, as_distribution
+from .accepted import shared_noise
+from .analytic import log_prob_of
+from .base import DensityEstimator, KLEstimate
+from .draws import latent_and_noise, standard_error
+from .noise import log_normal
 
 __all__ = ["ChangeOfVariables"]
 
 
-class ChangeOfVariables(KLEstimator):
-    r"""KL of the perturbation wrapper's documented equation, exact per draw where the map is injective.
+class ChangeOfVariables(DensityEstimator):
+    r"""KL of a posterior with shared noise (the perturbation wrapper), exact per draw where its map is injective.
 
     For :math:`u = h(z_{1:n}) + \sigma \odot z` with one noise vector ``z`` of ``P`` entries, the Jacobian is block
     triangular, and
@@ -28,12 +27,16 @@ class ChangeOfVariables(KLEstimator):
     .. math:: \log q(w) = \log N(z; 0, I) - \sum_{i>n} \log \sigma_i
         - \log |\det(\mathrm{diag}(\sigma_{1:n}) + J_{1:n})| - \sum_i \log scale_i .
 
-    The map is injective if that determinant never changes its sign. Among the draws it may be seen to: their minority
-    share is the diagnostic ``folded``, which is then above zero, and the density is too low where several noises make
-    the same weights.
+    Where the determinant changes its sign, the map is not injective, and the density is too low where several noise
+    vectors give the same weights.
 
     Args:
-        num_draws: weight vectors per estimate.
+        num_samples: weight vectors per estimate.
+        num_draws: old name of ``num_samples``.
+
+    Diagnostics:
+        ``standard_error``; ``folded``, the share of draws whose determinant has the rarer sign (zero for an injective
+        map).
 
     Example:
         >>> from bayeshnet.distributions import FanInGaussian, HypernetPosterior
@@ -44,52 +47,33 @@ class ChangeOfVariables(KLEstimator):
         torch.Size([])
     """
 
-    def __init__(self, num_draws: int = 16) -> None:
-        self.num_draws = check_int("num_draws", num_draws, 1)
+    accepts = shared_noise
+    density_per_draw = False
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
+    def __init__(self, num_samples: int = 16, *, num_draws: int | None = None) -> None:
+        self.num_samples = self._check_count(num_samples, num_draws=num_draws)
+
+    def _estimate(
+        self, q: SharedNoise, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
-        """Estimate the KL from ``num_samples`` draws (``num_draws`` if None)."""
-        posterior = _shared(q)
-        prior = prior_of(posterior, p)
-        draw = posterior.draw(number_of_samples(num_samples, self.num_draws), generator)
-        log_q, sign = self._density(posterior, draw)
-        terms = log_q - log_prob_of(prior, draw.w, generator)
+        draw = q.draw(num_samples, generator)
+        log_q, sign = _density(q, draw)
+        terms = log_q - log_prob_of(p, draw.w, generator)
         surrogate = terms.mean()
-        value = check_value(surrogate.detach(), "ChangeOfVariables")
         positive = (sign > 0).to(terms).mean()
-        folded = torch.minimum(positive, 1 - positive)
-        return KLEstimate(value, surrogate, None, None, {"standard_error": spread_of(terms), "folded": folded})
+        diagnostics = {"standard_error": standard_error(terms), "folded": torch.minimum(positive, 1 - positive)}
+        return KLEstimate(surrogate.detach(), surrogate, diagnostics=diagnostics)
 
-    def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
-        """Log-density at the draw's own weights, ``(S,)``, differentiable along the draw's noise."""
-        return self._density(_shared(q), draw)[0]
-
-    def _density(self, q: SharedNoise, draw: WeightDraw) -> tuple[Tensor, Tensor]:
-        """Log-densities and the signs of the determinants."""
-        if draw.z is None or draw.eps is None:
-            raise value_error("draw", expected="a draw with its noise", found="one without", hint="Use q.draw(S).")
-        n, num = q.latent_size, q.geometry.num_weights
-        sigma = q.sigma.expand(num)
-        index = torch.arange(n, device=draw.z.device)
-        block = precise(q.geometry.rows(draw.z, index)) + torch.diag(precise(sigma[:n]))
-        sign, log_det = torch.linalg.slogdet(block)
-        base = -0.5 * precise(draw.eps).square().sum(-1) - 0.5 * num * math.log(2 * math.pi)
-        return (base - log_det - sigma[n:].log().sum() - q.log_volume).to(draw.w), sign
+    def _log_density(self, q: SharedNoise, draw: WeightDraw) -> Tensor:
+        """Evaluate the density, differentiable along the draw's noise."""
+        return _density(q, draw)[0]
 
 
-def _shared(q: Distribution | nn.Module) -> SharedNoise:
-    dist = as_distribution(q)
-    if not isinstance(dist, SharedNoise):
-        raise type_error(
-            "q",
-            expected='a posterior with noise="shared"',
-            found=type(dist).__name__,
-            hint="With independent noise use LIVI and ImportanceSandwich.",
-        )
-    return dist
+def _density(q: SharedNoise, draw: WeightDraw) -> tuple[Tensor, Tensor]:
+    """Return log-densities and the signs of the determinants, ``(S,)`` each."""
+    z, noise = latent_and_noise(draw)
+    n, num = q.latent_size, q.geometry.num_weights
+    sigma = q.sigma.expand(num)
+    block = precise(q.geometry.rows(z, torch.arange(n, device=z.device))) + torch.diag(precise(sigma[:n]))
+    sign, log_det = torch.linalg.slogdet(block)
+    return (log_normal(precise(noise)) - log_det - sigma[n:].log().sum() - q.log_volume).to(draw.w), sign

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
 from ..distributions.base import WeightDraw
@@ -12,18 +12,18 @@ from ..distributions.gaussian_forms import as_low_rank
 from ..distributions.kl import gaussian_pair_kl, radial_gaussian_kl
 from ..distributions.radial import Radial
 from ..distributions.semi_implicit import SemiImplicit
-from ._cross_entropy import log_prob_of
-from ._split import check_value, pair
-from .base import KLEstimate, KLEstimator, as_distribution
+from ..errors import value_error
+from .analytic import log_prob_of
+from .base import DensityEstimator, KLEstimate
 
 __all__ = ["ClosedForm", "has_closed_form"]
 
 
-class ClosedForm(KLEstimator):
+class ClosedForm(DensityEstimator):
     r"""The exact KL: Gaussians of any structure, radial to Gaussian, linear hypernetworks, what torch has registered.
 
-    A :class:`~bayeshnet.distributions.Dirac` has no KL: its estimate has no value, and the gradient of
-    ``-log p(loc)``, maximum a-posteriori learning.
+    Nothing is drawn: ``num_samples`` and ``generator`` are ignored. A :class:`~bayeshnet.distributions.Dirac` has no
+    KL: its estimate has no value, and the gradient of ``-log p(loc)``, maximum a-posteriori learning.
 
     Example:
         >>> from bayeshnet.distributions import MeanFieldGaussian
@@ -32,49 +32,48 @@ class ClosedForm(KLEstimator):
         tensor(2.)
     """
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> KLEstimate:
-        """The KL; nothing is drawn, ``num_samples`` and ``generator`` are not used."""
-        posterior, prior = pair(q, p)
-        if isinstance(posterior, Dirac):
-            surrogate = -log_prob_of(prior, posterior.loc.unsqueeze(0), generator).squeeze(0)
-            check_value(surrogate.detach(), "ClosedForm")
-            return KLEstimate(None, surrogate, diagnostics={"why_no_value": "a point mass has no density"})
-        kl = _formula(posterior, prior)
-        if kl is None:
-            raise ValueError(
-                f"q, p: expected a pair with a closed form, got {type(posterior).__name__} and {type(prior).__name__}. "
-                "Use MonteCarlo where q has a density, LIVI for a hypernetwork posterior, or Auto."
-            )
-        return KLEstimate(check_value(kl.detach(), "ClosedForm"), kl)
+    min_samples = None
+    density_per_draw = False
 
-    def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
-        """Log-density ``(S,)``; of a Gaussian with the gradient of its entropy, which has no noise; of a Dirac zero."""
-        posterior = as_distribution(q)
-        if isinstance(posterior, Dirac):
+    def _estimate(
+        self, q: Distribution, p: Distribution, num_samples: int | None, generator: torch.Generator | None
+    ) -> KLEstimate:
+        if isinstance(q, Dirac):
+            surrogate = -log_prob_of(p, q.loc.unsqueeze(0), generator).squeeze(0)
+            return KLEstimate(None, surrogate, diagnostics={"why_no_value": "a point mass has no density"})
+        kl = _formula(q, p)
+        if kl is None:
+            raise value_error(
+                "q, p",
+                expected="a pair with a closed form",
+                found=f"{type(q).__name__} and {type(p).__name__}",
+                hint="Use MonteCarlo where q has a density, LIVI for a hypernetwork posterior, or Auto.",
+            )
+        return KLEstimate(kl.detach(), kl)
+
+    def _log_density(self, q: Distribution, draw: WeightDraw) -> Tensor:
+        """Evaluate the density, with the gradient of the entropy (which has no variance) where it is known."""
+        if isinstance(q, Dirac):
             return torch.zeros_like(draw.w[:, 0])
-        if isinstance(posterior, SemiImplicit):
-            if not posterior.geometry.is_affine:
-                raise ValueError(
-                    "q: expected a distribution with a density, got a hypernetwork posterior that is not linear. "
-                    "Use LIVI or ImportanceSandwich."
+        if isinstance(q, SemiImplicit):
+            if not q.geometry.is_affine:
+                raise value_error(
+                    "q",
+                    expected="a distribution with a density",
+                    found="a hypernetwork posterior that is not linear",
+                    hint="Use LIVI or ImportanceSandwich.",
                 )
-            posterior = posterior.to_gaussian()
-        log_density = posterior.log_prob(draw.w)
+            q = q.to_gaussian()
+        log_density = q.log_prob(draw.w)
         try:
-            negative_entropy = -posterior.entropy()
+            negative_entropy = -q.entropy()
         except NotImplementedError:
             return log_density
         return log_density.detach() + (negative_entropy - negative_entropy.detach())
 
 
 def has_closed_form(q: Distribution, p: Distribution) -> bool:
-    """Whether :class:`ClosedForm` knows the pair."""
+    """Return whether :class:`ClosedForm` has a formula for the pair."""
     if isinstance(q, Dirac):
         return True
     with torch.no_grad():
@@ -82,7 +81,7 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
 
 
 def _formula(q: Distribution, p: Distribution) -> Tensor | None:
-    """The KL, or None where no formula is known."""
+    """Return the KL, or None where no formula is known."""
     kl = gaussian_pair_kl(q, p)
     if kl is not None:
         return kl

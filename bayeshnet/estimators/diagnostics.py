@@ -1,96 +1,51 @@
-"""diagnose(q, p): is this KL right, and is this posterior one? A report in numbers and in a sentence."""
+"""diagnose(q, p): an audit of the KL of a posterior and of the posterior itself, in numbers and in a sentence."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 from torch.distributions import Distribution
 
+from ..deprecation import renamed_argument
 from ..distributions.dirac import Dirac
 from ..distributions.semi_implicit import SemiImplicit
 from ..errors import check_int
-from ._measurements import kernel_view, map_view, sample_view
-from ._split import draw_from, pair
 from .auto import Auto
+from .base import as_pair
+from .diagnosis import Diagnosis, advice_for
+from .draws import draw_from
 from .latent.importance import ImportanceSandwich
 from .latent.sivi import SIVI
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .measurements import kernel_view, map_view, sample_view
 
 __all__ = ["Diagnosis", "diagnose"]
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What :func:`diagnose` found; all numbers in nats unless said.
-
-    Attributes:
-        value: the KL, or None where there is none.
-        lower: lower estimate, or None.
-        upper: upper estimate, or None.
-        information: mutual information by ``livi``, ``sandwich_lower``, ``sandwich_upper`` and ``sivi``; empty for an
-            explicit posterior.
-        measurements: effective share of the audit's proposals (``ess``), ``singular_values`` of J / sigma over draws,
-            ``condition`` (largest over smallest), ``share_from_map`` (of the variance, the rest is noise),
-            ``nonlinear_share`` of the map, ``effective_rank`` of the samples, ``std`` per weight tensor,
-            ``stein_trace``, ``kernel_mean``.
-        flags: name -> sentence, for each thing that an estimator would get wrong here.
-        advice: what to do, in a sentence.
-    """
-
-    value: float | None
-    lower: float | None
-    upper: float | None
-    information: dict[str, float]
-    measurements: dict[str, Any]
-    flags: dict[str, str] = field(default_factory=dict)
-    advice: str = ""
-
-    @property
-    def alarms(self) -> dict[str, str]:
-        """The flags that concern the posterior or the value reported, and not only estimators that were not used."""
-        return {name: text for name, text in self.flags.items() if name in _ADVICE}
-
-    @property
-    def ok(self) -> bool:
-        """Whether there is no alarm."""
-        return not self.alarms
-
-    def __str__(self) -> str:
-        """The report as text."""
-        return "\n".join(_lines(self))
-
-    def figure(self) -> Figure:
-        """The report as a matplotlib figure; needs the extra ``app``."""
-        from ._figure import draw_figure
-
-        return draw_figure(self)
 
 
 @torch.no_grad()
 def diagnose(
     q: Distribution | nn.Module,
     p: Distribution | nn.Module,
-    num_draws: int = 64,
+    num_samples: int = 64,
     generator: torch.Generator | None = None,
+    *,
+    num_draws: int | None = None,
 ) -> Diagnosis:
-    """Audit the KL of a posterior to a prior, and look for what goes wrong with such posteriors.
+    """Audit the KL of a posterior to a prior, and look for the known failures of such posteriors and their estimators.
 
     For a hypernetwork posterior the mutual information between weights and latent, the one part of its KL that is not
     analytic, is estimated on the same draws by :class:`LIVI`, by :class:`ImportanceSandwich` from both sides and
-    several starts, and by :class:`SIVI`. Flagged are folds (LIVI finds more information than there is, so its KL is too
-    low), a violated bound, proposals that miss, collapse, an ill-conditioned Jacobian, kernels that are too narrow or
-    too wide, and the saturation of SIVI and AVB.
+    several starts, and by :class:`SIVI`. The flags report folds (LIVI finds more information than there is, so its KL
+    is too low), a violated bound, proposals that miss the modes, collapse, an ill-conditioned Jacobian, kernels that
+    are too narrow or too wide, and the saturation of SIVI and AVB.
 
     Args:
         q: posterior, or a module that returns one without a condition.
         p: prior.
-        num_draws: weight vectors to look at.
+        num_samples: weight vectors to draw, at least 4.
         generator: of all noise.
+        num_draws: old name of ``num_samples``.
 
     Example:
         >>> from bayeshnet.distributions import FanInGaussian, HypernetPosterior
@@ -101,31 +56,33 @@ def diagnose(
         >>> report.information["sandwich_lower"] <= report.information["sandwich_upper"]
         True
     """
-    posterior, prior = pair(q, p)
-    check_int("num_draws", num_draws, 4)
+    if num_draws is not None:
+        num_samples = renamed_argument("num_draws", "num_samples", num_draws, None, stacklevel=5)
+    posterior, prior = as_pair(q, p)
+    check_int("num_samples", num_samples, 4)
     if isinstance(posterior, SemiImplicit):
-        return _diagnose_semi_implicit(posterior, prior, num_draws, generator)
-    estimate = Auto(num_draws).estimate(posterior, prior, generator=generator)
+        return _diagnose_semi_implicit(posterior, prior, num_samples, generator)
+    estimate = Auto(num_samples).estimate(posterior, prior, generator=generator)
     flags: dict[str, str] = {}
     measurements: dict[str, Any] = {"estimator": estimate.diagnostics["choice"]}
     if not isinstance(posterior, Dirac):
-        w = draw_from(posterior, num_draws, generator).w
+        w = draw_from(posterior, num_samples, generator).w
         measurements |= {**sample_view(posterior, w), **kernel_view(posterior, w)}
     folded = estimate.diagnostics.get("folded")
     if folded is not None and float(folded) > 0:
         flags["fold"] = "The map from noise to weights is not injective: its density is too low, the KL too low."
     value = None if estimate.value is None else float(estimate.value)
-    return Diagnosis(value, None, None, {}, measurements, flags, _advice(flags))
+    return Diagnosis(value, None, None, {}, measurements, flags, advice_for(flags))
 
 
 def _diagnose_semi_implicit(
-    q: SemiImplicit, p: Distribution, num_draws: int, generator: torch.Generator | None
+    q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
 ) -> Diagnosis:
-    audit = ImportanceSandwich(num_draws, 64, num_starts=4).estimate(q, p, generator=generator)
+    audit = ImportanceSandwich(num_samples, 64, num_starts=4).estimate(q, p, generator=generator)
     info = audit.diagnostics["information"]
-    draw = q.draw(num_draws, generator)
+    draw = q.draw(num_samples, generator)
     sivi = SIVI(num_latents=1000).mutual_information(q, draw, generator)
-    z = q.geometry.draw_latent(num_draws, generator)
+    z = q.geometry.draw_latent(num_samples, generator)
     error = float(info.standard_error)
     information = {
         "livi": float(info.diagnostics["livi"].mean()),
@@ -148,11 +105,11 @@ def _diagnose_semi_implicit(
     value = measurements["analytic"] - information["livi"]
     sides = [None if side is None else float(side) for side in (audit.lower, audit.upper)]
     flags = _flags(information, measurements, sides[0])
-    return Diagnosis(value, sides[0], sides[1], information, measurements, flags, _advice(flags))
+    return Diagnosis(value, sides[0], sides[1], information, measurements, flags, advice_for(flags))
 
 
 def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) -> dict[str, str]:
-    """What an estimator would get wrong, by name."""
+    """Return the problems that make an estimator wrong, by name."""
     slack = 0.5 + 3 * info["standard_error"]
     found = {}
     excess = info["livi"] - info["sandwich_upper"]
@@ -184,45 +141,3 @@ def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) ->
     if lower is not None and lower > 20:
         found["avb_saturated"] = "Posterior and prior are told apart without error: AVB's KL would be far too low."
     return found
-
-
-_ADVICE = {
-    "bound": "Distrust LIVI here: use ImportanceSandwich and report the case.",
-    "fold": "Train and report with ImportanceSandwich(num_starts=4), or make the map injective (a linear skip).",
-    "linearization": "The noise is wide against the bends of the map: lower sigma or use ImportanceSandwich.",
-    "audit": "Raise num_proposals and num_starts of ImportanceSandwich, or lower sigma.",
-    "collapse": "Check that the estimator's gradient reaches the hypernetwork (SIVI's does not); use LIVI.",
-    "conditioning": "Take more latents per step, or start from a better conditioned map (smaller gain, linear skip).",
-}
-
-
-def _advice(flags: dict[str, str]) -> str:
-    serious = [_ADVICE[name] for name in _ADVICE if name in flags]
-    return " ".join(serious) if serious else "The KL can be trusted: take LIVI for training and values."
-
-
-def _number(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f}"
-
-
-def _lines(report: Diagnosis) -> list[str]:
-    info, seen = report.information, report.measurements
-    lines = [f"KL {_number(report.value)} nats"]
-    if info:
-        lines[0] += f" by LIVI; audit {_number(report.lower)} to {_number(report.upper)}"
-        lines += [
-            f"  = analytic {seen['analytic']:.2f} +- {seen['analytic_standard_error']:.2f}"
-            f" (of which {seen['constant']:.2f} constant) - information",
-            f"information  LIVI {info['livi']:.3f}  audit {info['sandwich_lower']:.3f} to {info['sandwich_upper']:.3f}"
-            f"  SIVI >= {info['sivi']:.3f} (limit {info['sivi_limit']:.2f})"
-            f"  effective proposals {100 * seen['ess']:.0f} %",
-            f"map  median condition of J {seen['condition']:.3g}, smallest s / sigma {seen['smallest']:.2f},"
-            f" nonlinear {100 * seen['nonlinear_share']:.0f} %,"
-            f" variance from the map {100 * seen['share_from_map']:.1f} %",
-        ]
-    if "effective_rank" in seen:
-        spread = ", ".join(f"{name} {value:.3g}" for name, value in seen["std"].items())
-        lines.append(f"samples  effective rank {seen['effective_rank']:.1f}, standard deviations: {spread}")
-        lines.append(f"kernels  mean {seen['kernel_mean']:.3f}, Stein trace {seen['stein_trace']:.3f}")
-    lines += [f"{'!' if name in report.alarms else '-'} {name}: {text}" for name, text in report.flags.items()]
-    return [*lines, report.advice]

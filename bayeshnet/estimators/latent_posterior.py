@@ -1,4 +1,4 @@
-"""Importance sampling of the latent that made given weights: its modes, a proposal around them, its log-weights."""
+"""Importance sampling of the latent given weights: the modes of its posterior, a proposal around them, log-weights."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..distributions.semi_implicit import SemiImplicit, total
+from ..distributions.base import WeightDraw
+from ..distributions.semi_implicit import SemiImplicit
 from ..geometry.base import Geometry
 from ..geometry.linalg import identity_plus_cholesky, precise
 from ..rng import normal_like, uniform_like
+from .draws import latent_and_noise
+from .noise import log_normal, log_normalizer
 
 __all__ = ["Anchored", "Proposal", "find_modes", "implicit_log_prob", "log_weights", "make_proposal"]
 
 
 @dataclass(frozen=True)
 class Anchored:
-    r"""Given weights ``u`` seen from a latent near the one that made them.
+    r"""Likelihood ratios of given weights ``u`` between any latent and an anchor, a latent that nearly generates them.
 
     With anchor ``a``, residual :math:`r = u - h(a)` and :math:`\Delta = h(a) - h(z)`,
 
     .. math:: \log\frac{N(u; h(z), \sigma^2)}{N(u; h(a), \sigma^2)} = -r^\top \sigma^{-2} \Delta
         - \tfrac12 \Delta^\top \sigma^{-2} \Delta,
 
-    which never subtracts two large squared norms and never builds ``h(z)`` where the geometry can avoid it.
+    which never subtracts two large squared norms and never computes ``h(z)`` where the geometry can avoid it.
 
     Attributes:
         geometry: the map ``h``.
@@ -41,18 +44,27 @@ class Anchored:
     latent: Tensor
     pull: Tensor
 
+    @classmethod
+    def of(cls, q: SemiImplicit, draw: WeightDraw) -> Anchored:
+        """Anchor draws of ``q`` at their own latents."""
+        latent, eps = latent_and_noise(draw)
+        return cls(q.geometry, q.sigma**-2, latent, eps / q.sigma)
+
     def log_ratio(self, z: Tensor) -> Tensor:
-        """The ratio above at latents ``z`` ``(S, K, n)``: ``(S, K)``."""
+        """Compute the ratio above at latents ``z`` ``(S, K, n)``: ``(S, K)``."""
         anchor = self.latent.unsqueeze(1)
         return -self.along(anchor, z) - 0.5 * self.geometry.sqdist_between(anchor, z, self.precision)
 
     @cached_property
     def along(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Inner products of residual times precision with differences of outputs."""
+        """Function that returns the inner products of :attr:`pull` with differences of outputs."""
         return self.geometry.against(self.pull.unsqueeze(1))
 
     def detached(self) -> Anchored:
-        """The same without gradients of anchor, pull and precision, the tensor by which matrices are kept."""
+        """Return the same without gradients of anchor, pull and precision.
+
+        A precision without gradient stays the same tensor, by which geometries find matrices in their memo.
+        """
         precision = self.precision.detach() if self.precision.requires_grad else self.precision
         return Anchored(self.geometry, precision, self.latent.detach(), self.pull.detach())
 
@@ -76,7 +88,7 @@ class Proposal:
     dof: int
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Latents ``(S, num, n)``, in pairs that mirror each other at their mode."""
+        """Draw latents ``(S, num, n)``, in pairs that mirror each other at their mode."""
         draws, _, n = self.modes.shape
         half = (num + 1) // 2
         normal = normal_like(self.roots, (draws, half, n), generator)
@@ -91,7 +103,7 @@ class Proposal:
         return torch.cat([center + step, center - step], dim=1)[:, :num].to(self.modes)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-densities ``(S, K)`` of latents ``(S, K, n)``."""
+        """Return the log-densities ``(S, K)`` of latents ``(S, K, n)``."""
         n = z.shape[-1]
         offset = precise(z).unsqueeze(1) - precise(self.modes).unsqueeze(2)
         distance = (offset @ self.roots).square().sum(-1) / self.inflation**2
@@ -103,12 +115,12 @@ class Proposal:
 
 
 def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Modes of :math:`p(z | u) \propto N(z; 0, I)\, N(u; h(z), \sigma^2)` by damped Gauss-Newton steps.
+    r"""Find modes of :math:`p(z | u) \propto N(z; 0, I)\, N(u; h(z), \sigma^2)` by damped Gauss-Newton steps.
 
     Args:
         anchored: the given weights.
         starts: latents ``(S, R, n)`` to start from.
-        steps: how many; each halts where it no longer improves.
+        steps: number of steps; a step that does not improve the density is rejected.
 
     Returns:
         Modes ``(S, R, n)``, Cholesky factors of ``I + G`` there ``(S, R, n, n)``, and log-densities relative to the
@@ -135,7 +147,7 @@ def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Ten
 
 
 def _energy(anchored: Anchored, z: Tensor) -> tuple[Tensor, Tensor]:
-    """Negative log-density of the latent up to a constant, ``(S, R)``, and its gradient."""
+    """Return the negative log-density of the latent up to a constant, ``(S, R)``, and its gradient."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         energy = 0.5 * (z**2).sum(-1) - anchored.log_ratio(z)
@@ -144,7 +156,7 @@ def _energy(anchored: Anchored, z: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def make_proposal(modes: tuple[Tensor, Tensor, Tensor], inflation: float = 1.2, dof: int = 8) -> Proposal:
-    """A proposal around the modes found, each weighted by its Laplace mass, at least a tenth of an equal share."""
+    """Make a proposal around modes, weighted by nine tenths of their Laplace masses and one tenth of equal shares."""
     z, roots, log_density = modes
     mass = (log_density - roots.diagonal(dim1=-2, dim2=-1).log().sum(-1)).softmax(-1)
     share = 0.9 * torch.nan_to_num(mass) + 0.1 / mass.shape[-1]
@@ -152,8 +164,11 @@ def make_proposal(modes: tuple[Tensor, Tensor, Tensor], inflation: float = 1.2, 
 
 
 def log_weights(anchored: Anchored, proposal: Proposal, z: Tensor) -> Tensor:
-    r"""Log-weights :math:`\log N(z; 0, I) N(u; h(z)) / (N(u; h(a)) \tau(z))` of latents ``(S, K, n)``: ``(S, K)``."""
-    base = -0.5 * precise(z).square().sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)
+    r"""Return the log-weights ``(S, K)`` of latents ``z`` ``(S, K, n)`` drawn from a proposal :math:`\tau`.
+
+    They are :math:`\log N(z; 0, I) N(u; h(z)) - \log N(u; h(a)) \tau(z)`.
+    """
+    base = log_normal(precise(z))
     return anchored.log_ratio(z).to(base) + base - proposal.log_prob(z)
 
 
@@ -164,12 +179,13 @@ def implicit_log_prob(
     num_starts: int = 8,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Log-density ``(S,)`` of a hypernetwork posterior at any weights ``(S, P)``, from below in expectation.
+    """Estimate the log-density ``(S,)`` of a hypernetwork posterior at any weights ``(S, P)``.
 
-    The modes of the latent are sought from zero and from ``num_starts - 1`` random latents, then importance sampled.
-    Differentiable with respect to ``w`` and the parameters of ``q``.
+    It is a lower bound in expectation. The modes of the latent are searched from zero and from ``num_starts - 1``
+    random latents; importance sampling around them follows. Differentiable with respect to ``w`` and the parameters of
+    ``q``.
     """
-    geometry, precision, num = q.geometry, q.sigma**-2, q.geometry.num_weights
+    geometry, precision = q.geometry, q.sigma**-2
     u = q.whiten(w)
     with torch.no_grad():
         zero = geometry.zero_latent()
@@ -185,5 +201,4 @@ def implicit_log_prob(
         proposal = make_proposal(find_modes(near, found[0], 5))
         z = proposal.draw(num_proposals, generator)
     ratio = torch.logsumexp(log_weights(near, proposal, z), dim=1) - math.log(num_proposals)
-    constant = total(q.sigma.log(), num) + q.log_volume + 0.5 * num * math.log(2 * math.pi)
-    return ratio.to(w) - 0.5 * (precision * residual**2).sum(-1) - constant
+    return ratio.to(w) - 0.5 * (precision * residual**2).sum(-1) - log_normalizer(q)

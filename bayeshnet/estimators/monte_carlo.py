@@ -3,66 +3,67 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from ..distributions.base import WeightDraw
-from ..distributions.dirac import Dirac
-from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
-from ..errors import check_int, type_error
-from ._cross_entropy import log_prob_of
-from ._split import check_value, draw_from, number_of_samples, prior_of, spread_of
-from .base import KLEstimate, KLEstimator, as_distribution
+from .accepted import with_density
+from .analytic import log_prob_of
+from .base import DensityEstimator, KLEstimate
+from .draws import draw_from, standard_error
 
 __all__ = ["MonteCarlo", "detached"]
 
 
-class MonteCarlo(KLEstimator):
+class MonteCarlo(DensityEstimator):
     r"""The mean of :math:`\log q(w) - \log p(w)` over draws, unbiased for any posterior with a density.
 
     The gradient sticks the landing: the parameters inside ``log q`` are constant, only the path through ``w`` counts.
-    That is unbiased as :math:`E_q \nabla_\theta \log q_\theta = 0`, and free of noise where q equals the target.
+    That is unbiased as :math:`E_q \nabla_\theta \log q_\theta = 0`, and has no variance where q equals the target.
 
     Args:
-        num_draws: weight vectors per estimate.
-        stick_the_landing: off for the plain gradient.
+        num_samples: weight vectors per estimate.
+        stick_the_landing: use that gradient; False for the gradient through the parameters as well.
+        num_draws: old name of ``num_samples``.
+
+    Diagnostics:
+        ``standard_error``.
 
     References:
         Roeder, Wu, Duvenaud, "Sticking the landing: simple, lower-variance gradient estimators for variational
         inference", 2017.
     """
 
-    def __init__(self, num_draws: int = 16, stick_the_landing: bool = True) -> None:
-        self.num_draws = check_int("num_draws", num_draws, 1)
+    accepts = with_density
+
+    def __init__(self, num_samples: int = 16, stick_the_landing: bool = True, *, num_draws: int | None = None) -> None:
+        self.num_samples = self._check_count(num_samples, num_draws=num_draws)
         self.stick_the_landing = bool(stick_the_landing)
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> KLEstimate:
-        """Estimate the KL from ``num_samples`` weight vectors (``num_draws`` if None)."""
-        posterior = _explicit(q)
-        prior = prior_of(posterior, p)
-        draw = draw_from(posterior, number_of_samples(num_samples, self.num_draws), generator)
-        terms = self.log_density(posterior, draw) - log_prob_of(prior, draw.w, generator)
-        surrogate = terms.mean()
-        value = check_value(surrogate.detach(), "MonteCarlo")
-        return KLEstimate(value, surrogate, diagnostics={"standard_error": spread_of(terms)})
+    @property
+    def density_per_draw(self) -> bool:
+        """True for the gradient through the parameters as well."""
+        return not self.stick_the_landing
 
-    def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
-        """Log-density ``(S,)`` at the draw's weights, with gradient through the weights alone."""
-        posterior = _explicit(q)
-        constant = detached(posterior) if self.stick_the_landing else None
-        return (posterior if constant is None else constant).log_prob(draw.w)
+    def _estimate(
+        self, q: Distribution, p: Distribution, num_samples: int, generator: torch.Generator | None
+    ) -> KLEstimate:
+        draw = draw_from(q, num_samples, generator)
+        terms = self._log_density(q, draw) - log_prob_of(p, draw.w, generator)
+        surrogate = terms.mean()
+        return KLEstimate(surrogate.detach(), surrogate, diagnostics={"standard_error": standard_error(terms)})
+
+    def _log_density(self, q: Distribution, draw: WeightDraw) -> Tensor:
+        """Evaluate the density; with the default gradient, through the weights alone."""
+        constant = detached(q) if self.stick_the_landing else None
+        return (q if constant is None else constant).log_prob(draw.w)
 
 
 def detached(q: Distribution) -> Distribution | None:
-    """The same distribution with constant parameters; None where it is not known how, or not wise.
+    """Return the same distribution with constant parameters, or None where that is impossible or unwise.
 
-    The latter is a radial distribution, whose density has a pole at its mean: the path's gradient has no variance.
+    It is unwise for a radial distribution, whose density has a pole at its mean: the gradient of the path has infinite
+    variance.
     """
     own = getattr(q, "detached", None)
     if own is not None:
@@ -75,18 +76,3 @@ def detached(q: Distribution) -> Distribution | None:
         if stored:
             return type(q)(**stored, validate_args=False)
     return None
-
-
-def _explicit(q: Distribution | nn.Module) -> Distribution:
-    """``q`` as a distribution with a density."""
-    posterior = as_distribution(q)
-    if isinstance(posterior, SemiImplicit) and posterior.geometry.is_affine:
-        return posterior.to_gaussian()
-    if isinstance(posterior, (GeneratedWeights, Dirac)):
-        raise type_error(
-            "q",
-            expected="a distribution with a density",
-            found=type(posterior).__name__,
-            hint="Use LIVI or ImportanceSandwich for a hypernetwork posterior, ClosedForm for a Dirac.",
-        )
-    return posterior

@@ -14,8 +14,7 @@ from ..distributions.base import WeightDistribution, WeightDraw
 from ..distributions.dirac import Dirac
 from ..distributions.flat import Flat
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
-from ..estimators import ImportanceSandwich, MonteCarlo
-from ..estimators.base import KLEstimator
+from ..estimators import DensityEstimator, KLEstimator
 from ._calling_loss import weighting_caller
 from .sites import unwrapped
 
@@ -116,6 +115,4 @@ def has_exact_density(distribution: Distribution) -> bool:
 
 def has_density_per_draw(estimator: KLEstimator) -> bool:
     """Return whether ``log_density`` and its gradient are those of each draw, not only on average over draws."""
-    if isinstance(estimator, MonteCarlo):
-        return not estimator.stick_the_landing
-    return isinstance(estimator, ImportanceSandwich) and not estimator.control_variate
+    return isinstance(estimator, DensityEstimator) and estimator.density_per_draw

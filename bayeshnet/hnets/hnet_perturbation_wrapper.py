@@ -138,12 +138,12 @@ class HPerturbWrapper(HyperNetInterface):
         return self._formatted(check_shape("output_handler", flat, (None, self.num_outputs)), ret_format)
 
     def _inputs(self, uncond_input: Tensor | None, cond_input: Any, cond_id: Any) -> tuple[Tensor | None, Any, Any]:
-        check_shape("uncond_input", uncond_input, (None, None if self.output_handler else self._uncond_in_size))  # type: ignore[arg-type]
+        check_shape("uncond_input", uncond_input, (None, None if self.output_handler else self._uncond_in_size))
         return uncond_input[:, : self._latent_size] if self._latent_size else None, cond_input, cond_id  # type: ignore[index]
 
     def _noise(self, uncond_input: Tensor | None) -> Tensor:
         size = self.num_outputs
-        check_shape("uncond_input", uncond_input, (None, self._uncond_in_size))  # type: ignore[arg-type]
+        check_shape("uncond_input", uncond_input, (None, self._uncond_in_size))
         return uncond_input[:, -size:]  # type: ignore[index]
 
     def distillation_targets(self) -> Any:

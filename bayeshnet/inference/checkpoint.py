@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .. import __version__
+from ..deprecation import RenamedState
 from ..errors import type_error, value_error
 from ..files import write_bytes, write_text
 
@@ -117,8 +118,11 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _fill(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     """Load ``state`` into ``module`` if names and shapes fit; parts with ``resize_like`` are resized first."""
+    for name, part in module.named_modules():
+        if isinstance(part, RenamedState):
+            part.rename_state(state, f"{name}." if name else "")
     free = {f"{name}." if name else "": part for name, part in module.named_modules() if hasattr(part, "resize_like")}
     own = module.state_dict()
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))

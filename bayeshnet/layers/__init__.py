@@ -1,4 +1,4 @@
-"""Building blocks of networks whose weights may come from outside."""
+"""Building blocks of networks, whose weights may be passed to ``forward``."""
 
 from __future__ import annotations
 

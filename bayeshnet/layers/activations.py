@@ -1,4 +1,4 @@
-"""Activations that torch does not have."""
+"""Activations that are not in torch."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ __all__ = ["GaussianBump"]
 class GaussianBump(nn.Module):
     r"""The localized activation :math:`a \mapsto \exp(-a^2)`.
 
-    A unit answers near its hyperplane only, so far away from the data all hidden units fall silent and the outputs
-    return to the prior of the last layer's biases: a network of such units knows where its data ended.
+    A unit is active near its hyperplane only. Far away from the data all hidden units are close to zero, so the outputs
+    revert to the prior of the last layer's biases and uncertainty grows outside the data.
 
     Shape:
         Any, elementwise.
@@ -26,7 +26,7 @@ class GaussianBump(nn.Module):
     """
 
     elementwise = True
-    """Says that each entry is mapped alone, so that batched products apply."""
+    """Declares that each entry is mapped independently of the others, as batched forward passes require."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply the activation elementwise."""

@@ -1,43 +1,43 @@
-"""Batch normalization whose statistics, gains and shifts may belong to a condition or come from outside."""
+"""Batch normalization with several sets of statistics, whose tensors may be passed to ``forward``."""
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import check_flags, check_int, check_number, value_error
+from ..representation import ModuleSettings
+from .running_stats import RunningStats
 
 __all__ = ["BatchNormLayer"]
 
 
-class BatchNormLayer(nn.Module):
+class BatchNormLayer(ModuleSettings, RunningStats):
     r"""Batch normalization with several sets of running statistics and optional external tensors.
 
     .. math::
 
         y = \frac{x - m^{(t)}}{\sqrt{v^{(t)} + \epsilon}} \, \gamma^{(t)} + \beta^{(t)}
 
-    Statistics :math:`m^{(t)}, v^{(t)}` are kept per condition :math:`t`: one set at construction, one more by each
-    :meth:`checkpoint_stats`. They can also be handed to :meth:`forward`, as gains and shifts can.
+    The layer has statistics :math:`m^{(t)}, v^{(t)}` for each condition :math:`t`: one set at construction, one more
+    after each :meth:`checkpoint_stats`. Statistics, gains and shifts can also be passed to :meth:`forward`.
 
-    In training mode the batch is normalized by its own statistics and the running ones are updated (given ones in
-    place, unless they require a gradient); in evaluation mode the running ones are used. Frozen statistics stay at
-    mean 0 and variance 1 and are used in both modes. Without running statistics those of the batch are always used.
+    In training mode the batch is normalized by its own statistics and the running ones are updated (those passed to
+    :meth:`forward` in place, unless they require a gradient); in evaluation mode the running ones are used. Frozen
+    statistics stay at mean 0 and variance 1 and are used in both modes. Without running statistics those of the batch
+    are always used.
 
     Args:
         num_features: number of channels :math:`C`.
         momentum: weight of the new batch in the running statistics; None averages all batches equally.
-        affine: whether the layer keeps gains and shifts of its own.
-        track_running_stats: whether running statistics are kept.
-        frozen_stats: whether the statistics stay at mean 0 and variance 1 (needs ``track_running_stats=False``).
-        learnable_stats: whether the running statistics are parameters, which receive gradients in evaluation mode and
-            are updated from batches in training mode (needs ``track_running_stats=False``).
+        affine: have gains and shifts as parameters of the layer.
+        track_running_stats: have running statistics.
+        frozen_stats: keep the statistics at mean 0 and variance 1 (needs ``track_running_stats=False``).
+        learnable_stats: make the running statistics parameters, which receive gradients in evaluation mode and are
+            updated from batches in training mode (needs ``track_running_stats=False``).
 
     Shape:
         inputs ``(N, C, ...)``, output alike; statistics, gains and shifts ``(C,)``.
@@ -81,45 +81,40 @@ class BatchNormLayer(nn.Module):
             raise value_error("learnable_stats", expected="False when frozen_stats is chosen", got=True)
         self._num_features = check_int("num_features", num_features, 1)
         self._momentum = None if momentum is None else check_number("momentum", momentum, 0.0, 1.0)
-        self._affine, self._frozen, self._learnable = affine, frozen_stats, learnable_stats
-        self._track_running_stats = track_running_stats
+        self._affine, self._track_running_stats = affine, track_running_stats
+        self._frozen_stats, self._learnable_stats = frozen_stats, learnable_stats
         self.scale = nn.Parameter(torch.ones(num_features)) if affine else None
         self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.register_buffer("_like", torch.empty(0), persistent=False)
         self._num_stats = 0
         if track_running_stats or frozen_stats or learnable_stats:
-            self._add_stats(None)
+            self._add_stats()
 
     @property
     def weights(self) -> nn.ParameterList | None:
-        """Gains and shifts that the layer keeps, or None."""
+        """Gains and shifts of the layer, or None."""
         return nn.ParameterList([self.scale, self.bias]) if self._affine else None
 
     @property
     def param_shapes(self) -> list[list[int]]:
-        """Shapes of gains and shifts, kept or not."""
+        """Shapes of gains and shifts, whether parameters of the layer or not."""
         return [[self._num_features], [self._num_features]]
 
     @property
     def hyper_shapes(self) -> list[list[int]] | None:
-        """Shapes of the gains and shifts that :meth:`forward` may be given, or None if the layer keeps them."""
+        """Shapes of the gains and shifts that may be passed to :meth:`forward`, or None if the layer has its own."""
         return None if self._affine else self.param_shapes
 
     @property
-    def num_stats(self) -> int:
-        """Number of sets of running statistics."""
-        return self._num_stats
-
-    @property
     def uses_batch(self) -> bool:
-        """Whether in the present mode a batch is normalized by its own statistics."""
-        tracked = self._track_running_stats or self._learnable
-        return not self._frozen and (self.training or not tracked)
+        """True if the layer normalizes by the statistics of the batch in the present mode."""
+        tracked = self._track_running_stats or self._learnable_stats
+        return not self._frozen_stats and (self.training or not tracked)
 
     @property
     def updates_stats(self) -> bool:
-        """Whether in the present mode a forward pass changes running statistics."""
-        return self.training and (self._track_running_stats or self._learnable)
+        """True if a forward pass changes running statistics in the present mode."""
+        return self.training and (self._track_running_stats or self._learnable_stats)
 
     def forward(
         self,
@@ -134,11 +129,11 @@ class BatchNormLayer(nn.Module):
 
         Args:
             inputs: activations ``(N, C, ...)``.
-            running_mean: statistics to use instead of the layer's own; needs ``running_var``.
+            running_mean: statistics to use instead of those of the layer; needs ``running_var``.
             running_var: see ``running_mean``.
-            weight: gains to use instead of the layer's own (none, if it has none).
-            bias: shifts to use instead of the layer's own (none, if it has none).
-            stats_id: which set of the layer's statistics to use; needed if there are several.
+            weight: gains to use instead of those of the layer.
+            bias: shifts to use instead of those of the layer.
+            stats_id: number of the layer's set of statistics to use; required if there are several.
         """
         weight = self.scale if weight is None else weight
         bias = self.bias if bias is None else bias
@@ -171,72 +166,18 @@ class BatchNormLayer(nn.Module):
         momentum: float | None,
     ) -> Tensor:
         """Normalize by the batch (updating ``mean`` and ``var``) or by ``mean`` and ``var``."""
-        learns = mean.requires_grad or var.requires_grad
-        if batch and not learns:
+        differentiable = mean.requires_grad or var.requires_grad
+        if batch and not differentiable:
             return F.batch_norm(x, mean, var, weight, bias, True, momentum or 0.0, self.eps)
-        if batch and self._learnable:
+        if batch and self._learnable_stats:
             with torch.no_grad():
                 F.batch_norm(x, mean.data, var.data, None, None, True, momentum or 0.0, self.eps)
         if batch:
             return F.batch_norm(x, None, None, weight, bias, True, eps=self.eps)
-        if not learns:
+        if not differentiable:
             return F.batch_norm(x, mean, var, weight, bias, False, eps=self.eps)
         # torch's kernel has no gradient with respect to the statistics.
         scale = torch.rsqrt(var + self.eps) * (1.0 if weight is None else weight)
         shift = (0.0 if bias is None else bias) - mean * scale
         view = (-1,) + (1,) * (x.ndim - 2)
         return x * scale.view(view) + shift.view(view)
-
-    def _stats_id(self, stats_id: int | None) -> int:
-        if stats_id is None:
-            if self._num_stats > 1:
-                raise value_error(
-                    "stats_id",
-                    expected=f"an integer below {self._num_stats}",
-                    got=None,
-                    hint="The layer has several sets of statistics.",
-                )
-            return 0
-        stats_id = check_int("stats_id", stats_id, 0)
-        if stats_id >= self._num_stats:
-            raise value_error(
-                "stats_id",
-                expected=f"an integer below {self._num_stats}",
-                got=stats_id,
-                hint="checkpoint_stats() adds a set of statistics.",
-            )
-        return stats_id
-
-    def checkpoint_stats(self, device: torch.device | str | None = None) -> None:
-        """Start a new set of running statistics (mean 0, variance 1), on ``device`` or where the last set is."""
-        if not (self._track_running_stats or self._learnable):
-            raise value_error("track_running_stats", expected="True where statistics are checkpointed", got=False)
-        self._add_stats(device)
-
-    def _add_stats(self, device: torch.device | str | None) -> None:
-        like = self.get_stats()[0] if self._num_stats else self._like
-        where: dict[str, Any] = {"dtype": like.dtype, "device": like.device if device is None else device}
-        mean, var = torch.zeros(self._num_features, **where), torch.ones(self._num_features, **where)
-        for name, value in ((f"mean_{self._num_stats}", mean), (f"var_{self._num_stats}", var)):
-            if self._learnable:
-                self.register_parameter(name, nn.Parameter(value))
-            else:
-                self.register_buffer(name, value)
-        if self._momentum is None:
-            self.register_buffer(f"count_{self._num_stats}", torch.zeros((), dtype=torch.long, device=where["device"]))
-        self._num_stats += 1
-
-    def get_stats(self, stats_id: int | None = None) -> tuple[Tensor, Tensor]:
-        """Running mean and variance ``(C,)`` of set ``stats_id``, by default the most recent one."""
-        if self._num_stats == 0:
-            raise value_error("stats_id", expected="a layer that keeps statistics", found="track_running_stats=False")
-        i = self._num_stats - 1 if stats_id is None else self._stats_id(stats_id)
-        store: Mapping[str, Any] = self._parameters if self._learnable else self._buffers
-        return store[f"mean_{i}"], store[f"var_{i}"]
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Make room for all sets of statistics in the state, so that checkpoints survive a round trip."""
-        found = [re.fullmatch(re.escape(prefix) + r"mean_(\d+)", key) for key in state_dict]
-        for _ in range(self._num_stats, sum(m is not None for m in found)):
-            self._add_stats(None)
-        super()._load_from_state_dict(state_dict, prefix, *args)

@@ -1,4 +1,4 @@
-"""Elementwise activations, with their slopes for Jacobians of multilayer perceptrons in closed form."""
+"""Elementwise activations and their derivatives, for Jacobians of multilayer perceptrons in closed form."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _bump(_: Any, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_jvp(act: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor]:
-    """Value and slope of any elementwise function: its derivative along a tangent of ones."""
+    """Return value and derivative of any elementwise function, as its derivative along a tangent of ones."""
     return torch.func.jvp(act, (x,), (torch.ones_like(x),))  # type: ignore[return-value]
 
 
@@ -111,7 +111,7 @@ _ELEMENTWISE_FUNCTIONS = {torch.sin, torch.cos, torch.exp, torch.erf, torch.atan
 
 
 def elementwise(act: Activation) -> bool:
-    """Return whether ``act`` is known to map each entry alone, or says so by an attribute ``elementwise``."""
+    """Return True if ``act`` is known to be elementwise, or has an attribute ``elementwise`` that is True."""
     if act is None or type(act) in _ELEMENTWISE_TYPES or getattr(act, "elementwise", False) is True:
         return True
     return isinstance(act, Hashable) and (act in _FUNCTIONS or act in _ELEMENTWISE_FUNCTIONS)
@@ -127,10 +127,10 @@ def value_and_slope(act: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor,
 
 
 def push_slope(act: Callable[[Tensor], Tensor], x: Tensor, tangents: Tensor) -> tuple[Tensor, Tensor]:
-    """Value of any ``act`` and its derivative along tangents.
+    """Return the value of any ``act`` and its derivative along tangents.
 
     Shape:
-        ``x`` ``(*B, H)``, ``tangents`` ``(m, *B, H)``; results of the same shapes. ``act`` sees matrices ``(N, H)``.
+        ``x`` ``(*B, H)``, ``tangents`` ``(m, *B, H)``; results alike. ``act`` is called on matrices ``(N, H)``.
     """
     rows = x.reshape(-1, x.shape[-1])
 
@@ -143,7 +143,7 @@ def push_slope(act: Callable[[Tensor], Tensor], x: Tensor, tangents: Tensor) -> 
 
 
 def pull_slope(act: Callable[[Tensor], Tensor], x: Tensor, cotangent: Tensor) -> Tensor:
-    """Cotangent ``(*B, H)`` of the value of any ``act`` pulled back to its input ``x`` ``(*B, H)``."""
+    """Pull a cotangent ``(*B, H)`` of the value of any ``act`` back to its input ``x`` ``(*B, H)``."""
     rows = x.reshape(-1, x.shape[-1])
     pulled = torch.func.vjp(act, rows)[1](cotangent.expand(x.shape).reshape(rows.shape))[0]
     return pulled.reshape(x.shape)

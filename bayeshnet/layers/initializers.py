@@ -1,4 +1,4 @@
-"""Initialization of weight tensors in place, and the fans that initialization is scaled by."""
+"""Initialization of weight tensors in place, and their fan-ins and fan-outs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["calc_fan_in_and_out", "init_params", "xavier_fan_in_"]
 
 
 def calc_fan_in_and_out(shapes: Sequence[int]) -> tuple[int, int]:
-    """Fan-in and fan-out of a weight tensor ``(out, in, *kernel)``.
+    """Return fan-in and fan-out of a weight tensor ``(out, in, *kernel)``.
 
     Example:
         >>> calc_fan_in_and_out([16, 3, 5, 5])
@@ -27,9 +27,9 @@ def calc_fan_in_and_out(shapes: Sequence[int]) -> tuple[int, int]:
 
 
 def init_params(weights: Tensor, bias: Tensor | None = None, generator: torch.Generator | None = None) -> None:
-    r"""Initialize a linear or convolutional layer in place as PyTorch does.
+    r"""Initialize a linear or convolutional layer in place, with PyTorch's default initialization.
 
-    With :math:`n` the fan-in, both are uniform in :math:`[-1/\sqrt{n}, 1/\sqrt{n}]`.
+    Weights and biases are uniform in :math:`[-1/\sqrt{n}, 1/\sqrt{n}]`, where :math:`n` is the fan-in.
     """
     nn.init.kaiming_uniform_(weights, a=math.sqrt(5), generator=generator)
     if bias is not None:
@@ -38,7 +38,7 @@ def init_params(weights: Tensor, bias: Tensor | None = None, generator: torch.Ge
 
 
 def xavier_fan_in_(tensor: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    r"""Fill ``tensor`` from a uniform distribution of variance :math:`1/n`, :math:`n` its fan-in, and return it.
+    r"""Fill ``tensor`` from a uniform distribution of variance :math:`1/n`, where :math:`n` is its fan-in; return it.
 
     References:
         Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010.

@@ -1,22 +1,22 @@
-"""Self-attention over the positions of feature maps, with weights of its own or given."""
+"""Self-attention over the positions of feature maps, whose weights may be passed to ``forward``."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_flags, check_int, check_shape, type_error, value_error
+from ..errors import check_flags, check_int, check_tensors, value_error
+from ..representation import ModuleSettings
 from .initializers import init_params
 from .spectral_norm import SpectralNorm
 
 __all__ = ["SelfAttnLayerV2"]
 
 
-class SelfAttnLayerV2(nn.Module):
+class SelfAttnLayerV2(ModuleSettings, nn.Module):
     r"""Self-attention that mixes global information into local features, :math:`y = x + \gamma\, o`.
 
     With :math:`1 \times 1` convolutions query :math:`f`, key :math:`g` and value :math:`v`,
@@ -24,9 +24,9 @@ class SelfAttnLayerV2(nn.Module):
 
     Args:
         in_dim: number of channels :math:`C`, at least 8.
-        use_spectral_norm: whether the three convolution kernels are divided by their spectral norm.
-        no_weights: whether all weights are given to :meth:`forward`.
-        init_weights: values to start from, of shapes :attr:`weight_shapes`.
+        use_spectral_norm: divide the three convolution kernels by their spectral norm.
+        no_weights: pass all weights to :meth:`forward` instead of keeping them as parameters.
+        init_weights: initial values, of shapes :attr:`weight_shapes`.
 
     Shape:
         feature maps ``(N, C, H, W)``, output alike; attention ``(N, H * W, H * W)``, whose rows sum to one.
@@ -54,7 +54,8 @@ class SelfAttnLayerV2(nn.Module):
             raise value_error("init_weights", expected="None when no_weights is chosen", found="a list of tensors")
         channels = check_int("in_dim", in_dim, 8, "An eighth of the channels are used for queries and keys.")
         small = channels // 8
-        self.channel_in = channels
+        self.channel_in = self._in_dim = channels
+        self._use_spectral_norm, self._no_weights = use_spectral_norm, no_weights
         self._weight_shapes = [
             *([small, channels, 1, 1], [small]),
             *([small, channels, 1, 1], [small]),
@@ -70,25 +71,19 @@ class SelfAttnLayerV2(nn.Module):
             nn.init.zeros_(self._weights[6])
         elif self._weights is not None and init_weights is not None:
             with torch.no_grad():
-                for own, value in zip(self._weights, self._checked("init_weights", init_weights), strict=True):
+                values = check_tensors("init_weights", init_weights, self._weight_shapes)
+                for own, value in zip(self._weights, values, strict=True):
                     own.copy_(value)
 
     @property
     def weight_shapes(self) -> list[list[int]]:
-        """Shapes of all weights, kept or not: query, key and value (kernel, bias), and the gate."""
+        """Shapes of all weights: query, key and value (kernel and bias of each), and the gate."""
         return self._weight_shapes
 
     @property
     def weights(self) -> nn.ParameterList | None:
-        """All weights, or None if they come from outside."""
+        """All weights, or None if they are passed to :meth:`forward`."""
         return self._weights
-
-    def _checked(self, name: str, tensors: Any) -> list[Tensor]:
-        if not isinstance(tensors, (list, tuple, nn.ParameterList)):
-            raise type_error(name, expected=f"a list of {len(self._weight_shapes)} tensors", got=tensors)
-        if len(tensors) != len(self._weight_shapes):
-            raise value_error(name, expected=f"{len(self._weight_shapes)} tensors", found=f"{len(tensors)}")
-        return [check_shape(f"{name}[{i}]", t, s) for i, (t, s) in enumerate(zip(tensors, self._weight_shapes))]  # noqa: B905
 
     def forward(
         self,
@@ -101,8 +96,8 @@ class SelfAttnLayerV2(nn.Module):
 
         Args:
             x: feature maps ``(N, C, H, W)``.
-            ret_attention: whether to return the attention map as well.
-            weights: tensors of :attr:`weight_shapes` to use instead of the layer's own.
+            ret_attention: return the attention map as well.
+            weights: tensors of :attr:`weight_shapes` to use instead of those of the layer.
             dWeights: tensors of :attr:`weight_shapes` to add to the weights.
         """
         if weights is None:
@@ -112,9 +107,10 @@ class SelfAttnLayerV2(nn.Module):
                 )
             used = list(self._weights)
         else:
-            used = self._checked("weights", weights)
+            used = check_tensors("weights", weights, self._weight_shapes)
         if dWeights is not None:
-            used = [w + d for w, d in zip(used, self._checked("dWeights", dWeights), strict=True)]
+            changes = check_tensors("dWeights", dWeights, self._weight_shapes)
+            used = [w + d for w, d in zip(used, changes, strict=True)]
         if self.spectral is not None:
             for i, norm in enumerate(self.spectral):
                 used[2 * i] = norm(used[2 * i])

@@ -1,4 +1,4 @@
-"""Spectral normalization of a weight that may come from anywhere."""
+"""Spectral normalization of a weight that is passed to ``forward``."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import check_int, check_ints, check_shape, value_error
+from ..representation import ModuleSettings
 
 __all__ = ["SpectralNorm"]
 
 
-class SpectralNorm(nn.Module):
+class SpectralNorm(ModuleSettings, nn.Module):
     r"""Divide a weight by an estimate of its largest singular value, :math:`W / (u^\top W v)`.
 
-    The singular vectors are kept as buffers; in training mode each call refines them by a power iteration, in
-    evaluation mode they stay. The estimate is differentiated with :math:`u, v` constant.
+    The singular vectors are buffers. In training mode each call refines them by power iterations, in evaluation mode
+    they are constant. The estimate is differentiated with :math:`u, v` constant.
 
     Args:
-        shape: of the weight ``(out, in, *kernel)``, seen as a matrix ``(out, in * kernel)``.
+        shape: of the weight ``(out, in, *kernel)``, which is reshaped to a matrix ``(out, in * kernel)``.
         num_iters: power iterations per call in training mode.
         dim: the output dimension of the weight (1 for transposed convolutions).
 
@@ -51,11 +52,11 @@ class SpectralNorm(nn.Module):
 
     @property
     def updates_stats(self) -> bool:
-        """Whether in the present mode a forward pass changes the singular vectors."""
+        """True if a forward pass changes the singular vectors in the present mode."""
         return self.training
 
     def forward(self, weight: Tensor) -> Tensor:
-        """Return ``weight`` over its spectral norm."""
+        """Return ``weight`` divided by its spectral norm."""
         check_shape("weight", weight, self._shape)
         matrix = weight.movedim(self._dim, 0).flatten(1)
         if self.training:
@@ -63,6 +64,6 @@ class SpectralNorm(nn.Module):
                 for _ in range(self._num_iters):
                     self.v.copy_(F.normalize(matrix.t().mv(self.u), dim=0, eps=self.eps))
                     self.u.copy_(F.normalize(matrix.mv(self.v), dim=0, eps=self.eps))
-        # Copies, because the next call changes the buffers that this one's gradient needs.
+        # The next call changes the buffers in place, so the gradient of this one needs copies.
         sigma = torch.dot(self.u.clone(), matrix.mv(self.v.clone()))
         return weight / sigma

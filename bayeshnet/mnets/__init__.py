@@ -1,4 +1,4 @@
-"""Main networks: networks whose weights can be handed to them."""
+"""Main networks: networks whose weights can be passed to ``forward``, such as those of a hypernetwork."""
 
 from __future__ import annotations
 

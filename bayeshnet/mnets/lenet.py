@@ -9,9 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_choice, check_flags, check_int
+from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
-from .parts.components import Modulation, Pass, add_context_mod, add_layer, check_dropout, dropout, finish
+from .parts.declarations import add_layer, check_dropout, finish
+from .parts.forward_pass import ForwardPass, dropout
 from .parts.images import check_image_shape, to_maps
+from .parts.modulation import Modulation, add_context_mod
 
 __all__ = ["LeNet"]
 
@@ -32,9 +35,9 @@ class LeNet(MainNetInterface):
         num_classes: number of outputs (logits).
         verbose: log the size of the network.
         arch: ``'mnist_small'`` (21,840 weights), ``'mnist_large'`` (431,080) or ``'cifar'`` (5,747,394).
-        no_weights: whether weights come from outside.
-        init_weights: values for the internal parameters to start from.
-        dropout_rate: after convolutions (whole feature maps) and the hidden layer; -1 (or 1) for none.
+        no_weights: pass all weights to :meth:`forward` instead of keeping them as parameters.
+        init_weights: initial values of the internal parameters.
+        dropout_rate: dropout after convolutions (of whole feature maps) and the hidden layer; -1 (or 1) for none.
         **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise`` for gains and
             shifts per pixel rather than per feature map.
 
@@ -49,6 +52,7 @@ class LeNet(MainNetInterface):
         21840
     """
 
+    @shows_arguments
     def __init__(
         self,
         in_shape: Sequence[int] = (28, 28, 1),
@@ -68,7 +72,7 @@ class LeNet(MainNetInterface):
         self._modulation = Modulation.of(kwargs)
         self._dropout_rate = check_dropout(dropout_rate)
         height, width, channels = self._in_shape
-        # A convolution takes 4 pixels off each side together, pooling halves what is left.
+        # A convolution reduces height and width by 4, pooling halves them.
         sizes = [((height - 4) // 2, (width - 4) // 2)]
         sizes.append(((sizes[0][0] - 4) // 2, (sizes[0][1] - 4) // 2))
         outputs = [[first, *sizes[0]], [second, *sizes[1]], [hidden], [num_classes]]
@@ -101,19 +105,18 @@ class LeNet(MainNetInterface):
             distilled_params: None.
             condition: a number (used if there is modulation) or a dict with key ``cmod_ckpt_id``.
         """
-        run, mod = Pass(self, weights, distilled_params, condition, "cmod_ckpt_id"), self._modulation
+        run, mod = ForwardPass(self, weights, distilled_params, condition, "cmod_ckpt_id"), self._modulation
         h = to_maps(x, self._in_shape)
-        h = run.modulate(h) if mod.use_context_mod and mod.context_mod_inputs else h
+        h = run.modulate(h) if mod.inputs else h
         for _ in range(2):
             weight, bias = run.layer()
             h = dropout(F.conv2d(h, weight, bias), self._dropout_rate, self.training)
             h = self._activate(run, F.max_pool2d(h, 2))
         h = self._activate(run, F.linear(h.flatten(1), *run.layer()))
         h = F.linear(dropout(h, self._dropout_rate, self.training), *run.layer())
-        return run.modulate(h) if mod.use_context_mod and not mod.no_last_layer_context_mod else h
+        return run.modulate(h) if mod.outputs else h
 
-    def _activate(self, run: Pass, h: Tensor) -> Tensor:
-        """Modulation before or after the nonlinearity."""
-        if not self._modulation.use_context_mod:
-            return F.relu(h)
-        return run.modulate(F.relu(h)) if self._modulation.context_mod_post_activation else F.relu(run.modulate(h))
+    def _activate(self, run: ForwardPass, h: Tensor) -> Tensor:
+        """Apply the nonlinearity, with modulation before or after it."""
+        h = F.relu(run.modulate(h) if self._modulation.before_activation else h)
+        return run.modulate(h) if self._modulation.after_activation else h

@@ -1,4 +1,4 @@
-"""Some of the outputs of a main network, as a main network."""
+"""A main network that returns a part of another one's outputs."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import torch
 from torch import Tensor
 
 from ..errors import value_error
-from ..weights import WeightSpec
+from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
 
 __all__ = ["OutputView"]
 
 
 class OutputView(MainNetInterface):
-    """The outputs ``start, ..., stop - 1`` of a network, which keeps its weights and their order.
+    """The outputs ``start, ..., stop - 1`` of a network, as a network with the same weights.
 
-    A network for many tasks has outputs for each of them; a view is the network as one task sees it.
+    A network for many tasks has outputs for each of them; a view selects the outputs of one task.
 
     Args:
         net: the network.
-        start: first output that is seen.
-        stop: first output after it that is not.
+        start: first output of the view.
+        stop: end of the outputs of the view, exclusive.
 
     Shape:
         ``x`` ``(N, ...)`` -> ``(N, stop - start)``.
@@ -36,17 +36,14 @@ class OutputView(MainNetInterface):
         torch.Size([5, 2])
     """
 
+    @shows_arguments
     def __init__(self, net: MainNetInterface, start: int, stop: int) -> None:
         super().__init__()
         if not 0 <= start < stop:
             raise value_error("start, stop", expected="0 <= start < stop", found=f"{start}, {stop}")
         self.net = net
         self.start, self.stop = start, stop
-
-    @property
-    def weight_spec(self) -> WeightSpec:
-        """Names and shapes of the weights of the whole network."""
-        return self.net.weight_spec
+        self._ledger = net._ledger
 
     def forward(
         self,
@@ -55,22 +52,22 @@ class OutputView(MainNetInterface):
         distilled_params: Sequence[Tensor] | None = None,
         condition: Any = None,
     ) -> Any:
-        """Outputs that are seen; see :meth:`MainNetInterface.forward`."""
-        return self._seen(self.net(x, weights=weights, distilled_params=distilled_params, condition=condition))
+        """Compute the outputs of the view; see :meth:`MainNetInterface.forward`."""
+        return self._select(self.net(x, weights=weights, distilled_params=distilled_params, condition=condition))
 
     def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
-        """Outputs that are seen, by the network's own fast way, if it has one."""
+        """Compute the outputs of the view by the batched forward pass of the network, if it has one."""
         outputs = self.net.batched_forward(weights, x, per_sample_inputs=per_sample_inputs)
-        return None if outputs is None else self._seen(outputs)
+        return None if outputs is None else self._select(outputs)
 
     def gaussian_forward(
         self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
     ) -> Tensor | None:
-        """Outputs that are seen, by the network's own fast way, if it has one."""
+        """Draw the outputs of the view by the Gaussian forward pass of the network, if it has one."""
         outputs = self.net.gaussian_forward(means, stds, x, num, generator)
-        return None if outputs is None else self._seen(outputs)
+        return None if outputs is None else self._select(outputs)
 
-    def _seen(self, outputs: Tensor) -> Tensor:
+    def _select(self, outputs: Tensor) -> Tensor:
         if outputs.shape[-1] < self.stop:
             raise value_error(
                 "net", expected=f"a network of at least {self.stop} outputs", found=f"{outputs.shape[-1]}"

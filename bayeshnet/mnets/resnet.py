@@ -10,9 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_flags, check_int, value_error
+from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
-from .parts.components import Modulation, Pass, add_layer, finish
+from .parts.declarations import add_layer, finish
+from .parts.forward_pass import ForwardPass
 from .parts.images import check_image_shape, to_maps
+from .parts.modulation import Modulation
 from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
 __all__ = ["ResNet"]
@@ -21,20 +24,21 @@ __all__ = ["ResNet"]
 class ResNet(MainNetInterface):
     r"""A residual network of :math:`6n + 2` layers: a convolution, three groups of ``n`` blocks, an output layer.
 
-    A block computes :math:`a(c_2(a(c_1(h))) + h)`, :math:`c` a convolution with (if chosen) modulation and batch norm
-    and :math:`a` the rectifier. Where the number of feature maps grows, :math:`h` is padded by zeros, and where the
-    resolution halves, it is subsampled.
+    A block computes :math:`a(c_2(a(c_1(h))) + h)`, where :math:`c` is a convolution, followed by modulation and batch
+    norm if these are chosen, and :math:`a` is the rectifier. If the number of feature maps grows, :math:`h` is padded
+    with zeros; if the resolution halves, it is subsampled.
 
     Args:
         in_shape: shape ``(H, W, C)`` of an image.
         num_classes: number of outputs (logits).
-        use_bias: whether layers have biases.
+        use_bias: add biases to all layers.
         num_feature_maps: of the first convolution and of the three groups, not decreasing.
         verbose: log the size of the network.
         n: number of blocks in a group.
         k: factor by which the groups are widened.
-        no_weights: whether weights (also those of batch norm) come from outside.
-        init_weights: values for the internal parameters to start from.
+        no_weights: pass all weights, including those of batch norm, to :meth:`forward` instead of keeping them as
+            parameters.
+        init_weights: initial values of the internal parameters.
         use_batch_norm: normalize after each convolution.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
@@ -52,6 +56,7 @@ class ResNet(MainNetInterface):
         464144
     """
 
+    @shows_arguments
     def __init__(
         self,
         in_shape: Sequence[int] = (32, 32, 3),
@@ -81,7 +86,7 @@ class ResNet(MainNetInterface):
                 "num_feature_maps",
                 expected="four integers that do not decrease",
                 got=num_feature_maps,
-                hint="Shortcuts are padded, which cannot take feature maps away.",
+                hint="Shortcuts are padded, which cannot remove feature maps.",
             )
         outputs = layer_outputs(self._in_shape, self._maps, n, num_classes)
         add_norms(
@@ -121,9 +126,9 @@ class ResNet(MainNetInterface):
             distilled_params: running means and variances to use.
             condition: as in :meth:`MLP.forward`.
         """
-        run, mod = Pass(self, weights, distilled_params, condition), self._modulation
+        run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
         h = to_maps(x, self._in_shape)
-        h = run.modulate(h) if mod.use_context_mod and mod.context_mod_inputs else h
+        h = run.modulate(h) if mod.inputs else h
         h = self._convolve(run, h, 1, None)
         for group in range(1, 4):
             for block in range(self._n):
@@ -132,19 +137,19 @@ class ResNet(MainNetInterface):
                 h = self._convolve(run, h, stride, None)
                 h = self._convolve(run, h, 1, shortcut)
         h = F.linear(h.mean((-2, -1)), *run.layer())
-        return run.modulate(h) if mod.use_context_mod and not mod.no_last_layer_context_mod else h
+        return run.modulate(h) if mod.outputs else h
 
-    def _convolve(self, run: Pass, h: Tensor, stride: int, shortcut: Tensor | None) -> Tensor:
-        """Convolution, modulation, batch norm, shortcut, rectifier (then modulation, if it comes after)."""
+    def _convolve(self, run: ForwardPass, h: Tensor, stride: int, shortcut: Tensor | None) -> Tensor:
+        """Apply convolution, modulation, batch norm, shortcut and rectifier (modulation last if so chosen)."""
         mod = self._modulation
         weight, bias = run.layer()
         h = F.conv2d(h, weight, bias, stride=stride, padding=1)
-        if mod.use_context_mod and not mod.context_mod_post_activation:
+        if mod.before_activation:
             h = run.modulate(h)
         if self._batchnorm_layers is not None:
             h = run.normalize(h)
         h = F.relu(h if shortcut is None else h + shortcut)
-        return run.modulate(h) if mod.use_context_mod and mod.context_mod_post_activation else h
+        return run.modulate(h) if mod.after_activation else h
 
 
 def _pad(h: Tensor, maps: int, stride: int) -> Tensor:

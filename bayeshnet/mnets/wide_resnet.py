@@ -9,9 +9,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_flags, check_int, check_shape, value_error
+from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
-from .parts.components import Modulation, Pass, add_layer, check_dropout, finish
+from .parts.declarations import add_layer, check_dropout, finish
+from .parts.forward_pass import ForwardPass
 from .parts.images import check_image_shape, to_maps
+from .parts.modulation import Modulation
 from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
 __all__ = ["WRN"]
@@ -20,9 +23,9 @@ __all__ = ["WRN"]
 class WRN(MainNetInterface):
     r"""A wide residual network ``WRN-d-k-B(3,3)`` of three groups of ``n`` blocks.
 
-    A block computes :math:`h + c_2(d(c_1(h)))`, :math:`c` being (modulation,) batch norm, rectifier and then
-    convolution, and :math:`d` dropout. Where feature maps or resolution change, a convolution of size 1 without bias
-    takes the place of the identity; the ``d`` of the name counts it among the convolutions.
+    A block computes :math:`h + c_2(d(c_1(h)))`, where :math:`c` is (modulation,) batch norm, rectifier and convolution,
+    in this order, and :math:`d` is dropout. If the number of feature maps or the resolution changes, a convolution of
+    size 1 without bias replaces the identity; it counts as a convolution in the depth ``d`` of the name.
 
     Args:
         in_shape: shape ``(H, W, C)`` of an image.
@@ -30,14 +33,15 @@ class WRN(MainNetInterface):
         n: number of blocks in a group.
         k: factor by which the groups are widened.
         num_feature_maps: of the first convolution and, before widening, of the three groups.
-        use_bias: whether convolutions have biases.
-        use_fc_bias: whether the output layer has one; as ``use_bias`` if None.
-        no_weights: whether weights (also those of batch norm) come from outside.
+        use_bias: add biases to convolutions.
+        use_fc_bias: add a bias to the output layer; as ``use_bias`` if None.
+        no_weights: pass all weights, including those of batch norm, to :meth:`forward` instead of keeping them as
+            parameters.
         use_batch_norm: normalize before each rectifier.
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
-        dropout_rate: after the first convolution of a block; -1 (or 1) for none.
-        chw_input_format: whether inputs are ``(N, C, H, W)``.
+        dropout_rate: dropout after the first convolution of a block; -1 (or 1) for none.
+        chw_input_format: take inputs ``(N, C, H, W)``.
         verbose: log the size of the network.
         **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise``.
 
@@ -54,6 +58,7 @@ class WRN(MainNetInterface):
         ('WRN-28-10-B(3,3)', 36479184)
     """
 
+    @shows_arguments
     def __init__(
         self,
         in_shape: Sequence[int] = (32, 32, 3),
@@ -116,7 +121,7 @@ class WRN(MainNetInterface):
 
     @property
     def has_bias(self) -> bool:
-        """Whether layers, other than those of shortcuts, have biases; refused where only some have."""
+        """True if layers, other than those of shortcuts, have biases; an error if only some have."""
         if self._mixed_bias:
             raise value_error(
                 "use_fc_bias", expected="the value of use_bias where has_bias is asked for", found="another"
@@ -142,36 +147,36 @@ class WRN(MainNetInterface):
             distilled_params: running means and variances to use.
             condition: as in :meth:`MLP.forward`.
         """
-        run, mod = Pass(self, weights, distilled_params, condition), self._modulation
+        run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
         height, width, channels = self._in_shape
         h = check_shape("x", x, (None, channels, height, width)) if self._chw else to_maps(x, self._in_shape)
         skips = [run.layer()[0] if skip else None for skip in self._has_skip]
-        h = run.modulate(h) if mod.use_context_mod and mod.context_mod_inputs else h
+        h = run.modulate(h) if mod.inputs else h
         weight, bias = run.layer()
         h = F.conv2d(h, weight, bias, padding=1)
         for group, skip in enumerate(skips, 1):
             for block in range(self._n):
                 stride = 1 if block else STRIDES[group]
-                # Subsampled first: torch's convolution of size 1 and stride 2 of few maps can damage memory on a CPU.
+                # Subsample first: torch's convolution of size 1 and stride 2 of few maps can corrupt memory on a CPU.
                 shortcut = h if skip is None or block else F.conv2d(h[..., ::stride, ::stride], skip)
                 h = self._convolve(run, h, stride)
                 if self._dropout_rate is not None:
                     h = F.dropout(h, self._dropout_rate, self.training)
                 h = self._convolve(run, h, 1) + shortcut
         h = F.linear(self._activate(run, h).mean((-2, -1)), *run.layer())
-        return run.modulate(h) if mod.use_context_mod and not mod.no_last_layer_context_mod else h
+        return run.modulate(h) if mod.outputs else h
 
-    def _activate(self, run: Pass, h: Tensor) -> Tensor:
-        """Modulation, batch norm, rectifier (then modulation, if it comes after)."""
+    def _activate(self, run: ForwardPass, h: Tensor) -> Tensor:
+        """Apply modulation, batch norm and rectifier (modulation last if so chosen)."""
         mod = self._modulation
-        if mod.use_context_mod and not mod.context_mod_post_activation:
+        if mod.before_activation:
             h = run.modulate(h)
         if self._batchnorm_layers is not None:
             h = run.normalize(h)
         h = F.relu(h)
-        return run.modulate(h) if mod.use_context_mod and mod.context_mod_post_activation else h
+        return run.modulate(h) if mod.after_activation else h
 
-    def _convolve(self, run: Pass, h: Tensor, stride: int) -> Tensor:
+    def _convolve(self, run: ForwardPass, h: Tensor, stride: int) -> Tensor:
         h = self._activate(run, h)
         weight, bias = run.layer()
         return F.conv2d(h, weight, bias, stride=stride, padding=1)

@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..errors import check_choice, check_flags, check_int, value_error
+from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
-from .parts.components import Pass, add_layer, check_dropout, dropout, finish
+from .parts.declarations import add_layer, check_dropout, finish
+from .parts.forward_pass import ForwardPass, dropout
 from .parts.images import check_image_shape, to_maps
 
 __all__ = ["ZenkeNet"]
@@ -24,10 +26,10 @@ class ZenkeNet(MainNetInterface):
         num_classes: number of outputs (logits).
         verbose: log the size of the network.
         arch: ``'cifar'``.
-        no_weights: whether weights come from outside.
-        init_weights: values for the internal parameters to start from.
-        dropout_rate: after pooling (whole feature maps), at most 0.5; twice that after the hidden layer; -1 for
-            none (as is 1).
+        no_weights: pass all weights to :meth:`forward` instead of keeping them as parameters.
+        init_weights: initial values of the internal parameters.
+        dropout_rate: dropout after pooling (of whole feature maps), at most 0.5; twice that after the hidden layer; -1
+            (or 1) for none.
 
     Shape:
         inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
@@ -40,6 +42,7 @@ class ZenkeNet(MainNetInterface):
         1250858
     """
 
+    @shows_arguments
     def __init__(
         self,
         in_shape: Sequence[int] = (32, 32, 3),
@@ -79,11 +82,11 @@ class ZenkeNet(MainNetInterface):
             x: images ``(N, H, W, C)``, flattened or not.
             weights: as in :class:`MainNetInterface`.
             distilled_params: None.
-            condition: None, as nothing in the network depends on a condition.
+            condition: None; the network does not depend on a condition.
         """
         if condition is not None:
             raise value_error("condition", expected="None for this network", got=condition)
-        run = Pass(self, weights, distilled_params, None)
+        run = ForwardPass(self, weights, distilled_params, None)
         h, rate = to_maps(x, self._in_shape), self._dropout_rate
         for _ in range(2):
             weight, bias = run.layer()

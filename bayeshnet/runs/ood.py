@@ -111,8 +111,8 @@ def abstention(predictions: FinalPredictions, false_alarm: float = FALSE_ALARM) 
     result: dict[str, Any] = {"asked": 100 * false_alarm, "calibrated_on": predictions.calibrated_on}
     for score in _SCORES:
         rule = Abstention.calibrate([p.scores(score)[:, 0] for p in predictions.calibration], false_alarm)
-        known = rule.foreignness(predictions.known.scores(score))
-        foreign = {name: rule.foreignness(p.scores(score)) for name, p in predictions.foreign.items()}
+        known = rule.ood_score(predictions.known.scores(score))
+        foreign = {name: rule.ood_score(p.scores(score)) for name, p in predictions.foreign.items()}
         result[score] = {
             "false_alarm": 100 * float((known > 0).double().mean()),
             "refused": {name: 100 * float((values > 0).double().mean()) for name, values in foreign.items()},

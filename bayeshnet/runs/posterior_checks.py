@@ -37,7 +37,7 @@ def certificate(q: Distribution, p: Distribution, num_draws: int = 128, seed: in
         value = ClosedForm().estimate(q, p).value
         number = None if value is None else float(value)
         return {"value": number, "lower": number, "upper": number, "analytic": number, "mutual_information": None}
-    estimate = ImportanceSandwich(num_draws=num_draws).estimate(q, p, generator=generator)
+    estimate = ImportanceSandwich(num_draws).estimate(q, p, generator=generator)
     analytic, sides = float(estimate.diagnostics["analytic"]), estimate.diagnostics["information"]
     livi = float(sides.diagnostics["livi"].mean())
     low, high = sorted((float(sides.lower), float(sides.upper)))

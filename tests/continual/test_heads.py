@@ -17,7 +17,7 @@ from bayeshnet.builders import (
 from bayeshnet.continual import EWC, FineTuning, FixedSoftmax, GrowingSoftmax, SharedHead, SplitHeads, Training
 from bayeshnet.continual.task_posterior import OneForAll
 from bayeshnet.mnets import OutputView
-from tests.continual.test_learners import make_task
+from tests.support.tasks import make_task
 
 NET = MLPNetwork((5,), "tanh")
 FAST = Training(steps=2, batch_size=8)
@@ -117,7 +117,7 @@ def test_one_softmax_tells_the_task():
 
 
 def test_refusals():
-    with pytest.raises(TypeError, match="state: expected one that EWC has learnt"):
+    with pytest.raises(TypeError, match="state: expected one that EWC has learned"):
         EWC(NET, sample=True).predict(
             FineTuning(NET, PointWeights(), training=FAST).learn(None, make_task(0)), torch.zeros(1, 4)
         )

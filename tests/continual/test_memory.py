@@ -18,8 +18,8 @@ from bayeshnet.continual import (
 from bayeshnet.continual.losses.coreset import OtherTasksExposure
 from bayeshnet.guides import BayesianModel, Categorical
 from bayeshnet.inference import load_checkpoint, save_checkpoint
-from tests.continual.test_learners import make_task
 from tests.support.steps import step_with
+from tests.support.tasks import make_task
 
 NET = MLPNetwork((6,), "tanh")
 FAST = Training(steps=3, batch_size=8)
@@ -51,7 +51,7 @@ def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
     for number in range(3):
         previous, state = state, learner.learn(state, make_task(number), seed=number)
     weights = torch.randn(4, state.net.weight_spec.numel, requires_grad=True)
-    net, _ = learner.problem(state, make_task(2), 2)
+    net, _ = learner.training_problem(state, make_task(2), 2)
     model = BayesianModel(net, state.posterior.prior(weights), state.likelihood, num_data=40)
     (term,) = learner.terms(state, previous, model, torch.Generator().manual_seed(5))
     value = term(weights, None, None, 0)
@@ -179,7 +179,7 @@ def test_refusals():
 
 
 @pytest.mark.parametrize(("doubt", "expected"), [({}, [OtherTasksExposure]), ({"doubt": 0.0}, [])])
-def test_a_coreset_doubts_while_tasks_are_learnt_unless_told_not_to(doubt, expected):
+def test_a_coreset_doubts_while_tasks_are_learned_unless_told_not_to(doubt, expected):
     learner = PosteriorReplay(NET, ImplicitGenerator(latent_size=2), coreset=Coreset(4, **doubt), training=FAST)
     first = learner.learn(None, make_task(0), seed=0)
     model = BayesianModel(first.net, first.posterior.prior(torch.zeros(())), first.likelihood, num_data=40)

@@ -133,7 +133,7 @@ def test_ewc_is_prior_focused_learning_with_its_laplace_approximation():
     first = learner.learn(None, tasks[0], seed=0)
     prior = first.posterior.prior(x)
     w1 = first.posterior(0).mean.detach()
-    own = diagonal_fisher(learner.view(first, 0), first.likelihood, w1, x, y)
+    own = diagonal_fisher(learner.task_network(first, 0), first.likelihood, w1, x, y)
     torch.testing.assert_close(first.memory.precision, 0.5 * prior.scale**-2 + own)
 
     second = learner.learn(first, tasks[1], seed=1)
@@ -142,7 +142,7 @@ def test_ewc_is_prior_focused_learning_with_its_laplace_approximation():
     torch.testing.assert_close(law.loc[places], w1)
     torch.testing.assert_close(law.scale[places] ** -2, 2.0 * first.memory.precision)
     w2 = second.posterior(0).mean.detach()
-    fisher = diagonal_fisher(learner.view(second, 1), second.likelihood, w2, x, y)
+    fisher = diagonal_fisher(learner.task_network(second, 1), second.likelihood, w2, x, y)
     kept = (second.posterior.prior(x).scale ** -2).index_copy(0, places, first.memory.precision)
     torch.testing.assert_close(second.memory.precision, 0.5 * kept + fisher)
     assert not torch.equal(first.memory.precision[:5], second.memory.precision[:5])
@@ -165,7 +165,7 @@ def test_ewc_holds_what_the_tasks_before_are_sensitive_to():
     assert moved[1] < 0.05 * moved[0]
 
 
-def test_the_noise_that_is_learnt_beside_elastic_weights_is_no_part_of_their_precision():
+def test_the_noise_that_is_learned_beside_elastic_weights_is_no_part_of_their_precision():
     x, y = torch.randn(20, 4), torch.randn(20, 1)
     tasks = [Task(str(i), Split(x, y), Split(x, y), 1, "regression") for i in range(2)]
     learner = EWC(MLPNetwork((5,)), likelihood=Gaussian(learn=True), training=Training(steps=2, batch_size=10))

@@ -1,15 +1,18 @@
 """Every estimator on every problem with a known answer: value, gradient, sigma, side of the bound, or refusal.
 
-A new estimator joins by an entry in ``ESTIMATORS``. What must fail is listed in ``FAILS`` with the reason, and is
-checked to fail. The pairs outside ``quick`` are marked slow.
+A new estimator joins by one line, its entry in ``ESTIMATORS``. Known failures are listed in ``FAILS`` with the reason,
+and checked to fail. The pairs outside ``quick`` are marked slow.
 """
 
 import functools
+import inspect
 from dataclasses import dataclass
 
 import pytest
 import torch
 
+from bayeshnet import estimators
+from bayeshnet.distributions import WeightDraw
 from bayeshnet.estimators import (
     AVB,
     IWHVI,
@@ -19,14 +22,18 @@ from bayeshnet.estimators import (
     Auto,
     ChangeOfVariables,
     ClosedForm,
+    DensityEstimator,
     ImportanceSandwich,
     KernelRatio,
+    KLEstimator,
     MonteCarlo,
     NearestNeighbor,
     NuMethod,
     Stein,
     StochasticLIVI,
+    UnfoldedLIVI,
 )
+from bayeshnet.representation import settings_of
 from tests.contracts.known_divergences import EXPLICIT, PROBLEMS, SEMI, SHARED, known
 from tests.support.oracles import cosine, gradients, standard_prior
 
@@ -35,13 +42,13 @@ KNOWN_LINEAR = "linear, known to be"
 
 @dataclass
 class Entry:
-    """How to run an estimator, on what, and how near it must come.
+    """An estimator, the problems that it is run on, and the accuracy that it must have.
 
-    ``problems`` are those it takes; the others it must refuse. ``value``: tolerance in nats of the information (or of
-    the KL, where there is none) beyond three standard errors; None for no value. ``cosine``: of the gradient of all but
-    sigma, of the KL and of the entropy alone; None where no gradient is claimed. ``sigma``: error of the gradient of
-    sigma over the larger of it and the number of weights; None where a learned sigma is refused. ``length``: the
-    gradient of the entropy may be shorter by this factor, or twice as long.
+    ``problems`` are those that it accepts; the others it must refuse. ``value``: tolerance in nats of the information
+    (or of the KL, where there is none) beyond three standard errors; None for no value. ``cosine``: of the gradient of
+    all but sigma, of the KL and of the entropy alone; None where no gradient is claimed. ``sigma``: error of the
+    gradient of sigma over the larger of it and the number of weights; None where a learned sigma is refused.
+    ``length``: the gradient of the entropy may be shorter by this factor, or twice as long.
     """
 
     make: object
@@ -61,6 +68,7 @@ ESTIMATORS = {
     "ClosedForm": Entry(ClosedForm, [n for n in EXACT if n != "mixture"], 1, 1e-7, 1 - 1e-9, 1e-8, tuple(ALL)),
     "MonteCarlo": Entry(MonteCarlo, EXACT, 8000, 0.02, 0.97, 0.1, tuple(ALL)),
     "LIVI": Entry(LIVI, LATENT, 2000, 0.08, 0.99, 0.02, tuple(ALL)),
+    "UnfoldedLIVI": Entry(UnfoldedLIVI, LATENT, 2000, 0.08, 0.99, 0.02),
     "StochasticLIVI": Entry(lambda: StochasticLIVI(num_probes=8), LATENT, 100, 0.3, 0.9, 0.05),
     "ImportanceSandwich": Entry(lambda: ImportanceSandwich(num_starts=3), LATENT, 400, 0.1, 0.95, 0.05, tuple(ALL)),
     "SSGE": Entry(SSGE, ALL, 400, None, 0.95, None),
@@ -78,7 +86,12 @@ BOUNDS = ("ImportanceSandwich", "SIVI", "IWHVI")
 FAILS = {
     (name, problem, what): reason
     for names, what, problems, reason in (
-        ("LIVI StochasticLIVI Auto", "value", ["fold"], "two latents make the same weights: up to log 2 too low"),
+        (
+            "LIVI UnfoldedLIVI StochasticLIVI Auto",
+            "value",
+            ["fold"],
+            "two latents make the same weights: up to log 2 too low",
+        ),
         ("SIVI", "value entropy", ["linear n=8 P=100"], "it finds log(K + 1) of the mutual information, and no slope"),
         ("SIVI", "sigma", ["linear n=5 P=3"], "with 500 latents the gap of its bound still changes with sigma"),
         ("IWHVI", "value gradient entropy", ["linear n=8 P=100"], "250 steps leave its reverse model untrained"),
@@ -298,9 +311,10 @@ def test_weights_that_are_not_finite_are_refused(name):
             entry.make().estimate(problem.q, problem.p, 10, torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(
-    "name", ["LIVI", "ImportanceSandwich", "ClosedForm", "MonteCarlo", "ChangeOfVariables", "Auto"]
-)
+DENSITIES = [name for name, entry in ESTIMATORS.items() if isinstance(entry.make(), DensityEstimator)]
+
+
+@pytest.mark.parametrize("name", DENSITIES)
 def test_log_density_is_per_draw(name):
     entry = ESTIMATORS[name]
     for problem_name in entry.problems:
@@ -310,8 +324,68 @@ def test_log_density_is_per_draw(name):
             assert entry.make().log_density(q, draw).shape == (3,)
 
 
-@pytest.mark.parametrize("name", ["SSGE", "SIVI", "AVB", "NearestNeighbor"])
+@pytest.mark.parametrize("name", [name for name in ESTIMATORS if name not in DENSITIES])
 def test_log_density_is_refused_where_there_is_none(name):
     problem = PROBLEMS["linear n=2 P=3"]()
     with pytest.raises(ValueError, match="log-density"):
         ESTIMATORS[name].make().log_density(problem.q, problem.q.draw(2))
+
+
+def test_every_estimator_is_here():
+    public = {name: getattr(estimators, name) for name in estimators.__all__}
+    concrete = {n for n, c in public.items() if inspect.isclass(c) and issubclass(c, KLEstimator)}
+    assert {name for name in concrete if not inspect.isabstract(public[name])} == set(ESTIMATORS)
+
+
+def old_names(cls):
+    """Arguments of the constructor that are kept for old code only."""
+    names = inspect.signature(cls).parameters
+    return [name for name in names if f"        {name}: old name of ``num_samples``." in cls.__doc__.splitlines()]
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_all_settings_are_shown(name):
+    method = ESTIMATORS[name].make()
+    wanted = [n for n in inspect.signature(type(method)).parameters if n not in old_names(type(method))]
+    assert list(settings_of(method)) == wanted
+    assert repr(method).startswith(f"{name}(")
+    for setting in wanted:
+        assert f"{setting}={getattr(method, setting)!r}" in repr(method)
+
+
+@pytest.mark.parametrize("name", [n for n, e in ESTIMATORS.items() if n != "ClosedForm"])
+def test_samples_are_counted_by_one_word(name):
+    cls = getattr(estimators, name)
+    assert cls(num_samples=6).num_samples == 6
+    (old,) = old_names(cls)
+    with pytest.warns(DeprecationWarning, match=f"{old} is deprecated: use num_samples") as seen:
+        assert cls(**{old: 6}).num_samples == 6
+    assert seen[0].filename == __file__
+    with pytest.raises(ValueError, match="num_samples"):
+        cls(num_samples=0)
+
+
+class Toy(KLEstimator):
+    """The least that an estimator must have."""
+
+    min_samples = 2
+
+    def _estimate(self, q, p, num_samples, generator):
+        surrogate = q.sample((num_samples,)).sum()
+        return estimators.KLEstimate(surrogate, surrogate)
+
+
+def test_the_base_checks_arguments_and_results():
+    q = p = standard_prior(3)
+    assert Toy().estimate(q, p, 5).value.shape == ()
+    assert repr(Toy()) == "Toy()"
+    for wrong, error, match in (
+        ((q, standard_prior(4)), ValueError, "p: expected a prior over 3 weights"),
+        ((q, p, 1), ValueError, "num_samples: expected an integer >= 2, got 1. Toy compares samples"),
+        ((torch.zeros(3), p), TypeError, "q: expected a distribution"),
+        ((standard_prior(3, torch.inf), p, 2), ValueError, "Toy: expected a finite KL"),
+    ):
+        with pytest.raises(error, match=match):
+            Toy().estimate(*wrong)
+    assert not Toy().uses_draws
+    assert Toy().estimate_at(q, p, WeightDraw(torch.zeros(5, 3))) is None

@@ -123,5 +123,5 @@ def test_the_figure(tmp_path):
 def test_bad_input():
     with pytest.raises(ValueError, match="12 weights"):
         diagnose(TanhProblem.make(2, 12).q(), standard_prior(13))
-    with pytest.raises(ValueError, match="num_draws"):
+    with pytest.raises(ValueError, match="num_samples"):
         diagnose(TanhProblem.make(2, 12).q(), standard_prior(12), 2)

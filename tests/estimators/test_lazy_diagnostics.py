@@ -1,4 +1,4 @@
-"""Diagnostics that are worked out when someone looks at them."""
+"""Diagnostics that are computed at first access."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pickle
 import pytest
 import torch
 
-from bayeshnet.estimators.lazy_diagnostics import Findings
+from bayeshnet.estimators.lazy_diagnostics import LazyDiagnostics
 
 
 def make():
@@ -19,10 +19,10 @@ def make():
         calls.append(1)
         return 2 * x
 
-    return Findings({"a": 1}, {"b": later, "c": lambda: 3}), calls
+    return LazyDiagnostics({"a": 1}, {"b": later, "c": lambda: 3}), calls
 
 
-def test_values_are_worked_out_once_and_only_when_asked_for():
+def test_values_are_computed_once_at_first_access():
     found, calls = make()
     assert (list(found), len(found), "b" in found, "d" in found) == (["a", "b", "c"], 3, True, False)
     assert found.get("a") == 1
@@ -38,5 +38,5 @@ def test_they_mix_with_dictionaries_and_can_be_copied():
     found, _ = make()
     assert found | {"c": 4} == {"a": 1, "b": torch.tensor(2.0), "c": 4}
     assert repr(found) == "{'a': 1, 'b': tensor(2.), 'c': 3}"
-    for again in (copy.deepcopy(make()[0]), pickle.loads(pickle.dumps(Findings({"a": 1}, {"b": dict})))):
+    for again in (copy.deepcopy(make()[0]), pickle.loads(pickle.dumps(LazyDiagnostics({"a": 1}, {"b": dict})))):
         assert list(again)[:2] == ["a", "b"]

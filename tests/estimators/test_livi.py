@@ -334,5 +334,5 @@ def test_bad_input():
         LIVI().estimate(problem.q(), p)
     with pytest.raises(ValueError, match="draw"):
         LIVI().log_density(problem.q(), p.draw(3))
-    with pytest.raises(ValueError, match="num_latents"):
+    with pytest.raises(ValueError, match="num_samples"):
         LIVI(0)

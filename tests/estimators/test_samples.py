@@ -90,7 +90,7 @@ class TestIWHVI:
         problem = fixed_sigma(2, 6, 0.5)
         method = IWHVI(2000, 16, steps=0)
         method.train_reverse(problem.q(), 0)
-        method.num_draws = 256
+        method.num_samples = 256
         method.train_reverse(problem.q(), 200, generator())
         estimate = method.estimate(problem.q(), standard_prior(6), 4000, generator())
         ours, exact = (gradients(x, [problem.A, problem.b]) for x in (estimate.surrogate, exact_kl(problem)))
@@ -228,8 +228,8 @@ class TestRatios:
             KernelRatio(direction="up")
 
 
-def test_foreign_distributions_draw_from_the_generator():
-    """Torch's distributions know no generators: one seed gives one result, and leaves the global state alone."""
+def test_distributions_of_torch_draw_from_the_generator():
+    """They take no generator: one seed gives one result, and leaves the global state alone."""
     q = Independent(Normal(torch.zeros(2, dtype=DTYPE), 1.0), 1)
     state = torch.get_rng_state()
     values = [NearestNeighbor(50).estimate(q, standard_prior(2), generator=generator()).value for _ in range(2)]

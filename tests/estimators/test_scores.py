@@ -12,8 +12,11 @@ from bayeshnet.distributions import (
     WeightDraw,
 )
 from bayeshnet.estimators import SSGE, NuMethod, Stein
-from bayeshnet.estimators.samples.kernels import apply_score, cross_distances, gram_and_distances
+from bayeshnet.estimators.samples.kernels import cross_distances, gram_and_distances
+from bayeshnet.estimators.samples.scores import apply_score
+from bayeshnet.estimators.samples.ssge import spectral_matrix
 from bayeshnet.hnets import HMLP
+from bayeshnet.speed import using
 from tests.support.oracles import DTYPE, LinearProblem, cosine, gradients, standard_prior
 
 METHODS = {"ssge": SSGE(), "stein": Stein(), "nu": NuMethod()}
@@ -78,7 +81,7 @@ def test_ssge_is_the_published_estimator():
     x = problem.q().draw(30, generator()).w.detach()
     gram, distances = gram_and_distances(x)
     width = distances.flatten().median().sqrt()
-    matrix, kept = SSGE(threshold=0.97)._score_matrix((-0.5 * distances / width**2).exp(), width)
+    matrix, kept = spectral_matrix((-0.5 * distances / width**2).exp(), width, 0.97)
     torch.testing.assert_close(matrix @ x, published_ssge(x, width, int(kept.sum())))
     direct = x - x.mean(0)
     torch.testing.assert_close(gram, direct @ direct.T)
@@ -90,7 +93,7 @@ def test_ssge_is_the_published_estimator():
 @pytest.mark.parametrize("threshold", [0.0, 0.5, 0.97, 1.0])
 def test_the_score_matrix_is_its_formula(threshold, ridge):
     kernel = (-0.5 * torch.cdist(points := torch.randn(20, 3, dtype=torch.float64), points) ** 2).exp()
-    matrix, kept = SSGE(threshold=threshold, ridge=ridge)._score_matrix(kernel, torch.tensor(2.0))
+    matrix, kept = spectral_matrix(kernel, torch.tensor(2.0), threshold, ridge)
     values, vectors = torch.linalg.eigh(kernel + ridge * torch.eye(20))
     share = values.flip(0).cumsum(0) / values.sum()
     num = int((torch.cat([torch.zeros(1), share[:-1]]) < threshold).sum())
@@ -196,7 +199,7 @@ def test_bad_input(name):
         method.estimate(problem.q(), standard_prior(5))
     with pytest.raises(ValueError, match="num_samples"):
         method.estimate(fixed_sigma(2, 5, 0.1).q(), standard_prior(5), 1)
-    with pytest.raises(ValueError, match="num_draws"):
+    with pytest.raises(ValueError, match="num_samples"):
         type(method)(1)
     with pytest.raises(ValueError, match="width"):
         type(method)(width=-1.0)
@@ -208,17 +211,12 @@ def test_bad_input(name):
 
 def test_no_tensor_of_pairs_and_weights_is_built():
     """Blocks of columns give what one block gives, in the dtype of the samples."""
-    from bayeshnet.estimators.samples import kernels as _kernel
-
     x = torch.randn(20, 300, generator=generator())
     matrix = torch.randn(20, 20, dtype=DTYPE, generator=generator())
     matrix = matrix - matrix.mean(1, keepdim=True)
     whole, gram = apply_score(matrix, x), gram_and_distances(x)[0]
-    columns, _kernel._COLUMNS = _kernel._COLUMNS, 20 * 64
-    try:
+    with using(sample_block=20 * 64):
         blocks, gram_blocks = apply_score(matrix, x), gram_and_distances(x)[0]
-    finally:
-        _kernel._COLUMNS = columns
     torch.testing.assert_close(blocks, whole, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(gram_blocks, gram, atol=1e-3, rtol=1e-4)
     assert blocks.dtype == torch.float32

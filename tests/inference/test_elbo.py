@@ -133,7 +133,7 @@ def test_a_generator_fixes_all_draws_and_leaves_the_global_one_alone():
 class Valueless(KLEstimator):
     """Has a gradient and no value, as score estimators do."""
 
-    def estimate(self, q, p, num_samples=None, generator=None):
+    def _estimate(self, q, p, num_samples, generator):
         return KLEstimate(None, q.draw(2, generator).w.square().sum())
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from bayeshnet.functional import batched_forward
 from bayeshnet.mnets import MLP, WRN, LeNet, ResNet, SimpleRNN, ZenkeNet
-from bayeshnet.mnets.parts.components import dropout
+from bayeshnet.mnets.parts.forward_pass import dropout
 
 D = torch.float64
 

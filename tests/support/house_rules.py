@@ -53,6 +53,8 @@ EXTRAS = {
     "yaml",
 }
 MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL = 300, 40, 6
+# Openings of docstrings that do not say what a thing is or does.
+VAGUE = {"What", "Who", "Whether", "How"}
 # Documented signatures with more positional arguments: (folder, function).
 LONG_SIGNATURES = {
     ("hnets", "__init__"),
@@ -204,8 +206,62 @@ def check_interface(source: str, path: str) -> list[str]:
     return found
 
 
+def check_private_modules(source: str, path: str) -> list[str]:
+    """Imports of private modules from another folder."""
+    here, found = ".".join(["bayeshnet", *path.split("/")[:-1]]), []
+    for node, name in imports(source, path):
+        parts = name.split(".")
+        for depth, part in enumerate(parts[1:-1], 1):
+            if parts[0] == "bayeshnet" and part.startswith("_") and ".".join(parts[:depth]) != here:
+                found.append(f"{path}:{node.lineno}: {'.'.join(parts[: depth + 1])!r} is private to its folder")
+    return found
+
+
+def check_docstrings(source: str, path: str) -> list[str]:
+    """Docstrings that begin with What, Who, Whether or How; a verb or a noun says more."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | Function):
+            text = ast.get_docstring(node)
+            if text and text.split()[0] in VAGUE:
+                line = node.body[0].lineno
+                found.append(f"{path}:{line}: docstring begins with {text.split()[0]!r}; begin with a verb or a noun")
+    return found
+
+
+def check_formatting(source: str, path: str) -> list[str]:
+    """Lines that are taken from the formatter."""
+    comments = re.compile(r"#\s*fmt:\s*(skip|off)")
+    return [
+        f"{path}:{number}: the formatter's layout stays"
+        for number, line in enumerate(source.splitlines(), 1)
+        if comments.search(line)
+    ]
+
+
+def cycles(sources: dict[str, str]) -> list[list[str]]:
+    """Groups of files that import one another, in a circle; all imports count, wherever they stand."""
+    files = {_module(path): path for path in sources}
+    arrows = {
+        path: {
+            files[target]
+            for _, name in imports(source, path)
+            for target in (name, name.rpartition(".")[0])[: 1 if name in files else 2]
+            if target in files and target != "bayeshnet"
+        }
+        - {path}
+        for path, source in sources.items()
+    }
+    reach = {path: _reachable(arrows, path) for path in arrows}
+    groups = {tuple(sorted(q for q in reach[p] if p in reach[q])) for p in arrows if p in reach[p]}
+    return [list(group) for group in sorted(groups)]
+
+
 CHECKS = (
     check_floors,
+    check_private_modules,
+    check_docstrings,
+    check_formatting,
     check_third_party,
     check_sizes,
     check_signatures,
@@ -213,6 +269,24 @@ CHECKS = (
     check_finished,
     check_interface,
 )
+
+
+def _module(path: str) -> str:
+    """Dotted name of the module of a file below the package."""
+    parts = ["bayeshnet", *path.removesuffix(".py").split("/")]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def _reachable(arrows: dict[str, set[str]], start: str) -> set[str]:
+    """All that is reached from ``start`` by one arrow or more."""
+    found: set[str] = set()
+    ahead = list(arrows[start])
+    while ahead:
+        path = ahead.pop()
+        if path not in found:
+            found.add(path)
+            ahead += arrows[path]
+    return found
 
 
 def _call_name(node: ast.Call) -> str:

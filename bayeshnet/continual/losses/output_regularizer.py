@@ -1,43 +1,47 @@
-"""Output regularizers: what a shared generator emits for old tasks is held where it was."""
+"""The output regularizer, which keeps the outputs of a hypernetwork for old tasks close to their previous values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from functools import singledispatch
+from functools import partial, singledispatch
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...distributions import Dirac, GeneratedPosterior, HypernetPosterior, MeanFieldGaussian, Radial, SemiImplicit
-from ...distributions.posteriors.conditional import OnePass
+from ...distributions import ConditionalPosterior, Dirac, MeanFieldGaussian, Radial, SemiImplicit
+from ...distributions.semi_implicit import GeneratedWeights
 from ...errors import check_choice, check_int, check_number, type_error
+from ...representation import Settings
 from ..task_posterior import GeneratedTasks, TaskPosterior
 from .discrepancies import DISCREPANCIES, discrepancy_for
 
 __all__ = ["OutputRegularizer", "emitted", "latent_of"]
 
+Targets = tuple[Tensor | None, Tensor]
+"""Latents ``(T, M, n)``, or None without latents, and the previous outputs there, ``(T, [M,] K)``."""
 
-class OutputRegularizer:
-    r"""Holds what the generator emits for old tasks where it was before.
+
+class OutputRegularizer(Settings):
+    r"""Keeps the outputs of a hypernetwork for old tasks close to their values before the current task.
 
     .. math:: R = \lambda \frac{1}{|S|} \sum_{s \in S} \mathbb{E}_z \| u(z, s) - u_{\text{old}}(z, s) \|^2
 
-    over old tasks :math:`S`, with the same latents under both generators, summed over the weights in the units in
-    which the generator emits them (whitened ones, where the posterior has scales). It is added to the mean loss per
-    example. For Gaussian posteriors other discrepancies may stand for the squared distance.
+    over old tasks :math:`S`, at the same latents :math:`z` before and now. The norm is that of whitened weights, in
+    units of the prior's standard deviations. The term is added to the mean loss per example. For Gaussian posteriors,
+    other discrepancies can replace the squared distance.
 
     Args:
-        strength: the factor :math:`\lambda`; 0 forgets, large values cost plasticity.
-        num_latents: latents per old task and step.
-        max_tasks: at most so many old tasks per step, drawn anew at random each time, so that the cost of a step does
-            not grow with the number of tasks; None takes all of them.
-        distance: ``"squared"``, or for Gaussians with independent weights ``"wasserstein"`` (the squared 2-Wasserstein
-            distance), ``"forward_kl"`` (of the posterior before from the one now) or ``"reverse_kl"``.
-        fixed_targets: latents per old task at which targets are computed once, before the task begins; None keeps a
-            copy of the generator instead and computes them anew at each step.
+        strength: the factor :math:`\lambda`; 0 forgets, large values leave little freedom for new tasks.
+        num_latents: number of latents per old task and step.
+        max_tasks: largest number of old tasks per step, chosen at random at each step, so that the cost of a step does
+            not grow with the number of tasks; None uses all.
+        distance: ``"squared"``; for Gaussians with independent weights also ``"wasserstein"`` (the squared
+            2-Wasserstein distance), ``"forward_kl"``, :math:`KL(q_{old} \| q)`, or ``"reverse_kl"``.
+        fixed_targets: number of latents per old task at which previous outputs are computed once, before the task
+            begins; None keeps a copy of the hypernetwork and computes them at each step.
 
     References:
         von Oswald, Henning, Grewe, Sacramento, "Continual learning with hypernetworks", 2020.
@@ -67,35 +71,41 @@ class OutputRegularizer:
         *,
         task: int | None = None,
     ) -> Callable[[], Tensor]:
-        """The term for tasks ``0..num_old-1`` as a function that draws anew at each call.
+        """Return the term for tasks ``0..num_old-1``, a function that draws tasks and latents at each call.
 
         Args:
-            posterior: of all tasks, now.
-            previous: the same as it was before.
-            num_old: how many tasks are held.
-            generator: of tasks and latents.
-            task: the one that is being learnt; the one after those held if None.
+            posterior: the posteriors of all tasks, in training.
+            previous: the same before training.
+            num_old: number of old tasks.
+            generator: random generator of tasks and latents.
+            task: the task in training; the one after the old tasks if None.
         """
         unit = posterior.prior(next(posterior.parameters())).scale
-        discrepancy = discrepancy_for(self.distance, previous(0))
-        pair = _Together.of(posterior, previous, unit) or _OneByOne(posterior, previous, unit)
-        pool = None if self.fixed_targets is None else pair.targets(list(range(num_old)), self.fixed_targets, generator)
+        law = previous(0)
+        distance = discrepancy_for(self.distance, law)
+        now, old = _in_one_pass(posterior, unit), _in_one_pass(previous, unit)
+        if now is not None and old is not None:
+            u, u_old = now.outputs, old.outputs
+        else:
+            u, u_old = partial(_task_by_task, posterior, unit), partial(_task_by_task, previous, unit)
 
-        def term(tasks: list[int]) -> Tensor:
-            if pool is None:
-                z, target = pair.targets(tasks, self.num_latents, generator)
-            else:
-                z, target = self._from(pool, tasks, generator)
-            return self.strength * discrepancy(pair.emit(tasks, z), target)
+        def targets(tasks: Sequence[int], num: int) -> Targets:
+            draws = [latent_of(law, num, generator) for _ in tasks]
+            z = None if draws[0] is None else torch.stack(draws)  # type: ignore[arg-type]
+            with torch.no_grad():
+                return z, u_old(tasks, z)
 
-        generated = pair.now if isinstance(pair, _Together) else None
-        return _Penalty(term, lambda: self._choose(num_old, generator), generated, num_old if task is None else task)
+        fixed = None if self.fixed_targets is None else targets(range(num_old), self.fixed_targets)
 
-    def _from(
-        self, pool: tuple[Tensor | None, Tensor], tasks: list[int], generator: torch.Generator | None
-    ) -> tuple[Tensor | None, Tensor]:
-        """Some of the latents and targets that were computed beforehand."""
-        z, target = pool
+        def value(tasks: Sequence[int]) -> Tensor:
+            z, target = targets(tasks, self.num_latents) if fixed is None else self._some(fixed, tasks, generator)
+            return self.strength * distance(u(tasks, z), target)
+
+        return _Penalty(value, lambda: self._choose(num_old, generator), now, num_old if task is None else task)
+
+    def _some(self, fixed: Targets, tasks: Sequence[int], generator: torch.Generator | None) -> Targets:
+        """Choose ``num_latents`` of the fixed latents of ``tasks``, with their targets."""
+        z, target = fixed
         if z is None:
             return None, _rows(target, tasks)
         device = generator.device if generator is not None else z.device
@@ -103,6 +113,7 @@ class OutputRegularizer:
         return _rows(z, tasks)[:, rows], _rows(target, tasks)[:, rows]
 
     def _choose(self, num_old: int, generator: torch.Generator | None) -> list[int]:
+        """Choose the old tasks of a step."""
         if self.max_tasks is None or num_old <= self.max_tasks:
             return list(range(num_old))
         device = generator.device if generator is not None else None
@@ -110,112 +121,80 @@ class OutputRegularizer:
 
 
 class _Penalty:
-    """The regularizer of one task's training, which lets the generator emit for it and for old tasks in one pass."""
+    """The term of one task's training, as a function of a step.
+
+    Args:
+        value: the term for given old tasks.
+        choose: chooses the old tasks of a step.
+        posterior: the posterior that generates all tasks, or None; it generates ``task`` and the old tasks in one pass.
+        task: the task in training.
+    """
 
     def __init__(
-        self, term: Callable[[list[int]], Tensor], choose: Callable[[], list[int]], generator: OnePass | None, task: int
+        self,
+        value: Callable[[Sequence[int]], Tensor],
+        choose: Callable[[], list[int]],
+        posterior: ConditionalPosterior[Any] | None,
+        task: int,
     ) -> None:
-        self.term, self.choose, self.generator, self.task = term, choose, generator, task
+        self.value, self.choose, self.posterior, self.task = value, choose, posterior, task
         self._chosen: list[int] | None = None
 
     @contextmanager
     def during(self, step: int) -> Iterator[None]:
-        """The step in which the penalty is asked for once: its tasks are chosen before the task's own draws."""
+        """Choose the old tasks of a step, before its other random draws, and generate them together with ``task``."""
         self._chosen = self.choose()
         try:
-            with nullcontext() if self.generator is None else self.generator.one_pass([[self.task], self._chosen]):
+            with nullcontext() if self.posterior is None else self.posterior.one_pass([self.task], self._chosen):
                 yield
         finally:
             self._chosen = None
 
     def __call__(self) -> Tensor:
-        """The term, for tasks and latents drawn anew."""
-        return self.term(self.choose() if self._chosen is None else self._chosen)
+        """Evaluate the term, for old tasks chosen anew outside of :meth:`during`."""
+        return self.value(self.choose() if self._chosen is None else self._chosen)
 
 
-@dataclass(frozen=True)
-class _OneByOne:
-    """Two states of the posteriors of all tasks, which emit for one task at a time, in units of the prior."""
-
-    now: TaskPosterior
-    before: TaskPosterior
-    unit: Tensor
-
-    def targets(self, tasks: list[int], num: int, generator: torch.Generator | None) -> tuple[Tensor | None, Tensor]:
-        """Latents ``(T, num, n)``, or None where there are none, and what was emitted there ``(T, [num,] K)``."""
-        with torch.no_grad():
-            laws = [self.before(task) for task in tasks]
-            draws = [latent_of(law, num, generator) for law in laws]
-            target = torch.stack([emitted(law, z, self.unit) for law, z in zip(laws, draws, strict=True)])
-        known = [z for z in draws if z is not None]
-        return torch.stack(known) if known else None, target
-
-    def emit(self, tasks: list[int], z: Tensor | None) -> Tensor:
-        """What is emitted now at latents ``z``."""
-        return torch.stack(
-            [emitted(self.now(task), None if z is None else z[i], self.unit) for i, task in enumerate(tasks)]
-        )
+def _in_one_pass(posterior: TaskPosterior, unit: Tensor) -> ConditionalPosterior[Any] | None:
+    """Return the posterior that generates all tasks, if there is one and its units are those of the prior."""
+    generated = posterior.conditional if isinstance(posterior, GeneratedTasks) else None
+    if not isinstance(generated, ConditionalPosterior):
+        return None
+    own = torch.ones_like(unit) if generated.scale is None else generated.scale
+    return generated if torch.allclose(own, unit, rtol=1e-6, atol=0) else None
 
 
-@dataclass(frozen=True)
-class _Together:
-    """The same for one generator that emits for several tasks in one pass."""
-
-    now: HypernetPosterior | GeneratedPosterior
-    before: HypernetPosterior | GeneratedPosterior
-    unit: Tensor
-
-    @classmethod
-    def of(cls, posterior: TaskPosterior, previous: TaskPosterior, unit: Tensor) -> _Together | None:
-        """The pair, or None where tasks have to be looked at one by one."""
-        if not isinstance(posterior, GeneratedTasks) or not isinstance(previous, GeneratedTasks):
-            return None
-        now, before = posterior.generator, previous.generator
-        kinds = (HypernetPosterior, GeneratedPosterior)
-        if not isinstance(now, kinds) or not isinstance(before, kinds):
-            return None
-        before(0)  # refuses a generator without a distribution, such as one in training mode with dropout
-        own = now.scale if isinstance(now.scale, Tensor) else torch.ones_like(unit)
-        return cls(now, before, unit) if torch.allclose(own, unit, rtol=1e-6, atol=0) else None
-
-    def targets(self, tasks: list[int], num: int, generator: torch.Generator | None) -> tuple[Tensor | None, Tensor]:
-        """Latents ``(T, num, n)``, or None where there are none, and what was emitted there ``(T, [num,] K)``."""
-        z = None
-        if isinstance(self.now, HypernetPosterior):
-            size, like = (num, self.now.latent_size), self.unit
-            draws = [torch.randn(size, generator=generator, dtype=like.dtype, device=like.device) for _ in tasks]
-            z = torch.stack(draws)
-        with torch.no_grad():
-            return z, self.before.emit(tasks, z)
-
-    def emit(self, tasks: list[int], z: Tensor | None) -> Tensor:
-        """What is emitted now at latents ``z``."""
-        return self.now.emit(tasks, z)
+def _task_by_task(posterior: TaskPosterior, unit: Tensor, tasks: Sequence[int], z: Tensor | None) -> Tensor:
+    """Compute the outputs of each task from its distribution, in units of the prior."""
+    each = [None] * len(tasks) if z is None else z
+    return torch.stack([emitted(posterior(task), z_task, unit) for task, z_task in zip(tasks, each, strict=True)])
 
 
-def _rows(x: Tensor, tasks: list[int]) -> Tensor:
-    """Those of ``tasks``, which mostly are all."""
-    return x if tasks == list(range(len(x))) else x[tasks]
+def _rows(x: Tensor, tasks: Sequence[int]) -> Tensor:
+    """Select the rows of ``tasks``, without a copy if these are all."""
+    return x if list(tasks) == list(range(len(x))) else x[tasks]
 
 
 def latent_of(distribution: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor | None:
-    """Latents ``(num, n)`` for a distribution that has them, else None."""
-    if isinstance(distribution, SemiImplicit):
+    """Draw latents ``(num, n)`` of a distribution, or return None if it has none."""
+    if isinstance(distribution, GeneratedWeights):
         return distribution.geometry.draw_latent(num, generator)
     return None
 
 
 @singledispatch
 def emitted(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tensor:
-    """What a generator emitted for this distribution, in units of the prior's standard deviations ``unit`` ``(P,)``.
+    """Return the numbers that make up a distribution, in units of the prior's standard deviations ``unit`` ``(P,)``.
+
+    Register a function for a distribution of your own, as for :func:`functools.singledispatch`.
 
     Returns:
-        ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)`` where there are none: weights, and what says how they
-        spread.
+        ``(M, K)`` at latents ``z`` ``(M, n)``, or ``(K,)`` without latents: mean weights, followed by the parameters of
+        their variances, if there are any.
     """
     raise type_error(
         "posterior",
-        expected="one whose distributions an output regularizer knows",
+        expected="one whose distributions the output regularizer supports",
         found=type(distribution).__name__,
         hint="Use a hypernetwork posterior, a generated mean-field one or a deterministic one.",
     )

@@ -1,4 +1,4 @@
-"""Inference of the task of an input: criteria of uncertainty, densities of inputs, abstention."""
+"""Task inference: criteria of uncertainty, densities of the inputs, abstention."""
 
 from __future__ import annotations
 

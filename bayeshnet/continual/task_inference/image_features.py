@@ -10,20 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import check_int, value_error
+from ...representation import ModuleSettings
 
 __all__ = ["ImageFeatures"]
 
 
-class ImageFeatures(nn.Module):
+class ImageFeatures(ModuleSettings, nn.Module):
     r"""Square roots of the mean brightness and of the mean edge strength in four directions, cell by cell of a grid.
 
-    A Gaussian of pixels takes a shift by one pixel for something new. Means over the cells of a coarse grid do not,
-    edges tell more about a shape than its filling does, and the square root evens out the spread of strong and weak
-    cells. There is nothing to learn here, so nothing that could be forgotten.
+    The density of pixels under a Gaussian is sensitive to a shift by one pixel; means over the cells of a coarse grid
+    are not. Edges distinguish shapes better than brightness does, and the square root makes the variances of bright and
+    dark cells more alike. The features are not learned, so they cannot be forgotten.
 
     Args:
         image_shape: ``(channels, height, width)``.
-        grid: cells along each side, at most half the pixels along it.
+        grid: number of cells along each side, at most half the number of pixels.
 
     Shape:
         ``(N, *input_shape)`` with as many values as an image -> ``(N, (channels + 4) * grid * grid)``.
@@ -44,7 +45,7 @@ class ImageFeatures(nn.Module):
         self.grid = min(check_int("grid", grid, 1), *(max(1, n // 2) for n in self.image_shape[1:]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features of the images ``x``."""
+        """Compute the features of the images ``x``."""
         if x[0].numel() != math.prod(self.image_shape):
             raise value_error("x", expected=f"images of shape {self.image_shape}, flattened or not", got=x)
         images = x.reshape(-1, *self.image_shape)

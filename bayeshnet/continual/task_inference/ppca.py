@@ -1,4 +1,4 @@
-"""Fitting the parts of a density of inputs: clusters, and principal components with a residual variance."""
+"""Fitting a mixture of probabilistic PCAs: clusters, and principal components with a residual variance."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ __all__ = ["Part", "clusters", "groups", "principal"]
 
 @dataclass(frozen=True)
 class Part:
-    """One Gaussian: mean ``(D,)``, orthonormal directions ``(D, q)``, their variances ``(q,)``, residual one ``()``."""
+    """One Gaussian of the mixture.
+
+    Attributes:
+        mean: ``(D,)``.
+        directions: orthonormal principal directions, ``(D, q)``.
+        variance: variances along them, ``(q,)``.
+        noise: residual variance in all other directions, ``()``.
+    """
 
     mean: Tensor
     directions: Tensor
@@ -21,12 +28,12 @@ class Part:
 
 
 def principal(x: Tensor, num_components: int, floor: Tensor) -> Part:
-    r"""Probabilistic PCA of ``x`` ``(N, D)`` by maximum likelihood.
+    r"""Fit probabilistic PCA to ``x`` ``(N, D)`` by maximum likelihood.
 
     With the eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \dots` of the sample covariance, the variances along the
     first :math:`q` eigenvectors are :math:`\lambda_1 \dots \lambda_q`, and all other directions have the mean of the
-    rest, :math:`\sigma^2 = \frac{1}{D-q} \sum_{i>q} \lambda_i`. No variance is below ``floor``. Few examples allow few
-    directions: at most a third of their number.
+    rest, :math:`\sigma^2 = \frac{1}{D-q} \sum_{i>q} \lambda_i`. No variance is below ``floor``. There are at most a
+    third as many directions as examples.
     """
     count, size = x.shape
     q = min(num_components, size - 1, max(0, (count - 1) // 3))
@@ -47,34 +54,44 @@ def principal(x: Tensor, num_components: int, floor: Tensor) -> Part:
 
 
 def clusters(x: Tensor, most: int, least_size: int, generator: torch.Generator) -> list[Tensor]:
-    """Part ``x`` by k-means into at most ``most`` clusters, or so few that each has ``least_size`` examples."""
+    """Divide ``x`` ``(N, D)`` by k-means into as many clusters of at least ``least_size`` examples as there can be.
+
+    Args:
+        x: examples.
+        most: largest number of clusters.
+        least_size: smallest number of examples in a cluster, unless there is only one cluster.
+        generator: random generator of the initial centers.
+    """
     for count in range(min(most, len(x) // max(1, least_size)), 1, -1):
-        which = _k_means(x, count, generator)
-        found = [x[which == k] for k in range(count)]
+        assignment = _k_means(x, count, generator)
+        found = [x[assignment == k] for k in range(count)]
         if min(map(len, found)) >= least_size:
             return found
     return [x]
 
 
 def _k_means(x: Tensor, count: int, generator: torch.Generator, iterations: int = 20) -> Tensor:
-    """Assignment ``(N,)`` by Lloyd's algorithm from k-means++ centers."""
+    """Assign the examples to clusters, ``(N,)``, by Lloyd's algorithm from k-means++ centers."""
     chosen = torch.randint(len(x), (1,), generator=generator).to(x.device)
     for _ in range(count - 1):
         gap = torch.cdist(x, x[chosen]).amin(1).square().cpu()
-        # Among equal examples any choice is as good as another.
+        # If all examples are equal to a center, any choice is as good as another.
         weight = gap if bool(gap.sum() > 0) else torch.ones_like(gap)
         chosen = torch.cat([chosen, torch.multinomial(weight, 1, generator=generator).to(x.device)])
     centers = x[chosen]
     for _ in range(iterations):
-        which = torch.cdist(x, centers).argmin(1)
-        sums = torch.zeros_like(centers).index_add(0, which, x)
-        sizes = torch.bincount(which, minlength=count)[:, None]
+        assignment = torch.cdist(x, centers).argmin(1)
+        sums = torch.zeros_like(centers).index_add(0, assignment, x)
+        sizes = torch.bincount(assignment, minlength=count)[:, None]
         centers = torch.where(sizes > 0, sums / sizes.clamp(min=1), centers)
-    return which
+    return assignment
 
 
 def groups(x: Tensor, y: Tensor | None, num_parts: int) -> list[tuple[Tensor, int]]:
-    """Examples of each class with its number of parts; all together if there are no classes or too many of them."""
+    """Return the examples of each class with its number of parts.
+
+    All examples are one group if there are no classes, or more classes than parts.
+    """
     classes = None if y is None else torch.unique(y)
     if y is None or classes is None or len(classes) > num_parts:
         return [(x, num_parts)]

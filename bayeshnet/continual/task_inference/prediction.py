@@ -1,4 +1,4 @@
-"""Which task does an input belong to? The posterior over tasks, from predictions under each and stored densities."""
+"""Predictions for inputs whose task is unknown: predictions under each task, and the posterior over tasks."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ from .criteria import CRITERIA, criteria_for, variances
 __all__ = ["StreamPrediction"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StreamPrediction:
-    r"""Predictions for the same inputs as if they belonged to each task in turn, and the posterior over tasks.
+    r"""Predictions for ``N`` inputs under the assumption of each of ``T`` tasks, and the posterior over tasks.
 
-    With the density :math:`p_t` of task :math:`t`'s inputs and the predictive entropy :math:`H_t` under its posterior,
+    With the density :math:`p_t` of the inputs of task :math:`t` and the predictive entropy :math:`H_t` under its
+    posterior, the combined score of the task and the posterior are
 
-    .. math:: s_t(x) = \frac{\log p_t(x)}{\tau} - \kappa H_t(x), \qquad p(t|x) = \mathrm{softmax}_t \, s_t(x)
+    .. math:: s_t(x) = \frac{\log p_t(x)}{\tau} - \kappa H_t(x), \qquad p(t|x) = \mathrm{softmax}_t \, s_t(x) .
 
-    is the combined score; ``tau`` is the spread of the log-densities on the tasks' own training inputs, since
-    densities of many correlated inputs are over-confident when taken at their word. The density alone is :math:`\log
-    p_t / \tau`; for the others see :data:`~bayeshnet.continual.CRITERIA`. Inputs that are known to share one task are
-    inferred together from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b s_t(x_b)`.
+    The temperature :math:`\tau` is the standard deviation of the log-densities over the training inputs of the tasks,
+    since densities of many correlated inputs are over-confident. The score of the density alone is
+    :math:`\log p_t / \tau`; for other scores see :data:`~bayeshnet.continual.CRITERIA`. The task of several inputs that
+    are known to share one is inferred from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b
+    s_t(x_b)`.
 
     Attributes:
         predictions: one :class:`~bayeshnet.inference.Prediction` per task.
-        log_density: ``(N, T)`` log-density of the inputs under each task's stored density.
-        temperature: the number ``tau``.
-        entropy_weight: the number ``kappa``.
-        labels: global label of each class of each task, or None for regression.
-        task_log_prob: ``(N, T)`` log-probability of each task, if one softmax over the classes of all gives it.
+        log_density: log-density of the inputs under the stored density of each task, ``(N, T)``.
+        temperature: the number :math:`\tau`, ``()``.
+        entropy_weight: the number :math:`\kappa`.
+        labels: global labels of the classes of each task, or None for regression.
+        task_log_prob: log-probability of each task ``(N, T)`` under one softmax over the classes of all, or None.
     """
 
     predictions: tuple[Prediction, ...]
@@ -43,37 +45,42 @@ class StreamPrediction:
     labels: tuple[tuple[int, ...], ...] | None = None
     task_log_prob: Tensor | None = None
 
+    def __repr__(self) -> str:
+        """Show sizes and labels rather than all tensors."""
+        inputs, tasks = self.log_density.shape
+        return f"StreamPrediction({inputs} inputs, {tasks} tasks, labels={self.labels})"
+
     @property
     def criteria(self) -> tuple[str, ...]:
         """Names of the criteria by which the task can be inferred."""
         return criteria_for(self)
 
     def scores(self, criterion: str = "combined") -> Tensor:
-        """Evidence for each task, ``(N, T)``; higher is likelier."""
+        """Compute the score of each task ``(N, T)``; the highest is that of the inferred task."""
         check_choice("criterion", criterion, CRITERIA)
         return CRITERIA[criterion].score(self)
 
     def task_posterior(self, criterion: str = "combined") -> Tensor:
-        """Probability of each task, ``(N, T)``."""
+        """Compute the probability of each task, ``(N, T)``."""
         return self.scores(criterion).softmax(dim=-1)
 
     def task(self, criterion: str = "combined") -> Tensor:
-        """The inferred task of each input, ``(N,)``."""
+        """Infer the task of each input, ``(N,)``."""
         return self.scores(criterion).argmax(dim=-1)
 
     def batch_posterior(self, criterion: str = "combined") -> Tensor:
-        """Probability of each task, ``(T,)``, if all inputs belong to one and the same."""
+        """Compute the probability of each task ``(T,)``, given that all inputs belong to the same one."""
         return self.scores(criterion).sum(0).softmax(dim=-1)
 
     def batch_task(self, criterion: str = "combined") -> Tensor:
-        """The inferred task, ``()``, if all inputs belong to one and the same."""
+        """Infer the task ``()``, given that all inputs belong to the same one."""
         return self.scores(criterion).sum(0).argmax(dim=-1)
 
     def target_log_prob(self, y: Tensor) -> Tensor:
-        r"""Log-probability of targets under each task, :math:`\log p_t(y|x)`, ``(N, T)``, in nats.
+        r"""Compute the log-probability of targets under each task, :math:`\log p_t(y|x)`, ``(N, T)``, in nats.
 
-        What a few labeled examples say about their task: the sum over them is the evidence for each task. Values are
-        taken for Gaussian with the predictive mean and variance.
+        Its sum over a few labeled examples is a score of the task that they belong to. Values are taken as Gaussian
+        with the predictive mean and variance.
 
         Args:
             y: class indices within a task ``(N,)``, or values ``(N, C)``.
@@ -91,16 +98,16 @@ class StreamPrediction:
         return torch.stack([p.mean for p in self.predictions], dim=1)
 
     def mean(self, criterion: str = "combined") -> Tensor:
-        """Predictive mean under the inferred task, ``(N, C)``."""
+        """Return the predictive mean under the inferred task, ``(N, C)``."""
         task = self.task(criterion)
         return self.means[torch.arange(len(task), device=task.device), task]
 
     def label(self, criterion: str = "combined") -> Tensor:
-        """Global label of the likeliest class under the inferred task, ``(N,)``."""
+        """Return the global label of the likeliest class under the inferred task, ``(N,)``."""
         return self._labels()[self.task(criterion), self.mean(criterion).argmax(dim=-1)]
 
     def label_probs(self, criterion: str = "combined") -> Tensor:
-        r"""Probability of each global label, :math:`p(l|x) = \sum_t p(t|x)\, p_t(l|x)`, ``(N, L)``.
+        r"""Compute the probability of each global label, :math:`p(l|x) = \sum_t p(t|x)\, p_t(l|x)`, ``(N, L)``.
 
         Returns:
             ``L`` is the largest label plus one; labels of no task have probability 0.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from .base import SampledNetwork, WeightPosterior
+from .conditional import ConditionalPosterior
 from .explicit import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior
 from .generated import GeneratedPosterior
 from .implicit import HypernetPosterior
 from .sigma import FixedSigma, GeneratedSigma, LearnedSigma, ModuleSigma, ParameterSigma
 
 __all__ = [
+    "ConditionalPosterior",
     "DiracPosterior",
     "FixedSigma",
     "GeneratedPosterior",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from ...errors import check_choice, check_positive, type_error, value_error
 from ...hnets.hnet_interface import HyperNetInterface
 from ...weights import WeightSpec
-from ..base import WeightDistribution
 from ..dirac import Dirac
 from ..gaussian import MeanFieldGaussian
 from ..radial import Radial
-from .base import WeightPosterior
-from .conditional import Group, OnePass, rows_by_group
+from .conditional import ConditionalPosterior
 from .whitening import resolve_whitening
 
 __all__ = ["GeneratedPosterior"]
 
+Explicit = MeanFieldGaussian | Radial | Dirac
 
-class GeneratedPosterior(OnePass, WeightPosterior):
+
+class GeneratedPosterior(ConditionalPosterior[Explicit]):
     r"""Means and scales of an explicit posterior, generated per condition by one hypernetwork.
 
     The hypernetwork's outputs are :math:`(\mu, \rho)` in u-space, of which :math:`w = loc + scale \odot u` and
@@ -100,39 +100,31 @@ class GeneratedPosterior(OnePass, WeightPosterior):
         """Make room for ``num`` more conditions; returns the new parameters."""
         return list(self.hnet.add_conditions(num))
 
-    def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
-        """What is generated for ``T`` conditions in one pass, in u-space: ``(T, P)`` means, or ``(T, 2P)``.
+    def rows(self, cond_ids: Sequence[int] | None, cond_input: Tensor | None = None) -> Tensor:
+        r"""Generate :math:`\mu`, and behind it :math:`\rho` where there is one: ``(T, P)`` or ``(T, 2P)``."""
+        flat: Tensor = self.hnet(cond_id=cond_ids, cond_input=cond_input, ret_format="flattened")
+        return flat
 
-        Behind the means are the standard deviations of the weights. There are no latents ``z``.
-        """
-        flat = self._ask(tuple(cond_ids))
+    def at(self, row: Tensor, cond_id: int | None = None, cond_input: Tensor | None = None) -> Explicit:
+        r"""Make the distribution of mean :math:`loc + scale \odot \mu` and scale :math:`scale \odot \sigma`."""
+        loc, scale = self.get_buffer("loc"), self.get_buffer("scale")
         if self.family == "dirac":
-            return flat
-        mean, rho = flat.split(self.weight_spec.numel, dim=-1)
+            return Dirac(torch.addcmul(loc, scale, row), self.weight_spec)
+        mu, rho = row.split(self.weight_spec.numel)
+        mean = torch.addcmul(loc, scale, mu)
+        std = torch.addcmul(self.floor * scale, scale, rho.exp(), value=self._gain)
+        law = Radial if self.family == "radial" else MeanFieldGaussian
+        return law(mean, std, self.weight_spec, validate_args=False)
+
+    def outputs_at(self, rows: Any, cond_ids: Sequence[int], z: Tensor | None) -> Tensor:
+        r"""Compute :math:`\mu`, followed by the standard deviations of whitened weights: ``(T, P)`` or ``(T, 2P)``."""
+        if self.family == "dirac":
+            return rows
+        mu, rho = rows.split(self.weight_spec.numel, dim=-1)
         sigma = self.floor + self._gain * rho.exp()
         if self.family == "radial":
             sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
-        return torch.cat([mean, sigma], dim=-1)
-
-    def _make(self, groups: Sequence[Group]) -> Mapping[Group, Tensor]:
-        return rows_by_group(groups, lambda ids: self.hnet(cond_id=ids, ret_format="flattened"))
-
-    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
-        """The distribution at a condition, or at the default one."""
-        if cond_id is None and cond_input is None:
-            cond_id = self.cond_id
-        if cond_input is None and cond_id is not None and (cond_id,) in self._made:
-            flat = self._made[cond_id,].reshape(-1)
-        else:
-            flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened").reshape(-1)
-        loc, scale, num = self.get_buffer("loc"), self.get_buffer("scale"), self.weight_spec.numel
-        if self.family == "dirac":
-            return Dirac(torch.addcmul(loc, scale, flat), self.weight_spec)
-        u, rho = flat.split(num)
-        mean = torch.addcmul(loc, scale, u)
-        spread = torch.addcmul(self.floor * scale, scale, rho.exp(), value=self._gain)
-        kind = Radial if self.family == "radial" else MeanFieldGaussian
-        return kind(mean, spread, self.weight_spec, validate_args=False)
+        return torch.cat([mu, sigma], dim=-1)
 
 
 def _spec_of(hnet: HyperNetInterface, family: str, spec: WeightSpec | None) -> WeightSpec:

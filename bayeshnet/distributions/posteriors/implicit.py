@@ -14,8 +14,7 @@ from ...hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ...hnets.parts.formats import to_format
 from ...weights import WeightSpec, Whitening
 from ..semi_implicit import SemiImplicit, SharedNoise
-from .base import WeightPosterior
-from .conditional import Group, OnePass, rows_by_group
+from .conditional import ConditionalPosterior, Rows
 from .sigma import resolve_sigma
 from .whitening import resolve_whitening
 
@@ -24,7 +23,7 @@ __all__ = ["HypernetPosterior"]
 HyperWeights = Sequence[Tensor] | Mapping[str, Any]
 
 
-class HypernetPosterior(OnePass, WeightPosterior):
+class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
     r"""The weights that a hypernetwork makes of a random latent, plus noise of full support.
 
     .. math:: w = loc + scale \odot (h(z, e; \theta) + \sigma \odot \varepsilon), \quad z \sim N(0, I_n),
@@ -78,10 +77,10 @@ class HypernetPosterior(OnePass, WeightPosterior):
         self.cond_id = cond_id
         self.weight_spec = _spec_of(hnet, weight_spec)
         self._weights = weights
-        self._all_generated = isinstance(weights, HyperNetInterface) and _same(weights.target_shapes, hnet.param_shapes)
+        self._theta_shapes = weights.target_shapes if isinstance(weights, HyperNetInterface) else []
+        self._all_generated = _same(self._theta_shapes, hnet.param_shapes)
         like = _example_tensor(hnet, weights)
         whitening = resolve_whitening(scale, self.weight_spec, like)
-        self._whitening = whitening
         self.register_buffer("loc", None if whitening is None else whitening.loc)
         self.register_buffer("scale", None if whitening is None else whitening.scale)
         init = wrapped_sigma if wrapped_sigma is not None else (0.02 if whitening is None else 0.1)
@@ -94,93 +93,70 @@ class HypernetPosterior(OnePass, WeightPosterior):
 
     @property
     def whitening(self) -> Whitening | None:
-        """The affine map from u-space to weights, or None."""
-        kept = self._whitening
-        if kept is not None:
-            loc, scale = self.get_buffer("loc"), self.get_buffer("scale")
-            if kept.loc is not loc or kept.scale is not scale:  # moved by .to(...)
-                kept = self._whitening = Whitening(loc, scale)
-        return kept
+        """Affine map from whitened weights to weights, or None."""
+        return None if self.scale is None else Whitening(self.get_buffer("loc"), self.scale)
 
-    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> SemiImplicit | SharedNoise:
-        """The distribution at a condition: :meth:`posterior`."""
-        return self.posterior(cond_id, cond_input)
-
-    def posterior(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> SemiImplicit | SharedNoise:
-        """The distribution at a condition, or at the default one."""
-        if cond_id is None and cond_input is None:
-            cond_id = self.cond_id
-        weights = self._weights
-        sigma = self.sigma(cond_id, cond_input)
-        if callable(weights):
-            if cond_input is None and cond_id is not None and (cond_id,) in self._made:
-                weights = self._one_by_one(self._made[cond_id,])[0]
-            elif isinstance(weights, nn.Module):
-                weights = weights(cond_id=cond_id, cond_input=cond_input)
-            else:
-                weights = weights(cond_id if cond_input is None else cond_input)
-            cond_input = None
-            if not self.hnet.num_known_conds:
-                cond_id = None
-        geometry = self.hnet.geometry(cond_id=cond_id, cond_input=cond_input, weights=weights)
-        kind = SharedNoise if self.noise == "shared" else SemiImplicit
-        return kind(geometry, sigma, self.whitening, self.weight_spec, validate_args=False)
-
-    def emit(self, cond_ids: Sequence[int], z: Tensor | None = None) -> Tensor:
-        """What is generated for several conditions in one pass, whitened where the posterior is.
-
-        Args:
-            cond_ids: ``T`` conditions.
-            z: latents ``(T, M, n)``.
+    def rows(self, cond_ids: Sequence[int] | None, cond_input: Tensor | None = None) -> Rows:
+        r"""Generate the hypernetwork's parameters :math:`\theta` at each condition, where they are generated.
 
         Returns:
-            ``(T, M, P)`` outputs ``h(z)``, or ``(T, M, 2P)`` with sigma behind them where it is given per weight.
-        """
-        if z is None:
-            raise value_error("z", expected=f"latents (T, M, {self.latent_size})", got=None)
-        check_shape("z", z, (len(cond_ids), None, self.latent_size))
-        weights, ids = self._weights, list(cond_ids) if self.hnet.num_known_conds else None
-        if callable(weights):
-            given = self._ask(tuple(cond_ids))
-            out = None
-            if isinstance(given, Tensor) and len(given) > 1 and ids is None and self._all_generated:
-                out = self.hnet.side_by_side(given, z)
-            if out is None:
-                each = [None if ids is None else [i] for i in cond_ids]
-                given = self._one_by_one(given)
-                out = torch.stack([self._means(*of_one) for of_one in zip(z, each, given, strict=True)])
-        else:
-            rows = None if ids is None else [i for i in ids for _ in range(z.shape[1])]
-            out = self._means(z.flatten(0, 1), rows, weights).unflatten(0, z.shape[:2])
-        sigmas = [self.sigma(i) for i in cond_ids]
-        if sigmas[0].ndim == 0:
-            return out
-        return torch.cat([out, torch.stack(sigmas).unsqueeze(1).expand(out.shape)], dim=-1)
-
-    def _make(self, groups: Sequence[Group]) -> Mapping[Group, Tensor | list[HyperWeights]]:
-        """The hypernetwork's parameters for each group of conditions, where they are generated.
-
-        Rows ``(len(group), num_params)`` from another hypernetwork, else what the callable returned for each condition.
+            Rows ``(T, num_params)`` from another hypernetwork, or what a callable returns for each condition; else the
+            same given parameters for all conditions (None for the hypernetwork's own).
         """
         weights = self._weights
         if isinstance(weights, HyperNetInterface):
-            return rows_by_group(groups, lambda ids: weights(cond_id=ids, ret_format="flattened"))
-        if not callable(weights):
-            return {}
-        ids = dict.fromkeys(i for group in groups for i in group)
-        made = {i: weights(cond_id=i) if isinstance(weights, nn.Module) else weights(i) for i in ids}
-        return {group: [made[i] for i in group] for group in groups}
+            flat: Tensor = weights(cond_id=cond_ids, cond_input=cond_input, ret_format="flattened")
+            return flat
+        ids = [None] if cond_ids is None else cond_ids
+        if isinstance(weights, nn.Module):
+            return [weights(cond_id=i, cond_input=cond_input) for i in ids]
+        if callable(weights):
+            return [weights(i if cond_input is None else cond_input) for i in ids]
+        return [weights for _ in ids]
 
-    def _one_by_one(self, made: Tensor | list[HyperWeights]) -> list[HyperWeights]:
-        """What :meth:`_make` returned for a group, for each of its conditions."""
-        if not isinstance(made, Tensor):
-            return made
-        shapes = self._weights.target_shapes if isinstance(self._weights, HyperNetInterface) else []
-        rows: list[HyperWeights] = to_format(made, shapes, "sequential")
-        return rows
+    def at(self, row: Any, cond_id: int | None = None, cond_input: Tensor | None = None) -> SemiImplicit | SharedNoise:
+        r"""Make the distribution of :math:`loc + scale \odot (h(z, e; \theta) + \sigma \odot \varepsilon)`."""
+        sigma = self.sigma(cond_id, cond_input)
+        if callable(self._weights):  # the condition has entered theta
+            cond_id, cond_input = cond_id if self.hnet.num_known_conds else None, None
+        theta = self._thetas(row.unsqueeze(0))[0] if isinstance(row, Tensor) else row
+        h = self.hnet.geometry(cond_id=cond_id, cond_input=cond_input, weights=theta)
+        law = SharedNoise if self.noise == "shared" else SemiImplicit
+        return law(h, sigma, self.whitening, self.weight_spec, validate_args=False)
 
-    def _means(self, z: Tensor, cond_id: Any, weights: Any) -> Tensor:
-        return self.hnet(uncond_input=z, cond_id=cond_id, weights=weights, ret_format="flattened")
+    def outputs_at(self, rows: Rows, cond_ids: Sequence[int], z: Tensor | None) -> Tensor:
+        r"""Compute ``(T, M, P)`` outputs :math:`h(z, e; \theta)`, followed by sigma if each weight has its own."""
+        if z is None:
+            raise value_error("z", expected=f"latents (T, M, {self.latent_size})", got=None)
+        h = self._h(rows, cond_ids, check_shape("z", z, (len(cond_ids), None, self.latent_size)))
+        sigmas = [self.sigma(i) for i in cond_ids]
+        if sigmas[0].ndim == 0:
+            return h
+        return torch.cat([h, torch.stack(sigmas).unsqueeze(1).expand(h.shape)], dim=-1)
+
+    def _h(self, rows: Rows, cond_ids: Sequence[int], z: Tensor) -> Tensor:
+        r"""Evaluate :math:`h(z, e; \theta)` for ``T`` conditions at latents ``(T, M, n)``: ``(T, M, P)``."""
+
+        def h(z: Tensor, ids: list[int], theta: Any) -> Tensor:
+            own = ids if self.hnet.num_known_conds else None
+            flat: Tensor = self.hnet(uncond_input=z, cond_id=own, weights=theta, ret_format="flattened")
+            return flat
+
+        if not callable(self._weights):  # one theta for all
+            ids = [i for i in cond_ids for _ in range(z.shape[1])]
+            return h(z.flatten(0, 1), ids, self._weights).unflatten(0, z.shape[:2])
+        if isinstance(rows, Tensor) and len(rows) > 1 and self._all_generated and not self.hnet.num_known_conds:
+            batched = self.hnet.side_by_side(rows, z)
+            if batched is not None:
+                return batched
+        return torch.stack([h(z_i, [i], theta) for z_i, i, theta in zip(z, cond_ids, self._thetas(rows), strict=True)])
+
+    def _thetas(self, rows: Rows) -> Sequence[Any]:
+        """Return the parameters in each row as tensors of the hypernetwork's shapes."""
+        if not isinstance(rows, Tensor):
+            return rows
+        tensors: list[list[Tensor]] = to_format(rows, self._theta_shapes, "sequential")
+        return tensors
 
     @property
     def num_conditions(self) -> int:

@@ -13,16 +13,19 @@ from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_int, check_positive
 from ...geometry.linalg import precise
-from .._cross_entropy import analytic_part
-from .._split import as_semi_implicit, check_value, latent_and_noise, number_of_samples, prior_of, spread_of
+from ...representation import ModuleSettings
+from ..accepted import semi_implicit
+from ..analytic import analytic_part, kl_of_parts
 from ..base import KLEstimate, KLEstimator
+from ..draws import latent_and_noise, standard_error
 from ..latent_posterior import Anchored
+from ..noise import log_normal
 from .reverse_model import ReverseModel
 
 __all__ = ["IWHVI"]
 
 
-class IWHVI(nn.Module, KLEstimator):
+class IWHVI(ModuleSettings, nn.Module, KLEstimator):
     r"""Importance-weighted hierarchical bound: :class:`SIVI` with latents from a learned reverse model.
 
     .. math:: I(w; z) \ge E\left[-\log \tfrac1{K+1} \sum_{k=0}^K \frac{N(z_k; 0, I)\, N(w; h(z_k), \sigma^2)}
@@ -30,19 +33,23 @@ class IWHVI(nn.Module, KLEstimator):
 
     ``K = 0`` is the bound of hierarchical variational models and of multiplicative normalizing flows,
     :math:`I \ge E[\log \tau(z_0 | w) - \log N(z_0)]`, whose gap is :math:`E\, \mathrm{KL}(q(z|w) \| \tau)`. No Jacobian
-    is needed, and the bound holds however bad the reverse model is.
+    is needed, and the bound holds for any reverse model.
 
     The reverse model (a Gaussian with full covariance, computed from the weights by a perceptron, under affine coupling
     layers) is part of this object, created at the first estimate. It is trained by its own Adam for ``steps`` steps
-    before each estimate; with ``steps=0`` hand its parameters to your optimizer.
+    before each estimate; with ``steps=0`` pass its parameters to your optimizer.
 
     Args:
-        num_draws: weight vectors ``S``.
-        num_proposals: latents ``K`` per weight vector; may be 0.
+        num_samples: weight vectors ``S`` per estimate.
+        num_proposals: latents ``K`` of the reverse model per weight vector; may be 0.
         hidden: sizes of the hidden layers of the reverse model's perceptrons.
         num_flows: coupling layers on top of the Gaussian.
         steps: training steps of the reverse model per estimate.
         lr: learning rate.
+        num_draws: old name of ``num_samples``.
+
+    Diagnostics:
+        ``analytic``; ``mutual_information``; ``constant``; ``standard_error``. ``value`` is the bound ``upper``.
 
     References:
         Sobolev, Vetrov, "Importance weighted hierarchical variational inference", 2019.
@@ -50,18 +57,21 @@ class IWHVI(nn.Module, KLEstimator):
         Louizos, Welling, "Multiplicative normalizing flows for variational Bayesian neural networks", 2017.
     """
 
+    accepts = semi_implicit
+
     def __init__(
         self,
-        num_draws: int = 32,
+        num_samples: int = 32,
         num_proposals: int = 8,
         *,
         hidden: Sequence[int] = (64,),
         num_flows: int = 0,
         steps: int = 5,
         lr: float = 3e-3,
+        num_draws: int | None = None,
     ) -> None:
         super().__init__()
-        self.num_draws = check_int("num_draws", num_draws, 1)
+        self.num_samples = self._check_count(num_samples, num_draws=num_draws)
         self.num_proposals = check_int("num_proposals", num_proposals, 0)
         self.hidden = tuple(check_int("hidden", size, 1) for size in hidden)
         self.num_flows = check_int("num_flows", num_flows, 0)
@@ -78,36 +88,21 @@ class IWHVI(nn.Module, KLEstimator):
         self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
         return self.reverse
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
+    def _estimate(
+        self, q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
-        """Train the reverse model, then estimate the bound from ``num_samples`` draws (``num_draws`` if None)."""
-        posterior = as_semi_implicit(q, "IWHVI")
-        prior = prior_of(posterior, p)
-        self.train_reverse(posterior, self.steps, generator)
-        draw = posterior.draw(number_of_samples(num_samples, self.num_draws), generator)
-        rest, constant = analytic_part(posterior, prior, *latent_and_noise(draw), generator)
-        per_draw = self._information(posterior, draw, generator)
-        analytic, mutual = constant + rest.mean(), per_draw.mean().to(draw.w)
-        surrogate = analytic - mutual
-        value = check_value(surrogate.detach(), "IWHVI")
-        diagnostics = {
-            "analytic": analytic.detach(),
-            "mutual_information": mutual.detach(),
-            "constant": constant.detach(),
-            "standard_error": spread_of(per_draw),
-        }
-        return KLEstimate(value, surrogate, None, value, diagnostics)
+        self.train_reverse(q, self.steps, generator)
+        draw = q.draw(num_samples, generator)
+        analytic = analytic_part(q, p, *latent_and_noise(draw), generator)
+        per_draw = self._information(q, draw, generator)
+        bound = per_draw.mean().to(draw.w)
+        return kl_of_parts(analytic, bound, (bound, None), {"standard_error": standard_error(per_draw)})
 
     def train_reverse(self, q: SemiImplicit, steps: int, generator: torch.Generator | None = None) -> None:
         """Tighten the bound at the present ``q`` by ``steps`` steps on the reverse model alone."""
         for _ in range(steps):
             with torch.no_grad():
-                draw = q.draw(self.num_draws, generator)
+                draw = q.draw(self.num_samples, generator)
             with torch.enable_grad():
                 loss = -self._information(q, draw, generator).mean()
             if self._optimizer is not None and self.reverse is not None:
@@ -118,22 +113,17 @@ class IWHVI(nn.Module, KLEstimator):
                 self._optimizer.zero_grad()
 
     def _information(self, q: SemiImplicit, draw: WeightDraw, generator: torch.Generator | None) -> Tensor:
-        """The bound on the mutual information per draw ``(S,)``."""
-        z0, eps = latent_and_noise(draw)
+        """Return the bound of the mutual information per draw ``(S,)``."""
+        z0, _ = latent_and_noise(draw)
         u = q.whitened(draw)
         model = self.reverse
         if model is None or model.num_weights != u.shape[1] or model.latent_size != z0.shape[1]:
             model = self.build(q, generator)
         view = model.view(u)
-        own = _log_normal(z0) - view.log_prob(z0.unsqueeze(1)).squeeze(1)
+        own = log_normal(z0) - view.log_prob(z0.unsqueeze(1)).squeeze(1)
         if not self.num_proposals:
             return -own
         z, log_tau = view.rsample(self.num_proposals, generator)
-        ratio = Anchored(q.geometry, q.sigma**-2, z0, eps / q.sigma).log_ratio(z)
-        weights = precise(ratio + _log_normal(z) - log_tau)
+        weights = precise(Anchored.of(q, draw).log_ratio(z) + log_normal(z) - log_tau)
         total = torch.logsumexp(torch.cat([precise(own).unsqueeze(1), weights], dim=1), dim=1)
         return math.log(self.num_proposals + 1) - total
-
-
-def _log_normal(z: Tensor) -> Tensor:
-    return -0.5 * z.square().sum(-1) - 0.5 * z.shape[-1] * math.log(2 * math.pi)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ...rng import normal_like
-from ..samples.networks import make_mlp
+from ..perceptron import make_mlp
 
 __all__ = ["ReverseModel", "ReverseView"]
 
@@ -18,12 +18,12 @@ __all__ = ["ReverseModel", "ReverseView"]
 class ReverseModel(nn.Module):
     r"""The density :math:`\tau(z | w)`.
 
-    Weights are standardized by the samples given at creation and mapped linearly and by a perceptron to features; these
-    give mean and Cholesky factor of a Gaussian, and conditions of the coupling layers. It starts at the standard
-    normal.
+    Weights are standardized by the samples given at creation. A perceptron maps them to features, from which mean and
+    Cholesky factor of a Gaussian and the conditions of the coupling layers follow; a linear map adds to the mean. The
+    initial model is the standard normal.
 
     Args:
-        samples: weights ``(S, P)`` to standardize by.
+        samples: weights ``(S, P)`` whose means and standard deviations standardize all weights.
         latent_size: number ``n`` of latents.
         hidden: sizes of the hidden layers.
         num_flows: number of coupling layers.
@@ -41,9 +41,9 @@ class ReverseModel(nn.Module):
         super().__init__()
         self.num_weights, self.latent_size = samples.shape[1], latent_size
         self.loc: Tensor
-        self.spread: Tensor
+        self.scale: Tensor
         self.register_buffer("loc", samples.mean(0))
-        self.register_buffer("spread", samples.std(0).clamp_min(torch.finfo(samples.dtype).eps))
+        self.register_buffer("scale", samples.std(0).clamp_min(torch.finfo(samples.dtype).eps))
         width = (*hidden, max(16, 2 * latent_size))
         self.features = make_mlp([self.num_weights, *width], samples, generator)
         self.direct = make_mlp([self.num_weights, latent_size], samples, generator, 0.0)
@@ -53,8 +53,8 @@ class ReverseModel(nn.Module):
         self.flows = nn.ModuleList(make_mlp(sizes, samples, generator, 0.0) for _ in range(num_flows))
 
     def view(self, w: Tensor) -> ReverseView:
-        """The density given weights ``(S, P)``."""
-        x = (w - self.loc) / self.spread
+        """Return the density given weights ``(S, P)``."""
+        x = (w - self.loc) / self.scale
         features = self.features(x).tanh()
         n = self.latent_size
         mean, log_diag, lower = self.head(features).split([n, n, n * (n - 1) // 2], dim=-1)
@@ -83,7 +83,7 @@ class ReverseView:
     flows: nn.ModuleList
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log-densities ``(S, K)`` at latents ``(S, K, n)``."""
+        """Return the log-densities ``(S, K)`` at latents ``(S, K, n)``."""
         volume = z.new_zeros(())
         for i in reversed(range(len(self.flows))):
             shift, log_scale = self._couple(i, z)
@@ -94,7 +94,7 @@ class ReverseView:
         return self.log_det.unsqueeze(1) - 0.5 * standard.square().sum(-1) - constant + volume
 
     def rsample(self, num: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Reparameterized latents ``(S, num, n)`` and their log-densities ``(S, num)``."""
+        """Draw reparameterized latents ``(S, num, n)``; return them and their log-densities ``(S, num)``."""
         noise = normal_like(self.mean, (self.mean.shape[0], num, self.mean.shape[1]), generator)
         step = torch.linalg.solve_triangular(self.root, noise, upper=False, left=False)
         z = self.mean.unsqueeze(1) + step
@@ -107,7 +107,7 @@ class ReverseView:
         return z, log_prob
 
     def _couple(self, i: int, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Shift and log-scale of the entries that layer ``i`` moves, from the entries that it keeps."""
+        """Return shift and log-scale of layer ``i``, zero at the entries on which they depend."""
         n = z.shape[-1]
         kept = (torch.arange(n, device=z.device) % 2 == i % 2).to(z)
         features = self.features.unsqueeze(1).expand(*z.shape[:-1], -1)

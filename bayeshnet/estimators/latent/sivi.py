@@ -9,11 +9,13 @@ from torch import nn
 from torch.distributions import Distribution
 
 from ...distributions.base import WeightDraw
+from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_int
 from ...geometry.linalg import precise
-from .._cross_entropy import analytic_part
-from .._split import as_semi_implicit, check_value, latent_and_noise, number_of_samples, prior_of, spread_of
+from ..accepted import semi_implicit
+from ..analytic import analytic_part, kl_of_parts
 from ..base import KLEstimate, KLEstimator, MutualInformation
+from ..draws import latent_and_noise, standard_error
 from ..latent_posterior import Anchored
 
 __all__ = ["SIVI"]
@@ -26,63 +28,49 @@ class SIVI(KLEstimator):
         \frac{N(w; h(z_k), \sigma^2)}{N(w; h(z_0), \sigma^2)}\right], \qquad \text{at most } \log(K + 1).
 
     Hypernetwork posteriors usually have tens of nats of mutual information, of which this recovers ``log(K + 1)``; then
-    its gradient vanishes and nothing keeps the generated weights from collapsing. It is here as a check: a bound that
+    its gradient vanishes and nothing keeps the generated weights from collapsing. It serves as a check: a bound that
     other estimates must respect, tight once ``K`` exceeds ``exp(I)``.
 
     Args:
-        num_draws: weight vectors ``S``.
-        num_latents: fresh latents ``K``, shared by the draws.
+        num_samples: weight vectors ``S`` per estimate.
+        num_latents: latents ``K`` of the bound, the same for all weight vectors.
+        num_draws: old name of ``num_samples``.
+
+    Diagnostics:
+        ``analytic``; ``mutual_information``; ``constant``; ``standard_error``; ``limit``, the ``log(K + 1)`` nats that
+        the bound can find; ``saturated``, true if it found more than all but one of them. ``value`` is the bound
+        ``upper``.
 
     References:
         Yin, Zhou, "Semi-implicit variational inference", 2018.
         Molchanov, Kharitonov, Sobolev, Vetrov, "Doubly semi-implicit variational inference", 2019.
     """
 
-    def __init__(self, num_draws: int = 32, num_latents: int = 100) -> None:
-        self.num_draws = check_int("num_draws", num_draws, 1)
+    accepts = semi_implicit
+
+    def __init__(self, num_samples: int = 32, num_latents: int = 100, *, num_draws: int | None = None) -> None:
+        self.num_samples = self._check_count(num_samples, num_draws=num_draws)
         self.num_latents = check_int("num_latents", num_latents, 1)
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
+    def _estimate(
+        self, q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
-        """Estimate the bound from ``num_samples`` weight vectors (``num_draws`` if None).
-
-        Returns:
-            A :class:`KLEstimate` whose ``value`` is the bound ``upper``. ``saturated`` among its diagnostics says that
-            the information found is within one nat of the most that ``K`` latents can show.
-        """
-        posterior = as_semi_implicit(q, "SIVI")
-        prior = prior_of(posterior, p)
-        draw = posterior.draw(number_of_samples(num_samples, self.num_draws), generator)
-        rest, constant = analytic_part(posterior, prior, *latent_and_noise(draw), generator)
-        info = self.mutual_information(posterior, draw, generator)
-        analytic = constant + rest.mean()
-        surrogate = analytic - info.value
-        value = check_value(surrogate.detach(), "SIVI")
-        diagnostics = {
-            "analytic": analytic.detach(),
-            "mutual_information": info.value.detach(),
-            "constant": constant.detach(),
-            "standard_error": info.standard_error,
-            **info.diagnostics,
-        }
-        return KLEstimate(value, surrogate, None, value, diagnostics)
+        draw = q.draw(num_samples, generator)
+        analytic = analytic_part(q, p, *latent_and_noise(draw), generator)
+        info = self.mutual_information(q, draw, generator)
+        diagnostics = {"standard_error": info.standard_error, **info.diagnostics}
+        return kl_of_parts(analytic, info.value, (info.lower, None), diagnostics)
 
     def mutual_information(
         self, q: Distribution | nn.Module, draw: WeightDraw, generator: torch.Generator | None = None
     ) -> MutualInformation:
-        """A lower bound, in expectation, of the mutual information on given draws."""
-        posterior = as_semi_implicit(q, "SIVI")
-        z0, eps = latent_and_noise(draw)
+        """Estimate a lower bound, in expectation, of the mutual information on given draws."""
+        posterior = self._accept(q)
+        anchored = Anchored.of(posterior, draw)
         fresh = posterior.geometry.draw_latent(self.num_latents, generator)
-        ratio = precise(Anchored(posterior.geometry, posterior.sigma**-2, z0, eps / posterior.sigma).log_ratio(fresh))
-        ratio = ratio.expand(z0.shape[0], -1)
+        ratio = precise(anchored.log_ratio(fresh)).expand(anchored.latent.shape[0], -1)
         limit = math.log(self.num_latents + 1)
         per_draw = limit - torch.logsumexp(torch.cat([torch.zeros_like(ratio[:, :1]), ratio], dim=1), dim=1)
-        value = per_draw.mean().to(z0)
+        value = per_draw.mean().to(anchored.latent)
         diagnostics = {"limit": limit, "saturated": value.detach() > limit - 1}
-        return MutualInformation(value, per_draw, spread_of(per_draw), value.detach(), None, diagnostics)
+        return MutualInformation(value, per_draw, standard_error(per_draw), value.detach(), None, diagnostics)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import Tensor
 
-from ...errors import check_choice, check_int, check_positive
-from .._split import number_of_samples
-from ..base import KLEstimate, KLEstimator
-from .kernels import KernelSamples, check_width, gram_and_distances, kernel_width, score_estimate, stein_trace
+from ...errors import check_choice, check_positive
+from .kernels import check_width
+from .scores import Score, ScoreEstimator
 
 __all__ = ["NuMethod"]
 
 
-class NuMethod(KLEstimator):
+class NuMethod(ScoreEstimator):
     r"""Gradient of the KL from vector-valued regression of the score, by accelerated iteration.
 
     The score is sought in the space of the curl-free kernel :math:`\Gamma(x, y) = -\nabla^2 \psi(x - y)` of an inverse
@@ -27,20 +25,24 @@ class NuMethod(KLEstimator):
     the iteration runs on ``M x M`` matrices, whatever the dimension. The kernel is scaled to unit norm, so that
     ``regularization`` does not depend on the width. Like :class:`SSGE` it has no value.
 
-    A gradient field obeys the trace of Stein's identity, :math:`-E\, \hat s(x)^\top x = P`. Where the samples show
-    only a few of ``P`` dimensions, all of it is put into these and the gradient is too long by the ratio, a hundred in
-    common cases. So the divergence counts the *effective* dimension of the samples by default, which leaves lengths
-    between a third and the whole of the true one for maps that are nearly linear, with directions like those of the
+    A gradient field satisfies the trace of Stein's identity, :math:`-E\, \hat s(x)^\top x = P`. Where the samples
+    span only a few of ``P`` dimensions, the whole trace falls on these and the gradient is too long by the ratio, a
+    hundred in common cases. So the divergence counts the *effective* dimension of the samples by default. For nearly
+    linear maps the gradient then has between a third and the whole of the true length, and directions like those of the
     other kernel methods. Where the samples lie along a curve, or in three dimensions of unequal width, its entropy
-    gradient may point elsewhere: it is here for comparison, and is no default.
+    gradient may point elsewhere: use it for comparison, not as a default.
 
     Args:
-        num_draws: samples ``M``, at least 2.
+        num_samples: samples ``M``, at least 2.
         width: kernel width, ``"median"`` or a number.
         regularization: :math:`\lambda`; smaller means more steps.
         nu: parameter of the iteration.
         dimension: ``"effective"`` (participation ratio of the samples' variances) or ``"full"`` (all ``P``, the
             published method).
+        num_draws: old name of ``num_samples``.
+
+    Diagnostics:
+        ``width``; ``num_steps``; ``dimension``; ``stein_trace`` as for :class:`SSGE`.
 
     References:
         Zhou, Shi, Zhu, "Nonparametric score estimators", 2020.
@@ -48,40 +50,29 @@ class NuMethod(KLEstimator):
 
     def __init__(
         self,
-        num_draws: int = 100,
+        num_samples: int = 100,
         width: float | str = "median",
         regularization: float = 1e-5,
         nu: float = 1.0,
         dimension: str = "effective",
+        *,
+        num_draws: int | None = None,
     ) -> None:
-        self.num_draws = check_int("num_draws", num_draws, 2)
+        self.num_samples = self._check_count(num_samples, num_draws=num_draws)
         self.width = check_width(width)
         self.regularization = check_positive("regularization", regularization)
         self.nu = check_positive("nu", nu)
         self.dimension = check_choice("dimension", dimension, ("effective", "full"))
 
-    def estimate(
-        self,
-        q: Distribution | nn.Module,
-        p: Distribution | nn.Module,
-        num_samples: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> KLEstimate:
-        """The gradient from ``num_samples`` draws (``num_draws`` if None); ``value`` is None."""
-        samples = KernelSamples.take(q, number_of_samples(num_samples, self.num_draws, 2), "NuMethod", generator)
-        with torch.no_grad():
-            gram, distances = gram_and_distances(samples.x)
-            width = kernel_width(distances, self.width)
-            steps = max(1, round(self.regularization**-0.5))
-            full = torch.as_tensor(samples.x.shape[1]).to(gram)
-            size = gram.trace() ** 2 / gram.square().sum() if self.dimension == "effective" else full
-            matrix = self._iterate(_CurlFree(gram, distances, width, size), steps)
-            trace = stein_trace(matrix, gram, samples.x.shape[1])
-        diagnostics = {"width": width, "num_steps": steps, "dimension": size, "stein_trace": trace}
-        return score_estimate(samples, p, matrix, diagnostics)
+    def _score(self, gram: Tensor, distances: Tensor, width: Tensor, num_weights: int) -> Score:
+        steps = max(1, round(self.regularization**-0.5))
+        full = torch.as_tensor(num_weights).to(gram)
+        size = gram.trace() ** 2 / gram.square().sum() if self.dimension == "effective" else full
+        matrix = self._iterate(_CurlFree(gram, distances, width, size), steps)
+        return Score(matrix, {"num_steps": steps, "dimension": size})
 
     def _iterate(self, kernel: _CurlFree, steps: int) -> Tensor:
-        """The matrix of the score at the samples after ``steps`` steps, as coefficients of the samples."""
+        """Return the matrix of the score after ``steps`` steps."""
         nu = self.nu
         zeta = kernel.divergence
         num = zeta.shape[0]
@@ -108,7 +99,7 @@ class _CurlFree:
     def __init__(self, gram: Tensor, distances: Tensor, width: Tensor, size: Tensor) -> None:
         scaled = 1 + distances / width**2
         self.gram = gram
-        # Derivatives of (1 + s / l^2)^(-1/2) times l^2, which makes the kernel's norm one at coinciding points.
+        # Derivatives of (1 + s / l^2)^(-1/2) times l^2: the kernel's norm is then one at coinciding points.
         self.first = -0.5 * scaled**-1.5
         self.second = 0.75 * scaled**-2.5 / width**2
         third = -1.875 * scaled**-3.5 / width**4
@@ -116,7 +107,7 @@ class _CurlFree:
         self.divergence = (torch.diag(pull.sum(-1)) - pull) / gram.shape[0]
 
     def times(self, coefficients: Tensor) -> Tensor:
-        """Coefficients of the kernel applied to the field with the given ones."""
+        """Apply the kernel to the field with the given coefficients; return the coefficients of the result."""
         products = self.gram @ coefficients.T
         along = -4 * self.second * (products - products.diagonal())
         return -2 * self.first @ coefficients + torch.diag(along.sum(-1)) - along

@@ -1,3 +1,3 @@
-"""Parts that main networks are made of."""
+"""Internals shared by main networks."""
 
 __all__: list[str] = []

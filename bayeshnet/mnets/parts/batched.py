@@ -1,4 +1,4 @@
-"""A multi-layer perceptron under many weight vectors at once, by batched matrix products, or under their law."""
+"""A multi-layer perceptron under many weight vectors at once, and under independent Gaussian weights."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ def mlp_forward(
     dropout_rate: float | None,
     out_fn: Callable[[Tensor], Tensor] | None,
 ) -> Any:
-    """Outputs ``(S, N, out)`` for weights ``(S, out, in)``, biases ``(S, out)``, ``x`` ``(N, in)`` or ``(S, N, in)``.
+    """Compute outputs under ``S`` weight vectors by batched matrix products.
 
-    Activations are kept as ``(S, features, N)``, so that every product is one ``baddbmm`` without copies.
+    Activations are stored as ``(S, features, N)``, so that every product is one ``baddbmm`` without copies.
+
+    Shape:
+        weights ``(S, out, in)``, biases ``(S, out)``, ``x`` ``(N, in)`` or ``(S, N, in)``; result ``(S, N, out)``.
     """
     step = 2 if has_bias else 1
     samples = tensors[0].shape[0]
@@ -48,17 +51,23 @@ def mlp_gaussian_forward(
     *,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    r"""Outputs ``(num, N, out)`` for ``x`` ``(N, in)``, noise of independent weights being drawn in pre-activations.
+    r"""Draw outputs under independent Gaussian weights, sampling the pre-activations of each layer.
 
-    Each layer's are :math:`N(h M^\top + m, \; h^2 (\Sigma^2)^\top + s^2)` given its inputs ``h``; those of the first
-    layer have the same moments in all samples.
+    Given the inputs ``h`` of a layer, its pre-activations are
+    :math:`N(h M^\top + m, \; h^2 (\Sigma^2)^\top + s^2)`. In the first layer all samples have the same moments.
+
+    Shape:
+        ``x`` ``(N, in)``; result ``(num, N, out)``.
+
+    References:
+        Kingma, Salimans, Welling, "Variational dropout and the local reparameterization trick", 2015.
     """
     step, h = 2 if has_bias else 1, x
     for i in range(0, len(means), step):
         offset, variance = (means[i + 1], stds[i + 1].square()) if has_bias else (None, None)
         mean = F.linear(h, means[i], offset)
-        spread = F.linear(h.square(), stds[i].square(), variance)
-        std = spread.clamp_min(torch.finfo(spread.dtype).tiny).sqrt()
+        var = F.linear(h.square(), stds[i].square(), variance)
+        std = var.clamp_min(torch.finfo(var.dtype).tiny).sqrt()
         eps = torch.randn((num, *mean.shape[-2:]), generator=generator, dtype=mean.dtype, device=mean.device)
         h = torch.addcmul(mean, std, eps)
         if i + step < len(means) and activation is not None:

@@ -1,4 +1,4 @@
-"""What networks on images share: checks of their input shape, and the layout of inputs."""
+"""Images as inputs of networks: a check of their shape, and their layout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["check_image_shape", "to_maps"]
 
 
 def check_image_shape(in_shape: Sequence[int], exactly: Sequence[int] | None = None) -> tuple[int, int, int]:
-    """Return the shape ``(H, W, C)`` of an input image, which may have to be ``exactly`` so."""
+    """Return the shape ``(H, W, C)`` of an input image; refuse others than ``exactly`` unless that is None."""
     if isinstance(in_shape, (int, str)) or not hasattr(in_shape, "__len__"):
         raise type_error("in_shape", expected="three integers (H, W, C)", got=in_shape)
     if len(in_shape) != 3:

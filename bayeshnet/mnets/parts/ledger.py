@@ -1,8 +1,8 @@
-"""The ledger of a main network's tensors; all index lists of the interface are derived here."""
+"""The ledger of a network's tensors, from which all shape and index lists of the interface are derived."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from ...errors import value_error
 from ...weights import WeightEntry, WeightSpec
 
-__all__ = ["NAMES", "TensorLedger", "TensorRecord"]
+__all__ = ["NAMES", "TensorLedger", "TensorRecord", "pair_biases", "role_of", "shape_of"]
 
 NAMES = ("weight", "bias", "bn_scale", "bn_shift", "cm_scale", "cm_shift", "embedding", None)
-"""What ``param_shapes_meta`` may call a tensor."""
+"""Names of tensors in ``param_shapes_meta``."""
 
 _ROLES = {
     "bias": "bias",
@@ -28,7 +28,18 @@ _ROLES = {
 
 @dataclass(frozen=True, eq=False)
 class TensorRecord:
-    """One declared tensor: its shape, what it is, and the module and key under which its parameter lives (if any)."""
+    """One declared tensor.
+
+    Attributes:
+        shape: of the tensor.
+        name: one of :data:`NAMES`.
+        layer: number of its layer, or -1.
+        label: its name in the weight specification.
+        role: its role in the weight specification.
+        fan_in: its fan-in, or None to derive it from the shape.
+        group: a label set by the subclass, or None.
+        home: module and key of its parameter, or None for a tensor that is passed in.
+    """
 
     shape: tuple[int, ...]
     name: str | None
@@ -41,12 +52,12 @@ class TensorRecord:
 
     @property
     def conditional(self) -> bool:
-        """Whether a hypernetwork's tensor belongs to a condition (its group is ``cond0``, ``cond1``, ...)."""
+        """True for a hypernetwork's tensor that belongs to a condition (its group is ``cond0``, ``cond1``, ...)."""
         return self.group is not None and self.group.startswith("cond")
 
     @property
     def live(self) -> Tensor:
-        """The parameter as it is now (after ``.to``, inside ``functional_call``, ...)."""
+        """Current parameter, looked up in its module at each access (after ``.to``, in ``functional_call``, ...)."""
         if self.home is None:
             raise value_error(
                 "weights", expected=f"a tensor for {self.label!r}", found="none, and the network holds none"
@@ -56,62 +67,60 @@ class TensorRecord:
 
 
 class TensorLedger:
-    """The ordered records of a network, and the lists that the interface derives from them."""
+    """Ordered records of a network's tensors, and the lists that the interface derives from them."""
 
     def __init__(self) -> None:
         self.records: list[TensorRecord] = []
-        self._cache: dict[str, Any] = {}
+        self._derived: dict[str, Any] = {}
 
     def add(self, record: TensorRecord, position: int | None = None) -> None:
-        """Insert ``record`` at ``position`` (at the end if None); its label must be new."""
+        """Insert ``record``, whose label must be new, at ``position`` (at the end if None)."""
         if any(r.label == record.label for r in self.records):
             raise value_error("label", expected="a label that no other tensor has", got=record.label)
         self.records.insert(len(self.records) if position is None else position, record)
-        self._cache.clear()
+        self._derived.clear()
 
     def free_label(self, wanted: str) -> str:
-        """Return ``wanted``, numbered if it is taken."""
+        """Return ``wanted``, with a number appended if it is taken."""
         taken, label, count = {r.label for r in self.records}, wanted, 1
         while label in taken:
             count += 1
             label = f"{wanted}_{count}"
         return label
 
-    def _cached(self, key: str, value: Any) -> Any:
-        self._cache[key] = value
-        return value
+    def _select(self, key: str, keep: Callable[[TensorRecord], bool]) -> list[TensorRecord]:
+        """Return the records for which ``keep`` holds, computed once under ``key`` until a record is added."""
+        if key not in self._derived:
+            self._derived[key] = [r for r in self.records if keep(r)]
+        return self._derived[key]
 
     @property
     def internal(self) -> list[TensorRecord]:
-        """The records whose parameter the network holds."""
-        found = self._cache.get("internal")
-        return self._cached("internal", [r for r in self.records if r.home is not None]) if found is None else found
+        """Records of the tensors that are parameters of the network."""
+        return self._select("internal", lambda r: r.home is not None)
 
     @property
     def learned(self) -> list[TensorRecord]:
-        """The records whose tensor is given from outside."""
-        found = self._cache.get("learned")
-        return self._cached("learned", [r for r in self.records if r.home is None]) if found is None else found
+        """Records of the tensors that are passed in, such as those generated by a hypernetwork."""
+        return self._select("learned", lambda r: r.home is None)
 
     @property
     def unconditional(self) -> list[TensorRecord]:
-        """The records of a hypernetwork that belong to no condition: those whose group is not ``cond...``."""
-        found = self._cache.get("uncond")
-        return self._cached("uncond", [r for r in self.records if not r.conditional]) if found is None else found
+        """Records of a hypernetwork's tensors that belong to no condition."""
+        return self._select("unconditional", lambda r: not r.conditional)
 
     @property
     def conditional(self) -> list[TensorRecord]:
-        """The records of a hypernetwork that belong to a condition: those whose group is ``cond0``, ``cond1``, ..."""
-        found = self._cache.get("cond")
-        return self._cached("cond", [r for r in self.records if r.conditional]) if found is None else found
+        """Records of a hypernetwork's tensors that belong to a condition (of group ``cond0``, ``cond1``, ...)."""
+        return self._select("conditional", lambda r: r.conditional)
 
     def refs(self, records: Iterable[TensorRecord]) -> list[int]:
-        """Positions of ``records`` among all records."""
+        """Return the positions of ``records`` among all records."""
         places = {id(r): i for i, r in enumerate(self.records)}
         return [places[id(r)] for r in records]
 
     def of_group(self, group: str) -> list[TensorRecord]:
-        """The records that a subclass marked as ``group``."""
+        """Return the records that a subclass labeled ``group``."""
         return [r for r in self.records if r.group == group]
 
     @property
@@ -122,13 +131,12 @@ class TensorLedger:
 
     @property
     def spec(self) -> WeightSpec:
-        """The specification of the tensors given from outside, or of all where the network holds them all."""
-        found = self._cache.get("spec")
-        if found is not None:
-            return found
-        entries = _entries(self.records)
-        wanted = {r.label for r in self.learned} or {r.label for r in self.records}
-        return self._cached("spec", WeightSpec(tuple(e for e in entries if e.name in wanted)))
+        """Specification of the tensors that are passed in, or of all tensors if none are."""
+        if "spec" not in self._derived:
+            wanted = {r.label for r in self.learned} or {r.label for r in self.records}
+            entries = [e for e in _entries(self.records) if e.name in wanted]
+            self._derived["spec"] = WeightSpec(tuple(entries))
+        return self._derived["spec"]
 
 
 def shape_of(shape: Sequence[int] | int) -> tuple[int, ...]:
@@ -137,12 +145,12 @@ def shape_of(shape: Sequence[int] | int) -> tuple[int, ...]:
 
 
 def role_of(name: str | None, shape: tuple[int, ...]) -> str:
-    """The role a tensor called ``name`` plays in a :class:`bayeshnet.WeightSpec`."""
+    """Return the role in a :class:`bayeshnet.WeightSpec` of a tensor called ``name``."""
     return _ROLES.get(name or "", "weight" if name == "weight" or len(shape) > 1 else "bias")
 
 
 def pair_biases(records: Sequence[TensorRecord]) -> list[tuple[TensorRecord, TensorRecord | None]]:
-    """Each weight with the bias of its layer: the k-th of a layer with the k-th, otherwise the one that follows it."""
+    """Pair each weight with its bias or None: the k-th of its layer, or the one that follows if there are no layers."""
     weights = [(i, r) for i, r in enumerate(records) if r.name == "weight"]
     pairs: list[tuple[TensorRecord, TensorRecord | None]] = []
     for i, weight in weights:
@@ -157,7 +165,7 @@ def pair_biases(records: Sequence[TensorRecord]) -> list[tuple[TensorRecord, Ten
 
 
 def _entries(records: Sequence[TensorRecord]) -> list[WeightEntry]:
-    """Entries with fan-ins (a bias has that of its weight) and the last layer marked."""
+    """Build the entries of the specification; a bias has the fan-in of its weight, and the last layer is marked."""
     spec = WeightSpec.of_shapes([r.shape for r in records], [r.label for r in records], [r.role for r in records])
     fans = {r.label: r.fan_in for r in records}
     fans.update({b.label: b.fan_in or w.fan_in for w, b in pair_biases(records) if b is not None})

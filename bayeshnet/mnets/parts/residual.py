@@ -1,4 +1,4 @@
-"""What the two residual networks share: feature maps, sizes of their layers, modulation and batch norm."""
+"""Layer sizes, modulation and batch norm of residual networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ...errors import check_flags, check_int, check_ints
 from ..mnet_interface import MainNetInterface
-from .components import Modulation, add_batch_norm, add_context_mod
+from .declarations import add_batch_norm
+from .modulation import Modulation, add_context_mod
 
 __all__ = ["STRIDES", "add_norms", "check_maps", "layer_outputs"]
 
@@ -15,17 +16,17 @@ STRIDES = (1, 1, 2, 2)
 
 
 def check_maps(num_feature_maps: Sequence[int], k: int) -> list[int]:
-    """Feature maps of the first convolution and of the three groups, the latter ``k`` times as wide."""
+    """Return the feature maps of the first convolution and, times ``k``, of the three groups."""
     maps = check_ints("num_feature_maps", num_feature_maps, 1, count=4)
     return [maps[0], *(check_int("k", k, 1) * m for m in maps[1:])]
 
 
 def layer_outputs(in_shape: tuple[int, int, int], maps: Sequence[int], n: int, num_classes: int) -> list[list[int]]:
-    """Shapes ``(C, H, W)`` of the outputs of all ``6n + 1`` convolutions, and of the output layer."""
+    """Return the shapes ``(C, H, W)`` of the outputs of all ``6n + 1`` convolutions, and of the output layer."""
     height, width, _ = in_shape
     outputs: list[list[int]] = []
     for group, (channels, stride) in enumerate(zip(maps, STRIDES, strict=True)):
-        # Kernels of 3 with padding 1 keep the size up to the stride.
+        # Kernels of size 3 with padding 1 keep the size up to the stride.
         height, width = (height - 1) // stride + 1, (width - 1) // stride + 1
         outputs += [[channels, height, width]] * (2 * n if group else 1)
     return [*outputs, [num_classes]]

@@ -1,24 +1,26 @@
-"""What is said of a main network's tensors, derived from its ledger: shapes, lists, masks."""
+"""Properties and helpers of main networks that are derived from the ledger of their tensors."""
 
 from __future__ import annotations
 
 import math
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_int, check_shape, type_error, value_error
+from ...errors import check_int, check_shape, check_tensors, value_error
+from ...layers import BatchNormLayer
 from ...weights import WeightSpec
 from .ledger import TensorLedger, pair_biases
 
 __all__ = ["TensorViews"]
 
 
-class TensorViews:
-    """Properties and helpers of :class:`bayeshnet.mnets.MainNetInterface` that need its ledger only."""
+class TensorViews(nn.Module, ABC):
+    """The part of :class:`bayeshnet.mnets.MainNetInterface` that depends on its ledger and its flags alone."""
 
     _ledger: TensorLedger
     _has_bias: bool
@@ -28,6 +30,18 @@ class TensorViews:
     _hyper_shapes_distilled: list[list[int]] | None
     _batchnorm_layers: nn.ModuleList | None
     _context_mod_layers: nn.ModuleList | None
+    _arguments = ""
+    _counts: ClassVar[dict[str, str]] = {"num_params": "weights", "num_internal_params": "internal"}
+    """Properties that a representation shows, with what they count."""
+
+    @abstractmethod
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Compute the output of the network."""
+
+    def extra_repr(self) -> str:
+        """Show the arguments of the constructor that are not at their defaults, and the numbers of weights."""
+        counts = [f"{getattr(self, name)} {counted}" for name, counted in self._counts.items()]
+        return ", ".join([self._arguments, *counts] if self._arguments else counts)
 
     @property
     def weight_spec(self) -> WeightSpec:
@@ -36,7 +50,7 @@ class TensorViews:
 
     @property
     def internal_params(self) -> nn.ParameterList | None:
-        """Parameters that the network keeps (what an optimizer is given), or None if it keeps none."""
+        """Parameters of the network itself, for an optimizer, or None if all tensors are passed in."""
         found = [r.live for r in self._ledger.internal]
         return nn.ParameterList(found) if found else None
 
@@ -53,7 +67,7 @@ class TensorViews:
 
     @property
     def param_shapes(self) -> list[list[int]]:
-        """Shapes of all tensors, kept or not."""
+        """Shapes of all tensors, internal or passed in."""
         return [list(r.shape) for r in self._ledger.records]
 
     @property
@@ -63,7 +77,7 @@ class TensorViews:
 
     @property
     def hyper_shapes_learned(self) -> list[list[int]] | None:
-        """Shapes of the tensors that must be given to :meth:`forward`, or None if there are none."""
+        """Shapes of the tensors that must be passed to :meth:`forward`, or None if there are none."""
         return [list(r.shape) for r in self._ledger.learned] or None
 
     @property
@@ -78,22 +92,22 @@ class TensorViews:
 
     @property
     def has_bias(self) -> bool:
-        """Whether layers have bias vectors."""
+        """True if layers have bias vectors."""
         return self._has_bias
 
     @property
     def has_fc_out(self) -> bool:
-        """Whether the output layer is fully connected."""
+        """True if the output layer is fully connected."""
         return self._has_fc_out
 
     @property
     def mask_fc_out(self) -> bool:
-        """Whether the last entries of :attr:`param_shapes` are weight (and bias) of a fully connected output layer."""
+        """True if the last of :attr:`param_shapes` are weight (and bias) of a fully connected output layer."""
         return self._mask_fc_out
 
     @property
     def has_linear_out(self) -> bool:
-        """Whether no nonlinearity follows the output layer."""
+        """True if no nonlinearity follows the output layer."""
         return self._has_linear_out
 
     @property
@@ -103,7 +117,7 @@ class TensorViews:
 
     @property
     def num_internal_params(self) -> int:
-        """Number of weights that the network keeps."""
+        """Number of weights that are parameters of the network itself."""
         return sum(math.prod(r.shape) for r in self._ledger.internal)
 
     @property
@@ -119,12 +133,12 @@ class TensorViews:
 
     @property
     def batchnorm_layers(self) -> nn.ModuleList | None:
-        """Batch-norm layers, if there are any."""
-        return self._batchnorm_layers
+        """Batch-norm layers anywhere in the network, or None."""
+        return nn.ModuleList(m for m in self.modules() if isinstance(m, BatchNormLayer)) or None
 
     @property
     def context_mod_layers(self) -> nn.ModuleList | None:
-        """Context-modulation layers, if there are any."""
+        """Context-modulation layers, or None."""
         return self._context_mod_layers
 
     @staticmethod
@@ -147,7 +161,7 @@ class TensorViews:
     def get_output_weight_mask(
         self, out_inds: Sequence[int] | None = None, device: torch.device | str | None = None
     ) -> list[Tensor | None]:
-        """Masks of the weights that feed the output units ``out_inds`` (all if None).
+        """Return masks of the weights that feed the output units ``out_inds`` (all if None).
 
         Returns:
             One entry per tensor of :attr:`param_shapes`: a boolean mask of its shape for weight and bias of the output
@@ -178,12 +192,7 @@ class TensorViews:
 
     def _overwrite(self, argument: str, new_params: Any) -> None:
         records = self._ledger.internal
-        if not isinstance(new_params, (list, tuple, nn.ParameterList)):
-            raise type_error(argument, expected=f"a list of {len(records)} tensors", got=new_params)
-        if len(new_params) != len(records):
-            raise value_error(argument, expected=f"{len(records)} tensors", found=f"{len(new_params)}")
-        for record, new in zip(records, new_params, strict=True):
-            check_shape(f"{argument}[{record.label!r}]", new, record.shape)
+        check_tensors(argument, new_params, [r.shape for r in records], [r.label for r in records])
         with torch.no_grad():
             for record, new in zip(records, new_params, strict=True):
                 record.live.copy_(new)
@@ -197,9 +206,9 @@ class TensorViews:
             return torch.cat([p.flatten() for p in params])
         if param_shapes is None:
             raise value_error(
-                "param_shapes", expected="a list of shapes", got=None, hint="It says how to split the vector."
+                "param_shapes", expected="a list of shapes", got=None, hint="The vector is split by these shapes."
             )
         sizes = [math.prod(s) for s in param_shapes]
-        check_shape("params", params, (sum(sizes),))  # type: ignore[arg-type]
+        check_shape("params", params, (sum(sizes),))
         parts = torch.split(params, sizes)  # type: ignore[arg-type]
         return [part.view(*s) for part, s in zip(parts, param_shapes, strict=True)]

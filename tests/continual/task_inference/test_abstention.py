@@ -13,7 +13,7 @@ def test_thresholds_are_order_statistics_of_each_tasks_own_scores():
     assert rule.thresholds.tolist() == [4.0, -37.0]  # the 5th of 99, the 2nd of 39
     scores = torch.tensor([[3.9, -38.0], [4.0, -38.0], [0.0, 5.0]])
     assert rule.refused(scores).tolist() == [True, False, False]
-    torch.testing.assert_close(rule.foreignness(scores), torch.tensor([0.1, 0.0, -42.0]))
+    torch.testing.assert_close(rule.ood_score(scores), torch.tensor([0.1, 0.0, -42.0]))
 
 
 def test_few_examples_cannot_promise_a_small_rate():
@@ -40,3 +40,9 @@ def test_bad_rates_and_shapes_are_named():
         Abstention.calibrate([], 0.1)
     with pytest.raises(ValueError, match=r"scores\[1\]"):
         Abstention.calibrate([torch.randn(10), torch.randn(10, 3)], 0.1)
+
+
+def test_the_former_name_of_the_score_warns():
+    rule, scores = Abstention.calibrate([torch.arange(99.0)]), torch.tensor([[3.0], [9.0]])
+    with pytest.warns(DeprecationWarning, match=r"use Abstention\.ood_score"):
+        assert torch.equal(rule.foreignness(scores), rule.ood_score(scores))

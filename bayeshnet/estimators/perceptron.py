@@ -7,20 +7,21 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...rng import normal_like
+from ..rng import normal_like
 
-__all__ = ["make_mlp"]
+__all__ = ["apply_frozen", "make_mlp"]
 
 
 def make_mlp(
     sizes: Sequence[int], like: Tensor, generator: torch.Generator | None = None, last_gain: float = 1.0
 ) -> nn.Sequential:
-    """A perceptron with ``sizes`` of its layers, tanh units, in the dtype and on the device of ``like``.
+    """Make a perceptron with tanh units, in the dtype and on the device of ``like``.
 
     Args:
-        sizes: from the input to the output.
+        sizes: of its layers, from the input to the output.
         like: a tensor of the wanted dtype and device.
         generator: of the initial weights.
         last_gain: factor on the initial weights of the output layer.
@@ -35,3 +36,13 @@ def make_mlp(
             layer.bias.zero_()
         layers += [layer] if i == last else [layer, nn.Tanh()]
     return nn.Sequential(*layers)
+
+
+def apply_frozen(net: nn.Sequential, x: Tensor) -> Tensor:
+    """Apply a perceptron of :func:`make_mlp` with constant parameters: only ``x`` gets a gradient."""
+    for layer in net:
+        if isinstance(layer, nn.Linear):
+            x = F.linear(x, layer.weight.detach(), layer.bias.detach())
+        else:
+            x = layer(x)
+    return x

@@ -1,4 +1,4 @@
-"""What can be measured of a posterior: spectra, ranks, shares of variance, how linear its map is."""
+"""Measurements of a posterior: spectra, ranks, shares of variance, linearity of its map."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ..distributions.base import WeightDraw
-from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit, total
+from ..distributions.semi_implicit import SemiImplicit, total
 from ..geometry.linalg import precise
-from .samples.kernels import gram_and_distances, kernel_width, stein_trace
-from .samples.ssge import SSGE
+from .draws import whiten_like
+from .samples.kernels import gaussian_kernel, gram_and_distances, kernel_mean, kernel_width
+from .samples.scores import stein_trace
+from .samples.ssge import spectral_matrix
 
 __all__ = ["kernel_view", "map_view", "sample_view"]
 
 
 def sample_view(q: Distribution, w: Tensor) -> dict[str, Any]:
-    """Standard deviations per tensor, and the effective rank (participation ratio) of samples ``(S, P)``."""
+    """Measure standard deviations per tensor and the effective rank (participation ratio) of samples ``(S, P)``."""
     spec = getattr(q, "weight_spec", None)
     parts = spec.unflatten(w) if spec is not None else {"weights": w}
     gram, _ = gram_and_distances(w)
@@ -29,23 +31,22 @@ def sample_view(q: Distribution, w: Tensor) -> dict[str, Any]:
 
 
 def kernel_view(q: Distribution, w: Tensor) -> dict[str, float]:
-    """How kernel estimators would see the samples: mean kernel at the median width, and the Stein trace of SSGE."""
-    x = q.whiten(w) if isinstance(q, GeneratedWeights) else w
+    """Measure what kernels resolve of the samples: their mean at the median width, and the Stein trace of SSGE."""
+    x = whiten_like(q, w)
     gram, distances = gram_and_distances(x)
     width = kernel_width(distances, "median")
-    kernel = (-0.5 * distances / width**2).exp()
-    matrix, kept = SSGE()._score_matrix(kernel, width)
-    num = kernel.shape[0]
+    kernel = gaussian_kernel(distances, width)
+    matrix, kept = spectral_matrix(kernel, width)
     return {
         "kernel_width": float(width),
-        "kernel_mean": float((kernel.sum() - num) / (num * (num - 1))),
+        "kernel_mean": float(kernel_mean(kernel)),
         "kernel_modes": float(kept.sum()),
         "stein_trace": float(stein_trace(matrix, gram, x.shape[1])),
     }
 
 
 def map_view(q: SemiImplicit, draw: WeightDraw, z: Tensor) -> dict[str, Any]:
-    r"""Singular values of :math:`J / \sigma`, shares of variance, and the nonlinear share of the map.
+    r"""Measure singular values of :math:`J / \sigma`, shares of variance, and the nonlinear share of the map.
 
     The latter is :math:`E|h(z) - h(z') - J(z')(z - z')|^2 / E|h(z) - h(z')|^2` over pairs of latents, in units of
     sigma.

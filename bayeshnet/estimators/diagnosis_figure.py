@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MissingExtraError
@@ -9,37 +10,32 @@ from ..errors import MissingExtraError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .diagnostics import Diagnosis
-
 __all__ = ["draw_figure"]
 
 
-def draw_figure(report: Diagnosis) -> Figure:
-    """Four panels: the information from all sides, the singular values of J / sigma, shares, the spread per tensor."""
+def draw_figure(verdict: str, information: Mapping[str, float], measurements: Mapping[str, Any]) -> Figure:
+    """Draw four panels: mutual information by all methods, singular values of J / sigma, shares, deviation per tensor.
+
+    Args:
+        verdict: the title.
+        information: as in :class:`~bayeshnet.estimators.Diagnosis`.
+        measurements: as there.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("matplotlib", "app", "The figure of a diagnosis") from error
     figure = Figure(figsize=(15, 3.4), layout="constrained")
-    figure.suptitle(_verdict(report), fontsize="medium")
+    figure.suptitle(verdict, fontsize="medium")
     first, second, third, last = figure.subplots(1, 4)
-    _information(first, report)
-    _spectrum(second, report)
-    _shares(third, report)
-    _spread(last, report)
+    _information(first, information)
+    _spectrum(second, measurements)
+    _shares(third, measurements)
+    _deviations(last, measurements)
     return figure
 
 
-def _verdict(report: Diagnosis) -> str:
-    found = "no KL" if report.value is None else f"KL {report.value:.2f} nats"
-    if report.lower is not None and report.upper is not None:
-        found += f", audit {report.lower:.2f} to {report.upper:.2f}"
-    alarms = "alarm: " + ", ".join(report.alarms) if report.alarms else "no alarm"
-    return f"{found}; {alarms}"
-
-
-def _information(axes: Any, report: Diagnosis) -> None:
-    info = report.information
+def _information(axes: Any, info: Mapping[str, float]) -> None:
     axes.set_title("mutual information")
     if not info:
         axes.set_axis_off()
@@ -51,9 +47,9 @@ def _information(axes: Any, report: Diagnosis) -> None:
     axes.legend(loc="best", fontsize="small")
 
 
-def _spectrum(axes: Any, report: Diagnosis) -> None:
+def _spectrum(axes: Any, measurements: Mapping[str, Any]) -> None:
     axes.set_title("singular values of J / sigma")
-    values = report.measurements.get("singular_values")
+    values = measurements.get("singular_values")
     if values is None:
         axes.set_axis_off()
         return
@@ -62,7 +58,7 @@ def _spectrum(axes: Any, report: Diagnosis) -> None:
     axes.set(xlabel="log10; right of 0 above the noise", ylabel="count over draws")
 
 
-def _shares(axes: Any, report: Diagnosis) -> None:
+def _shares(axes: Any, measurements: Mapping[str, Any]) -> None:
     axes.set_title("shares")
     names = {
         "ess": "proposals that count",
@@ -70,7 +66,7 @@ def _shares(axes: Any, report: Diagnosis) -> None:
         "nonlinear_share": "nonlinear part of the map",
         "stein_trace": "dimensions kernels see",
     }
-    found = {label: report.measurements[key] for key, label in names.items() if key in report.measurements}
+    found = {label: measurements[key] for key, label in names.items() if key in measurements}
     if not found:
         axes.set_axis_off()
         return
@@ -79,13 +75,13 @@ def _shares(axes: Any, report: Diagnosis) -> None:
     axes.invert_yaxis()
 
 
-def _spread(axes: Any, report: Diagnosis) -> None:
+def _deviations(axes: Any, measurements: Mapping[str, Any]) -> None:
     axes.set_title("standard deviation per tensor")
-    spread = report.measurements.get("std")
-    if not spread:
+    deviations = measurements.get("std")
+    if not deviations:
         axes.set_axis_off()
         return
-    names = list(spread)[:20]
-    axes.barh(range(len(names)), [spread[name] for name in names])
+    names = list(deviations)[:20]
+    axes.barh(range(len(names)), [deviations[name] for name in names])
     axes.set(yticks=range(len(names)), yticklabels=names)
     axes.invert_yaxis()

@@ -10,9 +10,10 @@ import torch
 
 from bayeshnet.builders import DiracGenerator, HyperHypernetwork, ImplicitGenerator, MeanFieldGenerator, RadialGenerator
 from bayeshnet.continual import OutputRegularizer
-from bayeshnet.continual.losses.output_regularizer import _Together, emitted, latent_of
+from bayeshnet.continual.losses.output_regularizer import _in_one_pass, emitted, latent_of
 from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import MeanFieldGaussian
+from bayeshnet.speed import using
 from bayeshnet.weights import WeightSpec
 
 SPEC = WeightSpec.of_shapes([[4, 3], [4], [2, 4], [2]])
@@ -55,7 +56,7 @@ def test_penalty_is_the_mean_squared_distance_of_what_is_emitted(name):
         expected += 0.5 * ((new - old) ** 2).sum() / (2 * rows)
     torch.testing.assert_close(value, expected)
     value.backward()
-    assert _Together.of(posterior, previous, unit) is not None, "not in one pass"
+    assert _in_one_pass(posterior, unit) is not None, "not in one pass"
     assert any(p.grad is not None and p.grad.abs().sum() > 0 for p in posterior.parameters())
     assert all(p.grad is None for p in previous.parameters())
 
@@ -139,7 +140,7 @@ def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
         posterior.grow()
     posterior.double()
     previous, strength = copy.deepcopy(posterior), 0.7
-    hnet = posterior.generator.hnet
+    hnet = posterior.conditional.hnet
     unit = posterior.prior(torch.zeros(1).double()).scale
     old = torch.stack([previous(t).loc / unit for t in range(2)])
     goal = torch.randn(5, dtype=torch.float64)
@@ -195,7 +196,7 @@ def test_a_step_generates_once_for_all_its_tasks(name, limit, task):
     with torch.no_grad():
         for parameter in previous.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
-    generated = posterior.generator
+    generated = posterior.conditional
     calls, outer = [], getattr(generated, "_weights", None) or generated.hnet
     outer.register_forward_hook(lambda *_: calls.append(1))
     found = []
@@ -210,6 +211,39 @@ def test_a_step_generates_once_for_all_its_tasks(name, limit, task):
         assert len(calls) == (1 if joint else 2)
         loss = held + own.square().sum()
         found.append([loss, *torch.autograd.grad(loss, list(posterior.parameters()), allow_unused=True)])
-    assert not generated._made
-    for a, b in zip(*found, strict=True):
-        torch.testing.assert_close(torch.zeros(()) if a is None else a, torch.zeros(()) if b is None else b)
+    close(*found)
+
+
+def close(one, two, **tolerance):
+    for a, b in zip(one, two, strict=True):
+        torch.testing.assert_close(*(torch.zeros(()) if t is None else t for t in (a, b)), **tolerance)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_each_condition_by_itself_gives_the_same_step(name):
+    """With the shortcut switched off, values and gradients of penalty and draws agree to 1e-10."""
+    posterior, previous, found = make(FAMILIES[name]), make(FAMILIES[name]), []
+    with torch.no_grad():
+        for parameter in previous.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    for one_pass in (True, False):
+        penalty = OutputRegularizer(num_latents=3).penalty(posterior, previous, 2, torch.Generator().manual_seed(5))
+        with using(one_pass=one_pass), penalty.during(0):
+            own = posterior(2).draw(4, torch.Generator().manual_seed(1)).w
+            loss = penalty() + own.square().sum()
+        found.append([loss, *torch.autograd.grad(loss, list(posterior.parameters()), allow_unused=True)])
+    close(*found, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["hyper", "mean-field"])
+def test_a_common_pass_is_no_state_of_the_posterior(name):
+    posterior, other = make(FAMILIES[name]).conditional, make(FAMILIES[name]).conditional
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    draws = [q(1).draw(2, torch.Generator().manual_seed(1)).w for q in (posterior, other)]
+    with posterior.one_pass([1], [0, 2]):
+        copied = copy.deepcopy(posterior)
+        for q, w in zip((posterior, other, copied), (*draws, draws[0]), strict=True):
+            torch.testing.assert_close(q(1).draw(2, torch.Generator().manual_seed(1)).w, w)
+        assert posterior.state_dict().keys() == copied.state_dict().keys()

@@ -92,7 +92,7 @@ def test_few_examples_and_constant_pixels_give_finite_numbers(count):
         density = settings.fit(x, torch.zeros(count, dtype=torch.int64))
         assert bool(density.log_density(torch.rand(4, 1, 8, 8)).isfinite().all())
         assert float(density.noise.min()) > 0
-        assert float(density.spread) > 0
+        assert float(density.log_density_std) > 0
     constant = DensitySettings().fit(torch.ones(6, 5))
     assert bool(constant.log_density(torch.rand(3, 5)).isfinite().all())
 
@@ -142,7 +142,7 @@ def test_principal_agrees_on_either_side_of_as_many_examples_as_dimensions():
 def test_spread_is_that_of_the_fitted_examples():
     x = correlated(100, 6)
     density = DensitySettings(num_components=2).fit(x)
-    assert float(density.spread) == pytest.approx(float(density.log_density(x).std(correction=0)))
+    assert float(density.log_density_std) == pytest.approx(float(density.log_density(x).std(correction=0)))
 
 
 def test_a_density_is_saved_and_loaded_into_an_empty_one(tmp_path):

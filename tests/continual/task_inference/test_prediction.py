@@ -6,51 +6,17 @@ import pytest
 import torch
 
 from bayeshnet.continual import CRITERIA, Criterion, StreamPrediction
-from bayeshnet.inference import Prediction
-
-
-def prediction(probs):
-    probs = torch.as_tensor(probs, dtype=torch.float64)
-    mean = probs.mean(0)
-    total = -(mean * mean.log()).sum(-1)
-    aleatoric = -(probs * probs.log()).sum(-1).mean(0)
-    spread = probs.var(0, correction=0)
-    return Prediction(mean, total, aleatoric, total - aleatoric, spread, "classification", len(probs))
-
-
-def values(mean, spread, noise=0.01):
-    mean, spread = torch.tensor(mean, dtype=torch.float64), torch.tensor(spread, dtype=torch.float64)
-    aleatoric = torch.full((len(mean),), noise * mean.shape[1], dtype=torch.float64)
-    return Prediction(mean, aleatoric + spread.sum(-1), aleatoric, spread.sum(-1), spread, "regression", 10)
+from tests.support.predictions import class_stream, value_stream, values
 
 
 @pytest.fixture
 def stream():
-    # Two draws, three inputs: the first and third are sure under task 0, the second under task 1.
-    first = prediction([[[0.9, 0.1], [0.9, 0.1], [0.2, 0.8]], [[0.8, 0.2], [0.1, 0.9], [0.1, 0.9]]])
-    second = prediction([[[0.9, 0.1], [0.1, 0.9], [0.8, 0.2]], [[0.2, 0.8], [0.2, 0.8], [0.1, 0.9]]])
-    density = torch.tensor([[0.0, -10.0], [-5.0, 0.0], [0.0, -0.1]], dtype=torch.float64)
-    return StreamPrediction((first, second), density, torch.tensor(2.0), 1.5, ((0, 1), (2, 3)))
+    return class_stream()
 
 
 @pytest.fixture
 def regression():
-    predictions = (values([[0.0], [1.0]], [[0.0], [0.5]]), values([[0.5], [1.0]], [[0.4], [0.1]]))
-    density = torch.tensor([[0.0, -3.0], [-3.0, 0.0]], dtype=torch.float64)
-    return StreamPrediction(predictions, density, torch.tensor(1.0))
-
-
-@pytest.mark.parametrize("criterion", [c for c in CRITERIA if c not in ("softmax", "predictive_density")])
-def test_every_criterion_finds_the_tasks(stream, criterion):
-    assert stream.task(criterion).tolist() == [0, 1, 0]
-    posterior = stream.task_posterior(criterion)
-    torch.testing.assert_close(posterior.sum(-1), torch.ones(3, dtype=torch.float64))
-    torch.testing.assert_close(posterior, stream.scores(criterion).softmax(-1))
-
-
-@pytest.mark.parametrize("criterion", [c for c in CRITERIA if c != "softmax"])
-def test_every_criterion_finds_the_tasks_of_values(regression, criterion):
-    assert regression.task(criterion).tolist() == [0, 1]
+    return value_stream()
 
 
 def test_scores_are_what_their_names_say(stream):
@@ -123,9 +89,9 @@ def test_probabilities_of_labels_are_those_of_tasks_and_classes(stream):
 
 
 def test_a_new_criterion_is_a_line(stream, monkeypatch):
-    monkeypatch.setitem(CRITERIA, "spread", Criterion(lambda e: -e.predictions[0].spread))
-    assert stream.task("spread").shape == (3,)
-    assert "spread" in stream.criteria
+    monkeypatch.setitem(CRITERIA, "mean", Criterion(lambda s: s.predictions[0].mean))
+    assert stream.task("mean").shape == (3,)
+    assert "mean" in stream.criteria
 
 
 def test_criteria_are_those_for_which_there_is_something(stream, regression):

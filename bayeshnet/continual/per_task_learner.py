@@ -1,0 +1,44 @@
+"""Learners with a posterior for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..mnets import MainNetInterface
+from ..tasks import Task
+from .state import LearnerState
+from .variational import VariationalLearner
+
+__all__ = ["PerTaskLearner"]
+
+
+class PerTaskLearner(VariationalLearner):
+    """A learner with a posterior for each task, over the weights of a network with the outputs of one task.
+
+    Subclasses write :meth:`task_posterior`, which determines what the posteriors share.
+
+    Arguments are those of :class:`~bayeshnet.continual.VariationalLearner`.
+    """
+
+    def extend(self, state: LearnerState) -> None:
+        """Add a posterior for one more task."""
+        state.posterior.grow()
+
+    def task_network(self, state: LearnerState, task_id: int) -> MainNetInterface:
+        """Return the network: all its outputs belong to the task."""
+        return state.net
+
+    def training_problem(self, state: LearnerState, task: Task, task_id: int) -> tuple[MainNetInterface, Tensor]:
+        """Return the network and the targets of the task."""
+        return state.net, task.train.y
+
+    def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
+        """Return the same prior for every task: standard normal in the units of the whitened weights."""
+        return state.posterior.prior(task.train.x)
+
+    def task_log_prob(self, state: LearnerState, x: Tensor, tasks: Sequence[int], seed: int) -> Tensor | None:
+        """Return None: the outputs of different tasks do not compete in one softmax."""
+        return None
