@@ -15,10 +15,17 @@ from ..errors import check_int, check_number, type_error
 from ..estimators import KLEstimator
 from ..representation import Settings
 from ..speed import shortcuts
-from .direct import DirectEvaluation, is_direct
-from .evaluation import Evaluation, EvaluationSettings
-from .terms import BoundParts, ELBOTerms, join
-from .traced import TracedEvaluation, count_plates
+from .bound import (
+    BoundParts,
+    DirectEvaluation,
+    ELBOTerms,
+    Evaluation,
+    EvaluationSettings,
+    TracedEvaluation,
+    count_plates,
+    is_direct,
+    join,
+)
 
 __all__ = ["ImplicitELBO"]
 
@@ -41,7 +48,7 @@ class ImplicitELBO(Settings, ELBO):
         beta: temperature of the KL; 1 is the true one.
         generator: of the draws; None for torch's global generator.
         local_noise: draw the output noise of linear layers in their pre-activations, anew for each input
-            (:func:`~bayeshnet.inference.local_noise.local_outputs`): less variance. With independent weights and a
+            (:func:`~bayeshnet.inference.bound.local_outputs`): less variance. With independent weights and a
             multilayer perceptron it is quicker as well, else it takes one network pass per particle. It needs a
             :class:`~bayeshnet.guides.BayesianModel` and a guide over its weights, without handlers around them.
         vectorize_particles: True to run a Pyro model with all particles in one plate; False runs it once per particle.

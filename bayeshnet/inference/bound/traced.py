@@ -18,13 +18,13 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
-from ..distributions.flat import Flat
-from ..errors import type_error, value_error
-from ..estimators import KLEstimate
-from ..guides import BayesianModel
-from ..guides.implicit_site import ImplicitSite
-from ..guides.sites import unwrapped
-from ..rng import seeded
+from ...distributions.flat import Flat
+from ...errors import type_error, value_error
+from ...estimators import KLEstimate
+from ...guides import BayesianModel
+from ...guides.implicit_site import ImplicitSite
+from ...guides.sites import unwrapped
+from ...rng import seeded
 from .evaluation import Evaluation, EvaluationSettings
 from .terms import BoundParts
 
@@ -35,7 +35,7 @@ class TracedEvaluation(Evaluation):
     """An evaluation by a run of guide and model, with all particles in one plate or one after the other.
 
     Args:
-        settings: see :class:`~bayeshnet.inference.evaluation.EvaluationSettings`.
+        settings: see :class:`~bayeshnet.inference.bound.EvaluationSettings`.
         model: a Pyro model.
         guide: a Pyro guide with at least one weight site.
         args: arguments of model and guide.

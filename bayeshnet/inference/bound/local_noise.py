@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from ..distributions import LowRankGaussian, MeanFieldGaussian, SemiImplicit, WeightDraw
-from ..errors import type_error, value_error
-from ..mnets import MainNetInterface
+from ...distributions import LowRankGaussian, MeanFieldGaussian, SemiImplicit, WeightDraw
+from ...errors import type_error, value_error
+from ...mnets import MainNetInterface
 
 __all__ = ["independent_outputs", "local_outputs"]
 

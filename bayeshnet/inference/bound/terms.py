@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..estimators import KLEstimate
+from ...estimators import KLEstimate
 
 __all__ = ["BoundParts", "ELBOTerms", "join"]
 

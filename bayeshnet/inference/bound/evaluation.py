@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..estimators import KLEstimator
+from ...estimators import KLEstimator
 from .terms import BoundParts
 
 __all__ = ["Evaluation", "EvaluationSettings"]

@@ -9,11 +9,11 @@ import torch
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
-from ..distributions import WeightDraw
-from ..estimators import KLEstimate
-from ..guides import BayesianModel, HypernetGuide
-from ..layers import BatchNormLayer
-from ..mnets import ModuleMainNet
+from ...distributions import WeightDraw
+from ...estimators import KLEstimate
+from ...guides import BayesianModel, HypernetGuide
+from ...layers import BatchNormLayer
+from ...mnets import ModuleMainNet
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
 from .terms import BoundParts
@@ -25,7 +25,7 @@ class DirectEvaluation(Evaluation):
     """An evaluation by one network pass under all weight draws and one call of the estimator.
 
     Args:
-        settings: see :class:`~bayeshnet.inference.evaluation.EvaluationSettings`.
+        settings: see :class:`~bayeshnet.inference.bound.EvaluationSettings`.
         model: the Bayesian network.
         guide: the guide.
         args: arguments of model and guide: inputs ``x`` ``(N, ...)`` and targets ``y``.
