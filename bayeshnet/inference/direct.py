@@ -10,7 +10,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ..distributions import WeightDraw
-from ..estimators import KLEstimate, KLEstimator
+from ..estimators import KLEstimate
 from ..guides import BayesianModel, HypernetGuide
 from ..layers import BatchNormLayer
 from ..mnets import ModuleMainNet
@@ -92,7 +92,7 @@ class DirectEvaluation(Evaluation):
         """Run the network with noise in pre-activations, if possible without drawing any weights."""
         net, settings = self.model.net, self.settings
         outputs = independent_outputs(net, self.q, settings.num_particles, self.x, settings.generator)
-        if outputs is None or settings.with_weights or works_on_draws(self.estimator):
+        if outputs is None or settings.with_weights or self.estimator.uses_draws:
             draw = self._sampled()
             if outputs is None:
                 return local_outputs(net, self.q, draw, self.x, settings.generator)
@@ -123,11 +123,6 @@ def treats_examples_independently(net: nn.Module) -> bool:
     """Return whether the network is known to treat each example independently of the others in its batch."""
     unknown = (ModuleMainNet, BatchNormLayer, nn.modules.batchnorm._NormBase)
     return not any(isinstance(part, unknown) for part in net.modules())
-
-
-def works_on_draws(estimator: KLEstimator) -> bool:
-    """Return whether the estimator may use weights that have been drawn already."""
-    return type(estimator).estimate_at is not KLEstimator.estimate_at
 
 
 def _arguments(

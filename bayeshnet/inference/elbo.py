@@ -110,31 +110,24 @@ class ImplicitELBO(Settings, ELBO):
         *,
         with_weights: bool = True,
     ) -> Evaluation:
-        """Begin an evaluation of the bound, which computes the negative log-likelihood and the KL when asked for them.
+        """Prepare an evaluation of the bound, which is computed at first use.
 
         Args:
             model: the model.
             guide: the guide.
             args: arguments of model and guide.
             kwargs: keyword arguments of model and guide.
-            with_weights: False if nobody will ask for the weights, which need not be drawn then with local noise.
+            with_weights: False if only the bound needs the weights; with local noise this may save their draw.
         """
         settings = EvaluationSettings(
             self.estimator, self.num_particles, self.num_samples, self.generator, self.local_noise, with_weights
         )
-        arguments = (settings, model, guide, args, kwargs or {})
-        plates = partial(self._nesting, model, guide, args, kwargs or {})
-        direct = is_direct(model, guide)
-        if self.local_noise and not direct:
-            raise type_error(
-                "local_noise",
-                expected="a BayesianModel and a HypernetGuide without handlers around them",
-                got=model,
-                hint="Leave it off.",
-            )
-        if direct and (self.local_noise or shortcuts().direct):
-            return DirectEvaluation(*arguments)
-        return TracedEvaluation(*arguments, vectorize=self.vectorize_particles, nesting=plates)
+        run = (model, guide, args, kwargs or {})
+        if is_direct(model, guide) and (shortcuts().direct or self.local_noise):
+            return DirectEvaluation(settings, *run)
+        return TracedEvaluation(
+            settings, *run, vectorize=self.vectorize_particles, nesting=partial(self._nesting, *run)
+        )
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Evaluate the bound as a scalar to be differentiated."""

@@ -1,4 +1,4 @@
-"""Local reparameterization: output noise of a posterior is drawn in the pre-activations of linear layers."""
+"""Local reparameterization: the output noise of a posterior is drawn in the pre-activations of linear layers."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ __all__ = ["independent_outputs", "local_outputs"]
 def local_outputs(
     net: MainNetInterface, q: Any, draw: WeightDraw, x: Tensor, generator: torch.Generator | None = None
 ) -> Tensor:
-    r"""Outputs ``(S, N, C)`` whose distribution at each input is that under noisy weights, with noise drawn per input.
+    r"""Compute outputs ``(S, N, C)`` with the distribution, at each input, of those under noisy weights.
 
     Given the latent, a linear layer with :math:`W = M + \Sigma \odot E` has Gaussian pre-activations,
 
     .. math:: x W^\top + b \sim N\big(x M^\top + m, \; x^2 (\Sigma^2)^\top + s^2\big),
 
-    independent over inputs if the noise is drawn so. The expected log-likelihood, a sum over inputs, is unchanged, and
-    its gradient has less variance; but the inputs of a batch share no weight vector, so this is for training only. It
-    is exact for weights that are used once, in a linear layer on inputs ``(N, d)``. Noise of all other weights (of
-    convolutions, norms, recurrent or repeated layers) is drawn in weight space as usual.
+    from which noise is drawn independently for each input. The expected log-likelihood, a sum over inputs, is
+    unchanged, and its gradient has less variance; but the inputs of a batch share no weight vector, so this is for
+    training only. It is exact for weights that are used once, in a linear layer on inputs ``(N, d)``. Noise of all
+    other weights (of convolutions, norms, recurrent or repeated layers) is drawn in weight space as usual.
 
     Args:
         net: the main network.
         q: the distribution: of a hypernetwork with independent noise, mean-field or low-rank Gaussian.
-        draw: draws from ``q``; their latents are used, and the noise of weights that are not local.
+        draw: draws from ``q``, of which the latents are used, and the noise of the other weights.
         x: inputs ``(N, ...)``.
         generator: of the local noise.
 
@@ -62,20 +62,20 @@ def local_outputs(
 def independent_outputs(
     net: MainNetInterface, q: Any, num: int, x: Tensor, generator: torch.Generator | None = None
 ) -> Tensor | None:
-    """Outputs ``(num, N, C)`` as :func:`local_outputs` gives them, without drawing any weights.
+    """Compute outputs ``(num, N, C)`` distributed as those of :func:`local_outputs`, without drawing any weights.
 
-    For independent weights and networks of linear layers alone, whose samples go through the network together: quicker
-    than noise in weight space.
+    For independent weights and networks that consist of linear layers, all samples are computed in one network pass:
+    quicker than noise in weight space.
 
     Args:
         net: the main network.
         q: the distribution.
-        num: how many samples.
+        num: number of samples.
         x: inputs ``(N, ...)``.
         generator: of the noise.
 
     Returns:
-        The outputs; None for distributions and networks of other kinds.
+        The outputs; None for other distributions and networks.
     """
     if not isinstance(q, MeanFieldGaussian):
         return None
@@ -84,7 +84,7 @@ def independent_outputs(
 
 
 def _conditional(q: Any, draw: WeightDraw) -> tuple[Tensor, Tensor]:
-    """Mean ``(S, P)`` and standard deviation ``(P,)`` of the weights given the draw's latents."""
+    """Return mean ``(S, P)`` and standard deviation ``(P,)`` of the weights given the latents of the draw."""
     if isinstance(q, SemiImplicit) and draw.eps is not None:
         std = (q.scale * q.sigma).expand(draw.w.shape[1])
     elif isinstance(q, MeanFieldGaussian) and draw.eps is not None:
@@ -98,7 +98,7 @@ def _conditional(q: Any, draw: WeightDraw) -> tuple[Tensor, Tensor]:
 
 
 class _NoisyLinear(TorchFunctionMode):
-    """Adds the noise of weights and biases, known by their identity, to the results of linear layers."""
+    """Mode that adds the noise of weights and biases, recognized by their identity, to the results of linear layers."""
 
     def __init__(self, stds: Mapping[int, Tensor], generator: torch.Generator | None) -> None:
         super().__init__()
@@ -124,7 +124,7 @@ class _NoisyLinear(TorchFunctionMode):
 
 
 class _Uses(TorchFunctionMode):
-    """Counts how tensors, known by their identity, are used: in linear layers on inputs ``(N, d)``, and otherwise."""
+    """Mode that counts uses of tensors, recognized by identity, in linear layers on inputs ``(N, d)`` and elsewhere."""
 
     def __init__(self, names: Mapping[int, str]) -> None:
         super().__init__()
@@ -141,14 +141,14 @@ class _Uses(TorchFunctionMode):
                 if id(tensor) in self.names:
                     name = self.names[id(tensor)]
                     self.linear[name] = self.linear.get(name, 0) + 1
-        elif not _is_look(func):
+        elif not _reads_attributes(func):
             self.other |= {self.names[id(a)] for a in _tensors([*args, *kwargs.values()]) if id(a) in self.names}
         return func(*args, **kwargs)
 
 
 @torch.no_grad()
 def _local_names(net: MainNetInterface, flat: Tensor, x: Tensor) -> set[str]:
-    """Names of the weights that are used once, in a linear layer on inputs ``(N, d)``."""
+    """Return names of the weights that are used once, in a linear layer on inputs ``(N, d)``."""
     tensors = net.weight_spec.unflatten(flat)
     with _Uses({id(tensor): name for name, tensor in tensors.items()}) as uses:
         net(x[:1], weights=list(tensors.values()))
@@ -161,8 +161,8 @@ def _linear_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[T
     return given["input"], given["weight"], given.get("bias")
 
 
-def _is_look(func: Callable[..., Any]) -> bool:
-    """Whether a function only looks at a tensor's attributes."""
+def _reads_attributes(func: Callable[..., Any]) -> bool:
+    """Return whether a function only reads attributes of a tensor."""
     return getattr(func, "__name__", "") in {"__get__", "size", "dim", "stride", "numel", "is_floating_point"}
 
 

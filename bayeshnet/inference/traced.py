@@ -23,7 +23,7 @@ from ..errors import type_error, value_error
 from ..estimators import KLEstimate
 from ..guides import BayesianModel
 from ..guides.implicit_site import ImplicitSite
-from ..guides.sites import bare
+from ..guides.sites import unwrapped
 from ..rng import seeded
 from .evaluation import Evaluation, EvaluationSettings
 from .terms import BoundParts
@@ -55,6 +55,13 @@ class TracedEvaluation(Evaluation):
         vectorize: bool,
         nesting: Callable[[], float],
     ) -> None:
+        if settings.local_noise:
+            raise type_error(
+                "local_noise",
+                expected="a BayesianModel and a HypernetGuide without handlers around them",
+                got=model,
+                hint="Leave it off.",
+            )
         self.settings, self.model, self.guide, self.args, self.kwargs = settings, model, guide, args, kwargs
         self.vectorize, self.nesting = vectorize, nesting
 
@@ -128,7 +135,7 @@ class TracedEvaluation(Evaluation):
 
 
 def count_plates(model: Any, guide: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
-    """Count the dimensions that plates of model and guide take, by one run that handlers around it do not see."""
+    """Count the dimensions that plates of model and guide take, by one run hidden from handlers around it."""
     with poutine.block(), torch.no_grad():
         guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
@@ -182,13 +189,13 @@ def _log_density(name: str, site: Any) -> Tensor:
 
 
 def _estimate(settings: EvaluationSettings, name: str, site: Any, priors: Mapping[str, Any]) -> KLEstimate:
-    """Estimate the KL of one weight site, scaled as handlers around it ask."""
+    """Estimate the KL of one weight site, scaled as handlers around it require."""
     where, advice = f"guide site {name!r}", "Use Trace_ELBO, which needs no prior of its own for each site."
     fn = site["fn"]
     if name in priors:
-        prior, num_samples = bare(priors[name]), settings.num_samples
+        prior, num_samples = unwrapped(priors[name]), settings.num_samples
     elif site["infer"].get("is_auxiliary"):
-        prior, num_samples = Flat(fn.event_shape[0]), settings.num_samples or fn.num_latents
+        prior, num_samples = Flat(fn.event_shape[0]), settings.num_samples or fn.num_samples
     else:
         raise value_error(where, expected="a site of the same name in the model", found="none", hint=advice)
     if prior.batch_shape:

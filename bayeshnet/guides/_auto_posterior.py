@@ -1,4 +1,4 @@
-"""The generator of an automatic guide: a perceptron that begins near a small Gaussian around given values."""
+"""The posterior of an automatic guide: a perceptron that begins near a narrow Gaussian around given values."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..distributions import HypernetPosterior
 from ..hnets import HMLP
 from ..weights import WeightSpec
 
-__all__ = ["ProportionalNoise", "make_generator"]
+__all__ = ["ProportionalNoise", "make_posterior"]
 
 _CURVATURE = 0.1
-"""Standard deviation of what the hidden layers add at the beginning, in units of the linear part's."""
+"""Initial standard deviation of the contribution of the hidden layers, in units of that of the linear part."""
 
 _FLOOR = 1e-8
 """The smallest standard deviation of the noise."""
 
 
-def make_generator(
+def make_posterior(
     loc: Tensor,
     latent_size: int,
     layers: Sequence[int],
@@ -31,19 +31,19 @@ def make_generator(
     *,
     stretch: bool = False,
 ) -> HypernetPosterior:
-    """A posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.
+    """Make a posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.
 
-    It begins with mean ``loc``; latents enter by the skip connection, one to one (or mixed, where their number is
-    another one), and the hidden layers add little.
+    Its initial mean is ``loc``. The latents are added by the skip connection, one per unknown (or mixed at random if
+    their number differs from ``D``), and the initial contribution of the hidden layers is small.
 
     Args:
         loc: initial mean.
-        latent_size: the number ``n``.
+        latent_size: number ``n`` of latents.
         layers: hidden sizes; none for a linear map.
         activation: hidden activation.
         init_scale: initial standard deviation of the linear part.
         sigma: standard deviation of the noise in units of the linear part's.
-        stretch: whether earlier latents stretch later ones, which they do not in the beginning.
+        stretch: True to let earlier latents stretch later ones; initially they do not.
     """
     size = loc.numel()
     hnet = HMLP(
@@ -75,12 +75,12 @@ def make_generator(
 class ProportionalNoise(nn.Module):
     r"""Noise that follows the scale of the map: :math:`\sigma_i = f_i \, \| A_i \|`, with ``A`` its linear part.
 
-    It adapts to the scale of each unknown without being learned: a learned noise grows until the linearization that
-    estimates the entropy no longer holds. It carries no gradient.
+    It adapts to the scale of each unknown without being learned: learned noise grows until the linearization by which
+    the entropy is estimated is no longer accurate. It has no gradient.
 
     Args:
         head: weights of the output layer, the last ``n`` columns of which are ``A``.
-        latent_size: the number ``n``.
+        latent_size: number ``n`` of latents.
         fraction: the factors ``f`` ``(D,)``.
     """
 
@@ -91,13 +91,13 @@ class ProportionalNoise(nn.Module):
         self._linear = (head, latent_size)
 
     def forward(self, condition: object = None) -> Tensor:
-        """The standard deviations ``(D,)``."""
+        """Return the standard deviations ``(D,)``."""
         head, size = self._linear
         return self.fraction * head.detach()[:, -size:].norm(dim=1)
 
 
 def _linear_part(loc: Tensor, latent_size: int) -> Tensor:
-    """A matrix ``(D, n)`` whose rows have norm one: the identity if it is square, random otherwise."""
+    """Return a matrix ``(D, n)`` whose rows have norm one: the identity if it is square, random otherwise."""
     size = loc.numel()
     if latent_size == size:
         return torch.eye(size).to(loc)

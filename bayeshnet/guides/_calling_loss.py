@@ -1,4 +1,4 @@
-"""Who in Pyro is evaluating a guide: some losses, samplers and diagnostics would be silently wrong."""
+"""Detection of the Pyro loss, sampler or diagnostic that evaluates a guide: some would be silently wrong."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _COMPILED = (JitTrace_ELBO, JitTraceEnum_ELBO, JitTraceGraph_ELBO)
 
 
 def weighting_caller() -> str | None:
-    """The name of the loss, sampler or diagnostic that calls us, if it weights draws by their own densities."""
+    """Return the name of the calling loss, sampler or diagnostic if it weights draws by their own densities."""
     for code, caller in _callers():
         if code is _WEIGHTING_CODE:
             return code.co_name
@@ -40,7 +40,7 @@ def weighting_caller() -> str | None:
 
 
 def refuse_compiled() -> None:
-    """Refuse losses that look parameters up in Pyro's global store, where modules keep none."""
+    """Raise if the calling loss looks parameters up in Pyro's global store, where modules keep none."""
     for _, caller in _callers():
         if isinstance(caller, _COMPILED):
             raise ValueError(
@@ -52,7 +52,7 @@ def refuse_compiled() -> None:
 
 
 def _callers() -> Iterator[tuple[CodeType, Any]]:
-    """Code and first argument ``self`` of the calls that led here, inner ones first: Pyro does not tell who asks."""
+    """Iterate over code and ``self`` of all calling functions, innermost first: Pyro does not pass the loss on."""
     frame = sys._getframe(1)
     while frame is not None:
         yield frame.f_code, frame.f_locals.get("self") if frame.f_code.co_argcount else None
