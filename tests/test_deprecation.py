@@ -1,6 +1,7 @@
 """Old names and module paths keep working, and warn with the new name."""
 
 import importlib
+import inspect
 import sys
 from typing import ClassVar
 
@@ -79,3 +80,23 @@ def test_states_with_former_names_are_loaded():
     assert old.keys() == given.keys()
     for name, value in first.state_dict().items():
         assert torch.equal(second.state_dict()[name], value + 1)
+
+
+def test_renamed_arguments():
+    """The old name is accepted and warned of where it is used; it is part of the signature only if listed."""
+
+    @deprecation.renamed_arguments(size="num_samples")
+    def draw(num_samples: int = 1, *, seed: int = 0) -> int:
+        """Return the number."""
+        return num_samples
+
+    assert draw() == 1
+    assert draw(2) == 2
+    with pytest.warns(DeprecationWarning, match="the argument size is deprecated: use num_samples") as caught:
+        assert draw(size=3) == 3
+    assert caught[0].filename == __file__
+    with pytest.raises(TypeError, match="other"):
+        draw(other=3)
+    assert list(inspect.signature(draw).parameters) == ["num_samples", "seed"]
+    listed = deprecation.renamed_arguments(listed=True, size="num_samples")(draw)
+    assert inspect.signature(listed).parameters["size"].default is None

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..errors import check_flags, check_int, check_ints, value_error
 from ..geometry.base import Geometry
-from ..geometry.cut import cut
 from ..geometry.head import HeadGeometry
+from ..geometry.truncate import truncate
 from ..layers.elementwise import Activation
 from .hnet_interface import HyperNetInterface
 from .initialization.hyperfan_methods import ChunkedHyperfan
@@ -159,7 +159,7 @@ class ChunkedHMLP(ChunkMethods, ChunkedHyperfan, HyperNetInterface):
             return None
         *tensors, chunk = parts_of_rows(flat, self.param_shapes)
         out = mlps_side_by_side(self.subnet, tensors, uncond_input, chunk)
-        return None if out is None else cut(out, self.num_outputs)
+        return None if out is None else truncate(out, self.num_outputs)
 
     def geometry(
         self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None

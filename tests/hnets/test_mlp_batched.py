@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import jacfwd, vmap
 
-from bayeshnet.geometry.cut import cut
+from bayeshnet.geometry.truncate import truncate
 from bayeshnet.hnets import HMLP, ChunkedHMLP
 from tests.support.oracles import DTYPE, gradients, relative_error
 
@@ -84,15 +84,15 @@ def test_another_forward_pass_is_not_passed_by(kind):
 
 def test_a_cut_may_be_differentiated_transformed_and_changed_in_place():
     x = torch.randn(4, 5, dtype=DTYPE, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: cut(x, 3), x)
-    assert torch.autograd.gradgradcheck(lambda x: cut(x, 3).square(), x)
-    torch.testing.assert_close(vmap(lambda row: cut(row, 3))(x), x[:, :3])
-    assert jacfwd(lambda row: cut(row, 3))(x[0]).shape == (3, 5)
-    y = cut(2 * x, 3)
+    assert torch.autograd.gradcheck(lambda x: truncate(x, 3), x)
+    assert torch.autograd.gradgradcheck(lambda x: truncate(x, 3).square(), x)
+    torch.testing.assert_close(vmap(lambda row: truncate(row, 3))(x), x[:, :3])
+    assert jacfwd(lambda row: truncate(row, 3))(x[0]).shape == (3, 5)
+    y = truncate(2 * x, 3)
     y += 1
     (grad,) = torch.autograd.grad(y.sum(), x)
     torch.testing.assert_close(grad, 2 * (torch.arange(5) < 3).to(DTYPE).expand(4, 5))
-    assert cut(x, 5) is x
+    assert truncate(x, 5) is x
 
 
 @pytest.mark.parametrize("use_bias", [True, False])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...errors import check_choice, check_shape, type_error, value_error
-from ...geometry.cut import cut
+from ...geometry.truncate import truncate
 
 __all__ = ["FORMATS", "convert_format", "parts_of_rows", "to_format"]
 
@@ -22,7 +22,7 @@ def to_format(flat: Tensor, shapes: Sequence[Sequence[int]], ret_format: str) ->
     sizes = [math.prod(shape) for shape in shapes]
     rest = flat.shape[-1] - sum(sizes)
     if ret_format == "flattened":
-        return cut(flat, sum(sizes))
+        return truncate(flat, sum(sizes))
     if rest:
         sizes.append(rest)
     # One split, no slices: the gradient of a split is one concatenation, that of a slice is a full vector of zeros.
