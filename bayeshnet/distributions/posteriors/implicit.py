@@ -144,7 +144,7 @@ class HypernetPosterior(OnePass, WeightPosterior):
             given = self._ask(tuple(cond_ids))
             out = None
             if isinstance(given, Tensor) and len(given) > 1 and ids is None and self._all_generated:
-                out = self.hnet.side_by_side(given, z)
+                out = self.hnet.batched_over_weights(given, z)
             if out is None:
                 each = [None if ids is None else [i] for i in cond_ids]
                 given = self._one_by_one(given)
