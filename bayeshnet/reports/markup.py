@@ -18,16 +18,16 @@ class Markup:
     """A way to write tables.
 
     Args:
-        escape: makes text safe, such that none of its characters is taken for markup.
+        escape: replaces all characters that would be taken for markup.
         bold: template of a bold entry, such as ``**{}**``.
         unit: template of a unit after the name of a column.
-        layout: returns the argument ``tablefmt`` of ``tabulate``.
+        layout: name of a format of ``tabulate``, or ``"booktabs"``.
     """
 
     escape: Callable[[str], str]
     bold: str
     unit: str
-    layout: Callable[[], Any]
+    layout: str
 
     def table(
         self, columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[tuple[str, bool]]], right: Sequence[bool]
@@ -42,18 +42,15 @@ class Markup:
         Raises:
             MissingExtraError: if tabulate is not installed.
         """
-        layout = self.layout()
-        from tabulate import tabulate
-
-        return str(
-            tabulate(
-                [[self._entry(*entry) for entry in row] for row in rows],
-                [self._heading(*column) for column in columns],
-                tablefmt=layout,
-                colalign=["right" if r else "left" for r in right] if rows else None,
-                disable_numparse=True,
-            )
+        package = _tabulate()
+        text = package.tabulate(
+            [[self._entry(*entry) for entry in row] for row in rows],
+            [self._heading(*column) for column in columns],
+            tablefmt=_booktabs(package) if self.layout == "booktabs" else self.layout,
+            colalign=["right" if r else "left" for r in right] if rows else None,
+            disable_numparse=True,
         )
+        return str(text)
 
     def _entry(self, text: str, bold: bool) -> str:
         return self.bold.format(self.escape(text)) if bold else self.escape(text)
@@ -100,26 +97,17 @@ def _tabulate() -> Any:
     return tabulate
 
 
-def _named(name: str) -> Callable[[], Any]:
-    def layout() -> str:
-        _tabulate()
-        return name
-
-    return layout
-
-
-def _booktabs() -> Any:
+def _booktabs(package: Any) -> Any:
     """Return the rules of the LaTeX package ``booktabs``; unlike tabulate's own, they leave entries as they are."""
-    t = _tabulate()
 
     def begin(widths: Sequence[int], alignments: Sequence[str]) -> str:
         return rf"\begin{{tabular}}{{{''.join(a[0] for a in alignments)}}}" + "\n\\toprule"
 
-    row, middle = t.DataRow("", "&", r"\\"), t.Line(r"\midrule", "", "", "")
-    end = t.Line("\\bottomrule\n\\end{tabular}", "", "", "")
-    return t.TableFormat(begin, middle, None, end, row, row, 1, None)
+    row, middle = package.DataRow("", "&", r"\\"), package.Line(r"\midrule", "", "", "")
+    end = package.Line("\\bottomrule\n\\end{tabular}", "", "", "")
+    return package.TableFormat(begin, middle, None, end, row, row, 1, None)
 
 
-MARKDOWN = Markup(_escape_markdown, "**{}**", " [{}]", _named("pipe"))
-LATEX = Markup(escape_latex, r"\textbf{{{}}}", " [{}]", _booktabs)
-HTML = Markup(html.escape, "<b>{}</b>", "<small>{}</small>", _named("unsafehtml"))
+MARKDOWN = Markup(_escape_markdown, "**{}**", " [{}]", "pipe")
+LATEX = Markup(escape_latex, r"\textbf{{{}}}", " [{}]", "booktabs")
+HTML = Markup(html.escape, "<b>{}</b>", "<small>{}</small>", "unsafehtml")
