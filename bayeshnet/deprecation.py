@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import warnings
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from functools import wraps
 from importlib import import_module
 from importlib.abc import Loader
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
-__all__ = ["MovedModules", "RenamedState", "install", "moved_names", "renamed_argument", "warn"]
+__all__ = [
+    "MovedModules",
+    "RenamedState",
+    "install",
+    "moved_names",
+    "renamed_argument",
+    "renamed_arguments",
+    "warn",
+]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 _MODULES = {
     "continual.criteria": "continual.task_inference.criteria",
@@ -105,6 +117,40 @@ def renamed_argument(old: str, new: str, given: Any, value: Any, stacklevel: int
         )
     warn(f"the argument {old}", new, stacklevel)
     return given
+
+
+def renamed_arguments(*, listed: bool = False, **names: str) -> Callable[[Function], Function]:
+    """Let a function accept keyword arguments under old names, with a warning: ``@renamed_arguments(old="new")``.
+
+    A value given under the old name replaces one given under the new name.
+
+    Args:
+        listed: list the old names in the signature, so that configuration files may use them.
+        names: the new name of each old one.
+    """
+
+    def decorate(function: Function) -> Function:
+        @wraps(function)
+        def renaming(*args: Any, **kwargs: Any) -> Any:
+            for old, new in names.items():
+                given = kwargs.pop(old, None)
+                if given is not None:
+                    warn(f"the argument {old}", new)
+                    kwargs[new] = given
+            return function(*args, **kwargs)
+
+        if listed:
+            signature = inspect.signature(function)
+            known = list(signature.parameters.values())
+            for old, new in names.items():
+                of = signature.parameters[new]
+                annotation = f"{of.annotation} | None"
+                known.append(of.replace(name=old, kind=of.KEYWORD_ONLY, default=None, annotation=annotation))
+                renaming.__annotations__ = {**renaming.__annotations__, old: annotation}
+            renaming.__signature__ = signature.replace(parameters=known)  # type: ignore[attr-defined]
+        return renaming  # type: ignore[return-value]
+
+    return decorate
 
 
 class RenamedState:

@@ -1,4 +1,4 @@
-"""The geometry of a hypernetwork: what a density needs of the map ``z -> h(z)``, if possible without weights."""
+"""The geometry of a hypernetwork: norms, products and derivatives of ``z -> h(z)`` that a density is made of."""
 
 from __future__ import annotations
 
@@ -13,26 +13,32 @@ from ..errors import check_shape, type_error
 __all__ = ["Geometry", "Precision", "split_precision"]
 
 Precision = float | Tensor
-"""One number, a tensor without dimensions, or one value per weight ``(P,)``."""
+"""A number, a tensor ``()``, or one value per weight ``(P,)``."""
 
 
 class Geometry(ABC):
     r"""The map :math:`h: \mathbb{R}^n \to \mathbb{R}^P` of a hypernetwork at a fixed condition and fixed weights.
 
-    With :math:`\Lambda` the diagonal ``precision`` and :math:`J` the Jacobian of :math:`h` at :math:`z`, all methods
-    are differentiable with respect to the hypernetwork's parameters, ``precision`` and their tensor arguments.
+    Estimators ask for quadratic forms of :math:`h(z)` and of its Jacobian :math:`J`, in which ``precision`` is a
+    diagonal matrix :math:`\Lambda`. Subclasses compute them without weight vectors where they can. All methods are
+    differentiable with respect to the hypernetwork's parameters, ``precision`` and their tensor arguments.
 
     Shape:
         ``z`` is ``(*B, n)``; tensors over weights are ``(*B', P)`` with ``B'`` broadcastable against ``B``;
         ``precision`` is a number or ``(P,)``. Results have the broadcast batch shape on the left.
 
-    A geometry lives for one step: it may cache what depends on the parameters only (such as a Gram matrix of the head).
+    Make a new geometry after each update of the parameters: it may cache quantities that depend on them alone, such as
+    a Gram matrix of the head.
+
+    Attributes:
+        latent_size: number ``n`` of latents.
+        num_weights: number ``P`` of weights.
+        is_affine: True if ``h(z) = A z + b`` by construction, so that closed forms hold.
     """
 
     latent_size: int
     num_weights: int
     is_affine: bool = False
-    """Whether ``h(z) = A z + b`` by construction, so that closed forms hold."""
 
     @abstractmethod
     def __call__(self, z: Tensor) -> Tensor:
@@ -40,45 +46,45 @@ class Geometry(ABC):
 
     @abstractmethod
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
 
     @abstractmethod
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`(h(z)-c)^\top \Lambda (h(z)-c)` to ``center`` ``(P,)`` (zero if None): ``(*B,)``."""
+        r"""Compute :math:`(h(z)-c)^\top \Lambda (h(z)-c)` for a ``center`` ``(P,)`` (zero if None): ``(*B,)``."""
 
     @abstractmethod
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`(h(z)-h(z'))^\top \Lambda (h(z)-h(z'))`, the difference formed first: ``(*B,)``."""
+        r"""Compute :math:`(h(z)-h(z'))^\top \Lambda (h(z)-h(z'))` from the difference :math:`h(z)-h(z')`: ``(*B,)``."""
 
     @abstractmethod
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        r"""Compute the inner product :math:`v^\top h(z)`: ``(*B,)``."""
+
+    @abstractmethod
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        r"""Return the function :math:`z, z' \mapsto v^\top (h(z) - h(z'))`, precomputing what depends on ``v`` alone.
+
+        Its results share that part of the graph, which lasts for one backward pass.
+        """
 
     def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top (h(z) - h(z'))`, the difference formed first where that is cheap: ``(*B,)``."""
-        return self.inner(z, v) - self.inner(other, v)
-
-    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        r"""The function :meth:`inner_between` of two latents for one ``v``, of which all that it takes is made once.
-
-        So its results share a graph, which lasts for one backward pass. Who overrides one overrides both.
-        """
-        return lambda z, other: self.inner_between(z, other, v)
+        r"""Compute the inner product :math:`v^\top (h(z) - h(z'))` with a difference of outputs: ``(*B,)``."""
+        return self.against(v)(z, other)
 
     @abstractmethod
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
 
     @abstractmethod
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        r"""Compute the Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
 
     @abstractmethod
     def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        """Compute rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Matrix ``(P, n)`` and offset ``(P,)`` of an affine map; refused unless :attr:`is_affine`."""
+        """Return matrix ``(P, n)`` and offset ``(P,)`` of an affine map; raise ValueError unless :attr:`is_affine`."""
         if not self.is_affine:
             raise ValueError("geometry: expected an affine map h(z) = A z + b, got a nonlinear one.")
         zero = self.zero_latent()
@@ -86,10 +92,10 @@ class Geometry(ABC):
 
     @abstractmethod
     def zero_latent(self) -> Tensor:
-        """A zero latent ``(n,)`` in the dtype and on the device of the map; latents are drawn like it."""
+        """Return a zero latent ``(n,)`` with dtype and device of the map."""
 
     def draw_latent(self, num: int, generator: torch.Generator | None = None) -> Tensor:
-        """Standard normal latents ``(num, n)``."""
+        """Draw standard normal latents ``(num, n)``."""
         zero = self.zero_latent()
         return torch.randn(num, self.latent_size, dtype=zero.dtype, device=zero.device, generator=generator)
 

@@ -1,4 +1,4 @@
-"""The part of a hypernetwork below its linear head, as the head's geometry sees it."""
+"""The part of a hypernetwork below its linear head: the interface that the geometry of the head uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Body(Protocol):
     Attributes:
         latent_size: number ``n`` of latents.
         num_chunks: number ``C`` of chunks.
-        is_affine: whether the activations are an affine function of the latent.
+        is_affine: True if the activations are an affine function of the latent.
 
     Shape:
         ``z`` ``(*B, n)``; activations ``(*B, C, H)``; their Jacobian, transposed, ``(*B, n, C, H)``.
@@ -26,7 +26,7 @@ class Body(Protocol):
 
     @property
     def is_affine(self) -> bool:
-        """Whether the activations are an affine function of the latent."""
+        """True if the activations are an affine function of the latent."""
 
     def __call__(self, z: Tensor, chunks: slice = slice(None)) -> Tensor:
         """Evaluate the activations of the chosen chunks."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -25,46 +27,50 @@ class ConstantGeometry(Geometry):
         self.latent_size, self.num_weights = latent_size, value.shape[0]
 
     def zero_latent(self) -> Tensor:
-        """A zero latent ``(n,)``."""
+        """Return a zero latent ``(n,)``."""
         return self.value.new_zeros(self.latent_size)
 
     def __call__(self, z: Tensor) -> Tensor:
-        """The weights, for each latent: ``(*B, P)``."""
+        """Return the weights for each latent: ``(*B, P)``."""
         return self.value.expand(*z.shape[:-1], -1)
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
-        """Zeros ``(*B, n, n)``."""
+        """Return zeros ``(*B, n, n)``."""
         return self.value.new_zeros(*z.shape[:-1], self.latent_size, self.latent_size)
 
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        """Squared distance of the weights to ``center``: ``(*B,)``."""
+        """Compute the squared distance of the weights to ``center``: ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)
         delta = self.value if center is None else self.value - center
         norm = factor * (delta * delta if values is None else delta * delta * values).sum(-1)
         return norm.expand(torch.broadcast_shapes(z.shape[:-1], norm.shape))
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
-        """Zeros ``(*B,)``."""
+        """Return zeros ``(*B,)``."""
         return self.value.new_zeros(torch.broadcast_shapes(z.shape[:-1], other.shape[:-1]))
 
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        """Inner product of the weights with ``v``: ``(*B,)``."""
+        """Compute the inner product of the weights with ``v``: ``(*B,)``."""
         product = (self.value * v).sum(-1)
         return product.expand(torch.broadcast_shapes(z.shape[:-1], product.shape))
 
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        """Zeros ``(*B,)``."""
-        return self.value.new_zeros(torch.broadcast_shapes(z.shape[:-1], other.shape[:-1], v.shape[:-1]))
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return a function whose values are zeros ``(*B,)``."""
+
+        def zeros(z: Tensor, other: Tensor) -> Tensor:
+            return self.value.new_zeros(torch.broadcast_shapes(z.shape[:-1], other.shape[:-1], v.shape[:-1]))
+
+        return zeros
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        """Zeros ``(*B, n)``."""
+        """Return zeros ``(*B, n)``."""
         return self.value.new_zeros(*torch.broadcast_shapes(z.shape[:-1], v.shape[:-1]), self.latent_size)
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        """Zeros ``(*B, P)``."""
+        """Return zeros ``(*B, P)``."""
         return self.value.new_zeros(*torch.broadcast_shapes(z.shape[:-1], t.shape[:-1]), self.num_weights)
 
     def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Zeros ``(*B, R, n)``."""
+        """Return zeros ``(*B, R, n)``."""
         count = self.num_weights if index is None else index.shape[0]
         return self.value.new_zeros(*z.shape[:-1], count, self.latent_size)

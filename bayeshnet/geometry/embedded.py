@@ -1,4 +1,4 @@
-"""The geometry of a map to some of the weights of a wider network, with zeros at all others."""
+"""The geometry of a map to some of the weights of a wider network, with zeros at the others."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["EmbeddedGeometry"]
 
 
 class EmbeddedGeometry(Geometry):
-    r"""The map :math:`z \mapsto h(z)` at some of the weights and zero at all others.
+    r"""Geometry of the map that is :math:`h(z)` at some of the weights and zero at the others.
 
     Args:
         inner: the map :math:`h` to ``K`` weights.
@@ -30,14 +30,14 @@ class EmbeddedGeometry(Geometry):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Evaluate the map: ``(*B, P)``."""
-        return self._spread(self.inner_map(z))
+        return self._embed(self.inner_map(z))
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
-        """Gram matrix: ``(*B, n, n)``."""
+        """Compute the Gram matrix: ``(*B, n, n)``."""
         return self.inner_map.gram(z, self._at(precision))
 
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        """Squared distance to ``center``: ``(*B,)``."""
+        """Compute the squared distance to ``center``: ``(*B,)``."""
         if center is None:
             return self.inner_map.sqdist(z, None, self._at(precision))
         near = self.inner_map.sqdist(z, center[..., self.places], self._at(precision))
@@ -45,44 +45,40 @@ class EmbeddedGeometry(Geometry):
         return near + far
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
-        """Squared distance between two outputs: ``(*B,)``."""
+        """Compute the squared distance between two outputs: ``(*B,)``."""
         return self.inner_map.sqdist_between(z, other, self._at(precision))
 
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        """Inner product with ``v``: ``(*B,)``."""
+        """Compute the inner product with ``v``: ``(*B,)``."""
         return self.inner_map.inner(z, v[..., self.places])
 
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        """Inner product of ``v`` with a difference of outputs: ``(*B,)``."""
-        return self.inner_map.inner_between(z, other, v[..., self.places])
-
     def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The same as a function of both latents."""
+        """Return the inner product of ``v`` with a difference of outputs, as a function of two latents."""
         return self.inner_map.against(v[..., self.places])
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        """Vector-Jacobian product: ``(*B, n)``."""
+        """Compute the vector-Jacobian product: ``(*B, n)``."""
         return self.inner_map.vjp(z, v[..., self.places])
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        """Jacobian-vector product: ``(*B, P)``."""
-        return self._spread(self.inner_map.jvp(z, t))
+        """Compute the Jacobian-vector product: ``(*B, P)``."""
+        return self._embed(self.inner_map.jvp(z, t))
 
     def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Rows of the Jacobian: ``(*B, R, n)``."""
-        full = self._spread(self.inner_map.rows(z).mT).mT
+        """Compute rows of the Jacobian: ``(*B, R, n)``."""
+        full = self._embed(self.inner_map.rows(z).mT).mT
         return full if index is None else full[..., index, :]
 
     def zero_latent(self) -> Tensor:
-        """A zero latent ``(n,)``."""
+        """Return a zero latent ``(n,)``."""
         return self.inner_map.zero_latent()
 
     def _at(self, precision: Precision) -> Precision:
-        """Precision at the places: the same tensor at each call, so that ``h`` finds the matrices made for it."""
+        """Select the precision at the places, as the same tensor at each call, for which ``h`` may keep matrices."""
         if not isinstance(precision, Tensor) or not precision.ndim:
             return precision
         return self._chosen.get((precision,), lambda: precision[self.places])
 
-    def _spread(self, values: Tensor) -> Tensor:
-        """Values ``(*B, K)`` at their places among zeros: ``(*B, P)``."""
+    def _embed(self, values: Tensor) -> Tensor:
+        """Put values ``(*B, K)`` at their places among zeros: ``(*B, P)``."""
         return values.new_zeros(*values.shape[:-1], self.num_weights).index_copy(-1, self.places, values)

@@ -1,4 +1,4 @@
-"""The geometry of hypernetworks that end in a linear head: everything through small matrices of the head."""
+"""The geometry of hypernetworks that end in a linear head, computed from small Gram matrices of the head."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from ..errors import check_shape
 from ..speed import shortcuts
 from .base import Geometry, Precision, split_precision
 from .body import Body
-from .linear_head import LinearHead, Weighing
+from .linear_head import LinearHead, WeightedGram
 
 __all__ = ["HeadGeometry"]
 
 
 class HeadGeometry(Geometry):
-    r"""Geometry of :math:`h(z) = (W a_c(z) + b)_{c=1..C}`, cut after :math:`P` weights.
+    r"""Geometry of :math:`h(z) = (W a_c(z) + b)_{c=1..C}`, truncated to :math:`P` weights.
 
-    With the Jacobians :math:`J_c` of the activations, which are small, and :math:`\Lambda_c` the precision of chunk
-    :math:`c`,
+    With the small Jacobians :math:`J_c` of the activations and the precision :math:`\Lambda_c` of chunk :math:`c`,
 
     .. math::
         J^\top \Lambda J = \sum_c J_c^\top G_c J_c, \qquad G_c = W^\top \Lambda_c W,
 
-    so no vector of weights is built, except by ``__call__`` and :meth:`jvp` and where they are short. With one number
-    as precision all chunks share one :math:`G` (the last one may be cut). Gram matrices are kept as long as the
-    geometry lives, for the precision tensors that were used last.
+    so weight vectors are built only by ``__call__`` and :meth:`jvp`, and where they are short. With one number as
+    precision all chunks share one :math:`G`, except for a truncated last one. The geometry keeps the Gram matrices of
+    the most recent precision tensors.
 
     Args:
         body: the map from latents to activations.
@@ -55,7 +54,7 @@ class HeadGeometry(Geometry):
         self.is_affine = body.is_affine
 
     def zero_latent(self) -> Tensor:
-        """A zero latent ``(n,)``."""
+        """Return a zero latent ``(n,)``."""
         return self.head.weight.new_zeros(self.latent_size)
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -66,73 +65,71 @@ class HeadGeometry(Geometry):
         return self.body(check_shape("z", z, (-1, self.latent_size)))
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
         check_shape("z", z, (-1, self.latent_size))
         values, factor = split_precision(precision, self.num_weights)
         small = self.num_weights * self.head.weight.shape[1] ** 2 <= 16 * shortcuts().short_weights
-        weighing = self.head.weigh(values, once=small)
+        weighted = self.head.weighted_gram(values, keep=not small)
         chunks = self.body.num_chunks
         per_chunk = max(1, z[..., 0].numel() * self.latent_size * self.head.weight.shape[1])
         step = max(1, shortcuts().jacobian_block // per_chunk)
         if step >= chunks:
-            return factor * self._gram_block(z, weighing, 0, chunks)
+            return factor * self._gram_block(z, weighted, 0, chunks)
         total = z.new_zeros(())
         for start in range(0, chunks, step):
             stop = min(chunks, start + step)
-            total = total + checkpoint(self._gram_block, z, weighing, start, stop, use_reentrant=False)
+            total = total + checkpoint(self._gram_block, z, weighted, start, stop, use_reentrant=False)
         return factor * total
 
-    def _gram_block(self, z: Tensor, weighing: Weighing, start: int, stop: int) -> Tensor:
+    def _gram_block(self, z: Tensor, weighted: WeightedGram, start: int, stop: int) -> Tensor:
+        """Sum the terms of chunks ``start`` to ``stop`` of the Gram matrix."""
         _, moved = self.body.push(z, chunks=slice(start, stop))
-        form = weighing.form(moved, start, stop)
-        return form.expand(*z.shape[:-1], -1, -1)
+        gram = weighted.gram(moved, start, stop)
+        return gram.expand(*z.shape[:-1], -1, -1)
 
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``center`` ``(*B', P)`` (zero if None): ``(*B,)``."""
+        r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)
         a = self._activations(z)
         if z.numel() // self.latent_size * self.num_weights <= shortcuts().short_weights:
             return factor * self._direct(a, center, values)
-        weighing = self.head.weigh(values)
-        shift = self.head.shift(weighing, center)
+        weighted = self.head.weighted_gram(values)
+        shift = self.head.shift(weighted, center)
         if shift is None:
-            return factor * weighing.quad(a)
+            return factor * weighted.sqnorm(a)
         start, pulled, norm = shift
         delta = a - start
-        return factor * (weighing.quad(delta) + 2 * (delta * pulled).sum((-1, -2)) + norm)
+        return factor * (weighted.sqnorm(delta) + 2 * (delta * pulled).sum((-1, -2)) + norm)
 
     def _direct(self, a: Tensor, center: Tensor | None, values: Tensor | None) -> Tensor:
+        """Compute squared distances from weight vectors."""
         out = self.head(a)
         if center is not None:
             out = out - check_shape("center", center, (-1, self.num_weights))
-        squares = out * out  # a power's gradient takes longer
+        squares = out * out  # the gradient of a power is slower
         return squares.sum(-1) if values is None else (squares * values).sum(-1)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-h(z')|^2_\Lambda` through differences of activations: ``(*B,)``."""
+        r"""Compute the squared distance :math:`|h(z)-h(z')|^2_\Lambda` from differences of activations: ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)
-        return factor * self.head.weigh(values).quad(self._activations(z) - self._activations(other))
+        return factor * self.head.weighted_gram(values).sqnorm(self._activations(z) - self._activations(other))
 
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        r"""Compute the inner product :math:`v^\top h(z)`: ``(*B,)``."""
         return (self._activations(z) * self.head.pull(v)).sum((-1, -2)) + self.head.dot_bias(v)
 
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top (h(z) - h(z'))` through differences of activations: ``(*B,)``."""
-        return self.against(v)(z, other)
-
     def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The same as a function of both latents; ``v`` is pulled back through the head once."""
+        r"""Return the function :math:`z, z' \mapsto v^\top (h(z) - h(z'))`, with ``v`` pulled back through the head."""
         pulled = self.head.pull(v)
         return lambda z, other: ((self._activations(z) - self._activations(other)) * pulled).sum((-1, -2))
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
         check_shape("z", z, (-1, self.latent_size))
         return self.body.pull(z, self.head.pull(v))
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        r"""Compute the Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
         check_shape("z", z, (-1, self.latent_size))
         check_shape("t", t, (-1, self.latent_size))
         _, moved = self.body.push(z, t.unsqueeze(-2))
@@ -140,7 +137,7 @@ class HeadGeometry(Geometry):
         return self.head(moved.squeeze(-3), bias=False).expand(*batch, -1)
 
     def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        """Compute rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
         check_shape("z", z, (-1, self.latent_size))
         _, moved = self.body.push(z)
         rows = self.head(moved, bias=False).mT if index is None else self.head.rows(moved, index)

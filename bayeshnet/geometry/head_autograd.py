@@ -1,9 +1,9 @@
-"""Differentiable functions of a head's matrix that send it one dense gradient, whatever is asked of it.
+"""Differentiable functions of a head's matrix that give it a single dense gradient.
 
-A gradient with respect to the matrix ``W`` ``(K, H)`` is as large as the matrix. Each use of ``W`` would make one of
-its own, and adding them needs room for several. Here :class:`HeadGram` is the only function that returns a gradient
-for ``W``; :class:`HeadShift`, whose gradient with respect to ``W`` is a sum of two outer products, sends their factors
-to it through empty *slots*.
+The gradient with respect to the matrix ``W`` ``(K, H)`` is as large as the matrix. Each use of ``W`` would produce one
+more, and adding them takes memory for several. Here :class:`HeadGram` is the only function that returns a gradient for
+``W``. The gradient of :class:`HeadShift` with respect to ``W`` is a sum of two outer products; it passes their factors
+to :class:`HeadGram` as gradients of *slots*, extra outputs without content.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ __all__ = ["HeadGram", "HeadShift", "plain_gram", "plain_shift"]
 
 
 def plain_gram(weight: Tensor, precision: Tensor | None) -> Tensor:
-    """Gram matrices ``W^T diag(p_q) W`` ``(Q, H, H)`` for precisions ``(Q, K)`` (ones if None), by plain operations."""
+    """Compute ``W^T diag(p_q) W`` ``(Q, H, H)`` for precisions ``(Q, K)`` (ones if None), by torch's operations."""
     if precision is None:
         return (weight.mT @ weight).unsqueeze(0)
     return torch.einsum("kh,qk,kj->qhj", weight, precision, weight)
 
 
 def plain_shift(moved: Tensor, start: Tensor, weight: Tensor, precision: Tensor | None) -> tuple[Tensor, Tensor]:
-    """``W^T p r`` ``(*B, C, H)`` and ``r^T p r`` ``(*B,)`` of ``r = moved + W start``, ``moved`` ``(*B, C, K)``."""
+    """Compute ``W^T p r`` ``(*B, C, H)`` and ``r^T p r`` ``(*B,)`` of ``r = moved + W start``, ``(*B, C, K)``."""
     residual = moved + start @ weight.mT
     weighted = residual if precision is None else residual * precision
     return weighted @ weight, (weighted * residual).sum((-1, -2))
 
 
 def _hold(ctx: Any, *tensors: Tensor | None) -> None:
-    """Keep inputs for the backward pass, which may be run several times since what a geometry computes is shared."""
+    """Keep inputs for the backward pass, which may run several times, since geometries share results."""
     ctx.held = tensors
     ctx.versions = [None if t is None or t.is_inference() else t._version for t in tensors]
 
 
 def _held(ctx: Any) -> tuple[Any, ...]:
-    """The kept inputs, refused if one was changed in place since."""
+    """Return the kept inputs; raise RuntimeError if one has been modified in place."""
     for tensor, version in zip(ctx.held, ctx.versions, strict=True):
         if version is not None and tensor._version != version:
             raise RuntimeError(
@@ -50,11 +50,11 @@ def _held(ctx: Any) -> tuple[Any, ...]:
 
 
 class HeadGram(torch.autograd.Function):
-    """Gram matrices of a head, in memory that does not grow with the number of its rows."""
+    """Gram matrices of a head, with temporary memory that does not grow with the number of its rows."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, precision: Tensor | None, num_chunks: int) -> tuple[Tensor, ...]:
-        """Gram matrices ``(Q, H, H)`` for precisions ``(Q, K)``, then four empty slots."""
+        """Return Gram matrices ``(Q, H, H)`` for precisions ``(Q, K)``, followed by four slots."""
         _hold(ctx, weight, precision)
         ctx.set_materialize_grads(False)
         size, width = weight.shape
@@ -69,7 +69,7 @@ class HeadGram(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
-        """Collect the one gradient of the matrix, and that of the precisions."""
+        """Return the gradients of the matrix and of the precisions."""
         weight, precision = _held(ctx)
         d_gram, *factors = grads
         pairs = [(x, y) for x, y in (factors[:2], factors[2:]) if x is not None and y is not None]
@@ -96,7 +96,7 @@ class HeadGram(torch.autograd.Function):
 
 
 def _blocks(num: int, size: int, width: int) -> list[tuple[slice, slice]]:
-    """Ranges of ``num`` Gram matrices and ``size`` rows for temporary tensors of about ``row_block`` entries."""
+    """Divide ``num`` Gram matrices and ``size`` rows into ranges for tensors of about ``row_block`` entries."""
     block = shortcuts().row_block
     rows = max(1, min(size, block // width))
     many = max(1, block // (rows * width))
@@ -110,7 +110,7 @@ def _blocks(num: int, size: int, width: int) -> list[tuple[slice, slice]]:
 def _gradients_plain(
     weight: Tensor, precision: Tensor | None, d_gram: Tensor | None, pairs: list[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """The same gradients by differentiable operations, for derivatives of higher order."""
+    """Compute the same gradients by differentiable operations, for derivatives of higher order."""
     d_weight = d_precision = None
     if d_gram is not None and precision is None:
         d_weight = weight @ (d_gram[0] + d_gram[0].mT)
@@ -124,27 +124,27 @@ def _gradients_plain(
 
 
 class HeadShift(torch.autograd.Function):
-    """:func:`plain_shift` without batch; the gradient of the matrix goes through the slots of :class:`HeadGram`."""
+    """:func:`plain_shift` without batch, whose gradient of the matrix passes through the slots of :class:`HeadGram`."""
 
     @staticmethod
     def forward(
         ctx: Any, moved: Tensor, start: Tensor, weight: Tensor, precision: Tensor | None, *slots: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As :func:`plain_shift`; ``start`` is a constant."""
+        """Compute :func:`plain_shift`; ``start`` is a constant."""
         _hold(ctx, moved, start, weight, precision)
         return plain_shift(moved, start, weight, precision)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of offset and precision, and the factors of two outer products for the matrix."""
+        """Return the gradients of offset and precision, and the factors of two outer products for the matrix."""
         moved, start, weight, precision = _held(ctx)
         d_pulled, d_norm = grads
         residual = moved + start @ weight.mT
-        spread = d_pulled @ weight.mT
+        d_weighted = d_pulled @ weight.mT
         d_precision = None
         if precision is not None and ctx.needs_input_grad[3]:
-            d_precision = residual * (spread + d_norm * residual)
-        d_moved = spread + 2 * d_norm * residual
+            d_precision = residual * (d_weighted + d_norm * residual)
+        d_moved = d_weighted + 2 * d_norm * residual
         weighted = residual
         if precision is not None:
             d_moved, weighted = d_moved * precision, residual * precision

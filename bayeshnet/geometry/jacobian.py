@@ -22,13 +22,12 @@ class JacobianGeometry(Geometry):
     treated in blocks of that many whose columns are recomputed in the backward pass, so that only one block is held.
 
     Args:
-        fn: the map ``(N, n) -> (N, P)``, which treats each row by itself.
+        fn: the map ``(N, n) -> (N, P)``, which treats each row independently.
         latent_size: number :math:`n` of latents.
         num_weights: number :math:`P` of weights.
         like: a tensor of the dtype and on the device of the map.
         chunk_size: number of latents whose Jacobians are held at once, None for all.
-        vectorize: whether the columns are computed together by ``torch.func.vmap``; False is for functions that it does
-            not support.
+        vectorize: compute the columns together by ``torch.func.vmap``; False is for functions that it does not support.
 
     Shape:
         As in :class:`~bayeshnet.geometry.base.Geometry`.
@@ -61,7 +60,7 @@ class JacobianGeometry(Geometry):
         self._like = like
 
     def zero_latent(self) -> Tensor:
-        """A zero latent ``(n,)``."""
+        """Return a zero latent ``(n,)``."""
         return self._like.new_zeros(self.latent_size)
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ class JacobianGeometry(Geometry):
         return flat.reshape(*z.shape[:-1], self.num_weights)
 
     def _columns(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Columns of the Jacobians at ``z`` ``(N, n)``, rows ``index`` of them: ``(n, N, R)``."""
+        """Compute rows ``index`` of the columns of the Jacobians at ``z`` ``(N, n)``: ``(n, N, R)``."""
 
         def fn(x: Tensor) -> Tensor:
             return self.fn(x) if index is None else self.fn(x)[:, index]
@@ -86,7 +85,7 @@ class JacobianGeometry(Geometry):
         return torch.stack([along(axis) for axis in axes])
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
         check_shape("z", z, (-1, self.latent_size))
         values, factor = split_precision(precision, self.num_weights)
         flat = z.reshape(-1, self.latent_size)
@@ -103,14 +102,14 @@ class JacobianGeometry(Geometry):
         return weighted @ columns.mT
 
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``center`` ``(*B', P)`` (zero if None): ``(*B,)``."""
+        r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``."""
         values = self(z)
         if center is not None:
             values = values - check_shape("center", center, (-1, self.num_weights))
         return self._norm(values, precision)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`(h(z)-h(z'))^\top \Lambda (h(z)-h(z'))`: ``(*B,)``."""
+        r"""Compute the squared distance :math:`|h(z)-h(z')|^2_\Lambda`: ``(*B,)``."""
         return self._norm(self(z) - self(other), precision)
 
     def _norm(self, x: Tensor, precision: Precision) -> Tensor:
@@ -118,34 +117,35 @@ class JacobianGeometry(Geometry):
         return factor * (x * x if values is None else x * x * values).sum(-1)
 
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        r"""Compute the inner product :math:`v^\top h(z)`: ``(*B,)``."""
         return (self(z) * check_shape("v", v, (-1, self.num_weights))).sum(-1)
 
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top (h(z) - h(z'))`: ``(*B,)``."""
-        return ((self(z) - self(other)) * check_shape("v", v, (-1, self.num_weights))).sum(-1)
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        r"""Return the function :math:`z, z' \mapsto v^\top (h(z) - h(z'))`."""
+        check_shape("v", v, (-1, self.num_weights))
+        return lambda z, other: ((self(z) - self(other)) * v).sum(-1)
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
         check_shape("v", v, (-1, self.num_weights))
         z, v, batch = self._common(z, v)
         return torch.func.vjp(self.fn, z)[1](v)[0].reshape(*batch, self.latent_size)
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        r"""Compute the Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
         check_shape("t", t, (-1, self.latent_size))
         z, t, batch = self._common(z, t)
         return torch.func.jvp(self.fn, (z,), (t,))[1].reshape(*batch, self.num_weights)
 
     def _common(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
-        """``z`` and ``v`` as matrices with one row for each element of their common batch shape."""
+        """Expand ``z`` and ``v`` to matrices with one row for each element of their common batch shape."""
         check_shape("z", z, (-1, self.latent_size))
         batch = torch.broadcast_shapes(z.shape[:-1], v.shape[:-1])
         rows = [x.expand(*batch, -1).reshape(-1, x.shape[-1]) for x in (z, v)]
         return rows[0], rows[1], batch
 
     def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        """Compute rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
         check_shape("z", z, (-1, self.latent_size))
         columns = self._columns(z.reshape(-1, self.latent_size), index)
         return columns.permute(1, 2, 0).reshape(*z.shape[:-1], -1, self.latent_size)

@@ -1,4 +1,4 @@
-"""Small dense linear algebra in n x n, in double precision where the device has it."""
+"""Dense linear algebra of ``n x n`` matrices, in double precision where the device has it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["capacitance_cholesky", "half_log_det", "identity_plus_cholesky", "pr
 
 
 def precise(x: Tensor) -> Tensor:
-    """``x`` in float64, or unchanged on a device that has no float64."""
+    """Convert ``x`` to float64, unless its device has none."""
     return x if x.device.type == "mps" else x.double()
 
 
 def identity_plus_cholesky(gram: Tensor) -> Tensor:
-    r"""Cholesky factor of :math:`I + G` for positive semi-definite ``gram`` ``(*B, n, n)``, in double precision.
+    r"""Compute the Cholesky factor of :math:`I + G` for positive semi-definite ``gram`` ``(*B, n, n)``, in float64.
 
-    A Gram matrix of low rank is harmless, as :math:`I + G \succeq I`. One computed in single precision may have lost
-    that by rounding; then eigenvalues as small as the negative ones are set to zero. NaN or infinity raises.
+    Low rank is harmless, as :math:`I + G \succeq I`. A Gram matrix computed in single precision may have negative
+    eigenvalues by rounding; then eigenvalues of that size are set to zero. NaN or infinity raises.
     """
     matrix = precise(gram)
     matrix = matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
@@ -32,7 +32,7 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
 
 
 def _repaired(matrix: Tensor) -> Tensor:
-    """``I + G`` without the part of ``G`` that is rounding, as its most negative eigenvalue shows."""
+    """Remove from ``I + G`` eigenvalues of ``G`` that are rounding errors, judged by the most negative one."""
     if not bool(torch.isfinite(matrix.detach()).all()):
         raise ValueError(
             "gram: expected finite values, got NaN or infinity. Look at the weights of the hypernetwork and at sigma."
@@ -46,7 +46,7 @@ def _repaired(matrix: Tensor) -> Tensor:
 
 
 class _HalfLogDet(torch.autograd.Function):
-    """The determinant with its gradient in one operation: half the inverse, from the factor that is there already."""
+    """The log-determinant; its gradient, half the inverse, reuses the Cholesky factor."""
 
     @staticmethod
     def forward(ctx: Any, gram: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class _HalfLogDet(torch.autograd.Function):
 
 
 def half_log_det(gram: Tensor) -> Tensor:
-    r""":math:`\tfrac12 \log\det(I + G)` for each Gram matrix ``(*B, n, n)``, in double precision."""
+    r"""Compute :math:`\tfrac12 \log\det(I + G)` for each Gram matrix ``(*B, n, n)``, in double precision."""
     if transforms_active():
         return _sum_of_logs(identity_plus_cholesky(gram))
     return _HalfLogDet.apply(gram)
@@ -74,5 +74,5 @@ def _sum_of_logs(root: Tensor) -> Tensor:
 
 
 def capacitance_cholesky(factor: Tensor, diag: Tensor) -> Tensor:
-    r"""Cholesky factor of :math:`I_r + F^\top \mathrm{diag}(d)^{-1} F` ``(r, r)``."""
+    r"""Compute the Cholesky factor of :math:`I_r + F^\top \mathrm{diag}(d)^{-1} F` ``(r, r)``."""
     return identity_plus_cholesky(factor.T @ (factor / diag.unsqueeze(-1)))

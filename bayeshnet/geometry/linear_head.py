@@ -1,4 +1,4 @@
-"""A linear head and quadratic forms of its outputs, computed through small Gram matrices."""
+"""A linear head, and quadratic forms of its outputs computed from small Gram matrices."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..errors import check_shape, value_error
 from ..memo import Memo, transforms_active
-from .cut import cut
 from .head_autograd import HeadGram, HeadShift, plain_gram, plain_shift
+from .truncate import truncate
 
-__all__ = ["LinearHead", "Weighing"]
+__all__ = ["LinearHead", "WeightedGram"]
 
 KEPT = 4
 """Number of precisions whose Gram matrices a head keeps."""
@@ -22,22 +22,23 @@ Shift = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Weighing:
-    """What one precision makes of a head: Gram matrices by ranges of chunks.
+class WeightedGram:
+    """Gram matrices of a head for one precision, by ranges of chunks.
 
-    Shape:
-        ``pieces`` pair a slice of the chunks with their Gram matrix ``(H, H)``, or ``(c, H, H)`` one for each;
-        ``weights`` ``(C, K)`` is the precision by chunks (None for ones); ``slots`` carry the gradient of one shift of
-        the origin to the head.
+    Attributes:
+        pieces: pairs of a slice of the chunks and their common Gram matrix ``(H, H)``, or one each, ``(c, H, H)``.
+        precision: the precision by chunks ``(C, K)``, or None for ones.
+        slots: pass the gradient of one shift of the origin on to the head.
+        shifts: results of :meth:`LinearHead.shift`.
     """
 
     pieces: list[tuple[slice, Tensor]]
-    weights: Tensor | None
+    precision: Tensor | None
     slots: list[Tensor]
     shifts: Memo[Shift] = field(default_factory=Memo)
 
-    def quad(self, x: Tensor) -> Tensor:
-        """Squared norms of the head's linear outputs at activations ``(*B, C, H)``: ``(*B,)``."""
+    def sqnorm(self, x: Tensor) -> Tensor:
+        """Compute squared norms of the head's linear outputs at activations ``(*B, C, H)``: ``(*B,)``."""
         total: Tensor | None = None
         for chunks, gram in self.pieces:
             part = x[..., chunks, :] if len(self.pieces) > 1 else x
@@ -45,8 +46,8 @@ class Weighing:
             total = value if total is None else total + value
         return total  # type: ignore[return-value]
 
-    def form(self, x: Tensor, start: int, stop: int) -> Tensor:
-        """Gram matrix ``(*B, m, m)`` of the outputs along ``x`` ``(*B, m, C', H)`` of chunks ``start`` to ``stop``."""
+    def gram(self, x: Tensor, start: int, stop: int) -> Tensor:
+        """Compute Gram matrices ``(*B, m, m)`` along ``x`` ``(*B, m, C', H)``, over chunks ``start`` to ``stop``."""
         total: Tensor | None = None
         for chunks, gram in self.pieces:
             low, high = max(start, chunks.start), min(stop, chunks.stop)
@@ -61,18 +62,18 @@ class Weighing:
 
 
 def _times(x: Tensor, gram: Tensor) -> Tensor:
-    """``x`` ``(*B, C, H)`` times a Gram matrix shared by the chunks, or one for each."""
+    """Multiply ``x`` ``(*B, C, H)`` by a Gram matrix ``(H, H)`` of all chunks, or by one each."""
     return x @ gram if gram.ndim == 2 else torch.einsum("...ch,chk->...ck", x, gram)
 
 
 class LinearHead:
-    r"""The map from activations of :math:`C` chunks to :math:`P` weights, :math:`(W a_c + b)_c` cut after :math:`P`.
+    r"""The map from activations of :math:`C` chunks to :math:`P` weights, :math:`(W a_c + b)_c` truncated to :math:`P`.
 
     Args:
         weight: matrix :math:`W` ``(K, H)``.
         bias: vector :math:`b` ``(K,)``, or None.
-        num_chunks: how often the head is used.
-        num_weights: how many of the ``C * K`` outputs count.
+        num_chunks: number ``C`` of chunks.
+        num_weights: number ``P`` of weights, at most ``C * K``.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, num_chunks: int, num_weights: int) -> None:
@@ -80,15 +81,15 @@ class LinearHead:
         self.num_chunks, self.num_weights = num_chunks, num_weights
         self.chunk_size = weight.shape[0]
         self.rest = num_chunks * self.chunk_size - num_weights
-        self._weighings = Memo[Weighing](KEPT)
+        self._kept = Memo[WeightedGram](KEPT)
 
     def __call__(self, a: Tensor, bias: bool = True) -> Tensor:
-        """Outputs ``(*B, P)`` for activations ``(*B, C, H)``; without the bias if not ``bias``."""
+        """Compute outputs ``(*B, P)`` for activations ``(*B, C, H)``; without the bias if not ``bias``."""
         out = F.linear(a, self.weight, self.bias if bias else None).flatten(-2)
-        return cut(out, self.num_weights)
+        return truncate(out, self.num_weights)
 
     def by_chunks(self, v: Tensor) -> Tensor:
-        """Bring ``(*B, P)`` into the shape ``(*B, C, K)``, zeros behind the last weight."""
+        """Reshape ``(*B, P)`` to ``(*B, C, K)``, with zeros after the last weight."""
         return (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
 
     def pull(self, v: Tensor) -> Tensor:
@@ -97,28 +98,30 @@ class LinearHead:
         return self.by_chunks(v) @ self.weight
 
     def dot_bias(self, v: Tensor) -> Tensor | float:
-        """Inner product of the bias with ``v`` ``(*B, P)``: ``(*B,)``."""
+        """Compute the inner product of the bias with ``v`` ``(*B, P)``: ``(*B,)``."""
         return 0.0 if self.bias is None else (self.by_chunks(v) * self.bias).sum((-1, -2))
 
     def rows(self, moved: Tensor, index: Tensor) -> Tensor:
-        """Entries ``index`` ``(R,)`` of the outputs along ``moved`` ``(*B, n, C, H)``: ``(*B, R, n)``."""
+        """Compute entries ``index`` ``(R,)`` of the outputs along ``moved`` ``(*B, n, C, H)``: ``(*B, R, n)``."""
         chosen = self.weight[index % self.chunk_size]
         if self.num_chunks == 1:
             return (moved.squeeze(-2) @ chosen.mT).mT
         return (moved[..., index // self.chunk_size, :] * chosen).sum(-1).mT
 
-    def weigh(self, values: Tensor | None, once: bool = False) -> Weighing:
-        """Gram matrices for precisions ``values`` ``(P,)``, or for ones; kept while the same tensor is asked for.
+    def weighted_gram(self, values: Tensor | None, keep: bool = True) -> WeightedGram:
+        """Return Gram matrices for precisions ``values`` ``(P,)``, or for ones if None.
 
-        With ``once``, what is not there yet is made by plain operations and not kept: quicker for small heads.
+        They are kept for further calls with the same tensor. Without ``keep`` new ones are computed by torch's
+        operations and not kept, which is faster for small heads.
         """
         keys = (values, self.weight)
-        if once or transforms_active():
-            kept = self._weighings.peek(keys)
-            return self._weigh(values, plain=True) if kept is None else kept
-        return self._weighings.get(keys, lambda: self._weigh(values, plain=False))
+        if not keep or transforms_active():
+            kept = self._kept.peek(keys)
+            return self._make_gram(values, plain=True) if kept is None else kept
+        return self._kept.get(keys, lambda: self._make_gram(values, plain=False))
 
-    def _weigh(self, values: Tensor | None, plain: bool) -> Weighing:
+    def _make_gram(self, values: Tensor | None, plain: bool) -> WeightedGram:
+        """Compute Gram matrices, by torch's operations if ``plain``, else with a single gradient of the matrix."""
         chunks, size = self.num_chunks, self.chunk_size
         weights = None if values is None else self.by_chunks(values)
         blocks = weights
@@ -137,10 +140,10 @@ class LinearHead:
             pieces = [(slice(0, chunks), grams[0])]
         else:
             pieces = [(slice(0, chunks - 1), grams[0]), (slice(chunks - 1, chunks), grams[1])]
-        return Weighing(pieces, weights, slots)
+        return WeightedGram(pieces, weights, slots)
 
-    def shift(self, weighing: Weighing, center: Tensor | None) -> Shift | None:
-        r"""Move the origin of the activations so that no large norms are subtracted.
+    def shift(self, weighted: WeightedGram, center: Tensor | None) -> Shift | None:
+        r"""Move the origin of the activations, so that no large norms are subtracted from each other.
 
         With :math:`d = b - m` for the ``center`` :math:`m`, any activations :math:`a^*` and
         :math:`r = d + W a^*`,
@@ -158,19 +161,19 @@ class LinearHead:
             return None
         if center is not None:
             check_shape("center", center, (-1, self.num_weights))
-        kept = weighing.shifts.peek((center, self.bias))
+        kept = weighted.shifts.peek((center, self.bias))
         if kept is not None:
             return kept
         moved = self._offset(center)
-        start = _origin(weighing, self.weight, moved)
-        if weighing.slots and (center is None or center.ndim == 1):
-            slots = [weighing.slots.pop() for _ in range(len(weighing.slots))][::-1]
-            made = (start, *HeadShift.apply(moved, start, self.weight, weighing.weights, *slots))
-            return weighing.shifts.get((center, self.bias), lambda: made)
-        return (start, *plain_shift(moved, start, self.weight, weighing.weights))
+        start = _origin(weighted, self.weight, moved)
+        if weighted.slots and (center is None or center.ndim == 1):
+            slots = [weighted.slots.pop() for _ in range(len(weighted.slots))][::-1]
+            made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))
+            return weighted.shifts.get((center, self.bias), lambda: made)
+        return (start, *plain_shift(moved, start, self.weight, weighted.precision))
 
     def _offset(self, center: Tensor | None) -> Tensor:
-        """Bias minus center, by chunks ``(*B', C, K)``."""
+        """Compute bias minus center, by chunks ``(*B', C, K)``."""
         bias = None if self.bias is None else self.bias.expand(self.num_chunks, -1)
         if center is None:
             if bias is None:
@@ -180,11 +183,11 @@ class LinearHead:
 
 
 @torch.no_grad()
-def _origin(weighing: Weighing, weight: Tensor, moved: Tensor) -> Tensor:
-    """Activations ``(*B', C, H)`` that nearly minimize the norm of ``moved + W a``, by damped normal equations."""
-    right = (moved if weighing.weights is None else moved * weighing.weights) @ weight
+def _origin(weighted: WeightedGram, weight: Tensor, moved: Tensor) -> Tensor:
+    """Find activations ``(*B', C, H)`` that nearly minimize the norm of ``moved + W a``, by damped normal equations."""
+    right = (moved if weighted.precision is None else moved * weighted.precision) @ weight
     parts = []
-    for chunks, gram in weighing.pieces:
+    for chunks, gram in weighted.pieces:
         level = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         damping = 10 * torch.finfo(gram.dtype).eps * level + torch.finfo(gram.dtype).tiny
         identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)

@@ -1,4 +1,4 @@
-"""The geometry of hypernetworks made of parts, whose weights are selected from those of the parts."""
+"""The geometry of composed hypernetworks, whose weights are selected from the outputs of their parts."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ __all__ = ["Selection", "SelectionGeometry"]
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """A map from source vectors to targets that takes each target weight from one place of the sources.
+    """A map that takes each target weight from one place of several source vectors.
 
     Attributes:
         index: place ``(P,)`` of each target weight in the concatenated sources.
         sizes: number of weights in each source.
         counts: how often each weight of a source is taken: a number for all of them, or a tensor.
-        injective: whether no weight is taken twice.
+        injective: True if no weight is taken twice.
     """
 
     index: Tensor
@@ -42,14 +42,14 @@ class Selection:
 
 
 class SelectionGeometry(Geometry):
-    r"""Geometry of weights that are each taken from one place of what the parts make, :math:`h(z) = s(z)_{i}`.
+    r"""Geometry of weights :math:`h_i(z) = s_{k_i}(z)`, each taken from one place of the parts' outputs :math:`s`.
 
-    A precision of the weights is pulled back to the sources by adding it up over the places from which weights are
-    taken; quadratic forms are then sums over the parts, each in its own cheap way.
+    A precision of the weights becomes one of the sources by adding it up over the places from which weights are taken;
+    quadratic forms are then sums over the parts, each of which computes its own.
 
     Args:
         parts: geometries of the sources, all of the same latent.
-        selection: from where each weight is taken.
+        selection: the source and place of each weight.
 
     Shape:
         As in :class:`~bayeshnet.geometry.base.Geometry`.
@@ -75,22 +75,22 @@ class SelectionGeometry(Geometry):
         self._pulled = Memo[list[Any]]()
 
     def zero_latent(self) -> Tensor:
-        """A zero latent ``(n,)``."""
+        """Return a zero latent ``(n,)``."""
         return self.parts[0].zero_latent()
 
     def _pull(self, values: Tensor | None) -> list[Any]:
-        """Precisions of the sources, None for a part from which nothing is taken."""
+        """Compute precisions of the sources, None for a part from which no weight is taken."""
         used = [not (isinstance(c, int) and c == 0) for c in self.counts]
-        pulled = self.counts if values is None else self._spread(values).split(self.selection.sizes)
+        pulled = self.counts if values is None else self._scatter(values).split(self.selection.sizes)
         return [p if u else None for p, u in zip(pulled, used, strict=True)]
 
-    def _spread(self, v: Tensor) -> Tensor:
-        """Add ``v`` ``(*B, P)`` up over the places from which the weights are taken."""
+    def _scatter(self, v: Tensor) -> Tensor:
+        """Add ``v`` ``(*B, P)`` up over the places from which weights are taken."""
         check_shape("v", v, (-1, self.num_weights))
         return v.new_zeros(*v.shape[:-1], sum(self.selection.sizes)).index_add(-1, self.index, v)
 
     def _sources(self, v: Tensor) -> list[tuple[Geometry, Tensor]]:
-        spread = self._spread(v).split(self.selection.sizes, dim=-1)
+        spread = self._scatter(v).split(self.selection.sizes, dim=-1)
         return [(p, s) for p, s, c in zip(self.parts, spread, self.counts, strict=True) if not isinstance(c, int) or c]
 
     def __call__(self, z: Tensor) -> Tensor:
@@ -103,15 +103,15 @@ class SelectionGeometry(Geometry):
         return [(part, p) for part, p in pairs if p is not None], factor
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
+        r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
         parts, factor = self._weighted(precision)
         return factor * _sum(part.gram(z, p) for part, p in parts)
 
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-c|^2_\Lambda` to ``center`` ``(*B', P)`` (zero if None): ``(*B,)``.
+        r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``.
 
-        Where a source is taken several times, its distances to several centers are that to their weighted mean, and a
-        rest which does not depend on ``z``.
+        The sum of a source weight's squared distances to several centers is that to their weighted mean, times the sum
+        of the precisions, plus a constant that does not depend on ``z``.
         """
         parts, factor = self._weighted(precision)
         if center is None:
@@ -119,43 +119,39 @@ class SelectionGeometry(Geometry):
         values, _ = split_precision(precision, self.num_weights)
         rest: float | Tensor = 0.0
         if self.selection.injective:
-            means = self._spread(center)
+            means = self._scatter(center)
         else:
             weights = center.new_ones(self.num_weights) if values is None else values
-            total = self._spread(weights)
-            means = self._spread(center * weights) / torch.where(total > 0, total, torch.ones_like(total))
+            total = self._scatter(weights)
+            means = self._scatter(center * weights) / torch.where(total > 0, total, torch.ones_like(total))
             rest = (weights * (center - means[..., self.index]) ** 2).sum(-1)
         centers = dict(zip(map(id, self.parts), means.split(self.selection.sizes, dim=-1), strict=True))
         return factor * (_sum(part.sqdist(z, centers[id(part)], p) for part, p in parts) + rest)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
-        r"""Squared distance :math:`|h(z)-h(z')|^2_\Lambda`, part by part: ``(*B,)``."""
+        r"""Compute the squared distance :math:`|h(z)-h(z')|^2_\Lambda`, part by part: ``(*B,)``."""
         parts, factor = self._weighted(precision)
         return factor * _sum(part.sqdist_between(z, other, p) for part, p in parts)
 
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top h(z)`: ``(*B,)``."""
+        r"""Compute the inner product :math:`v^\top h(z)`: ``(*B,)``."""
         return _sum(part.inner(z, s) for part, s in self._sources(v))
 
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        r"""Inner product :math:`v^\top (h(z) - h(z'))`, part by part: ``(*B,)``."""
-        return self.against(v)(z, other)
-
     def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-        """The same as a function of both latents."""
+        r"""Return the function :math:`z, z' \mapsto v^\top (h(z) - h(z'))`, a sum over the parts."""
         parts = [part.against(s) for part, s in self._sources(v)]
         return lambda z, other: _sum(part(z, other) for part in parts)
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
-        r"""Vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
+        r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
         return _sum(part.vjp(z, s) for part, s in self._sources(v))
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
-        r"""Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
+        r"""Compute the Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
         return torch.cat([part.jvp(z, t) for part in self.parts], dim=-1)[..., self.index]
 
     def rows(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
+        """Compute rows ``index`` ``(R,)`` of the Jacobian at ``z`` (all if None): ``(*B, R, n)``."""
         if index is None:
             return torch.cat([part.rows(z) for part in self.parts], dim=-2)[..., self.index, :]
         places = self.index[index]
@@ -169,5 +165,5 @@ class SelectionGeometry(Geometry):
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:
-    """The sum of at least one tensor."""
+    """Add at least one tensor."""
     return functools.reduce(torch.add, terms)

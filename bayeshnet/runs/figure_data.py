@@ -1,4 +1,4 @@
-"""What the figures of a run are drawn from: predictions, entropies, generated weights, maps of the plane."""
+"""Computation of the data of a run's figures: predictions, entropies, generated weights, maps of the plane."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ import torch
 from torch import Tensor
 
 from ..continual import Learner, LearnerState
-from ..reports.records import Bands, Planes, RunArrays
+from ..reports import Bands, FigureData, Planes
 from ..tasks import Task, TaskStream
 from .ood import FinalPredictions
 
-__all__ = ["make_arrays"]
+__all__ = ["make_figure_data"]
 
 _GRID = 100
 
 
 @torch.no_grad()
-def make_arrays(
+def make_figure_data(
     learner: Learner, state: LearnerState, stream: TaskStream, predictions: FinalPredictions, seed: int = 0
-) -> RunArrays:
-    """Everything that can be drawn of a stream of this kind and input shape."""
+) -> FigureData:
+    """Compute all that can be drawn for a stream of this kind and input shape."""
     if stream.kind == "regression":
-        return RunArrays(bands=_bands(learner, state, stream, seed) if stream.input_shape == (1,) else None)
+        return FigureData(bands=_bands(learner, state, stream, seed) if stream.input_shape == (1,) else None)
     entropy = -predictions.known.scores("entropy")
     own = torch.nn.functional.one_hot(predictions.number, entropy.shape[1]).bool()
-    foreign = {name: -p.scores("entropy").amax(dim=-1).cpu() for name, p in predictions.foreign.items()}
-    return RunArrays(
+    return FigureData(
         probs=predictions.known.means[own].cpu(),
         targets=predictions.y.cpu(),
         entropy_own=entropy[own].cpu(),
         entropy_other=entropy[~own].cpu(),
-        entropy_foreign=foreign,
-        weights=_first_weights(state, stream, seed),
+        entropy_ood={name: -p.scores("entropy").amax(dim=-1).cpu() for name, p in predictions.ood.items()},
+        weights=_first_layer_images(state, stream, seed),
         planes=_planes(learner, state, stream, seed) if stream.input_shape == (2,) else None,
     )
 
 
-def _first_weights(state: LearnerState, stream: TaskStream, seed: int, most: int = 16) -> dict[str, Tensor]:
-    """One draw of the first layer of each task's network, as images, if inputs are images."""
+def _first_layer_images(state: LearnerState, stream: TaskStream, seed: int, max_units: int = 16) -> dict[str, Tensor]:
+    """Draw the first layer of each task's network once and return it as images; empty if inputs are not images."""
     entry = next((e for e in state.net.weight_spec.entries if e.role == "weight"), None)
     if entry is None or len(entry.shape) not in (2, 4):
         return {}
@@ -48,14 +47,20 @@ def _first_weights(state: LearnerState, stream: TaskStream, seed: int, most: int
     images = {}
     for t in range(state.num_tasks):
         weights = state.posterior(t).draw(1, torch.Generator(device=device).manual_seed(seed)).w
-        weight = state.net.weight_spec.unflatten(weights)[entry.name][0, :most].cpu()
+        weight = state.net.weight_spec.unflatten(weights)[entry.name][0, :max_units].cpu()
         images[stream[t].name] = weight.mean(1) if weight.ndim == 4 else weight.unflatten(1, (side, side))
     return images
 
 
+def _plot_range(stream: TaskStream, x: Tensor) -> tuple[float, float]:
+    """Return the range of inputs to draw: that of the stream, or a little more than the training inputs ``x``."""
+    low, high = stream[0].info.get("plot_range", (1.3 * float(x.min()), 1.3 * float(x.max())))
+    return low, high
+
+
 def _planes(learner: Learner, state: LearnerState, stream: TaskStream, seed: int) -> Planes:
     x = torch.cat([task.train.x for task in stream])
-    low, high = stream[0].info.get("plot_range", (1.3 * float(x.min()), 1.3 * float(x.max())))
+    low, high = _plot_range(stream, x)
     line = torch.linspace(low, high, _GRID, dtype=x.dtype, device=x.device)
     grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1).reshape(-1, 2)
     prediction = learner.predict_each(state, grid, seed=seed)
@@ -71,7 +76,7 @@ def _planes(learner: Learner, state: LearnerState, stream: TaskStream, seed: int
 
 def _bands(learner: Learner, state: LearnerState, stream: TaskStream, seed: int) -> Bands:
     x = torch.cat([task.train.x for task in stream])
-    low, high = stream[0].info.get("plot_range", (1.3 * float(x.min()), 1.3 * float(x.max())))
+    low, high = _plot_range(stream, x)
     line = torch.linspace(low, high, 2 * _GRID, dtype=x.dtype, device=x.device)
     predictions = learner.predict_each(state, line.unsqueeze(-1), seed=seed).predictions
     return Bands(
@@ -85,7 +90,7 @@ def _bands(learner: Learner, state: LearnerState, stream: TaskStream, seed: int)
 
 
 def _truth(task: Task) -> tuple[Tensor, Tensor]:
-    """Points of the function behind a task where that is known, else test examples, in order."""
+    """Return inputs and values of the true function if it is known, else the test examples in order of inputs."""
     x, y = task.test.x[:, 0].cpu(), task.test.y[:, 0].cpu()
     if "function" in task.info and "domain" in task.info:
         low, high = task.info["domain"]

@@ -1,9 +1,9 @@
-"""Foreign inputs at the end of a run: how well they are told from known ones, and refused at a calibrated threshold."""
+"""Out-of-distribution (OOD) inputs at the end of a run: detection, and abstention at a calibrated threshold."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,13 +12,22 @@ from torch import Tensor
 from .. import metrics
 from ..continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction, VariationalLearner
 from ..tasks import Split, TaskStream
-from .assessment import predict_seen
+from .assessment import predict_test_inputs
 
-__all__ = ["FALSE_ALARM", "FinalPredictions", "abstention", "detection", "predict_all"]
+__all__ = [
+    "FALSE_ALARM",
+    "AbstentionRates",
+    "DetectionRates",
+    "FinalPredictions",
+    "RefusalRates",
+    "measure_abstention",
+    "measure_detection",
+    "predict_all",
+]
 
 FALSE_ALARM = 0.05
-"""Share of known inputs that may be refused."""
-_CALIBRATION = 200
+"""Fraction of in-distribution inputs that may be refused."""
+_NUM_CALIBRATION = 200
 _SCORES = ("entropy", "mutual_information", "density", "combined")
 
 
@@ -27,34 +36,34 @@ class FinalPredictions:
     """Predictions under all tasks after the last one.
 
     Args:
-        known: of the test inputs of all tasks.
-        y: their targets.
-        number: their tasks, ``(N,)``.
-        foreign: of each set of foreign inputs.
-        calibration: of some inputs of each task under that task, which are no test inputs; densities are of fits
-            without them.
+        known: predictions for the test inputs of all tasks.
+        y: targets of the test inputs.
+        number: number of each test input's task, ``(N,)``.
+        ood: predictions for each set of OOD inputs.
+        calibration: predictions for some inputs of each task under that task alone. They are not test inputs, and the
+            densities that score them were fitted without them.
         calibrated_on: ``"validation"`` or ``"training"``.
     """
 
     known: StreamPrediction
     y: Tensor
     number: Tensor
-    foreign: Mapping[str, StreamPrediction]
+    ood: Mapping[str, StreamPrediction]
     calibration: tuple[StreamPrediction, ...]
     calibrated_on: str
 
 
 @torch.no_grad()
 def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed: int) -> FinalPredictions:
-    """Predict once whatever numbers and figures of the end of a run are made from."""
-    known, y, number = predict_seen(learner, state, stream, seed)
-    foreign = {name: learner.predict_each(state, x, seed=seed) for name, x in stream.outliers.items()}
+    """Make the predictions from which all results and figures at the end of a run are computed."""
+    known, y, number = predict_test_inputs(learner, state, stream, seed)
+    ood = {name: learner.predict_each(state, x, seed=seed) for name, x in stream.outliers.items()}
     validated = all(task.validation is not None for task in stream)
     noise = torch.stack([density.mean_noise for density in state.densities]).mean()
     calibration = []
-    for t, task in enumerate(stream[: state.num_tasks] if foreign else ()):
+    for t, task in enumerate(stream[: state.num_tasks] if ood else ()):
         split = task.validation if task.validation is not None and validated else task.train
-        chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_CALIBRATION]
+        chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_NUM_CALIBRATION]
         chosen = chosen.to(split.x.device)
         prediction = learner.predict_each(state, split.x[chosen], [t], seed=seed)
         if validated or not isinstance(learner, VariationalLearner):
@@ -62,15 +71,16 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         else:
             density = _held_out_density(learner.density, split, chosen, noise)
         calibration.append(replace(prediction, log_density=density[:, None], temperature=known.temperature))
-    where = "validation" if validated else "training"
-    return FinalPredictions(known, y, number, foreign, tuple(calibration), where)
+    calibrated_on = "validation" if validated else "training"
+    return FinalPredictions(known, y, number, ood, tuple(calibration), calibrated_on)
 
 
 def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, noise: Tensor) -> Tensor:
-    """Log-density of chosen training inputs of a task under densities that were fitted without them.
+    """Compute the log-density of chosen training inputs of a task under densities that were fitted without them.
 
-    A density scores what it was fitted to better than new inputs, and thresholds would be far too high. Few inputs are
-    scored in four parts, each under a density of the other three and the rest; many leave enough to fit once.
+    A density gives higher values to the inputs it was fitted to than to new ones, which would make thresholds far too
+    high. A small split is scored in four parts, each under a density fitted to everything else; in a large one enough
+    inputs remain to fit a single density without any of the chosen ones.
     """
     scores = []
     for part in chosen.chunk(4 if 4 * len(chosen) > len(split) else 1):
@@ -81,47 +91,88 @@ def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, n
     return torch.cat(scores)
 
 
-def detection(predictions: FinalPredictions) -> dict[str, dict[str, dict[str, float]]]:
-    """AUROC and false-positive rate at 95 % recall, in percent, of telling foreign inputs from test inputs.
+@dataclass(frozen=True)
+class DetectionRates:
+    """How well scores separate OOD inputs from test inputs, in percent: ``{set: {score: value}}``.
 
-    The score of an input is the negative of its best task's evidence: the least entropy (for values: variance) or
-    mutual information over tasks, the negative largest log-density.
-
-    Returns:
-        ``{"auroc": {set: {score: ...}}, "fpr95": {set: {score: ...}}}``.
+    Args:
+        auroc: area under the ROC curve.
+        fpr95: false-positive rate at 95 % recall.
     """
-    found: dict[str, dict[str, dict[str, float]]] = {"auroc": {}, "fpr95": {}}
+
+    auroc: Mapping[str, Mapping[str, float]]
+    fpr95: Mapping[str, Mapping[str, float]]
+
+
+def measure_detection(predictions: FinalPredictions) -> DetectionRates:
+    """Compare the scores of OOD inputs with those of test inputs.
+
+    The score of an input is the smallest value over the tasks of the entropy (for values: of the variance), of the
+    mutual information, of the negative log-density, or of the negative combined score.
+    """
     known = {score: -predictions.known.scores(score).amax(-1) for score in _SCORES}
-    for name, prediction in predictions.foreign.items():
-        foreign = {score: -prediction.scores(score).amax(-1) for score in _SCORES}
-        found["auroc"][name] = {s: 100 * float(metrics.auroc(known[s], foreign[s])) for s in _SCORES}
-        found["fpr95"][name] = {s: 100 * float(metrics.fpr95(known[s], foreign[s])) for s in _SCORES}
-    return found
+    auroc, fpr95 = {}, {}
+    for name, prediction in predictions.ood.items():
+        ood = {score: -prediction.scores(score).amax(-1) for score in _SCORES}
+        auroc[name] = {s: 100 * float(metrics.auroc(known[s], ood[s])) for s in _SCORES}
+        fpr95[name] = {s: 100 * float(metrics.fpr95(known[s], ood[s])) for s in _SCORES}
+    return DetectionRates(auroc, fpr95)
 
 
-def abstention(predictions: FinalPredictions, false_alarm: float = FALSE_ALARM) -> dict[str, Any]:
-    """How often test inputs and foreign inputs are refused as of no known task, in percent, for each score.
+@dataclass(frozen=True)
+class RefusalRates:
+    """Results of abstention by one score, in percent.
 
-    Returns:
-        ``asked`` (the rate of false alarms), ``calibrated_on``, and for each score ``false_alarm`` (test inputs
-        refused), ``refused`` and ``auroc`` by set of foreign inputs.
+    Args:
+        false_alarm: test inputs that are refused.
+        refused: OOD inputs of each set that are refused.
+        auroc: area under the ROC curve for each set; None if the thresholds accept everything.
     """
-    if not predictions.foreign:
-        return {}
-    result: dict[str, Any] = {"asked": 100 * false_alarm, "calibrated_on": predictions.calibrated_on}
+
+    false_alarm: float
+    refused: Mapping[str, float]
+    auroc: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class AbstentionRates:
+    """Results of abstention: how often inputs are refused because they seem to belong to none of the tasks.
+
+    Args:
+        asked: rate of false alarms that was asked for, in percent.
+        calibrated_on: ``"validation"`` or ``"training"``.
+        scores: results by score.
+    """
+
+    asked: float
+    calibrated_on: str
+    scores: Mapping[str, RefusalRates]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the record as JSON holds it, with the scores beside the other entries."""
+        record = asdict(self)
+        scores = record.pop("scores")
+        return {**record, **scores}
+
+
+def measure_abstention(predictions: FinalPredictions, false_alarm: float = FALSE_ALARM) -> AbstentionRates | None:
+    """Measure how often test inputs and OOD inputs are refused, for each score; None if there are no OOD inputs."""
+    if not predictions.ood:
+        return None
+    rates = {}
     for score in _SCORES:
         rule = Abstention.calibrate([p.scores(score)[:, 0] for p in predictions.calibration], false_alarm)
         known = rule.ood_score(predictions.known.scores(score))
-        foreign = {name: rule.ood_score(p.scores(score)) for name, p in predictions.foreign.items()}
-        result[score] = {
-            "false_alarm": 100 * float((known > 0).double().mean()),
-            "refused": {name: 100 * float((values > 0).double().mean()) for name, values in foreign.items()},
-            "auroc": {name: _auroc(known, values) for name, values in foreign.items()},
-        }
-    return result
+        ood = {name: rule.ood_score(p.scores(score)) for name, p in predictions.ood.items()}
+        rates[score] = RefusalRates(
+            100 * float((known > 0).double().mean()),
+            {name: 100 * float((values > 0).double().mean()) for name, values in ood.items()},
+            {name: _auroc(known, values) for name, values in ood.items()},
+        )
+    return AbstentionRates(100 * false_alarm, predictions.calibrated_on, rates)
 
 
-def _auroc(known: Tensor, foreign: Tensor) -> float | None:
-    # Too few calibration inputs for the rate asked for accept everything: there is nothing to order.
-    finite = bool(known.isfinite().all() and foreign.isfinite().all())
-    return 100 * float(metrics.auroc(known, foreign)) if finite else None
+def _auroc(known: Tensor, ood: Tensor) -> float | None:
+    # With too few calibration inputs for the requested rate everything is accepted, and the margins are infinite.
+    finite = bool(known.isfinite().all() and ood.isfinite().all())
+    return 100 * float(metrics.auroc(known, ood)) if finite else None

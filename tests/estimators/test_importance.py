@@ -106,8 +106,8 @@ class PlaneGeometry(DenseGeometry):
     def sqdist_between(self, z, other, precision=1.0):
         return (self.g(z) - self.g(other)).square().sum(-1) * precision
 
-    def inner_between(self, z, other, v):
-        return ((self.g(z) - self.g(other)) * (v @ self.Q)).sum(-1)
+    def against(self, v):
+        return lambda z, other: ((self.g(z) - self.g(other)) * (v @ self.Q)).sum(-1)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,10 @@
-"""Hypernetworks of one form side by side against one after the other, and how their output is cut to size."""
+"""Hypernetworks batched over their weights against one after the other, and how their output is cut to size."""
 
 import pytest
 import torch
 from torch.func import jacfwd, vmap
 
-from bayeshnet.geometry.cut import cut
+from bayeshnet.geometry.truncate import truncate
 from bayeshnet.hnets import HMLP, ChunkedHMLP
 from tests.support.oracles import DTYPE, gradients, relative_error
 
@@ -32,12 +32,12 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_side_by_side_is_one_after_the_other(name):
+def test_batched_over_weights_is_one_after_the_other(name):
     torch.manual_seed(0)
     hnet = NETWORKS[name]()
     flat = torch.randn(3, hnet.num_params, dtype=DTYPE, requires_grad=True)
     z = torch.randn(3, 4, 3, dtype=DTYPE, requires_grad=True)
-    together = hnet.side_by_side(flat, z)
+    together = hnet.batched_over_weights(flat, z)
     sizes = [torch.Size(s).numel() for s in hnet.param_shapes]
     rows = []
     for row, latents in zip(flat, z, strict=True):
@@ -68,7 +68,7 @@ def test_what_is_more_than_products_and_activations_is_left_to_be_done_one_by_on
         else:
             hnet = build(**settings)
         flat = torch.randn(2, hnet.num_params, dtype=DTYPE)
-        assert hnet.side_by_side(flat, torch.randn(2, 4, 3, dtype=DTYPE)) is None
+        assert hnet.batched_over_weights(flat, torch.randn(2, 4, 3, dtype=DTYPE)) is None
 
 
 @pytest.mark.parametrize("kind", [HMLP, ChunkedHMLP])
@@ -79,20 +79,23 @@ def test_another_forward_pass_is_not_passed_by(kind):
 
     options = {"chunk_size": 7} if kind is ChunkedHMLP else {}
     hnet = Doubled(SHAPES, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, verbose=False, **options).to(DTYPE)
-    assert hnet.side_by_side(torch.randn(2, hnet.num_params, dtype=DTYPE), torch.randn(2, 4, 3, dtype=DTYPE)) is None
+    assert (
+        hnet.batched_over_weights(torch.randn(2, hnet.num_params, dtype=DTYPE), torch.randn(2, 4, 3, dtype=DTYPE))
+        is None
+    )
 
 
 def test_a_cut_may_be_differentiated_transformed_and_changed_in_place():
     x = torch.randn(4, 5, dtype=DTYPE, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda x: cut(x, 3), x)
-    assert torch.autograd.gradgradcheck(lambda x: cut(x, 3).square(), x)
-    torch.testing.assert_close(vmap(lambda row: cut(row, 3))(x), x[:, :3])
-    assert jacfwd(lambda row: cut(row, 3))(x[0]).shape == (3, 5)
-    y = cut(2 * x, 3)
+    assert torch.autograd.gradcheck(lambda x: truncate(x, 3), x)
+    assert torch.autograd.gradgradcheck(lambda x: truncate(x, 3).square(), x)
+    torch.testing.assert_close(vmap(lambda row: truncate(row, 3))(x), x[:, :3])
+    assert jacfwd(lambda row: truncate(row, 3))(x[0]).shape == (3, 5)
+    y = truncate(2 * x, 3)
     y += 1
     (grad,) = torch.autograd.grad(y.sum(), x)
     torch.testing.assert_close(grad, 2 * (torch.arange(5) < 3).to(DTYPE).expand(4, 5))
-    assert cut(x, 5) is x
+    assert truncate(x, 5) is x
 
 
 @pytest.mark.parametrize("use_bias", [True, False])

@@ -43,8 +43,8 @@ class DenseGeometry(Geometry):
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
         return (self.fn(z) * v).sum(-1)
 
-    def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
-        return ((self.fn(z) - self.fn(other)) * v).sum(-1)
+    def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        return lambda z, other: ((self.fn(z) - self.fn(other)) * v).sum(-1)
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
         return (self.jacobian(z).mT @ v.unsqueeze(-1)).squeeze(-1)

@@ -1,4 +1,4 @@
-"""Sizes of a generator of images by transposed convolutions, worked out from the image backwards."""
+"""Sizes of transposed convolutions that generate an image, computed from the image backwards."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from ...errors import check_int, type_error, value_error
 __all__ = ["DeconvPlan", "LayerPlan", "check_image", "plan_deconv"]
 
 SMALLEST = 4
-"""A layer does not enlarge an input that would be smaller than this."""
+"""Smallest height and width of an input that a layer enlarges."""
 LAST_FILTERS = 128
+"""Default number of channels after the last hidden layer."""
 
 
 @dataclass(frozen=True)
 class LayerPlan:
     """A transposed convolution; sizes are ``(height, width)``.
 
-    What it makes may be larger than ``size_out`` by one, when a kernel of even size does not enlarge its input; the
-    surplus is cut off.
+    Its output is larger than ``size_out`` by one if a kernel of even size does not enlarge its input; the additional
+    row or column is dropped.
     """
 
     channels: tuple[int, int]
@@ -33,7 +34,13 @@ class LayerPlan:
 
 @dataclass(frozen=True)
 class DeconvPlan:
-    """A generator: what the fully connected layer makes ``(channels, height, width)``, and the layers after it."""
+    """All layers of the network.
+
+    Attributes:
+        first: shape ``(channels, height, width)`` of the output of the fully connected layer.
+        layers: the transposed convolutions.
+        attention: indices of the layers that are followed by self-attention.
+    """
 
     first: tuple[int, int, int]
     layers: tuple[LayerPlan, ...]
@@ -41,7 +48,7 @@ class DeconvPlan:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """Channels behind each hidden layer, the fully connected one first."""
+        """Channels after each hidden layer, the fully connected one first."""
         return (self.first[0], *(layer.channels[1] for layer in self.layers[:-1]))
 
 
@@ -72,12 +79,11 @@ def plan_deconv(
     layers = [
         _layer((filters[k], (*filters[1:], image[0])[k]), (sizes[k], sizes[k + 1]), kernels[k]) for k in range(count)
     ]
-    plan = DeconvPlan((filters[0], *sizes[0]), tuple(layers), _attention(sa_units, filters))
-    return plan
+    return DeconvPlan((filters[0], *sizes[0]), tuple(layers), _attention(sa_units, filters))
 
 
 def _halve(size: int) -> int:
-    """Half of ``size``, rounded up; ``size`` itself where that would be too small."""
+    """Return half of ``size``, rounded up, or ``size`` itself if that would be too small."""
     half = (size + 1) // 2
     return half if half >= SMALLEST else size
 
@@ -85,11 +91,15 @@ def _halve(size: int) -> int:
 def _layer(
     channels: tuple[int, int], sizes: tuple[tuple[int, ...], tuple[int, ...]], kernel: tuple[int, int]
 ) -> LayerPlan:
-    """The convolution from one size to the other: with :math:`s` the stride it makes ``(in - 1) s - 2 p + k + o``."""
+    """Plan the convolution from one size to the other.
+
+    With stride ``s``, padding ``p``, kernel ``k`` and output padding ``o`` its output has size
+    ``(in - 1) s - 2 p + k + o``.
+    """
     stride, padding, extra = [], [], []
     for before, after, k in zip(*sizes, kernel, strict=True):
         s = 1 if before == after else 2
-        missing = after - (before - 1) * s - k  # to be made up by output padding minus twice the padding
+        missing = after - (before - 1) * s - k  # to be compensated by output padding minus twice the padding
         p = max(0, -missing // 2 if s == 1 else (1 - missing) // 2)
         stride.append(s)
         padding.append(p)
@@ -108,7 +118,7 @@ def _filters(num_filters: Any, count: int) -> list[int]:
 
 
 def _kernels(kernel_size: Any, count: int) -> list[tuple[int, int]]:
-    """Kernel sizes ``(height, width)`` of all convolutions, from ``k``, ``(k_x, k_y)`` or a list of these."""
+    """Return kernel sizes ``(height, width)`` of all convolutions, from ``k``, ``(k_x, k_y)`` or a list of these."""
     per_layer = list(kernel_size) if isinstance(kernel_size, list) else [kernel_size] * count
     if len(per_layer) != count:
         raise value_error("kernel_size", expected=f"a list of {count} sizes, one for each convolution", got=kernel_size)

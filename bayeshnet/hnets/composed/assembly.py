@@ -1,4 +1,4 @@
-"""Assembly functions of hypernetworks that are made of parts, and whether they only select and order weights."""
+"""Assembly functions of composed hypernetworks, with a test of whether they only select and order weights."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Assembly:
     """A user's function from groups of tensors to target tensors, one sample at a time.
 
     Args:
-        fn: the function; called with ``arrange(groups)`` as its arguments.
-        parts: for each source vector the groups it consists of (chunks), each a list of shapes of tensors.
+        fn: the function; it is called with the arguments ``arrange(groups)``.
+        parts: for each source vector its groups (chunks), each a list of shapes of tensors.
         target_shapes: shapes of the tensors to return.
-        arrange: turns the list of the groups of all parts into the arguments of ``fn``.
+        arrange: function from the list of the groups of all parts to the arguments of ``fn``.
     """
 
     def __init__(
@@ -42,35 +42,35 @@ class Assembly:
         self._selection: Selection | None = None
         self._traced = False
         try:
-            made = self([torch.zeros(()).expand(size) for size in self.sizes])
+            tensors = self([torch.zeros(()).expand(size) for size in self.sizes])
         except (AssertionError, IndexError, KeyError, RuntimeError) as error:
-            said = f"{type(error).__name__}: {error}".removesuffix(": ")
+            text = f"{type(error).__name__}: {error}".removesuffix(": ")
             raise value_error(
-                "assembly_fct", expected="a function of tensors of the given shapes", found=said
+                "assembly_fct", expected="a function of tensors of the given shapes", found=text
             ) from error
-        self._check(made)
+        self._check(tensors)
 
     def __call__(self, sources: Sequence[Tensor]) -> list[Tensor]:
         """Assemble one sample from the vectors of all parts."""
         return self._assemble([source.split(sizes) for source, sizes in zip(sources, self._pieces, strict=True)])
 
     def _assemble(self, pieces: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Assemble one sample from the flat tensors in each part."""
+        """Assemble one sample from the flat tensors of each part."""
         groups = []
         for flat, shapes in zip(pieces, self.parts, strict=True):
             rest = iter(flat)
             groups += [[next(rest).view(torch.Size(shape)) for shape in group] for group in shapes]
-        made = self.fn(*self.arrange(groups))
-        if not isinstance(made, (list, tuple)):
+        tensors = self.fn(*self.arrange(groups))
+        if not isinstance(tensors, (list, tuple)):
             raise type_error(
-                "assembly_fct", expected=f"a function that returns a list of {len(self.targets)} tensors", got=made
+                "assembly_fct", expected=f"a function that returns a list of {len(self.targets)} tensors", got=tensors
             )
-        return list(made)
+        return list(tensors)
 
     def batch(self, outs: Sequence[Tensor], ret_format: str) -> Any:
-        """Assemble all samples of the parts' outputs ``(B, P_i)`` (or ``(1, P_i)``) in the format ``ret_format``."""
+        """Assemble all samples of the outputs ``(B, P_i)`` or ``(1, P_i)`` of the parts in format ``ret_format``."""
         size = max(out.shape[0] for out in outs)
-        # One split for each part, whose gradient is one concatenation.
+        # One split per part, since its gradient is a single concatenation.
         pieces = [out.reshape(-1).split(n * out.shape[0]) for out, n in zip(outs, self._pieces, strict=True)]
         steps = [len(n) if out.shape[0] > 1 else 0 for out, n in zip(outs, self._pieces, strict=True)]
         counts = [len(n) for n in self._pieces]
@@ -82,8 +82,8 @@ class Assembly:
             return torch.cat([tensor.flatten() for sample in samples for tensor in sample]).view(size, -1)
         return samples[0] if ret_format == "squeezed" and size == 1 else samples
 
-    def _check(self, made: list[Tensor]) -> None:
-        shapes = [list(t.shape) if isinstance(t, Tensor) else t for t in made]
+    def _check(self, tensors: list[Tensor]) -> None:
+        shapes = [list(t.shape) if isinstance(t, Tensor) else t for t in tensors]
         if shapes != [list(shape) for shape in self.targets]:
             raise value_error(
                 "assembly_fct",
@@ -93,13 +93,13 @@ class Assembly:
             )
 
     def flat(self, source: Tensor) -> Tensor:
-        """All target weights ``(P,)`` from a vector of all source weights."""
+        """Return all target weights ``(P,)`` for a vector of all source weights."""
         return torch.cat([t.flatten() for t in self(source.split(self.sizes))])
 
     def selection(self) -> Selection | None:
-        """How the function selects weights, or None if it does anything else to them.
+        """Return the weights that the function selects, in order, or None if it does not only select.
 
-        The function is traced once on the places of the weights, and what was found is checked on random values.
+        The function is evaluated once on the indices of the weights, and the result is verified on random values.
         """
         if not self._traced:
             self._selection, self._traced = self._trace(), True

@@ -1,4 +1,4 @@
-"""A generator of images by transposed convolutions with self-attention, as a function of its tensors."""
+"""Transposed convolutions with self-attention as the network inside a hypernetwork."""
 
 from __future__ import annotations
 
@@ -12,24 +12,27 @@ from ...errors import check_function
 from ...layers import BatchNormLayer, SelfAttnLayerV2, SpectralNorm
 from ...layers.elementwise import Activation
 from ...layers.initializers import init_params
+from .base import Subnet
 from .deconv_plan import DeconvPlan, LayerPlan
-from .mlp import add_chunks
+from .mlp_forward import add_chunks
 
 __all__ = ["DeconvSubnet"]
 
-SETTLING = 15
+POWER_ITERATIONS = 15
+"""Power iterations of spectral norms at construction."""
 
 
-class DeconvSubnet(nn.Module):
-    """A fully connected layer and transposed convolutions; the tensors are declared in a hypernetwork.
+class DeconvSubnet(Subnet):
+    """A fully connected layer and transposed convolutions, which output the pixels of an image.
 
     Args:
         plan: sizes of all layers.
         inputs: sizes of unconditional input, chunk embedding and conditional input.
         activation_fn: hidden activation, or None.
-        use_bias: whether layers have biases.
-        spectral: whether hidden weights, and those of self-attention, are divided by their spectral norm.
-        batch_norm: whether hidden layers are batch-normalized.
+        use_bias: add biases to all layers.
+        spectral: divide hidden weights, and those of self-attention, by their spectral norm.
+        batch_norm: normalize hidden layers.
+        internal: True if gains and shifts of batch norm are parameters.
     """
 
     def __init__(
@@ -55,13 +58,13 @@ class DeconvSubnet(nn.Module):
         self.spectral = nn.ModuleList(norms) if spectral else None
 
     def _shapes(self) -> list[tuple[int, ...]]:
-        """Weight shapes of all layers: ``(out, in)``, then ``(in, out, height, width)``."""
+        """Return the weight shapes of all layers: ``(out, in)``, then ``(in, out, height, width)``."""
         first, height, width = self.plan.first
         convolutions = [(*layer.channels, *layer.kernel) for layer in self.plan.layers]
         return [(first * height * width, sum(self.input_sizes)), *convolutions]
 
     def declare(self, net: Any, internal: bool) -> None:
-        """Declare norms, then each layer with the self-attention behind it, and initialize what is kept."""
+        """Declare gains and shifts, then each layer and the self-attention after it, and initialize parameters."""
         for i, norm in enumerate(self.norms):
             for name, key in (("bn_scale", "scale"), ("bn_shift", "bias")):
                 home = (norm, key) if internal else None
@@ -75,20 +78,20 @@ class DeconvSubnet(nn.Module):
             )
             if weight is not None:
                 init_params(weight if k == 0 else weight.transpose(0, 1), bias)
-                self._settle(k, weight)
+                self._estimate_norm(k, weight)
             if str(k) in self.attention:
                 self._declare_attention(net, k, internal)
 
-    def _settle(self, k: int, weight: Tensor) -> None:
-        """Let the estimate of a spectral norm converge."""
+    def _estimate_norm(self, k: int, weight: Tensor) -> None:
+        """Let the estimate of the spectral norm of layer ``k`` converge."""
         if self.spectral is not None and k < len(self.spectral):
-            for _ in range(SETTLING):
+            for _ in range(POWER_ITERATIONS):
                 self.spectral[k](weight)
 
     def _declare_attention(self, net: Any, k: int, internal: bool) -> None:
+        """Declare the tensors of the self-attention after layer ``k``."""
         unit: Any = self.attention[str(k)]
-        names = [("query", 0), ("key", 2), ("value", 4)]
-        for what, i in names:
+        for map_name, i in (("query", 0), ("key", 2), ("value", 4)):
             kernel, bias = (
                 net._declare(
                     unit.weight_shapes[i + j],
@@ -96,14 +99,14 @@ class DeconvSubnet(nn.Module):
                     -1,
                     internal=internal,
                     group="uncond",
-                    label=f"attention{k}.{what}_{name}",
+                    label=f"attention{k}.{map_name}_{name}",
                 )
                 for j, name in enumerate(("weight", "bias"))
             )
             if kernel is not None:
                 init_params(kernel, bias)
                 if unit.spectral is not None:
-                    for _ in range(SETTLING):
+                    for _ in range(POWER_ITERATIONS):
                         unit.spectral[i // 2](kernel)
         gate = net._declare((1,), None, -1, internal=internal, group="uncond", label=f"attention{k}.gate")
         if gate is not None:
@@ -112,7 +115,7 @@ class DeconvSubnet(nn.Module):
     def run(
         self, tensors: Sequence[Tensor], uncond: Tensor | None, cond: Tensor | None, chunk: Tensor | None, stats_id: Any
     ) -> Tensor:
-        """Pixels ``(B, N)`` for inputs; with chunk embeddings ``(C, e)`` or ``(B, C, e)`` they are ``(B, C, N)``."""
+        """Compute pixels ``(B, N)``, with chunks ``(B, C, N)``."""
         rest = iter(tensors)
         scales = [(next(rest), next(rest)) for _ in self.norms]
         x = self._first(rest, uncond, cond, chunk)
@@ -132,7 +135,16 @@ class DeconvSubnet(nn.Module):
                 x = unit(x, weights=[next(rest) for _ in unit.weight_shapes])  # type: ignore[union-attr]
         return x.flatten(1).unflatten(0, (-1, chunks)) if chunks else x.flatten(1)
 
+    def geometry(
+        self, tensors: Sequence[Tensor], cond: Tensor | None, chunk: Tensor | None, stats_id: Any, num_outputs: int
+    ) -> None:
+        """Return None: there is no closed form."""
+
+    def run_batched(self, tensors: Sequence[Tensor], uncond: Tensor, chunk: Tensor | None) -> None:
+        """Return None: there is no batched pass."""
+
     def _weights(self, k: int, rest: Iterator[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Take weight and bias of layer ``k`` from the remaining tensors, and apply its spectral norm."""
         weight = next(rest)
         bias = next(rest) if self.use_bias else None
         if self.spectral is not None and k < len(self.spectral):
@@ -140,7 +152,7 @@ class DeconvSubnet(nn.Module):
         return weight, bias
 
     def _first(self, rest: Iterator[Tensor], uncond: Any, cond: Any, chunk: Tensor | None) -> Tensor:
-        """The fully connected layer, linear in its three inputs: each part is computed once, and parts are added."""
+        """Apply the fully connected layer, linear in its three inputs, whose parts are computed once and added."""
         weight, bias = self._weights(0, rest)
         w_uncond, w_chunk, w_cond = weight.split(list(self.input_sizes), dim=1)
         parts = [F.linear(part, w) for part, w in ((uncond, w_uncond), (cond, w_cond)) if part is not None]
@@ -150,6 +162,7 @@ class DeconvSubnet(nn.Module):
         return add_chunks(chunk, w_chunk, bias, parts)
 
     def _convolve(self, k: int, x: Tensor, rest: Iterator[Tensor]) -> Tensor:
+        """Apply transposed convolution ``k``."""
         layer: LayerPlan = self.plan.layers[k - 1]
         weight, bias = self._weights(k, rest)
         x = F.conv_transpose2d(x, weight, bias, layer.stride, layer.padding, layer.output_padding)

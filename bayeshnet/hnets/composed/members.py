@@ -1,4 +1,4 @@
-"""The hypernetworks in a container: whether they fit together, and what each of them is given."""
+"""The hypernetworks of a container: checks of their sizes, and the inputs and weights of each."""
 
 from __future__ import annotations
 
@@ -7,32 +7,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import check_choice, check_ints, type_error, value_error
-from ...mnets.parts.ledger import NAMES
+from ...errors import type_error, value_error
 from ..hnet_interface import HyperNetInterface
-from .arguments import Given, check_input
+from ..parts.arguments import check_input
+from ..parts.resolved_weights import ResolvedWeights
 
-__all__ = ["Members", "plain_names", "plain_shapes"]
-
-
-def plain_shapes(argument: str, shapes: Any) -> list[tuple[int, ...]]:
-    """Shapes of tensors, from a list of lists of positive integers or None."""
-    if shapes is None:
-        return []
-    if not isinstance(shapes, (list, tuple)):
-        raise type_error(argument, expected="a list of shapes, or None", got=shapes)
-    return [tuple(check_ints(argument, shape, 1)) for shape in shapes]
-
-
-def plain_names(argument: str, names: Any, shapes: Sequence[tuple[int, ...]]) -> list[str | None]:
-    """Names of tensors: those given, or ``weight`` and ``bias`` by their dimensions."""
-    if names is None:
-        return ["weight" if len(shape) > 1 else "bias" for shape in shapes]
-    if not isinstance(names, (list, tuple)):
-        raise type_error(argument, expected="a list of names, or None", got=names)
-    if len(names) != len(shapes):
-        raise value_error(argument, expected=f"{len(shapes)} names, one for each shape", found=f"{len(names)}")
-    return [check_choice(argument, name, NAMES) for name in names]
+__all__ = ["Members"]
 
 
 class Members:
@@ -53,13 +33,14 @@ class Members:
         self.cond_in_size = self._common("cond_in_size")
 
     def _common(self, name: str) -> int:
+        """Return the size ``name`` of those hypernetworks for which it is not 0; it must be the same."""
         sizes = {getattr(hnet, name) for hnet in self.hnets} - {0}
         if len(sizes) > 1:
             raise value_error("hnets", expected=f"hypernetworks with the same {name} (or 0)", found=f"{sorted(sizes)}")
         return sizes.pop() if sizes else 0
 
     def num_conds(self, own: int | None) -> int:
-        """The number of conditions of the hypernetworks that have any; it must be ``own`` if that is given."""
+        """Return the number of conditions of the hypernetworks that have any; ``own``, if given, must be the same."""
         counts = {hnet.num_known_conds for hnet in self.hnets} - {0}
         if own is not None:
             counts.add(own)
@@ -74,27 +55,33 @@ class Members:
         return counts.pop() if counts else 0
 
     def check_inputs(self, uncond_input: Any, cond_input: Any, latent: bool = True) -> None:
-        """Check the shapes of the inputs, and that none is given that nothing takes."""
+        """Check the shapes of the inputs; refuse inputs that no hypernetwork takes."""
         if latent:
             check_input("uncond_input", uncond_input, self.uncond_in_size, "uncond_in_size")
         if cond_input is not None:
             check_input("cond_input", cond_input, self.cond_in_size, "cond_in_size")
 
     def inputs(self, i: int, uncond_input: Any, cond_input: Any, cond_id: Any) -> dict[str, Any]:
-        """The inputs of hypernetwork ``i``: those that it takes."""
-        hnet, found = self.hnets[i], {}
+        """Return the inputs of hypernetwork ``i``, without those that it does not take."""
+        hnet, inputs = self.hnets[i], {}
         if hnet.uncond_in_size:
-            found["uncond_input"] = uncond_input
+            inputs["uncond_input"] = uncond_input
         if cond_input is not None:
             if hnet.cond_in_size:
-                found["cond_input"] = cond_input
+                inputs["cond_input"] = cond_input
         elif hnet.num_known_conds:
-            found["cond_id"] = cond_id
-        return found
+            inputs["cond_id"] = cond_id
+        return inputs
 
-    def divide(self, given: Given) -> tuple[list[dict[str, Any] | None], list[Tensor], list[Tensor | None]]:
-        """Divide the tensors of a container into ``weights`` of each hypernetwork, shared and conditional ones."""
-        extra = given.extra.get("hnets")
+    def divide(
+        self, resolved: ResolvedWeights
+    ) -> tuple[list[dict[str, Any] | None], list[Tensor], list[Tensor | None]]:
+        """Divide the tensors of a container into ``weights`` of each hypernetwork, and its own tensors.
+
+        Returns:
+            ``weights`` of each hypernetwork, own tensors common to all conditions, own tensors of conditions.
+        """
+        extra = resolved.extra.get("hnets")
         if extra is not None and not (
             isinstance(extra, (list, tuple))
             and len(extra) == len(self.hnets)
@@ -102,7 +89,7 @@ class Members:
         ):
             raise value_error("weights['hnets']", expected=f"a list of {len(self.hnets)} dicts", got=extra)
         inner: list[dict[str, Any] | None] = []
-        uncond, cond = list(given.uncond), list(given.cond)
+        uncond, cond = list(resolved.uncond), list(resolved.cond)
         for i, hnet in enumerate(self.hnets):
             u, c = len(hnet._ledger.unconditional), len(hnet._ledger.conditional)
             mine: dict[str, Any] = {"uncond_weights": uncond[:u]} if u else {}

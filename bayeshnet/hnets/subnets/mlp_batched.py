@@ -1,4 +1,4 @@
-"""Perceptrons of one form with different tensors, evaluated side by side by batched matrix products."""
+"""Perceptrons of the same sizes with different tensors, evaluated in one pass by batched matrix products."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...layers.elementwise import elementwise
-from .mlp import MLPSubnet
+from ...layers.elementwise import Activation
+from .mlp_layers import MLPSizes
 
-__all__ = ["mlps_side_by_side"]
+__all__ = ["run_mlps"]
 
 
-def mlps_side_by_side(
-    subnet: MLPSubnet, tensors: Sequence[Tensor], uncond: Tensor, chunk: Tensor | None = None
-) -> Tensor | None:
-    """Outputs of ``T`` perceptrons, or None where their layers do more than multiply, add and activate.
+def run_mlps(
+    sizes: MLPSizes, activation: Activation, tensors: Sequence[Tensor], uncond: Tensor, chunk: Tensor | None = None
+) -> Tensor:
+    """Compute the outputs of ``T`` perceptrons without conditional input, skip connection, norms and dropout.
 
     Args:
-        subnet: what the perceptrons have besides their tensors; they have no conditional input.
+        sizes: their sizes.
+        activation: their elementwise activation, or None.
         tensors: weights and biases in the order of the layers, ``(T, out, in)`` and ``(T, out)``.
         uncond: unconditional inputs ``(T, M, n)``.
         chunk: chunk embeddings ``(T, C, e)``, or None without chunks.
@@ -27,10 +28,6 @@ def mlps_side_by_side(
     Returns:
         ``(T, M, out)``, with chunks ``(T, M, C * out)``.
     """
-    sizes, act = subnet.sizes, subnet.activation_fn
-    dropping = subnet.dropout is not None and subnet.training
-    if len(subnet.norms) or subnet.spectral is not None or sizes.skip or sizes.cond or dropping or not elementwise(act):
-        return None
     step = 2 if sizes.use_bias else 1
     weights = tensors[::step]
     biases = [b.unsqueeze(1) for b in tensors[1::step]] if sizes.use_bias else [None] * len(weights)
@@ -42,10 +39,10 @@ def mlps_side_by_side(
         parts = _linear(uncond, of_latent, None).unsqueeze(2), _linear(chunk, of_chunk, biases[0]).unsqueeze(1)
         x = (parts[0] + parts[1]).flatten(1, 2)
     for weight, bias in zip(weights[1:], biases[1:], strict=True):
-        x = _linear(x if act is None else act(x), weight, bias)
+        x = _linear(x if activation is None else activation(x), weight, bias)
     return x.reshape(num, count, -1)
 
 
 def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x`` ``(T, N, in)`` times ``weight`` ``(T, out, in)``, plus ``bias`` ``(T, 1, out)``."""
+    """Multiply ``x`` ``(T, N, in)`` by ``weight`` ``(T, out, in)`` and add ``bias`` ``(T, 1, out)``."""
     return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias, x, weight.mT)

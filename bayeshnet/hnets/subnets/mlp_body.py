@@ -12,22 +12,23 @@ from torch import Tensor
 from ...errors import value_error
 from ...layers import BatchNormLayer
 from ...layers.elementwise import elementwise, pull_slope, push_slope, value_and_slope
-from .mlp import MLPLayers, stretched
+from .mlp_forward import stretched
+from .mlp_layers import MLPLayers
 
 __all__ = ["MLPBody"]
 
 
 class MLPBody:
-    r"""The map :math:`z \mapsto a_c(z)` to the activations that the head sees, for each chunk :math:`c`.
+    r"""The map :math:`z \mapsto a_c(z)` to the activations below the output head, for each chunk :math:`c`.
 
-    Conditional input and chunk embeddings are constants: they only move the biases of the first layer. Batch norm in
+    Conditional input and chunk embeddings are constants, which only add to the biases of the first layer. Batch norm in
     evaluation mode is folded into the layer before it. Without hidden layers the activation is the input itself.
 
     Args:
         layers: the perceptron; its last layer is the head, which is not used here.
         cond: the conditional input ``(m,)``, or None.
         chunk: the chunk embeddings ``(C, e)``, or None for a single chunk without embedding.
-        stats_id: which batch statistics to use.
+        stats_id: identifier of the batch statistics.
 
     Shape:
         ``z`` ``(*B, n)``; activations ``(*B, C, H)``; their Jacobian, transposed, ``(*B, n, C, H)``.
@@ -38,28 +39,28 @@ class MLPBody:
         self.act = layers.activation
         self.latent_size = layers.sizes.uncond
         self.num_chunks = 1 if chunk is None else chunk.shape[0]
-        self._by_entry = elementwise(self.act)
+        self._elementwise = elementwise(self.act)
         self._layers, self._cond, self._chunk, self._stats_id = layers, cond, chunk, stats_id
 
     @property
     def is_affine(self) -> bool:
-        """Whether the activations are an affine function of the latent."""
+        """True if the activations are an affine function of the latent."""
         return not self.sizes.layers or (self.act is None and not self.sizes.stretch)
 
     def _constants(self, chunks: slice) -> Tensor:
-        """Chunk embeddings and conditional input of the chosen chunks: ``(C, e + m)``."""
+        """Concatenate chunk embeddings and conditional input of the chosen chunks: ``(C, e + m)``."""
         like = self._layers.weights[0]
         cond = like.new_empty(0) if self._cond is None else self._cond
         chunk = like.new_empty(1, 0) if self._chunk is None else self._chunk[chunks]
         return torch.cat([chunk, cond.expand(chunk.shape[0], -1)], dim=-1)
 
     def _hidden(self, k: int) -> tuple[Tensor, Tensor | None]:
-        """Weight and bias of hidden layer ``k``, batch norm folded in."""
+        """Return weight and bias of hidden layer ``k``, with batch norm folded in."""
         norm = self._layers.norms[k] if self._layers.norms else None
         return _fold(self._layers.weights[k], self._layers.biases[k], norm, self._stats_id)
 
     def _first(self, z: Tensor, chunks: slice) -> tuple[Tensor, Tensor]:
-        """Pre-activation ``(*B, C, H)`` of the first layer and its weights ``(H, n)`` for the latent."""
+        """Return pre-activations ``(*B, C, H)`` of the first layer and its weights ``(H, n)`` for the latent."""
         weight, bias = self._hidden(0)
         if self._chunk is None:
             x = z if self._cond is None else torch.cat([z, self._cond.expand(*z.shape[:-1], -1)], dim=-1)
@@ -69,7 +70,7 @@ class MLPBody:
         return F.linear(z, w_latent).unsqueeze(-2) + offset, w_latent
 
     def __call__(self, z: Tensor, chunks: slice = slice(None)) -> Tensor:
-        """Activations at ``z`` of the chosen chunks."""
+        """Compute the activations of the chosen chunks at ``z``."""
         if not self.sizes.layers:
             return self._input(z, chunks)
         x = self._act(self._first(z, chunks)[0])
@@ -78,9 +79,9 @@ class MLPBody:
         return self._with_skip(x, stretched(self._layers, z).unsqueeze(-2))
 
     def push(self, z: Tensor, tangents: Tensor | None = None, chunks: slice = slice(None)) -> tuple[Tensor, Tensor]:
-        """Activations at ``z`` and their derivatives along ``tangents`` ``(*B, m, n)`` (all axes if None).
+        """Compute activations at ``z`` and their derivatives along ``tangents`` ``(*B, m, n)`` (all axes if None).
 
-        The derivatives are ``(*B, m, C, H)``; batch dimensions that all share may be of size one.
+        The derivatives are ``(*B, m, C, H)``; batch dimensions along which they are constant may have size one.
         """
         t = torch.eye(self.latent_size, dtype=z.dtype, device=z.device) if tangents is None else tangents
         if not self.sizes.layers:
@@ -101,7 +102,7 @@ class MLPBody:
         return self._with_skip(x, direct.unsqueeze(-2)), self._with_skip(moved, along.unsqueeze(-2))
 
     def pull(self, z: Tensor, cotangent: Tensor) -> Tensor:
-        """Cotangent ``(*B, C, H)`` of the activations pulled back to the latent: ``(*B, n)``."""
+        """Pull a cotangent ``(*B, C, H)`` of the activations back to the latent: ``(*B, n)``."""
         n = self.latent_size
         if not self.sizes.layers:
             return cotangent[..., :n].sum(-2).expand(*torch.broadcast_shapes(z.shape[:-1], cotangent.shape[:-2]), n)
@@ -119,7 +120,7 @@ class MLPBody:
         return g + self._pull_skip(z, cotangent[..., -n:].sum(-2)) if self.sizes.skip else g
 
     def _pull_skip(self, z: Tensor, cotangent: Tensor) -> Tensor:
-        """Cotangent ``(*B, n)`` of what the skip connection adds pulled back to the latent."""
+        """Pull a cotangent ``(*B, n)`` of the output of the skip connection back to the latent."""
         stretch = self._layers.stretch
         if stretch is None:
             return cotangent
@@ -140,7 +141,7 @@ class MLPBody:
     def _act(self, x: Tensor) -> Tensor:
         if self.act is None:
             return x
-        if self._by_entry:
+        if self._elementwise:
             return self.act(x)
         return self.act(x.reshape(-1, x.shape[-1])).reshape(x.shape)
 
@@ -173,7 +174,7 @@ class MLPBody:
 def _fold(
     weight: Tensor, bias: Tensor | None, norm: tuple[BatchNormLayer, Tensor, Tensor] | None, stats_id: Any
 ) -> tuple[Tensor, Tensor | None]:
-    """A linear layer with the batch norm after it, which uses its running statistics, as one linear layer."""
+    """Fold batch norm with running statistics into the linear layer before it; return its weight and bias."""
     if norm is None:
         return weight, bias
     layer, gain, shift = norm
