@@ -62,6 +62,7 @@ _MODULES = {
     "inference.quantiles": "inference.prediction",
     "layers.initialisers": "layers.initializers",
     "reports.files": "files",
+    "runs.conclusion": "runs.execution",
 }
 """Modules that have moved, by their paths below the package."""
 
