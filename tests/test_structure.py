@@ -58,7 +58,8 @@ def test_class_rules_see_what_they_should():
         @abstractmethod
         def f(self): ...
 
-        def g(self): ...
+        def g(self):
+            return 0
 
     class Thing(Contract):
         def f(self): ...
