@@ -1,4 +1,4 @@
-"""diagnose(q, p): an audit of the KL of a posterior and of the posterior itself, in numbers and in a sentence."""
+"""The audit of a posterior and its KL."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
-from ..deprecation import renamed_argument
-from ..distributions.dirac import Dirac
-from ..distributions.semi_implicit import SemiImplicit
-from ..errors import check_int
-from .auto import Auto
-from .base import as_pair
-from .diagnosis import Diagnosis, advice_for
-from .draws import draw_from
-from .latent.importance import ImportanceSandwich
-from .latent.sivi import SIVI
+from ...deprecation import renamed_argument
+from ...distributions.dirac import Dirac
+from ...distributions.semi_implicit import SemiImplicit
+from ...errors import check_int
+from ..auto import Auto
+from ..base import as_pair
+from ..draws import draw_from
+from ..latent.importance import ImportanceSandwich
+from ..latent.sivi import SIVI
 from .measurements import kernel_view, map_view, sample_view
+from .report import Diagnosis, advice_for
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["diagnose"]
 
 
 @torch.no_grad()
