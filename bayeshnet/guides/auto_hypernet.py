@@ -21,7 +21,7 @@ from ..distributions.flat import Flat
 from ..errors import check_flags, check_int, check_positive, value_error
 from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
-from ..representation import ModuleSettings
+from ..representation import shows_arguments
 from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .implicit_site import ImplicitSite
@@ -29,7 +29,7 @@ from .implicit_site import ImplicitSite
 __all__ = ["AutoHypernet"]
 
 
-class AutoHypernet(ModuleSettings, AutoContinuous):
+class AutoHypernet(AutoContinuous):
     r"""A guide in the family of Pyro's AutoGuides whose joint posterior may be curved and have several modes.
 
     All latent variables, transformed to unconstrained space, form one flat vector
@@ -74,6 +74,7 @@ class AutoHypernet(ModuleSettings, AutoContinuous):
         {'scale': (), 'x': (3,)}
     """
 
+    @shows_arguments
     def __init__(
         self,
         model: Callable[..., Any],
@@ -94,7 +95,7 @@ class AutoHypernet(ModuleSettings, AutoContinuous):
         self.latent_size = None if latent_size is None else check_int("latent_size", latent_size, 1)
         self.layers = tuple(check_int("layers", size, 1) for size in layers)
         if num_latents is not ...:
-            warn("the argument num_latents", "num_samples")
+            warn("the argument num_latents", "num_samples", stacklevel=4)
             num_samples = num_latents
         self.num_samples = None if num_samples is None else check_int("num_samples", num_samples, 1)
         self.sigma = check_positive("sigma", sigma)
@@ -105,9 +106,12 @@ class AutoHypernet(ModuleSettings, AutoContinuous):
                 "stretch", expected="False without hidden layers", got=True, hint="Without any the guide is a Gaussian."
             )
         self.stretch = bool(stretch)
-        self._activation_fn = (nn.Tanh() if activation_fn is None else activation_fn,)
-        self.init_loc_fn = init_loc_fn
+        self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
         self.posterior: HypernetPosterior | None = None
+
+    def extra_repr(self) -> str:
+        """Show the settings that are not at their defaults."""
+        return self._arguments
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
@@ -126,7 +130,7 @@ class AutoHypernet(ModuleSettings, AutoContinuous):
         """Make the posterior over vectors like ``loc`` ``(D,)``."""
         size = loc.numel() if self.latent_size is None else self.latent_size
         self.posterior = make_posterior(
-            loc, size, self.layers, self._activation_fn[0], self.init_scale, self.sigma, stretch=self.stretch
+            loc, size, self.layers, self._activation[0], self.init_scale, self.sigma, stretch=self.stretch
         )
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

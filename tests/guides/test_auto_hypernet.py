@@ -334,3 +334,9 @@ def test_dtype_and_start_follow_the_model():
     wide = AutoHypernet(simple, latent_size=9, layers=(4,))
     wide(Y)
     assert wide.distribution().latent_size == 9
+
+
+def test_the_old_name_of_the_number_of_samples():
+    for number in (None, 6):
+        with pytest.warns(DeprecationWarning, match="num_latents is deprecated: use num_samples"):
+            assert AutoHypernet(simple, num_latents=number).num_samples == number
