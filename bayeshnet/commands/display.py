@@ -8,7 +8,7 @@ from typing import Any, final
 
 from ..errors import MissingExtraError
 from ..inference import Callback, Progress, Run
-from ..runs.records import Assessment
+from ..runs.results.records import Assessment
 from ..tasks import TaskStream
 
 __all__ = ["Display", "make_console"]

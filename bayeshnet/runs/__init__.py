@@ -7,7 +7,7 @@ from .experiment import Experiment
 from .folder import RunFolder
 from .listener import Listener
 from .loading import TrainedRun, load_run
-from .records import Assessment, ClassificationScores, RegressionScores
+from .results.records import Assessment, ClassificationScores, RegressionScores
 
 __all__ = [
     "Assessment",

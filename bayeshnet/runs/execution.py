@@ -18,19 +18,19 @@ from ..errors import value_error
 from ..reports import RunResult, write_report
 from ..rng import derive_seed
 from ..tasks import TaskStream
-from .assessment import assess
 from .curves import Curves
 from .experiment import Experiment
-from .figure_data import make_figure_data
 from .folder import RunFolder
 from .listener import Listener
 from .loading import TrainedRun, restore_state
-from .ood import predict_all
-from .posterior_checks import posterior_drift
 from .progress import Progress, TaskShape
-from .records import Assessment, Seconds
+from .results.assessment import assess
+from .results.figure_data import make_figure_data
+from .results.ood import predict_all
+from .results.posterior_checks import posterior_drift
+from .results.records import Assessment, Seconds
+from .results.summary import summarize_run
 from .settings import open_folder
-from .summary import summarize_run
 
 __all__ = ["conclude", "execute", "run_experiment", "threads"]
 

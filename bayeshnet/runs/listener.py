@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..inference import Callback
 from ..tasks import TaskStream
-from .records import Assessment
+from .results.records import Assessment
 
 __all__ = ["Listener"]
 

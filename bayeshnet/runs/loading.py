@@ -14,7 +14,7 @@ from .experiment import Experiment, resolve_device
 from .experiment_parser import read_experiment
 from .folder import RunFolder
 from .progress import Progress
-from .records import Assessment
+from .results.records import Assessment
 from .settings import lacks_learner
 
 __all__ = ["TrainedRun", "load_run", "restore_state"]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..tasks import Split, Task
-from .records import Assessment
+from .results.records import Assessment
 
 __all__ = ["Progress", "TaskShape"]
 

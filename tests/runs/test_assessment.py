@@ -17,12 +17,12 @@ from bayeshnet.distributions import Dirac, MeanFieldGaussian
 from bayeshnet.inference import Prediction
 from bayeshnet.inference.run import PARTS, Run
 from bayeshnet.metrics import median_distance
-from bayeshnet.runs.assessment import BATCH, assess
 from bayeshnet.runs.curves import Curves
-from bayeshnet.runs.final_numbers import final_numbers
-from bayeshnet.runs.ood import measure_abstention, measure_detection, predict_all
-from bayeshnet.runs.posterior_checks import posterior_drift
-from bayeshnet.runs.records import Assessment
+from bayeshnet.runs.results.assessment import BATCH, assess
+from bayeshnet.runs.results.final_numbers import final_numbers
+from bayeshnet.runs.results.ood import measure_abstention, measure_detection, predict_all
+from bayeshnet.runs.results.posterior_checks import posterior_drift
+from bayeshnet.runs.results.records import Assessment
 
 
 class Known:

@@ -23,7 +23,7 @@ from bayeshnet.reports import RunResult
 from bayeshnet.runs import Experiment, Listener, RunFolder, execute, run_experiment
 from bayeshnet.runs.configuration import available, merge, named_configuration
 from bayeshnet.runs.execution import conclude
-from bayeshnet.runs.posterior_checks import check_posterior
+from bayeshnet.runs.results.posterior_checks import check_posterior
 from bayeshnet.weights import WeightSpec
 
 

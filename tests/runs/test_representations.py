@@ -13,7 +13,7 @@ from bayeshnet.data import STREAMS, StreamEntry, modes2d
 from bayeshnet.reports import RunResult
 from bayeshnet.representation import settings_of
 from bayeshnet.runs.curves import Curves
-from bayeshnet.runs.records import Seconds
+from bayeshnet.runs.results.records import Seconds
 from bayeshnet.tasks import Split, Task, TaskStream
 from tests.reports.test_records import record
 from tests.runs.test_experiment import make_experiment

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import metrics
-from ..tasks import TaskStream
+from ... import metrics
+from ...tasks import TaskStream
 from .records import Assessment, ClassificationScores, PerTask, RegressionScores
 
 __all__ = ["accuracy_matrices", "final_numbers", "mean", "task_numbers"]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .. import metrics
-from ..continual import Learner, LearnerState, StreamPrediction
-from ..continual.task_inference.criteria import variances
-from ..tasks import TaskStream
+from ... import metrics
+from ...continual import Learner, LearnerState, StreamPrediction
+from ...continual.task_inference.criteria import variances
+from ...tasks import TaskStream
 from .records import Assessment, ClassificationScores, PerTask, RegressionScores
 
 __all__ = ["BATCH", "assess", "predict_test_inputs"]

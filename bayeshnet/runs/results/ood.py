@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import metrics
-from ..continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction, VariationalLearner
-from ..tasks import Split, TaskStream
+from ... import metrics
+from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction, VariationalLearner
+from ...tasks import Split, TaskStream
 from .assessment import predict_test_inputs
 
 __all__ = [

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from .. import __version__
-from ..continual import LearnerState
-from ..reports import RunResult
-from ..rng import derive_seed
-from ..tasks import TaskStream
-from .experiment import Experiment
+from ... import __version__
+from ...continual import LearnerState
+from ...reports import RunResult
+from ...rng import derive_seed
+from ...tasks import TaskStream
+from ..experiment import Experiment
 from .final_numbers import accuracy_matrices, final_numbers, mean, task_numbers
 from .ood import AbstentionRates, DetectionRates, FinalPredictions, measure_abstention, measure_detection
 from .posterior_checks import check_posterior

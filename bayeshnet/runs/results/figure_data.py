@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..continual import Learner, LearnerState
-from ..reports import Bands, FigureData, Planes
-from ..tasks import Task, TaskStream
+from ...continual import Learner, LearnerState
+from ...reports import Bands, FigureData, Planes
+from ...tasks import Task, TaskStream
 from .ood import FinalPredictions
 
 __all__ = ["make_figure_data"]

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..continual import Learner, LearnerState
-from ..distributions import SemiImplicit
-from ..estimators import ClosedForm, ImportanceSandwich
-from ..metrics import median_distance, mmd
-from ..reports import InformationRecord, KLRecord
-from ..rng import derive_seed
-from ..tasks import TaskStream
-from .folder import RunFolder
+from ...continual import Learner, LearnerState
+from ...distributions import SemiImplicit
+from ...estimators import ClosedForm, ImportanceSandwich
+from ...metrics import median_distance, mmd
+from ...reports import InformationRecord, KLRecord
+from ...rng import derive_seed
+from ...tasks import TaskStream
+from ..folder import RunFolder
 
 __all__ = ["check_posterior", "posterior_drift"]
 
