@@ -76,7 +76,12 @@ _MODULES = {
     "inference.terms": "inference.bound.terms",
     "layers.initialisers": "layers.initializers",
     "reports.files": "files",
+    "runs.arrays": "runs.results.figure_data",
+    "runs.certificate": "runs.results.posterior_checks",
     "runs.conclusion": "runs.execution",
+    "runs.drift": "runs.results.posterior_checks",
+    "runs.evaluation": "runs.results.assessment",
+    "runs.foreign": "runs.results.ood",
 }
 """Modules that have moved, by their paths below the package."""
 
