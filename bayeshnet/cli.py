@@ -20,7 +20,7 @@ _COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code: 0, 2 for what was asked wrongly, 130 when interrupted."""
+    """Run the command line and return the exit code: 0, 2 for a usage error, 130 when interrupted."""
     parser = argparse.ArgumentParser("bayeshnet", description="Hypernetworks as Bayesian posteriors over weights.")
     parser.add_argument("--version", action="version", version=f"bayeshnet {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

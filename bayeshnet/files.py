@@ -1,4 +1,4 @@
-"""Writing files so that each is old or new and never half."""
+"""Atomic writing of files: whatever happens, a file has its old or its new content, never a part."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ __all__ = ["write_bytes", "write_text"]
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Write ``content`` beside its place, flush it to the disk and move it to ``path`` in one step.
+    """Write ``content`` to a temporary file, flush it to the disk and move it to ``path`` in one step.
 
     Args:
-        path: of the file; its folder is made if need be.
-        content: all of it.
+        path: path of the file; its folder is created if necessary.
+        content: the whole content.
+
+    Returns:
+        The path.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,5 +36,5 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """:func:`write_bytes` of ``text`` in UTF-8."""
+    """Write ``text`` in UTF-8, as :func:`write_bytes` does."""
     return write_bytes(path, text.encode("utf-8"))

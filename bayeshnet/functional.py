@@ -1,4 +1,4 @@
-"""A network under many weight vectors at once."""
+"""The batched forward: outputs of a network under many weight vectors at once."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .weights import WeightSpec
 __all__ = ["STRATEGIES", "batched_forward", "parameter_places"]
 
 STRATEGIES = ("auto", "vmap", "loop", "bmm")
-"""How outputs under many weight vectors can be computed."""
+"""Names of the ways to compute outputs under many weight vectors."""
 
-# Up to these sizes one batched call beats a loop on a CPU, where what is saved is the overhead of Python; see
-# benchmarks/batched_forward.py. Weights per sample; weights times inputs; the same for convolutions, with all pixels.
+# Up to these sizes one batched call is faster than a loop on a CPU, since it saves the overhead of Python; see
+# benchmarks/batched_forward.py. Number of weights; weights times inputs; the same for convolutions, with all pixels.
 _WIDE, _WORK, _CONV_WORK = 2**18, 2**22, 2**20
 
 
@@ -37,32 +37,33 @@ def batched_forward(
     condition: Any = None,
     distilled_params: Sequence[Tensor] | None = None,
 ) -> Any:
-    r"""Outputs of ``net`` under each of ``S`` weight vectors, :math:`y_s = f(x, w_s)`.
+    r"""Compute the outputs of ``net`` under each of ``S`` weight vectors, :math:`y_s = f(x, w_s)`.
 
-    All strategies give the same values and gradients; they differ in speed. ``loop`` always works and serves the others
-    as oracle. ``vmap`` vectorizes the loop by :func:`torch.func.vmap`; random layers such as dropout draw differently
-    for each sample. ``bmm`` is the network's own way, if it has one (:meth:`MainNetInterface.batched_forward`).
-    ``auto`` takes the network's own way, else ``vmap`` where it pays (small networks, where the overhead of Python
-    rules) and works, else the loop: recurrent layers of torch, batch norm that updates running statistics and spectral
-    norm in training mode are looped over.
+    All strategies give the same values and gradients; they differ in speed. ``loop`` always works, and the others are
+    tested against it. ``vmap`` vectorizes the loop by :func:`torch.func.vmap`; random layers such as dropout draw anew
+    for each sample. ``bmm`` is the network's own implementation, if it has one
+    (:meth:`MainNetInterface.batched_forward`). ``auto`` takes the network's own implementation if it has one, then
+    ``vmap`` if it is faster (for small networks, whose run time is dominated by the overhead of Python) and possible,
+    and otherwise the loop. It loops for recurrent layers of torch, batch norm that updates running statistics and
+    spectral norm in training mode.
 
     Args:
-        net: a main network, or any module, all of whose parameters are then taken from ``weights`` in the order of
+        net: a main network, or any module; all parameters of the latter are taken from ``weights`` in the order of
             ``WeightSpec.of(net)``.
         weights: flat weight vectors in the order of the network's ``weight_spec``.
-        x: inputs that all samples share; a wrapped or plain module may also take a tuple of several.
+        x: inputs, the same for all samples; a module that is not a main network may also take a tuple of several.
         strategy: one of :data:`STRATEGIES`.
-        chunk_size: how many samples to compute at a time, which bounds memory; all by default.
-        per_sample_inputs: whether ``x`` has a leading dimension of samples.
-        condition: handed to the ``forward`` of a main network.
-        distilled_params: handed to the ``forward`` of a main network.
+        chunk_size: number of samples to compute at a time, which bounds memory; all by default.
+        per_sample_inputs: True if ``x`` has a leading dimension of samples.
+        condition: argument of the ``forward`` of a main network.
+        distilled_params: argument of the ``forward`` of a main network.
 
     Shape:
-        ``weights`` ``(S, P)``; ``x`` ``(N, ...)`` or ``(S, N, ...)``; result ``(S, N, ...)``. Where the network returns
-        a tuple, list or dict of tensors, so does this function.
+        ``weights`` ``(S, P)``; ``x`` ``(N, ...)`` or ``(S, N, ...)``; result ``(S, N, ...)``. If the network returns a
+        tuple, list or dict of tensors, so does this function.
 
     Raises:
-        ValueError: if shapes do not fit, or the network has no own way and ``bmm`` is asked for.
+        ValueError: if shapes do not match, or ``bmm`` is chosen for a network without an implementation of its own.
 
     Example:
         >>> net = nn.Linear(3, 2)
@@ -91,7 +92,15 @@ def batched_forward(
 
 @dataclass(frozen=True)
 class _Job:
-    """A network as a function of one flat weight vector and inputs, and what is known of it."""
+    """A network as a function of one flat weight vector and inputs.
+
+    Args:
+        net: the network.
+        spec: specification of its weights.
+        call: the function.
+        hook: the network's own implementation for many weight vectors, or None.
+        per_sample: True if inputs have a leading dimension of samples.
+    """
 
     net: nn.Module
     spec: WeightSpec
@@ -114,7 +123,7 @@ class _Job:
         return cls(net, own, _functional(net, own), None, per_sample)
 
     def run(self, weights: Tensor, x: Any, strategy: str) -> Any:
-        """Outputs of one chunk of samples."""
+        """Compute the outputs of one chunk of samples."""
         if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
@@ -133,12 +142,12 @@ class _Job:
         if strategy == "auto" and self.vmap_pays(weights, x):
             try:
                 return self.vmap(weights, x)
-            except RuntimeError:  # An operation without a batching rule, which cannot be known beforehand.
+            except RuntimeError:  # An operation has no batching rule, which only trying can tell.
                 pass
         return self.loop(weights, x)
 
     def loop(self, weights: Tensor, x: Any) -> Any:
-        # unbind has a backward pass of linear cost; indexing would fill a whole gradient per sample.
+        # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample.
         inputs = x.unbind(0) if self.per_sample else [x] * weights.shape[0]
         return _gather(torch.stack, [self.call(w, one) for w, one in zip(weights.unbind(0), inputs, strict=True)])
 
@@ -148,7 +157,7 @@ class _Job:
             return mapped(weights, x)
 
     def vmap_pays(self, weights: Tensor, x: Any) -> bool:
-        """Whether ``vmap`` is possible as far as can be told, and quicker than a loop."""
+        """Return whether ``vmap`` seems possible and faster than a loop."""
         if weights.shape[0] < 3 or any(_changes_state(m) for m in self.net.modules()):
             return False
         if weights.device.type != "cpu":
@@ -163,13 +172,13 @@ class _Job:
 
 @contextmanager
 def _vmap_surroundings() -> Iterator[None]:
-    """Silence and settle what ``vmap`` meets in torch's own modules."""
+    """Adapt torch's own modules to ``vmap``: attention takes its differentiable path, and a warning is silenced."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    # In evaluation mode attention takes a path without derivatives, as it cannot see that batched weights need some.
+    # In evaluation mode attention would take a path without gradients, as it cannot see that batched weights need them.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with warnings.catch_warnings():
-            # Said of operations that vmap itself loops over, which is still right.
+            # The warning is about operations that vmap loops over, whose results are still correct.
             warnings.filterwarnings("ignore", "There is a performance drop", UserWarning)
             yield
     finally:
@@ -177,7 +186,7 @@ def _vmap_surroundings() -> Iterator[None]:
 
 
 def _changes_state(module: nn.Module) -> bool:
-    """Whether a forward pass of ``module`` writes into buffers or otherwise has no batching rule."""
+    """Return whether a forward pass of ``module`` writes into buffers or otherwise has no batching rule."""
     if isinstance(module, nn.RNNBase):
         return True
     if isinstance(module, nn.modules.batchnorm._NormBase):
@@ -188,7 +197,7 @@ def _changes_state(module: nn.Module) -> bool:
 
 
 def _functional(net: nn.Module, spec: WeightSpec) -> Callable[[Tensor, Any], Any]:
-    """The module as a function of one flat weight vector and an input, or a tuple of inputs."""
+    """Make the module a function of one flat weight vector and an input, or a tuple of inputs."""
     places = parameter_places(net)
 
     def call(weights: Tensor, x: Any) -> Any:
@@ -199,9 +208,9 @@ def _functional(net: nn.Module, spec: WeightSpec) -> Callable[[Tensor, Any], Any
 
 
 def parameter_places(module: nn.Module) -> dict[str, tuple[str, ...]]:
-    """For each parameter, by its first name, one name for each place that holds it (more than one if it is tied).
+    """Return the names of all places that hold each parameter (several if it is tied), by its first name.
 
-    A submodule with several names is one place: to exchange its tensors twice would not put the old ones back.
+    A submodule with several names is one place: replacing its tensors twice would not restore the original ones.
     """
     owners = dict(module.named_modules(remove_duplicate=False))
     found: dict[int, list[str]] = {}
@@ -215,7 +224,7 @@ def parameter_places(module: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _gather(join: Callable[[list[Tensor]], Tensor], outputs: list[Any]) -> Any:
-    """Join outputs, which may be nested in tuples, lists and dicts, along the samples."""
+    """Join outputs, possibly nested in tuples, lists and dicts, along the samples."""
     first = outputs[0]
     if isinstance(first, Tensor):
         return join(outputs)

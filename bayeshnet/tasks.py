@@ -1,4 +1,4 @@
-"""Task and TaskStream: plain records of what is to be learnt, in order."""
+"""Task and TaskStream: records of the data of one task, and of tasks in the order in which they are learned."""
 
 from __future__ import annotations
 
@@ -36,11 +36,15 @@ class Split:
             raise value_error("x", expected="at least one example in each split of a task", found="none")
 
     def __len__(self) -> int:
-        """Number of examples."""
+        """Return the number of examples."""
         return len(self.x)
 
+    def __repr__(self) -> str:
+        """Show the shapes."""
+        return f"Split(x=tensor{tuple(self.x.shape)}, y=tensor{tuple(self.y.shape)})"
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
-        """Move both tensors; ``dtype`` applies to floating ones only."""
+        """Return the split on another device or with another dtype, which applies to floating tensors only."""
 
         def move(t: Tensor) -> Tensor:
             return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
@@ -53,14 +57,14 @@ class Task:
     """One task: data, kind and, for classes, the global label of each output.
 
     Args:
-        name: shown in tables and figures.
+        name: name in tables and figures.
         train: training examples.
         test: test examples; for synthetic regression their targets may be free of noise.
         num_outputs: number ``C`` of classes or of target values.
         kind: ``"classification"`` or ``"regression"``.
         labels: global label of each of the ``C`` classes; by default ``0..C-1``.
         validation: examples for choosing settings, if any.
-        info: what figures and metrics may want to know (such as the noise of the targets or the range to plot).
+        info: further facts for figures and metrics, such as the noise of the targets or the range to plot.
     """
 
     name: str
@@ -106,12 +110,12 @@ class Task:
             )
 
     def splits(self) -> dict[str, Split]:
-        """The splits that exist, by name."""
+        """Return the splits that exist, by name."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
         return {name: split for name, split in parts.items() if split is not None}
 
     def judged_on(self, split: str) -> Task:
-        """The task with its validation examples in place of its test examples, if ``split`` is ``"validation"``."""
+        """Return the task, with its validation examples as test examples if ``split`` is ``"validation"``."""
         if check_choice("split", split, ("test", "validation")) == "test":
             return self
         if self.validation is None:
@@ -126,7 +130,7 @@ class Task:
         return tuple(self.train.x.shape[1:])
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Task:
-        """Move all splits."""
+        """Return the task with all splits on another device or with another dtype."""
         parts = {name: split.to(device, dtype) for name, split in self.splits().items()}
         return Task(
             self.name,
@@ -141,15 +145,14 @@ class Task:
 
 
 class TaskStream(Sequence[Task]):
-    """Tasks in the order in which they are learnt.
+    """Tasks in the order in which they are learned.
 
     Args:
         tasks: at least one, all of one kind, one input shape and one number of outputs.
-        name: of the stream.
+        name: name of the stream.
         scenario: ``"task"`` (the task is given at test time), ``"domain"`` (same classes, other inputs) or ``"class"``
-            (the task is to be inferred too).
-        outliers: inputs that belong to none of the tasks, for out-of-distribution metrics: ``{name: (N,
-            *input_shape)}``.
+            (the task has to be inferred as well).
+        outliers: out-of-distribution inputs, which belong to none of the tasks: ``{name: (N, *input_shape)}``.
     """
 
     def __init__(
@@ -176,10 +179,10 @@ class TaskStream(Sequence[Task]):
                 raise value_error(f"outliers {key!r}", expected=f"inputs of shape {first.input_shape}", got=x)
 
     def reordered(self, order: Sequence[int] | None) -> TaskStream:
-        """The same tasks, or some of them, in another order.
+        """Return the tasks, or some of them, in another order.
 
         Args:
-            order: numbers of tasks, each at most once; None leaves them as they are.
+            order: numbers of tasks, each at most once; None keeps all in their order.
         """
         if order is None:
             return self
@@ -191,13 +194,13 @@ class TaskStream(Sequence[Task]):
         return TaskStream([self.tasks[i] for i in chosen], self.name, self.scenario, self.outliers)
 
     def judged_on(self, split: str) -> TaskStream:
-        """The stream with the validation examples of its tasks as test examples, for choosing settings.
+        """Return the stream with the validation examples of its tasks as test examples, for choosing settings.
 
-        There are no validation examples left then: what is calibrated on them, such as when to refuse an input, falls
-        back to training examples.
+        No validation examples remain: thresholds that would be calibrated on them, such as those of abstention, are
+        calibrated on training examples instead.
 
         Args:
-            split: ``"validation"``, or ``"test"`` for the stream as it is.
+            split: ``"validation"``, or ``"test"`` for the unchanged stream.
 
         Raises:
             ValueError: if a task has no validation examples.
@@ -212,11 +215,16 @@ class TaskStream(Sequence[Task]):
         return TaskStream(tasks, self.name, self.scenario, self.outliers)
 
     def __len__(self) -> int:
-        """Number of tasks."""
+        """Return the number of tasks."""
         return len(self.tasks)
 
+    def __repr__(self) -> str:
+        """Show the names of the tasks and of the outliers."""
+        tasks, outliers = [task.name for task in self.tasks], list(self.outliers)
+        return f"TaskStream(tasks={tasks}, name={self.name!r}, scenario={self.scenario!r}, outliers={outliers})"
+
     def __getitem__(self, index: Any) -> Any:
-        """One task, or a stream of some of them."""
+        """Return one task, or a stream of a slice of the tasks."""
         if isinstance(index, slice):
             return TaskStream(self.tasks[index], self.name, self.scenario, self.outliers)
         return self.tasks[index]
@@ -237,10 +245,10 @@ class TaskStream(Sequence[Task]):
 
     @property
     def num_outputs(self) -> int:
-        """Outputs per task."""
+        """Number of outputs per task."""
         return self.tasks[0].num_outputs
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskStream:
-        """Move all tasks and outliers."""
+        """Return the stream with all tasks and outliers on another device or with another dtype."""
         outliers = {k: x.to(device=device, dtype=dtype) for k, x in self.outliers.items()}
         return TaskStream([t.to(device, dtype) for t in self.tasks], self.name, self.scenario, outliers)

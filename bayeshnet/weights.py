@@ -14,12 +14,12 @@ from .errors import check_shape, value_error
 __all__ = ["ROLES", "WeightEntry", "WeightSpec", "Whitening"]
 
 ROLES = ("weight", "bias", "norm_scale", "norm_shift", "embedding")
-"""What a tensor does in its network."""
+"""Roles of a tensor in its network."""
 
 
 @dataclass(frozen=True)
 class WeightEntry:
-    """One tensor of a network: its name, shape, role, fan-in and whether it belongs to the last layer."""
+    """One tensor of a network: name, shape, role, fan-in, and True if it belongs to the last layer."""
 
     name: str
     shape: tuple[int, ...]
@@ -81,7 +81,10 @@ class WeightSpec:
 
     @classmethod
     def of(cls, module: nn.Module, predicate: Callable[[str, nn.Parameter], bool] | None = None) -> WeightSpec:
-        """Specification of the parameters of ``module`` (tied ones once) for which ``predicate(name, p)`` holds."""
+        """Build the specification of the parameters of ``module`` for which ``predicate(name, p)`` is true.
+
+        Tied parameters are listed once.
+        """
         entries = []
         owners = dict(module.named_modules())
         for name, parameter in module.named_parameters():
@@ -101,7 +104,7 @@ class WeightSpec:
         names: Sequence[str] | None = None,
         roles: Sequence[str] | None = None,
     ) -> WeightSpec:
-        """Specification from shapes alone; without ``roles`` a one-dimensional tensor counts as a bias."""
+        """Build a specification from shapes alone; without ``roles`` a one-dimensional tensor is taken to be a bias."""
         entries = []
         for i, shape in enumerate(shapes):
             size = tuple(int(s) for s in shape)
@@ -125,7 +128,7 @@ class WeightSpec:
         return self._offsets[-1]
 
     def slice(self, name: str) -> slice:
-        """Where the tensor ``name`` lies in the flat vector."""
+        """Return the slice of the flat vector that holds the tensor ``name``."""
         try:
             i = self.names.index(name)
         except ValueError:
@@ -133,14 +136,14 @@ class WeightSpec:
         return slice(self._offsets[i], self._offsets[i + 1])
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
-        """Views of ``flat`` ``(*batch, P)`` by name, each ``(*batch, *shape)``; nothing is copied."""
+        """Return views of ``flat`` ``(*batch, P)`` by name, each ``(*batch, *shape)``."""
         if flat.ndim == 0 or flat.shape[-1] != self.numel:
             raise value_error("flat", expected=f"a tensor of shape (..., {self.numel})", got=flat)
         parts = flat.split([e.numel for e in self.entries], dim=-1)
         return {e.name: _in_shape(p, e.shape) for e, p in zip(self.entries, parts, strict=True)}
 
     def split(self, flat: Tensor) -> list[Tensor]:
-        """Like :meth:`unflatten`, as a list in order (what main networks take as ``weights``)."""
+        """Return the views of :meth:`unflatten` as a list, the argument ``weights`` of main networks."""
         return list(self.unflatten(flat).values())
 
     def flatten(self, tensors: Mapping[str, Tensor] | Iterable[Tensor]) -> Tensor:
@@ -161,21 +164,21 @@ class WeightSpec:
         return torch.cat(flat, dim=-1)
 
     def select(self, predicate: Callable[[WeightEntry], bool]) -> WeightSpec:
-        """The specification of the tensors for which ``predicate(entry)`` holds."""
+        """Return the specification of the tensors for which ``predicate(entry)`` is true."""
         return WeightSpec(tuple(e for e in self.entries if predicate(e)))
 
     def mask(self, predicate: Callable[[WeightEntry], bool]) -> Tensor:
-        """Boolean ``(P,)``: which weights belong to tensors for which ``predicate(entry)`` holds."""
+        """Return a mask ``(P,)``, True for the weights of tensors for which ``predicate(entry)`` is true."""
         return self.spread(torch.tensor([bool(predicate(e)) for e in self.entries]))
 
     def merge(self, other: WeightSpec) -> WeightSpec:
-        """The tensors of both specifications, those of ``self`` first."""
+        """Return the specification of the tensors of both, those of ``self`` first."""
         return WeightSpec(self.entries + other.entries)
 
     def places_in(self, wider: WeightSpec) -> Tensor:
-        """Positions ``(P,)`` of these weights in the flat vector of a network that has more outputs.
+        """Return the positions ``(P,)`` of these weights in the flat vector of a network with more outputs.
 
-        Tensors correspond by name; each is the beginning of its wider counterpart along the first dimension.
+        Tensors correspond by name; each is the first part of its wider counterpart along the first dimension.
 
         Example:
             >>> small, wide = (WeightSpec.of_shapes([[n, 3], [n]]) for n in (1, 2))
@@ -208,7 +211,7 @@ class WeightSpec:
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> Whitening:
-        """Fan-in scales under which ``u ~ N(0, I)`` is a Kaiming-initialized network.
+        """Return the fan-in scales under which ``u ~ N(0, I)`` is a Kaiming-initialized network.
 
         The scale is ``gain / sqrt(fan_in)`` for weights, ``last_gain / sqrt(fan_in)`` in the last layer and ``bias``
         for biases and norm shifts; norm scales are ``1 + bias * u``.
@@ -229,7 +232,7 @@ class WeightSpec:
 
 
 def _in_shape(part: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Entries ``(*batch, n)`` as a tensor ``(*batch, *shape)``."""
+    """Reshape entries ``(*batch, n)`` to ``(*batch, *shape)``."""
     if len(shape) == 1:
         return part
     return part.unflatten(-1, shape) if shape else part.squeeze(-1)
@@ -254,7 +257,7 @@ def _entry(name: str, leaf: str, shape: tuple[int, ...], owner: nn.Module) -> We
 
 
 def _bias_fan_ins(entries: list[WeightEntry]) -> list[WeightEntry]:
-    """Give each bias the fan-in of the weight before it."""
+    """Give each bias the fan-in of the preceding weight."""
     fan_in, out = 1, []
     for e in entries:
         if e.role == "weight":
@@ -264,7 +267,7 @@ def _bias_fan_ins(entries: list[WeightEntry]) -> list[WeightEntry]:
 
 
 def _mark_last(entries: list[WeightEntry]) -> tuple[WeightEntry, ...]:
-    """Mark the last weight tensor and what follows it as the last layer."""
+    """Mark the last weight tensor and all tensors after it as the last layer."""
     weights = [i for i, e in enumerate(entries) if e.role == "weight"]
     start = weights[-1] if weights else len(entries)
     return tuple(WeightEntry(e.name, e.shape, e.role, e.fan_in, i >= start) for i, e in enumerate(entries))

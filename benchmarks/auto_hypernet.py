@@ -96,7 +96,7 @@ TARGETS = {
     "two modes": Target(two_sided, exact_two_sided, hot=True),
 }
 GUIDES: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-    "AutoHypernet": (AutoHypernet, {"num_latents": LATENTS}),
+    "AutoHypernet": (AutoHypernet, {"num_samples": LATENTS}),
     "AutoNormal": (AutoNormal, {}),
     "AutoMultivariateNormal": (AutoMultivariateNormal, {}),
     "AutoIAFNormal": (AutoIAFNormal, {}),

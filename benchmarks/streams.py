@@ -1,8 +1,8 @@
 """Run methods on a stream over seeds, and write their comparison as a page of the documentation.
 
-``python benchmarks/streams.py split-digits`` runs every method that is configured for the stream; runs that are there
-are kept, and those that were interrupted are finished. ``--page FILE`` writes the page, ``--methods`` and ``--seeds``
-choose, and what comes after ``--`` goes to ``bayeshnet run``.
+``python benchmarks/streams.py split-digits`` runs every method that is configured for the stream. Complete runs are
+kept, and interrupted ones are continued. ``--page FILE`` writes the page, ``--methods`` and ``--seeds`` select runs,
+and arguments after ``--`` are passed to ``bayeshnet run``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SEEDS = [0, 1, 2]
 
 
 def run(folder: Path, words: list[str]) -> str | None:
-    """Run or finish one run; returns what went wrong, if anything did."""
+    """Execute or continue one run; return a message if it fails."""
     if (folder / "metrics.json").is_file():
         return None
     begun = (folder / "config.yaml").is_file()
@@ -29,12 +29,12 @@ def run(folder: Path, words: list[str]) -> str | None:
     done = subprocess.run([sys.executable, "-m", "bayeshnet", "run", *words], capture_output=True, text=True)
     if done.returncode == 0:
         return None
-    said = done.stderr.strip().splitlines()  # nothing, if the run was killed
+    said = done.stderr.strip().splitlines()  # Empty if the run was killed.
     return f"{folder.name}: {said[-1] if said else f'ended with code {done.returncode}'}"
 
 
 def page(data: str, folders: list[Path], command: str, note: str) -> str:
-    """The comparison of all runs in reStructuredText, with the command that made them."""
+    """Return the comparison of all runs in reStructuredText, with the command that made them."""
     title = data.capitalize().replace("-", " ")
     tables = "\n\n".join(table.rst() for table in comparison_tables(load_results(folders)))
     parts = [title, "=" * len(title), "", "Made by", "", ".. code-block:: console", "", f"   $ {command}", ""]
@@ -42,7 +42,7 @@ def page(data: str, folders: list[Path], command: str, note: str) -> str:
 
 
 def command_line(options: argparse.Namespace, extra: list[str]) -> str:
-    """The command line that makes the runs of the page."""
+    """Return the command line that makes the runs of the page."""
     words = ["python", "benchmarks/streams.py", options.data]
     words += ["--methods", *options.methods] if options.methods else []
     words += ["--seeds", *map(str, options.seeds)] if options.seeds != SEEDS else []
@@ -50,15 +50,15 @@ def command_line(options: argparse.Namespace, extra: list[str]) -> str:
 
 
 def main() -> None:
-    """Run what is missing, then write the page."""
+    """Execute the runs that are missing, then write the page."""
     words = sys.argv[1:]
     words, extra = (words[: words.index("--")], words[words.index("--") + 1 :]) if "--" in words else (words, [])
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", choices=list(available()))
-    parser.add_argument("--methods", nargs="+", help="all that are configured for the stream by default")
+    parser.add_argument("--methods", nargs="+", help="methods; by default all that are configured for the stream")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the runs")
-    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--jobs", type=int, default=1, help="number of simultaneous runs")
     parser.add_argument("--page", type=Path, help="page to write")
     parser.add_argument("--note", default="", help="a sentence for the page")
     options = parser.parse_args(words)

@@ -3,8 +3,11 @@
 import importlib
 import inspect
 import sys
+from typing import ClassVar
 
 import pytest
+import torch
+from torch import nn
 
 import bayeshnet
 from bayeshnet import deprecation
@@ -55,6 +58,28 @@ def test_renamed_argument():
     assert deprecation.renamed_argument("num_latents", "num_samples", None, 4) == 4
     with pytest.raises(TypeError, match="num_samples: expected one value"):
         deprecation.renamed_argument("num_latents", "num_samples", 3, 4)
+
+
+class Renamed(deprecation.RenamedState, nn.Module):
+    renamed_state: ClassVar = {"old": "new", "size": "width"}
+
+    def __init__(self):
+        super().__init__()
+        self.new = nn.Linear(2, 3)
+        self.older = nn.Linear(2, 1)
+        self.register_buffer("width", torch.ones(()))
+
+
+def test_states_with_former_names_are_loaded():
+    """Names that only begin like a former one are left alone, and so is the dict that is given."""
+    first, second = (nn.Sequential(nn.ReLU(), Renamed()) for _ in range(2))
+    names = {"1.new.weight": "1.old.weight", "1.new.bias": "1.old.bias", "1.width": "1.size"}
+    old = {names.get(name, name): value + 1 for name, value in first.state_dict().items()}
+    given = dict(old)
+    second.load_state_dict(old)
+    assert old.keys() == given.keys()
+    for name, value in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], value + 1)
 
 
 def test_renamed_arguments():

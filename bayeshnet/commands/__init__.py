@@ -1,3 +1,3 @@
-"""The commands of the command line, one module each with a ``main(words) -> exit code``."""
+"""The commands of the command line; each is a module with a function ``main(words)`` that returns the exit code."""
 
 __all__ = ["compare", "list", "run"]

@@ -1,4 +1,4 @@
-"""``bayeshnet compare RUN RUN ...``: finished runs side by side, mean and standard deviation over seeds."""
+"""``bayeshnet compare RUN RUN ...``: tables of finished runs, with mean and standard deviation over seeds."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 from ..reports import (
     RunResult,
     Table,
+    comparison_figures,
     comparison_page,
-    comparison_pictures,
     comparison_tables,
     load_results,
     write_bytes,
@@ -30,37 +30,37 @@ FORMATS: dict[str, Callable[[Sequence[RunResult]], str]] = {
     "json": lambda results: json.dumps([json.loads(table.json()) for table in comparison_tables(results)], indent=2),
     "html": comparison_page,
 }
-"""Ways to write a comparison."""
+"""The formats of a comparison, by name."""
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the tables, one for each data set, or write them to a file; returns the exit code."""
+    """Print the tables, one for each data set, or write them to a file; return the exit code."""
     options = _options(words)
     for argument in ("output", "figures"):
         path = getattr(options, argument)
         if path is not None and path.exists():
-            raise ValueError(f"--{argument}: expected what does not exist yet, got {path}. Choose another name.")
+            raise ValueError(f"--{argument}: expected a path that does not exist yet, got {path}. Choose another name.")
     results = load_results(options.runs)
     if options.output is not None:
         write_text(options.output, FORMATS[options.format](results).rstrip("\n") + "\n")
     elif options.format == "text":
         console = make_console()
         for table in comparison_tables(results):
-            console.print(_fitting(table, console))
+            console.print(_layout_for(table, console))
     else:
         make_console().print(FORMATS[options.format](results), markup=False, soft_wrap=True, highlight=False)
     if options.figures is not None:
-        for name, _, content in comparison_pictures(results):
-            write_bytes(options.figures / f"{name}.png", content)
+        for figure in comparison_figures(results):
+            write_bytes(options.figures / f"{figure.name}.png", figure.png)
     return 0
 
 
-def _fitting(table: Table, console: Any) -> Any:
-    """A row per method, or where that does not fit, a row per measure if it is narrower."""
-    both = [table.rich(), table.transposed().rich()]
+def _layout_for(table: Table, console: Any) -> Any:
+    """Return the table with a row per method, or a row per measure if the first does not fit and this is narrower."""
+    candidates = [table.rich(), table.transposed().rich()]
     unlimited = console.options.update(width=10_000)
-    widths = [console.measure(form, options=unlimited).maximum for form in both]
-    return both[0] if widths[0] <= max(console.width, widths[1]) else both[1]
+    widths = [console.measure(candidate, options=unlimited).maximum for candidate in candidates]
+    return candidates[0] if widths[0] <= max(console.width, widths[1]) else candidates[1]
 
 
 def _options(words: Sequence[str]) -> argparse.Namespace:

@@ -1,14 +1,14 @@
-"""What a person sees while a run goes on: a progress bar per task with rate, remaining time and the loss's parts."""
+"""The display of ``bayeshnet run``: a progress bar per task with rate, remaining time and the parts of the loss."""
 
 from __future__ import annotations
 
 import sys
 from types import TracebackType
-from typing import Any
+from typing import Any, final
 
 from ..errors import MissingExtraError
 from ..inference import Callback, Progress, Run
-from ..runs.experiment import Listener
+from ..runs.results.records import Assessment
 from ..tasks import TaskStream
 
 __all__ = ["Display", "make_console"]
@@ -18,7 +18,7 @@ _WIDTH = 160
 
 
 def make_console() -> Any:
-    """A rich console on standard output; what is no terminal gets lines of 160 characters."""
+    """Make a rich console on standard output; lines have 160 characters if that is not a terminal."""
     try:
         from rich.console import Console
     except ImportError:
@@ -26,25 +26,28 @@ def make_console() -> Any:
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
 
 
-class Display(Listener):
-    """Progress bars of a run, to be used as a context.
+@final
+class Display:
+    """Progress bars of a run; a context manager and a :class:`~bayeshnet.runs.Listener`.
 
     Args:
-        console: of rich.
+        console: console of the package rich.
     """
 
     def __init__(self, console: Any) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+        self.console = console
         self.bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-            TextColumn("{task.fields[said]}"),
+            TextColumn("{task.fields[status]}"),
             TimeElapsedColumn(),
             console=console,
         )
-        self._current: Any = None
+        self._last_message = console.status("assessing, drawing, writing")
+        self._bar: Any = None
         self._loss = ""
 
     def __enter__(self) -> Display:
@@ -55,27 +58,34 @@ class Display(Listener):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Leave the bars as they are."""
-        self.bars.stop()
+        """Stop updating and leave the bars on the screen."""
+        if self.bars.live.is_started:
+            self.bars.stop()
+        self._last_message.stop()
 
     def callbacks(self, number: int, stream: TaskStream) -> list[Callback]:
-        """A bar for task ``number``."""
+        """Add a bar for task ``number`` and return the callback that updates it."""
         name = f"task {number + 1}/{len(stream)}  {stream[number].name}"
-        self._current = self.bars.add_task(name, total=1, said="")
+        self._bar = self.bars.add_task(name, total=1, status="")
         return [Progress(self._report, interval=0.2)]
 
-    def task_done(self, number: int, stream: TaskStream, record: dict[str, Any]) -> None:
-        """Say how the tasks so far are solved on average."""
-        given = sum(record["given"]) / len(record["given"])
-        what = f"accuracy {100 * given:.1f} %" if stream.kind == "classification" else f"MSE {given:.4f}"
-        self.bars.update(self._current, said=f"{self._loss}  {what}")
+    def task_done(self, number: int, stream: TaskStream, record: Assessment) -> None:
+        """Show the mean result on the tasks learned so far."""
+        given = sum(record.given) / len(record.given)
+        result = f"accuracy {100 * given:.1f} %" if stream.kind == "classification" else f"MSE {given:.4f}"
+        self.bars.update(self._bar, status=f"{self._loss}  {result}")
         self.bars.refresh()
+
+    def stream_done(self, stream: TaskStream) -> None:
+        """Replace the moving bars by a message until the results are written."""
+        self.bars.stop()
+        self._last_message.start()
 
     def _report(self, run: Run) -> None:
         window = min(50, run.step - run.first_step)
-        said = ""
+        status = ""
         if window:
             nll, kl = run.mean("nll", window), run.mean("kl", window)
             self._loss = f"NLL {nll:.3f}" + (f"  KL {kl:.0f}" if kl == kl else "")
-            said = f"{run.rate:.0f} steps/s  ETA {run.eta:.0f} s  {self._loss}"
-        self.bars.update(self._current, completed=run.step, total=run.num_steps, said=said)
+            status = f"{run.rate:.0f} steps/s  ETA {run.eta:.0f} s  {self._loss}"
+        self.bars.update(self._bar, completed=run.step, total=run.num_steps, status=status)

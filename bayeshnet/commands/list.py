@@ -1,4 +1,4 @@
-"""``bayeshnet list``: what can be named on the command line."""
+"""``bayeshnet list``: streams, methods and classes that can be named on the command line."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ __all__ = ["main"]
 
 
 def main(words: Sequence[str]) -> int:
-    """Print the tables; returns the exit code."""
+    """Print the tables and return the exit code."""
     if words:
-        raise ValueError(f"expected no further words, got {' '.join(words)}.")
+        raise ValueError(f"expected no further arguments, got {' '.join(words)}.")
     console = make_console()
     configured = available()
     rows = [(name, entry.description, ", ".join(configured.get(name, []))) for name, entry in STREAMS.items()]
-    console.print(_table("streams (--data)", ("name", "what it is", "configured methods (--method)"), rows))
+    console.print(_table("streams (--data)", ("name", "description", "configured methods (--method)"), rows))
     for title, base in (
         ("estimators of the KL (--estimator)", KLEstimator),
         ("learners (--learner)", Learner),
@@ -33,12 +33,12 @@ def main(words: Sequence[str]) -> int:
         ("pseudo-outliers (--learner.outliers)", PseudoOutliers),
     ):
         found = [(cls.__name__, _summary(cls)) for cls in _concrete(base)]
-        console.print(_table(title, ("name", "what it does"), found))
+        console.print(_table(title, ("name", "description"), found))
     return 0
 
 
 def _concrete(base: type) -> list[type]:
-    """Public concrete classes under ``base``, in alphabetical order."""
+    """Return the public concrete subclasses of ``base``, in alphabetical order."""
     public = set(estimators.__all__)
     found: dict[str, type] = {}
     todo: list[type] = list(base.__subclasses__())

@@ -1,4 +1,4 @@
-"""The parser of ``bayeshnet run``: made from the signature of :class:`~bayeshnet.runs.experiment.Experiment`."""
+"""The parser of ``bayeshnet run``, made from the signature of :class:`~bayeshnet.runs.Experiment`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from ..errors import MissingExtraError
 from ..runs.configuration import named_configuration
 from ..runs.experiment import Experiment
+from ..runs.experiment_parser import experiment_from, make_experiment_parser
 from ..runs.folder import RunFolder
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 
 DEFAULT_DATA, DEFAULT_METHOD = "split-digits", "posterior-replay"
-_SHORT = {"--estimator": "--learner.estimator"}
-_OWN = ("config", "output", "resume", "quick")
+_ALIASES = {"--estimator": "--learner.estimator"}
+_OWN_OPTIONS = ("config", "output", "resume", "quick")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """What a command line of ``bayeshnet run`` asks for.
+    """A parsed command line of ``bayeshnet run``.
 
     Attributes:
-        experiment: the objects to run.
+        experiment: settings of the learner and the stream.
         config: the same as YAML text, complete, for the run's folder.
         output: folder to write; None for one named after data, method and seed.
-        resume: folder to continue, or None.
+        resume: folder of a run to continue, or None.
     """
 
     experiment: Experiment
@@ -39,27 +39,34 @@ class RunRequest:
 
 
 def parse_run(words: Sequence[str]) -> RunRequest:
-    """Parse the words after ``bayeshnet run``; what is wrong with them becomes a ``ValueError`` of one line."""
-    words = [_rename(word) for word in words]
+    """Parse the arguments after ``bayeshnet run``.
+
+    Raises:
+        ValueError: if an argument is not valid, with a message of one line.
+    """
+    words = [_full_name(word) for word in words]
     first = _first_pass(words)
     parser = _make_parser()
     if first.resume is not None:
         return _resume(parser, first.resume, words)
     base = named_configuration(first.data or _data_of(first.config) or DEFAULT_DATA, first.method, quick=first.quick)
-    settings = parser.parse_args([f"--config={base}", *_with_nulls(words, base)])
-    return _request(parser, settings, None)
+    return _request(parser, _parse(parser, [f"--config={base}", *_with_nulls(words, base)]), None)
 
 
-def _rename(word: str) -> str:
+def _full_name(word: str) -> str:
+    """Return an option with its full name and with underscores, as the parser knows it."""
     head, equals, tail = word.partition("=")
-    head = _SHORT.get(head, head)
+    head = _ALIASES.get(head, head)
     if head.startswith("--"):
         head = "--" + head[2:].replace("-", "_")
     return head + equals + tail
 
 
 def _with_nulls(words: Sequence[str], base: str) -> list[str]:
-    """The words, those that set a part of the learner to ``null`` as configurations, where alone that is possible."""
+    """Replace each option that sets a part of the learner to ``null`` by an inline configuration.
+
+    The parser accepts ``null`` for such a part only in a configuration.
+    """
     import yaml
 
     joined: list[str] = []
@@ -76,7 +83,7 @@ def _is_null(word: str) -> bool:
 
 
 def _nested_null(word: str, base: dict[str, Any]) -> str:
-    """``--learner.a.b=null`` as an inline configuration; arguments of classes lie one level deeper than their names."""
+    """Turn ``--learner.a.b=null`` into an inline configuration, where arguments of classes are under ``init_args``."""
     node: Any = base
     path: list[str] = []
     for name in word.removeprefix("--").removesuffix("=null").split("."):
@@ -87,7 +94,7 @@ def _nested_null(word: str, base: dict[str, Any]) -> str:
 
 
 def _first_pass(words: Sequence[str]) -> argparse.Namespace:
-    """The few words that choose the named configuration below all others."""
+    """Parse the options that determine the named configuration, which all others override."""
     first = argparse.ArgumentParser("bayeshnet run", add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--data")
     first.add_argument("--method", default=DEFAULT_METHOD)
@@ -105,6 +112,7 @@ def _first_pass(words: Sequence[str]) -> argparse.Namespace:
 
 
 def _data_of(files: Sequence[Path]) -> str | None:
+    """Return the stream that the last of the configuration files names, or None."""
     import yaml
 
     for path in reversed(files):
@@ -115,29 +123,26 @@ def _data_of(files: Sequence[Path]) -> str | None:
 
 
 def _make_parser() -> Any:
-    try:
-        import jsonargparse
-    except ImportError:
-        raise MissingExtraError("jsonargparse", "app", "the command line") from None
-
-    class Parser(jsonargparse.ArgumentParser):
-        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            unknown = message.removeprefix("unrecognized arguments: ")
-            if unknown != message:
-                message = _no_such_option(unknown.split()[0], list(self._option_string_actions))
-            raise ValueError(message) from None
-
-    parser = Parser(prog="bayeshnet run", description=Experiment.__doc__.splitlines()[0] if Experiment.__doc__ else "")
-    parser.add_argument("--config", action="config", help="YAML file over the named configuration; may be repeated")
+    parser = make_experiment_parser("bayeshnet run")
     parser.add_argument("--output", type=Path | None, help="folder to write (by default runs/DATA-METHOD-seedS)")
-    parser.add_argument("--resume", type=Path | None, help="folder of a run to finish")
-    parser.add_argument("--quick", action="store_true", help="the same work in a fraction of the time")
-    parser.add_class_arguments(Experiment)
+    parser.add_argument("--resume", type=Path | None, help="folder of a run to continue")
+    parser.add_argument("--quick", action="store_true", help="run a scaled-down version of the configuration")
     return parser
 
 
-def _no_such_option(word: str, options: Sequence[str]) -> str:
-    """What to say of ``word``, a name with underscores as the parser knows them."""
+def _parse(parser: Any, words: Sequence[str]) -> Any:
+    """Parse all options, explaining those that are unknown."""
+    try:
+        return parser.parse_args(list(words))
+    except ValueError as error:
+        unknown = str(error).removeprefix("unrecognized arguments: ")
+        if unknown == str(error):
+            raise
+        raise ValueError(_unknown_option(unknown.split()[0], list(parser._option_string_actions))) from None
+
+
+def _unknown_option(word: str, options: Sequence[str]) -> str:
+    """Return the error message for an unknown option, given with underscores as the parser knows them."""
     known = [option for option in options if not option.endswith(".help")]
     near = difflib.get_close_matches(word.partition("=")[0], known, 1)
     hint = f"did you mean {near[0].replace('_', '-')}? " if near else ""
@@ -152,14 +157,12 @@ def _resume(parser: Any, folder: Path, words: Sequence[str]) -> RunRequest:
             f"--resume: expected no other option, got {' '.join(left)}. A run is finished with the configuration that "
             f"it was begun with ({folder / 'config.yaml'}); start a new run for another one."
         )
-    return _request(parser, parser.parse_args([f"--config={config}"]), folder)
+    return _request(parser, _parse(parser, [f"--config={config}"]), folder)
 
 
 def _request(parser: Any, settings: Any, resume: Path | None) -> RunRequest:
     output = settings.get("output")
-    for key in _OWN:
+    for key in _OWN_OPTIONS:
         settings.pop(key, None)
     config = parser.dump(settings, skip_unset=False, skip_validation=True)
-    objects = vars(parser.instantiate(settings))
-    experiment = Experiment(**{key: value for key, value in objects.items() if key not in _OWN})
-    return RunRequest(experiment, config, output, resume)
+    return RunRequest(experiment_from(parser, settings), config, output, resume)

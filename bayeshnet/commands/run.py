@@ -1,4 +1,4 @@
-"""``bayeshnet run``: learn a stream, show the results, leave a folder."""
+"""``bayeshnet run``: learn a stream, show the results, write a folder."""
 
 from __future__ import annotations
 
@@ -7,11 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ..reports import run_tables
-from ..runs.conclusion import conclude
-from ..runs.experiment import execute
+from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
 from .display import Display, make_console
 from .parser import RunRequest, parse_run
@@ -20,22 +17,19 @@ __all__ = ["main"]
 
 
 def main(words: Sequence[str]) -> int:
-    """Run the command; returns the exit code."""
+    """Run the command and return its exit code."""
     begin = time.perf_counter()
     request = parse_run(words)
     stream = request.experiment.stream()
     folder = _open_folder(request)
     console = make_console()
-    torch.set_num_threads(request.experiment.threads)
     console.print(
         f"[bold]{request.experiment.method}[/bold] on [bold]{request.experiment.data}[/bold], "
         f"seed {request.experiment.seed} -> {folder.path}"
     )
     try:
         with Display(console) as display:
-            state, records = execute(request.experiment, folder, stream, display)
-        with console.status("assessing, drawing, writing"):
-            result = conclude(request.experiment, folder, stream, state, records)
+            result = run_experiment(request.experiment, folder, display, stream=stream).result
     except KeyboardInterrupt:
         done = folder.last_task()
         sys.stderr.write(
@@ -43,7 +37,7 @@ def main(words: Sequence[str]) -> int:
             f"finish with: bayeshnet run --resume {folder.path}\n"
         )
         return 130
-    for table in run_tables(result):
+    for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
     console.print(
         f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {folder.path}"
@@ -60,7 +54,7 @@ def _open_folder(request: RunRequest) -> RunFolder:
 
 
 def _default_folder(request: RunRequest) -> Path:
-    """The first free folder of ``runs/data-method-seedS``, ``...-2``, ``...-3``."""
+    """Return the first of ``runs/data-method-seedS``, ``...-2``, ``...-3`` that does not exist."""
     e = request.experiment
     split = "" if e.judge_on == "test" else f"-{e.judge_on}"
     base = Path("runs") / f"{e.data}-{e.method}-seed{e.seed}{split}"

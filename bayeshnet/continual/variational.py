@@ -200,9 +200,9 @@ class VariationalLearner(Learner):
     ) -> None:
         """Fit the posterior of task ``task_id`` to ``data`` with :func:`bayeshnet.inference.fit`.
 
-        An estimator with parameters of its own (those of a discriminator, say) starts anew for each task: it is not
-        part of the state. The network is in training mode during the fit, unless a network given to the learner is in
-        evaluation mode, and in evaluation mode afterwards.
+        An estimator with parameters of its own (those of a discriminator, say) starts anew for each task: these are not
+        part of the state. The network is in training mode during the fit, unless the one that the learner was given is
+        in evaluation mode, and in evaluation mode afterwards.
         """
         settings = self.training if settings is None else settings
         state.net.train(self.network.training if isinstance(self.network, nn.Module) else True)

@@ -1,4 +1,4 @@
-"""Streams of tasks: real data sets split by class or permuted, toy problems, and builders for data of one's own."""
+"""Streams of tasks: real data sets split by class or permuted, toy problems, and builders for your own data."""
 
 from .builders import class_order, from_arrays, from_datasets, split_by_class, split_dataset
 from .cifar import load_cifar, split_cifar10, split_cifar100

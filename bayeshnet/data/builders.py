@@ -1,4 +1,4 @@
-"""Streams from anything: arrays, torch datasets, one data set split by class."""
+"""Builders of streams from arrays, from torch datasets, and from one data set split by class."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class", "spl
 
 
 def class_order(available: Sequence[int], order: Sequence[int] | str | None, seed: int = 0) -> list[int]:
-    """Return the classes in the order in which they are learnt.
+    """Return the classes in the order in which they are learned.
 
     Args:
-        available: the labels of the data set.
+        available: labels of the data set.
         order: ``None`` (ascending), ``"random"`` (shuffled by ``seed``) or some or all of the labels, each once.
-        seed: of the shuffle.
+        seed: seed of the shuffle.
 
     Example:
         >>> class_order(range(4), [3, 1])
@@ -65,23 +65,24 @@ def split_by_class(
     Args:
         x: inputs ``(N, ...)``: array or tensor; ``uint8`` is divided by 255.
         y: labels ``(N,)``: any integers.
-        x_test: test inputs; without them a stratified share of the data is held out.
+        x_test: test inputs; without them a stratified fraction of the data is held out.
         y_test: test labels.
-        num_tasks: by default as many as the classes give.
-        classes_per_task: outputs of each task.
-        order: the classes in the order in which they are learnt (see :func:`class_order`).
+        num_tasks: number of tasks; by default as many as there are classes for.
+        classes_per_task: number of outputs of each task.
+        order: the classes in the order in which they are learned (see :func:`class_order`).
         scenario: ``"class"`` and ``"task"`` keep the labels of the data set as the global ones; ``"domain"`` gives
             every task the labels ``0..classes_per_task-1``.
-        test_fraction: share of the whole data set held out when no test set is given.
-        validation_fraction: share of each task's training set held out for choosing settings.
-        max_train: at most so many training examples per task, validation included (a stratified random choice).
-        max_test: at most so many test examples per task.
-        flatten: make every input a vector.
-        class_names: one name per label of the data set, ascending.
-        name: of the stream.
-        info: kept in every task.
-        outliers: inputs that belong to no task.
-        data_seed: of every random choice above.
+        test_fraction: fraction of the whole data set held out when no test set is given.
+        validation_fraction: fraction of each task's training set held out for choosing settings.
+        max_train: largest number of training examples per task, including validation; a stratified random choice is
+            taken.
+        max_test: largest number of test examples per task.
+        flatten: True to turn every input into a vector.
+        class_names: one name per label of the data set, in ascending order of the labels.
+        name: name of the stream.
+        info: attribute ``info`` of every task.
+        outliers: inputs that belong to none of the tasks.
+        data_seed: seed of all random choices above.
 
     Example:
         >>> stream = split_by_class(torch.rand(40, 3), torch.arange(40) % 4, name="toy")
@@ -113,7 +114,7 @@ def split_by_class(
 
 
 def _tensor_inputs(x: Any, argument: str) -> Tensor:
-    # Images of bytes stay bytes until the classes of a task are chosen: a quarter of the memory.
+    # Images stay bytes until the classes of a task have been selected, which takes a quarter of the memory.
     tensor = torch.as_tensor(x) if hasattr(x, "dtype") else as_inputs(x, argument)
     return tensor if tensor.dtype == torch.uint8 and tensor.ndim else as_inputs(tensor, argument)
 
@@ -183,20 +184,20 @@ def from_arrays(
 ) -> TaskStream:
     """Build a stream of one ``(x, y)`` or ``(x, y, x_test, y_test)`` per task.
 
-    Class labels may be any integers: each task numbers its own from 0 in ascending order and keeps the given ones as
-    its global labels (``"domain"``: all tasks share the labels of all).
+    Class labels may be any integers. Each task numbers its classes from 0 in ascending order, and the given labels
+    become its global labels (``"domain"``: every task has the classes of all tasks).
 
     Args:
         tasks: tuples of arrays or tensors.
         kind: ``"classification"`` or ``"regression"``.
         scenario: see :class:`~bayeshnet.tasks.TaskStream`.
-        names: one per task.
-        test_fraction: share held out of the tasks that come without a test set.
-        validation_fraction: share of each training set held out.
-        name: of the stream.
-        info: kept in every task.
-        outliers: inputs that belong to no task.
-        data_seed: of the random choices.
+        names: one name per task.
+        test_fraction: fraction of the examples held out in tasks without a test set.
+        validation_fraction: fraction of each training set held out.
+        name: name of the stream.
+        info: attribute ``info`` of every task.
+        outliers: inputs that belong to none of the tasks.
+        data_seed: seed of the random choices.
 
     Example:
         >>> stream = from_arrays([(torch.rand(8, 3), [5, 7] * 4), (torch.rand(8, 3), [1, 2] * 4)])
@@ -241,9 +242,9 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
     """Build a stream of map-style ``torch.utils.data.Dataset`` objects of ``(x, y)`` pairs, one per task.
 
     Args:
-        datasets: training sets; they are read into memory once.
-        test_datasets: one per task; without them a share is held out.
-        options: of :func:`from_arrays`.
+        datasets: training sets, which are read into memory.
+        test_datasets: one test set per task; without them a fraction of each training set is held out.
+        options: options of :func:`from_arrays`.
 
     Example:
         >>> sets = [torch.utils.data.TensorDataset(torch.rand(8, 3), torch.arange(8) % 2 + 2 * t) for t in range(3)]
@@ -266,9 +267,9 @@ def split_dataset(dataset: Any, test_dataset: Any = None, **options: Any) -> Tas
     """Split one map-style ``torch.utils.data.Dataset`` of ``(x, label)`` pairs into tasks of a few classes each.
 
     Args:
-        dataset: training set; it is read into memory once.
-        test_dataset: test set; without it a share is held out.
-        options: of :func:`split_by_class`.
+        dataset: training set, which is read into memory.
+        test_dataset: test set; without it a fraction of the training set is held out.
+        options: options of :func:`split_by_class`.
 
     Example:
         >>> data = torch.utils.data.TensorDataset(torch.rand(40, 3), torch.arange(40) % 4)

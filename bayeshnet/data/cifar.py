@@ -1,4 +1,4 @@
-"""Split CIFAR-10 and CIFAR-100 from the files that torchvision leaves on disk; torchvision itself is not needed."""
+"""Split CIFAR-10 and CIFAR-100, read from the files that torchvision downloads; torchvision itself is not needed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _LAYOUT = {
 CIFAR10_CLASSES = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits arrays and built-in containers, nothing that could run code."""
+class _ArrayUnpickler(pickle.Unpickler):
+    """An unpickler that accepts arrays and built-in containers only, so that no file can run code."""
 
-    _ADMITTED = frozenset({"_reconstruct", "ndarray", "dtype", "_frombuffer", "scalar"})
+    _ACCEPTED = frozenset({"_reconstruct", "ndarray", "dtype", "_frombuffer", "scalar"})
 
     def find_class(self, module: str, name: str) -> Any:
-        if module.split(".")[0] == "numpy" and name in self._ADMITTED:
+        if module.split(".")[0] == "numpy" and name in self._ACCEPTED:
             return super().find_class(module, name)
         if (module, name) == ("_codecs", "encode"):
             return super().find_class(module, name)
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is no array")
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which is not an array")
 
 
 def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
@@ -45,7 +45,7 @@ def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
         where = f"the file {path.name!r} in {str(path.parent)!r}"
         raise FileNotFoundError(f"data_dir: expected {where}, found none. {advice}")
     try:
-        content = _PlainUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         images, labels = np.asarray(content["data"], dtype=np.uint8), np.asarray(content[label_key], dtype=np.int64)
         return torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels)
     except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
@@ -55,7 +55,7 @@ def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
 
 
 def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tensor]:
-    """Read CIFAR-10 or CIFAR-100 from torchvision's layout.
+    """Read CIFAR-10 or CIFAR-100 from the files in torchvision's layout.
 
     Args:
         data_dir: the folder given to torchvision as ``root``, or the unpacked folder itself.
@@ -66,7 +66,7 @@ def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tens
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if one is damaged.
+        ValueError: if a file is damaged.
     """
     if data_dir is None:
         advice = "Give the folder in which torchvision keeps CIFAR (--data-dir DIR on the command line)."
@@ -150,9 +150,9 @@ def split_cifar100(
 
 def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_seed: int, **options: Any) -> TaskStream:
     data = load_cifar(data_dir, classes)
-    foreign = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
+    ood = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
     if flatten:
-        foreign = {key: x.flatten(1) for key, x in foreign.items()}
+        ood = {key: x.flatten(1) for key, x in ood.items()}
     return split_by_class(
         data["x"],
         data["y"],
@@ -160,7 +160,7 @@ def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_see
         data["y_test"],
         flatten=flatten,
         name=f"split-cifar{classes}",
-        outliers=foreign,
+        outliers=ood,
         info={"image_shape": (3, 32, 32)},
         data_seed=data_seed,
         **options,

@@ -1,4 +1,4 @@
-"""The 8x8 handwritten digits of scikit-learn: real, small, and on every machine that has scikit-learn."""
+"""The 8x8 handwritten digits of scikit-learn: a small real data set that is installed with scikit-learn."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ def load_digits() -> tuple[Tensor, Tensor]:
 
 
 def _table() -> np.ndarray:
-    """64 pixels and a label per row; read from scikit-learn's file, since importing scikit-learn takes a second."""
+    """Return 64 pixels and a label per row.
+
+    The file is read directly if possible, since importing scikit-learn takes a second.
+    """
     spec = importlib.util.find_spec("sklearn")
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
@@ -62,13 +65,13 @@ def split_digits(
     flatten: bool = True,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Split scikit-learn's digits into tasks of a few each; by default five tasks of two, 450 test images in all.
+    """Split scikit-learn's digits into tasks of a few classes; by default five tasks of two, 450 test images in total.
 
-    Inputs are in [0, 1], of shape ``(64,)``, or ``(1, 8, 8)`` with ``flatten=False``. Foreign inputs: ``noise``,
+    Inputs are in [0, 1], of shape ``(64,)``, or ``(1, 8, 8)`` with ``flatten=False``. OOD inputs: ``noise``,
     ``inverted`` and ``shuffled``. Arguments are those of :func:`~bayeshnet.data.split_by_class`.
 
     References:
-        Cascading Classifiers (Alpaydin, Kaynak; 1998), whose data these are.
+        Cascading Classifiers (Alpaydin, Kaynak; 1998), for the data.
 
     Example:
         >>> stream = split_digits()
@@ -76,7 +79,7 @@ def split_digits(
         (5, (64,), 450)
     """
     x, y = load_digits()
-    foreign = image_outliers(x.flatten(1) if flatten else x, 450, data_seed)
+    ood = image_outliers(x.flatten(1) if flatten else x, 450, data_seed)
     return split_by_class(
         x,
         y,
@@ -91,7 +94,7 @@ def split_digits(
         flatten=flatten,
         name="split-digits",
         info={"image_shape": IMAGE_SHAPE},
-        outliers=foreign,
+        outliers=ood,
         data_seed=data_seed,
     )
 
@@ -108,9 +111,9 @@ def permuted_digits(
     order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Make tasks of all ten digits, each with its own fixed permutation of the 64 pixels.
+    """Build tasks of all ten digits, each with its own fixed permutation of the 64 pixels.
 
-    Arguments are those of :func:`~bayeshnet.data.permuted` (``order``, too) and of
+    Arguments are those of :func:`~bayeshnet.data.permuted`, including ``order``, and of
     :func:`~bayeshnet.data.split_by_class`.
 
     Example:
@@ -149,7 +152,7 @@ def rotated_digits(
     max_test: int | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Make tasks of all ten digits, each with its images turned by one of the angles, in degrees.
+    """Build tasks of all ten digits, each with its images rotated by one of the angles, in degrees.
 
     Arguments are those of :func:`~bayeshnet.data.split_by_class` and :func:`~bayeshnet.data.rotated`; the order of the
     tasks is that of the angles.

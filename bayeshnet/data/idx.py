@@ -1,4 +1,4 @@
-"""IDX files: the format of MNIST and of everything that has its shape."""
+"""IDX files, the format of MNIST and similar data sets."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def read_idx(path: str | Path) -> Tensor:
     then the values, big-endian and row-major.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
-        Tensor of the sizes and type that the file says.
+        Tensor of the sizes and type given in the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ValueError: if it is torn, damaged, or not IDX.
+        FileNotFoundError: if the file does not exist.
+        ValueError: if it is truncated, damaged, or not an IDX file.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,7 +79,7 @@ def find_idx(folder: str | Path | None, name: str) -> Path:
 
     Raises:
         ValueError: if no folder is given.
-        FileNotFoundError: if the folder or the file is not there; the message says what was looked for.
+        FileNotFoundError: if the folder or the file does not exist; the message gives the names that were tried.
     """
     if folder is None:
         advice = "Give the folder that holds the four MNIST files (--data-dir DIR on the command line)."
@@ -102,14 +102,14 @@ def load_idx_folder(folder: str | Path | None) -> dict[str, Tensor]:
     """Read the four files of an MNIST-like data set.
 
     Args:
-        folder: where they are.
+        folder: folder of the files.
 
     Returns:
         ``x`` and ``x_test`` ``(N, 1, H, W)`` of bytes, ``y`` and ``y_test`` ``(N,)``.
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: if one is damaged, or images and labels differ in number.
+        ValueError: if a file is damaged, or images and labels differ in number.
     """
     paths = {key: find_idx(folder, name) for key, name in FILES.items()}
     data = {key: read_idx(path) for key, path in paths.items()}

@@ -1,4 +1,4 @@
-"""Split and permuted MNIST and Fashion-MNIST, from IDX files on disk."""
+"""Split and permuted MNIST and Fashion-MNIST, read from IDX files on disk."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def split_fashion_mnist(
     """Split Fashion-MNIST into tasks of a few classes each.
 
     By default five tasks of two classes, each with 12,000 training and 2,000 test images. Inputs are in [0, 1], of
-    shape ``(784,)``, or ``(1, 28, 28)`` with ``flatten=False``. Foreign inputs: ``noise``, ``inverted``, ``shuffled``
-    and, if scikit-learn is installed, its ``digits`` enlarged. Other arguments are those of
+    shape ``(784,)``, or ``(1, 28, 28)`` with ``flatten=False``. OOD inputs: ``noise``, ``inverted``, ``shuffled``
+    and, if scikit-learn is installed, its ``digits``, enlarged. Other arguments are those of
     :func:`~bayeshnet.data.split_by_class`.
 
     Args:
-        data_dir: folder with the four IDX files under MNIST's names, plain or with ``.gz``. Debian's package
-            ``dataset-fashion-mnist`` puts them into ``/usr/share/datasets/fashion-mnist``.
+        data_dir: folder with the four IDX files under MNIST's names, with or without ``.gz``. Debian's package
+            ``dataset-fashion-mnist`` installs them in ``/usr/share/datasets/fashion-mnist``.
 
     References:
         Fashion-MNIST: a Novel Image Dataset for Benchmarking Machine Learning Algorithms (Xiao, Rasul, Vollgraf; 2017).
@@ -64,7 +64,7 @@ def split_fashion_mnist(
     return _split(
         data_dir,
         "split-fashion-mnist",
-        foreign_digits=True,
+        ood_digits=True,
         num_tasks=num_tasks,
         classes_per_task=classes_per_task,
         order=order,
@@ -99,7 +99,7 @@ def split_mnist(
     return _split(
         data_dir,
         "split-mnist",
-        foreign_digits=False,
+        ood_digits=False,
         num_tasks=num_tasks,
         classes_per_task=classes_per_task,
         order=order,
@@ -124,18 +124,19 @@ def permuted_fashion_mnist(
     order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Make tasks of all ten classes of Fashion-MNIST, each with its own fixed permutation of the 784 pixels.
+    """Build tasks of all ten classes of Fashion-MNIST, each with its own fixed permutation of the 784 pixels.
 
     Args:
         data_dir: see :func:`split_fashion_mnist`.
-        num_tasks: how many permutations.
+        num_tasks: number of permutations.
         scenario: see :func:`~bayeshnet.data.permuted`.
-        validation_fraction: share of the training images held out.
-        max_train: training images per task, the same ones in each. All 60,000 (``None``) take 190 MB per task.
-        max_test: test images per task.
-        keep_first: leave the first task as it is.
+        validation_fraction: fraction of the training images held out.
+        max_train: number of training images per task, the same ones in each. All 60,000 (``None``) take 190 MB per
+            task.
+        max_test: number of test images per task.
+        keep_first: True to leave the first task unchanged.
         order: see :func:`~bayeshnet.data.permuted`.
-        data_seed: of permutations and random choices.
+        data_seed: seed of permutations and random choices.
     """
     base = split_fashion_mnist(
         data_dir,
@@ -170,7 +171,7 @@ def permuted_mnist(
     order: Sequence[int] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Make tasks of all ten digits of MNIST with permuted pixels; arguments as in :func:`permuted_fashion_mnist`."""
+    """Build tasks of all ten digits of MNIST with permuted pixels; arguments as in :func:`permuted_fashion_mnist`."""
     base = split_mnist(
         data_dir,
         1,
@@ -193,15 +194,15 @@ def permuted_mnist(
 
 
 def _split(
-    data_dir: str | Path | None, name: str, *, foreign_digits: bool, flatten: bool, data_seed: int, **options: Any
+    data_dir: str | Path | None, name: str, *, ood_digits: bool, flatten: bool, data_seed: int, **options: Any
 ) -> TaskStream:
     data = load_idx_folder(data_dir)
     shape = tuple(data["x"].shape[1:])
-    foreign = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
-    if foreign_digits:
-        foreign.update(_digits(shape))
+    ood = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
+    if ood_digits:
+        ood.update(_digits(shape))
     if flatten:
-        foreign = {key: x.flatten(1) for key, x in foreign.items()}
+        ood = {key: x.flatten(1) for key, x in ood.items()}
     return split_by_class(
         data["x"],
         data["y"],
@@ -209,7 +210,7 @@ def _split(
         data["y_test"],
         flatten=flatten,
         name=name,
-        outliers=foreign,
+        outliers=ood,
         data_seed=data_seed,
         info={"image_shape": shape},
         **options,

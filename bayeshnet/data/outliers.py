@@ -1,4 +1,4 @@
-"""Inputs that belong to no task, for out-of-distribution metrics."""
+"""Out-of-distribution (OOD) inputs, which belong to none of the tasks."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def uniform_noise(like: Tensor, generator: torch.Generator | None = None) -> Ten
 
 
 def inverted(x: Tensor) -> Tensor:
-    """Exchange dark and bright: ``1 - x`` for inputs in [0, 1]."""
+    """Invert images: ``1 - x`` for inputs in [0, 1]."""
     return 1 - x
 
 
 def shuffled(x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Shuffle the entries of each input, each in its own way: same histogram, no shape."""
+    """Shuffle the entries of each input by a permutation of its own, which keeps the histogram."""
     order = torch.rand(x.flatten(1).shape, generator=generator).argsort(1)
     return x.flatten(1).gather(1, order).reshape(x.shape)
 
@@ -45,12 +45,12 @@ def resized(x: Tensor, image_shape: Sequence[int], size: Sequence[int]) -> Tenso
 
 
 def image_outliers(x: Tensor, most: int = 1000, seed: int = 0) -> dict[str, Tensor]:
-    """Make the usual foreign inputs of images ``x`` in [0, 1]: ``noise``, ``inverted`` and ``shuffled``.
+    """Make OOD inputs from images ``x`` in [0, 1]: ``noise``, ``inverted`` and ``shuffled``.
 
     Args:
         x: images of any shape ``(N, ...)``.
-        most: at most so many of each kind.
-        seed: of the random choices.
+        most: largest number of inputs of each kind.
+        seed: seed of the random choices.
 
     Example:
         >>> sorted(image_outliers(torch.rand(5, 64)))

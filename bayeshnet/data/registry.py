@@ -1,4 +1,4 @@
-"""Streams by name, for configuration files and the command line."""
+"""The registry of streams, which configuration files and the command line refer to by name."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ __all__ = ["STREAMS", "StreamEntry", "get_stream", "stream_options"]
 
 @dataclass(frozen=True)
 class StreamEntry:
-    """A named stream: what builds it, and what it is in one line."""
+    """A stream in the registry.
+
+    Args:
+        builder: builds the stream; its keyword arguments are the stream's options.
+        description: description in one line.
+    """
 
     builder: Callable[..., TaskStream]
     description: str
 
     @property
     def needs_files(self) -> bool:
-        """Whether the builder reads files from a ``data_dir``."""
+        """True if the builder reads files from a ``data_dir``."""
         return "data_dir" in inspect.signature(self.builder).parameters
 
 
 STREAMS: dict[str, StreamEntry] = {
     "split-digits": StreamEntry(split_digits, "scikit-learn's 8x8 digits, five tasks of two"),
     "permuted-digits": StreamEntry(permuted_digits, "scikit-learn's 8x8 digits, pixels permuted, five tasks of ten"),
-    "rotated-digits": StreamEntry(rotated_digits, "scikit-learn's 8x8 digits, images turned, four tasks of ten"),
+    "rotated-digits": StreamEntry(rotated_digits, "scikit-learn's 8x8 digits, images rotated, four tasks of ten"),
     "split-fashion-mnist": StreamEntry(split_fashion_mnist, "Fashion-MNIST from IDX files, five tasks of two classes"),
     "permuted-fashion-mnist": StreamEntry(permuted_fashion_mnist, "Fashion-MNIST, pixels permuted, ten tasks of ten"),
     "split-mnist": StreamEntry(split_mnist, "MNIST from IDX files, five tasks of two digits"),
     "permuted-mnist": StreamEntry(permuted_mnist, "MNIST, pixels permuted, ten tasks of ten"),
     "regression1d": StreamEntry(regression1d, "three polynomials on three intervals, 20 noisy points each"),
     "modes2d": StreamEntry(modes2d, "six Gaussian modes in the plane, three tasks of two"),
-    "split-cifar10": StreamEntry(split_cifar10, "CIFAR-10 as torchvision leaves it on disk, five tasks of two"),
-    "split-cifar100": StreamEntry(split_cifar100, "CIFAR-100 as torchvision leaves it on disk, ten tasks of ten"),
+    "split-cifar10": StreamEntry(split_cifar10, "CIFAR-10 as downloaded by torchvision, five tasks of two"),
+    "split-cifar100": StreamEntry(split_cifar100, "CIFAR-100 as downloaded by torchvision, ten tasks of ten"),
 }
 
 
@@ -61,10 +66,10 @@ def get_stream(name: str, **options: Any) -> TaskStream:
 
     Args:
         name: one of :data:`STREAMS`.
-        options: of its builder; options that are ``None`` and unknown to the builder are left out.
+        options: options of the stream; those that it does not have are ignored if they are ``None``.
 
     Raises:
-        ValueError: if there is no such stream or no such option; the message lists those that exist.
+        ValueError: if the stream or an option does not exist; the message lists those that do.
 
     Example:
         >>> get_stream("split-digits", num_tasks=2).num_outputs

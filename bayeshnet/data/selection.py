@@ -1,4 +1,4 @@
-"""Choosing examples: stratified subsets, and arrays as tensors fit for a task."""
+"""Selection of examples, such as stratified subsets, and conversion of arrays to the tensors of a task."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ def _as_tensor(x: Any, argument: str) -> Tensor:
 
 
 def stratified(y: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    r"""Choose exactly ``count`` of the ``N`` examples at random so that each class keeps its share.
+    r"""Choose exactly ``count`` of the ``N`` examples at random, such that the proportions of the classes are kept.
 
     Class :math:`c` with :math:`N_c` examples gets :math:`\lfloor N_c \cdot count / N \rfloor`, and the classes with the
     largest remainders get one more until ``count`` is reached. Floating targets count as one class.
 
     Args:
         y: targets ``(N,)`` or ``(N, C)``.
-        count: from 0 to ``N``.
-        generator: of the random choice.
+        count: number of examples, from 0 to ``N``.
+        generator: random generator of the choice.
 
     Returns:
-        Mask ``(N,)``, true for the chosen ones.
+        Mask ``(N,)``, True for the chosen examples.
 
     Example:
         >>> stratified(torch.tensor([0] * 6 + [1] * 2), 4)[6:].sum()
@@ -90,7 +90,7 @@ def stratified(y: Tensor, count: int, generator: torch.Generator | None = None) 
 
 
 def held_out(split: Split, fraction: float, seed: int, argument: str = "fraction") -> tuple[Split, Split]:
-    """Part ``split`` into the rest and a stratified share of ``ceil(fraction * N)`` examples.
+    """Divide ``split`` into the rest and a stratified random choice of ``ceil(fraction * N)`` examples.
 
     Example:
         >>> rest, held = held_out(Split(torch.zeros(10, 3), torch.arange(10) % 2), 0.2, seed=0)
@@ -101,7 +101,7 @@ def held_out(split: Split, fraction: float, seed: int, argument: str = "fraction
     count = math.ceil(fraction * len(split) - 1e-9)
     if not 0 < count < len(split):
         raise value_error(
-            argument, expected=f"a share of the {len(split)} examples that leaves some on both sides", got=fraction
+            argument, expected=f"a fraction of the {len(split)} examples that leaves some on both sides", got=fraction
         )
     mask = stratified(split.y, count, torch.Generator().manual_seed(seed))
     return Split(split.x[~mask], split.y[~mask]), Split(split.x[mask], split.y[mask])

@@ -1,4 +1,4 @@
-"""The two toy problems of the continual-learning literature: three polynomials, and six Gaussian modes in the plane."""
+"""Two toy problems from the literature on continual learning: three polynomials, and Gaussian modes in the plane."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def regression1d(
     r"""Build three tasks: :math:`(x+3)^3` on [-4, -2], :math:`2x^2-1` on [-1, 1], :math:`-(x-3)^3` on [2, 4].
 
     Training inputs are uniform in the domain and their targets have Gaussian noise; test inputs are a grid over the
-    domain and their targets are free of noise. ``info`` of each task holds ``noise_std``, ``domain``, ``function`` (the
-    true one), ``formula`` and ``plot_range``. Foreign inputs ``gaps``: between the domains and beside them.
+    domain, with targets free of noise. ``info`` of each task contains ``noise_std``, ``domain``, ``function`` (the true
+    one), ``formula`` and ``plot_range``. OOD inputs ``gaps``: between the domains and beside them.
 
     Args:
-        num_train: training points per task.
-        num_test: grid points per task.
-        num_validation: validation points per task, drawn like the training points.
+        num_train: number of training points per task.
+        num_test: number of grid points per task.
+        num_validation: number of validation points per task, drawn like the training points.
         noise_std: standard deviation of the noise.
-        order: numbers of the tasks, from 0, in the order in which they are learnt, if another one or not all.
-        data_seed: of inputs and noise.
+        order: numbers of the tasks, from 0, in the order in which they are learned; some may be left out.
+        data_seed: seed of inputs and noise.
 
     References:
         Posterior Meta-Replay for Continual Learning (Henning, Cervera, D'Angelo, von Oswald, Traber, Ehret, Kobayashi,
@@ -102,18 +102,18 @@ def modes2d(
 
     With :math:`K` = ``2 * num_tasks`` modes (six by default), mode :math:`k` has its center at
     :math:`5(\sin a_k, \cos a_k)`, :math:`a_k = 2\pi(k + 1/2)/K`; task :math:`t` has the modes :math:`2t` and
-    :math:`2t+1`. ``info`` of each task holds ``centers`` ``(K, 2)``, ``std`` and ``plot_range``, in the units of the
-    inputs. Foreign inputs ``plane``: uniform in the plot range, at least five standard deviations from each center.
+    :math:`2t+1`. ``info`` of each task contains ``centers`` ``(K, 2)``, ``std`` and ``plot_range``, in the units of
+    the inputs. OOD inputs ``plane``: uniform in the plot range, at least five standard deviations from each center.
 
     Args:
-        num_train: training points per mode.
-        num_test: test points per mode.
-        num_validation: validation points per mode.
+        num_train: number of training points per mode.
+        num_test: number of test points per mode.
+        num_validation: number of validation points per mode.
         std: standard deviation of a mode, before ``scale``.
         num_tasks: half the number of modes.
-        scale: all inputs are divided by it; 5 puts the centers on the unit circle.
-        order: numbers of the tasks, from 0, in the order in which they are learnt, if another one or not all.
-        data_seed: of the points.
+        scale: divisor of all inputs; 5 puts the centers on the unit circle.
+        order: numbers of the tasks, from 0, in the order in which they are learned; some may be left out.
+        data_seed: seed of the points.
 
     References:
         Posterior Meta-Replay for Continual Learning (Henning, Cervera, D'Angelo, von Oswald, Traber, Ehret, Kobayashi,

@@ -1,4 +1,4 @@
-"""Streams made of one task by transforming its inputs: permuted pixels, rotated images."""
+"""Streams made from one task by transforming its inputs: permuted pixels, rotated images."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def permuted(
     outliers: dict[str, Tensor] | None = None,
     data_seed: int = 0,
 ) -> TaskStream:
-    """Make tasks of one by permuting the entries of every input, by one fixed permutation per task.
+    """Make several tasks from one by permuting the entries of all inputs, with one fixed permutation per task.
 
     Args:
-        task: what is permuted.
-        num_tasks: how many tasks.
-        scenario: with ``"class"`` each task gets global labels of its own, else all share those of ``task``.
-        keep_first: leave the first task as it is, as is usual in the literature.
-        order: numbers of the tasks in the order in which they come; some of them may be left out.
-        name: of the stream.
-        outliers: inputs that belong to no task.
-        data_seed: of the permutations; task ``t`` has the same one whatever ``num_tasks`` is.
+        task: original task.
+        num_tasks: number of tasks.
+        scenario: with ``"class"`` each task has global labels of its own, otherwise all have those of ``task``.
+        keep_first: True to leave the first task unchanged, as is usual in the literature.
+        order: numbers of the tasks in the order in which they are learned; some may be left out.
+        name: name of the stream.
+        outliers: inputs that belong to none of the tasks.
+        data_seed: seed of the permutations; that of task ``t`` does not depend on ``num_tasks``.
 
     Example:
         >>> data = Split(torch.rand(4, 5), torch.arange(4) % 2)
@@ -68,16 +68,18 @@ def rotated(
     name: str = "rotated",
     outliers: dict[str, Tensor] | None = None,
 ) -> TaskStream:
-    """Make tasks of one by turning its images counter-clockwise about their center (bilinear; zeros flow in).
+    """Make several tasks from one by rotating its images counter-clockwise about their center.
+
+    Pixels are interpolated bilinearly; those from outside the image are 0.
 
     Args:
-        task: what is rotated.
-        angles: in degrees, one per task.
+        task: original task.
+        angles: one angle per task, in degrees.
         image_shape: ``(channels, height, width)`` of flattened inputs; by default taken from
             ``task.info["image_shape"]`` or from the inputs' own shape.
         scenario: see :func:`permuted`.
-        name: of the stream.
-        outliers: inputs that belong to no task.
+        name: name of the stream.
+        outliers: inputs that belong to none of the tasks.
 
     Example:
         >>> data = Split(torch.rand(4, 1, 8, 8), torch.arange(4) % 2)
@@ -103,7 +105,7 @@ def _rotation(degrees: float, shape: tuple[int, ...]) -> Callable[[Tensor], Tens
 
     def turn(x: Tensor) -> Tensor:
         images = x.reshape(-1, *shape)
-        # Offsets are in pixels here and scaled to the unit square of grid_sample, so oblong images turn without shear.
+        # The rotation is in pixels and grid_sample in units of the image, so images that are not square need the ratio.
         ratio = shape[1] / shape[2]
         theta = torch.tensor([[cos, -sin * ratio, 0.0], [sin / ratio, cos, 0.0]], dtype=x.dtype, device=x.device)
         grid = torch.nn.functional.affine_grid(theta.expand(len(x), 2, 3), list(images.shape), align_corners=False)

@@ -13,15 +13,16 @@ from torch.distributions import Distribution
 from ..errors import check_int, type_error, value_error
 from ..functional import batched_forward
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..representation import ModuleSettings
 from ..weights import WeightSpec
-from ._statements import declare_parameters
+from ._parameter_statements import declare_parameters
 from .likelihoods import Likelihood
 from .sites import as_pyro
 
 __all__ = ["BayesianModel"]
 
 
-class BayesianModel(nn.Module):
+class BayesianModel(ModuleSettings, nn.Module):
     r"""A Bayesian neural network as a Pyro program.
 
     .. math:: w \sim p(w), \qquad y_i \sim p(y \mid f_w(x_i)), \quad i = 1, \dots, N.
@@ -31,12 +32,12 @@ class BayesianModel(nn.Module):
     left of ``"data"``, such as the one of vectorized particles, run the network under all their weights at once.
 
     Args:
-        net: main network, or any ``torch.nn.Module`` (all its parameters become random then).
+        net: main network, or any ``torch.nn.Module``, all of whose parameters are then random.
         prior: distribution over the ``P`` weights, or a module that returns one.
         likelihood: from :mod:`bayeshnet.guides.likelihoods`.
         num_data: size of the data set; None if each call sees all of it.
-        strategy: how the network runs under many weights, see :func:`bayeshnet.functional.batched_forward`.
-        chunk_size: weights at once, to bound memory.
+        strategy: way to run the network under many weights, see :func:`bayeshnet.functional.batched_forward`.
+        chunk_size: weight vectors at a time, to bound memory; all of them if None.
 
     Example:
         >>> from bayeshnet.distributions import FanInGaussian
@@ -82,29 +83,29 @@ class BayesianModel(nn.Module):
         return self.net.weight_spec
 
     def with_data(self, num_data: int) -> BayesianModel:
-        """The same model, sharing all parts, for a data set of another size."""
+        """Return the same model, sharing all parts, for a data set of another size."""
         other = copy.copy(self)
         other.num_data = check_int("num_data", num_data, 1)
         return other
 
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Outputs ``(S, N, C)`` for inputs ``x`` ``(N, ...)`` under ``weights`` ``(S, P)``."""
+        """Compute outputs ``(S, N, C)`` at inputs ``x`` ``(N, ...)`` under ``weights`` ``(S, P)``."""
         return batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
 
     def log_likelihood(self, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """Log-likelihood ``(S,)`` in nats of the whole data set, estimated from the batch ``x``, ``y``."""
+        """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from the batch ``x``, ``y``."""
         return self.log_likelihood_of(self.outputs(weights, x), y)
 
     def log_likelihood_of(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The same from outputs ``(S, N, C)``."""
+        """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from outputs ``(S, N, C)``."""
         return self.likelihood.log_prob(outputs, y).sum(-1) * self.scale(len(y))
 
     def negative_log_likelihood(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Minus the mean over the ``S`` weight draws of :meth:`log_likelihood_of`: ``()``, in nats."""
+        """Compute minus the mean of :meth:`log_likelihood_of` over the ``S`` weight draws: ``()``, in nats."""
         return self.likelihood.log_prob_sum(outputs, y) * (-self.scale(len(y)) / len(outputs))
 
     def scale(self, batch_size: int) -> float:
-        """How many data each one of a batch stands for."""
+        """Return the number of data per example of a batch, ``num_data / batch_size``."""
         if self.num_data is None:
             return 1.0
         if batch_size > self.num_data:
@@ -112,7 +113,7 @@ class BayesianModel(nn.Module):
         return self.num_data / batch_size
 
     def forward(self, x: Tensor, y: Tensor | None = None, *, cond_id: Any = None, cond_input: Any = None) -> Tensor:
-        """Run the program on inputs ``x`` ``(N, ...)``; observes ``y`` if given, else draws it.
+        """Run the program on inputs ``x`` ``(N, ...)``; observe ``y`` if given, else draw it.
 
         ``cond_id`` and ``cond_input`` are for guides, which Pyro calls with the same arguments.
         """
@@ -130,7 +131,7 @@ class BayesianModel(nn.Module):
             return pyro.sample("y", self.likelihood.distribution(outputs), obs=y)
 
     def _batched_outputs(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Outputs ``(*B, N, C)`` for weights ``(*B, 1, P)``, the 1 being the place of the data plate, or ``(P,)``."""
+        """Compute outputs ``(*B, N, C)`` under weights ``(*B, 1, P)`` (1 for the data plate) or ``(P,)``."""
         batch = weights.shape[:-1]
         if batch and batch[-1] != 1:
             expected = "plates around the model at dim=-2 or further left, since dim=-1 is the plate of the data"

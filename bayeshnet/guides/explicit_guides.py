@@ -1,4 +1,4 @@
-"""Guides with an exact density, on the same footing as hypernetwork guides."""
+"""Guides with an exact density, with the interface of hypernetwork guides."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class MeanFieldGuide(HypernetGuide):
         net: the network, or the :class:`~bayeshnet.weights.WeightSpec` of its weights.
         estimator: of the KL; None for the exact one where there is a closed form.
         name: of the site.
-        options: of :class:`~bayeshnet.distributions.MeanFieldPosterior`: ``sigma``, ``scale``, ``init``.
+        options: other arguments of :class:`~bayeshnet.distributions.MeanFieldPosterior`.
 
     Example:
         >>> MeanFieldGuide(nn.Linear(3, 2), scale="fan_in")().shape
@@ -44,10 +44,10 @@ class LowRankGuide(HypernetGuide):
 
     Args:
         net: the network, or the :class:`~bayeshnet.weights.WeightSpec` of its weights.
-        rank: of the covariance's first part.
+        rank: rank of the first part of the covariance.
         estimator: of the KL; None for the exact one where there is a closed form.
         name: of the site.
-        options: of :class:`~bayeshnet.distributions.LowRankPosterior`: ``sigma``, ``init_std``, ``scale``, ``init``.
+        options: other arguments of :class:`~bayeshnet.distributions.LowRankPosterior`.
 
     Example:
         >>> LowRankGuide(nn.Linear(3, 2), rank=2)().shape
@@ -63,16 +63,17 @@ class LowRankGuide(HypernetGuide):
         **options: Any,
     ) -> None:
         super().__init__(LowRankPosterior(spec_of(net), rank, **options), estimator, name)
+        self.rank = rank
 
 
 class RadialGuide(HypernetGuide):
-    """A radial distribution per weight tensor: the distance from the mean is that of a scalar Gaussian.
+    """A radial distribution per weight tensor, whose distance from the mean is that of a scalar Gaussian.
 
     Args:
         net: the network, or the :class:`~bayeshnet.weights.WeightSpec` of its weights.
         estimator: of the KL; None for the exact one where there is a closed form.
         name: of the site.
-        options: of :class:`~bayeshnet.distributions.RadialPosterior`: ``sigma``, ``scale``, ``init``.
+        options: other arguments of :class:`~bayeshnet.distributions.RadialPosterior`.
 
     Example:
         >>> RadialGuide(nn.Linear(3, 2))().shape
@@ -90,7 +91,7 @@ class RadialGuide(HypernetGuide):
 
 
 def spec_of(net: nn.Module | WeightSpec) -> WeightSpec:
-    """Names and shapes of the weights of a main network or of any module, or the specification given."""
+    """Return names and shapes of the weights of a main network or of any module, or the given specification."""
     if isinstance(net, WeightSpec):
         return net
     if not isinstance(net, nn.Module):

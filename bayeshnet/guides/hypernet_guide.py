@@ -11,18 +11,19 @@ from torch import Tensor, nn
 from ..distributions.base import WeightDistribution
 from ..errors import type_error
 from ..estimators import Auto, KLEstimator
+from ..representation import ModuleSettings
 from ..weights import WeightSpec
-from ._statements import declare_parameters
+from ._parameter_statements import declare_parameters
 from .implicit_site import ImplicitSite
 
 __all__ = ["HypernetGuide"]
 
 
-class HypernetGuide(nn.Module):
+class HypernetGuide(ModuleSettings, nn.Module):
     r"""A posterior over flat weights as a Pyro guide with one site.
 
-    The site draws :math:`w \sim q(\cdot \mid \mathrm{condition})`, anew for each particle, and its log-density is the
-    estimator's. It works with ``Trace_ELBO`` and ``TraceGraph_ELBO``, looped or vectorized, and with
+    The site draws :math:`w \sim q(\cdot \mid \mathrm{condition})`, anew for each particle, and takes its log-density
+    from the estimator. It works with ``Trace_ELBO`` and ``TraceGraph_ELBO``, looped or vectorized, and with
     :class:`~bayeshnet.inference.ImplicitELBO`, which has less variance; losses that would be wrong are refused.
 
     Args:
@@ -60,13 +61,13 @@ class HypernetGuide(nn.Module):
         return spec
 
     def condition(self, cond_id: Any = None, cond_input: Tensor | None = None) -> HypernetGuide:
-        """The same guide, sharing all parameters, whose condition is this one unless a call gives another."""
+        """Return the same guide, sharing all parameters, with this condition for calls that give none."""
         other = copy.copy(self)
         other._condition = (cond_id, cond_input)
         return other
 
     def distribution(self, cond_id: Any = None, cond_input: Tensor | None = None) -> WeightDistribution:
-        """The weight distribution at a condition, or at the guide's own."""
+        """Return the weight distribution at a condition, or at the guide's own."""
         if cond_id is None and cond_input is None:
             cond_id, cond_input = self._condition
         return self.posterior(cond_id, cond_input)

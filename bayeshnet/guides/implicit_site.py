@@ -1,4 +1,4 @@
-"""The guide's sample site: draws that remember how they were made, and a log-density that answers for them."""
+"""The sample site of a guide: draws that keep their noise, and a log-density at these draws."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ..distributions.dirac import Dirac
 from ..distributions.flat import Flat
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
 from ..estimators import DensityEstimator, KLEstimator
-from ._losses import weighting_caller
-from .sites import bare
+from ._calling_loss import weighting_caller
+from .sites import unwrapped
 
 __all__ = ["ImplicitSite", "has_density_per_draw", "has_exact_density"]
 
@@ -24,15 +24,15 @@ __all__ = ["ImplicitSite", "has_density_per_draw", "has_exact_density"]
 class ImplicitSite(TorchDistribution):
     r"""A weight distribution as a Pyro site whose density comes from an estimator.
 
-    Expanded by a plate, it draws anew for each particle. ``log_prob`` of a value that this very object drew answers for
-    the remembered draws, with value and gradient those of :math:`\log q` in expectation. At any other value only
-    distributions with an exact density answer.
+    Expanded by a plate, it draws anew for each particle. ``log_prob`` of a value that this object drew is computed from
+    the noise of the draw; its value and gradient are those of :math:`\log q` in expectation. At any other value only
+    distributions with an exact density have a ``log_prob``.
 
     Args:
         base: the weight distribution.
         estimator: gives the density of draws.
         batch_shape: of the site, as plates ask for it.
-        num_latents: latents of the estimator, whatever the number of draws: ``log_prob`` of own draws is then the
+        num_samples: latents of the estimator, whatever the number of draws: ``log_prob`` of own draws is then the
             estimate of :math:`E_q \log q` for each of them. None for ``estimator.log_density`` at the draws themselves.
     """
 
@@ -45,20 +45,20 @@ class ImplicitSite(TorchDistribution):
         base: WeightDistribution,
         estimator: KLEstimator,
         batch_shape: torch.Size | tuple[int, ...] = torch.Size(),
-        num_latents: int | None = None,
+        num_samples: int | None = None,
     ) -> None:
         self.base = base
         self.estimator = estimator
-        self.num_latents = num_latents
+        self.num_samples = num_samples
         self._drawn: tuple[Tensor, WeightDraw] | None = None
         super().__init__(torch.Size(batch_shape), base.event_shape, validate_args=False)
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ImplicitSite:
-        """The same distribution with another batch shape, whose entries are drawn independently."""
-        return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape), self.num_latents)
+        """Return the same distribution with another batch shape, whose entries are drawn independently."""
+        return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape), self.num_samples)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
-        """Draw reparameterized weights ``(*sample_shape, *batch_shape, P)`` and remember how."""
+        """Draw reparameterized weights ``(*sample_shape, *batch_shape, P)`` and keep their noise."""
         shape = torch.Size(sample_shape) + self.batch_shape
         draw = self.base.draw(shape.numel())
         weights = draw.w.reshape(shape + self.event_shape)
@@ -66,7 +66,7 @@ class ImplicitSite(TorchDistribution):
         return weights
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density in nats of what was drawn last, of the shape of its batch; see the class for other values."""
+        """Compute the log-density in nats of the last draws, of their batch shape; see the class for other values."""
         draw = self._drawn[1] if self._drawn is not None and value is self._drawn[0] else None
         weighting = None if draw is None else weighting_caller()
         if has_exact_density(self.base) and (draw is None or weighting is not None):
@@ -83,31 +83,31 @@ class ImplicitSite(TorchDistribution):
                 f"by its own density. {type(self.estimator).__name__} is right on average over draws only: use "
                 "Trace_ELBO or ImplicitELBO, or the estimator ImportanceSandwich(control_variate=False)."
             )
-        if self.num_latents is None or weighting is not None:
+        if self.num_samples is None or weighting is not None:
             return self.estimator.log_density(self.base, draw).reshape(value.shape[:-1])
         return self._negative_entropy().expand(value.shape[:-1])
 
     def _negative_entropy(self) -> Tensor:
-        """Estimate of the mean log-density; zero with the right gradient where the estimator has no value."""
-        estimate = self.estimator.estimate(self.base, Flat(self.event_shape[0]), self.num_latents)
+        """Estimate the mean log-density; zero with the right gradient where the estimator has no value."""
+        estimate = self.estimator.estimate(self.base, Flat(self.event_shape[0]), num_samples=self.num_samples)
         gradient = estimate.surrogate - estimate.surrogate.detach()
         return gradient if estimate.value is None else estimate.value + gradient
 
 
 @register_kl(ImplicitSite, Distribution)
 def _kl_implicit(q: ImplicitSite, p: Distribution) -> Tensor:
-    """Closed form where densities are exact; refused otherwise, since a loss that asks would drop the estimator."""
+    """Return the closed form, or raise if there is none: a loss that asks for it would not use the estimator."""
     if not has_exact_density(q.base):
         raise ValueError(
             "loss: expected one that evaluates the guide's log-density, got one that asks for a closed-form KL "
             f"(TraceMeanField_ELBO), which {type(q.base).__name__} does not have. Use Trace_ELBO, or ImplicitELBO, "
             "which takes the analytic part of the KL and estimates the rest."
         )
-    return kl_divergence(q.base, bare(p)).expand(q.batch_shape)
+    return kl_divergence(q.base, unwrapped(p)).expand(q.batch_shape)
 
 
 def has_exact_density(distribution: Distribution) -> bool:
-    """Whether ``log_prob`` answers at any weights: not for nonlinear hypernetworks and not for point masses."""
+    """Return whether ``log_prob`` is known at any weights: not for nonlinear hypernetworks and point masses."""
     if isinstance(distribution, SemiImplicit):
         return distribution.geometry.is_affine
     return not isinstance(distribution, (GeneratedWeights, Dirac))

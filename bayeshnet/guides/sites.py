@@ -13,11 +13,11 @@ from torch.distributions import Distribution, constraints
 
 from ..errors import type_error, value_error
 
-__all__ = ["WeightPrior", "as_pyro", "bare"]
+__all__ = ["WeightPrior", "as_pyro", "unwrapped"]
 
 
 class WeightPrior(TorchDistribution):
-    """A torch distribution over flat weights as a Pyro distribution, which draws anew for each entry of a batch.
+    """A torch distribution over flat weights as a Pyro distribution with independent draws for each entry of a batch.
 
     Args:
         base: distribution of event shape ``(P,)`` without a batch shape.
@@ -37,7 +37,7 @@ class WeightPrior(TorchDistribution):
         return self.base.support
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> WeightPrior:
-        """The same distribution with another batch shape."""
+        """Return the same distribution with another batch shape."""
         return WeightPrior(self.base, torch.Size(batch_shape))
 
     def sample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
@@ -49,7 +49,7 @@ class WeightPrior(TorchDistribution):
         return self.base.rsample(torch.Size(sample_shape) + self.batch_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density of weights ``(*B, P)``: ``(*B,)`` broadcast against the batch shape, in nats."""
+        """Compute the log-density of weights ``(*B, P)``: ``(*B,)`` broadcast against the batch shape, in nats."""
         log_prob = self.base.log_prob(value)
         return log_prob.expand(torch.broadcast_shapes(log_prob.shape, self.batch_shape))
 
@@ -67,8 +67,8 @@ def as_pyro(prior: Distribution | nn.Module, num_weights: int) -> TorchDistribut
     return dist if isinstance(dist, TorchDistributionMixin) else WeightPrior(dist)
 
 
-def bare(site_fn: Any) -> Any:
-    """What a site's distribution was before :func:`as_pyro` and plates wrapped it."""
+def unwrapped(site_fn: Any) -> Any:
+    """Return the distribution of a site without the wrappers of :func:`as_pyro` and of plates."""
     while True:
         if isinstance(site_fn, WeightPrior):
             site_fn = site_fn.base

@@ -1,4 +1,4 @@
-"""Helpers that treat the embeddings of any hypernetwork alike."""
+"""Access to the embeddings of any hypernetwork."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from ..errors import check_function, check_number, type_error
 from ..mnets.parts.ledger import TensorRecord
 from .hnet_interface import HyperNetInterface
-from .parts.chunk_embeddings import ChunkMethods
-from .parts.conditions import one_id
+from .parts.arguments import check_id
+from .parts.subnet_hypernetwork import ChunkedHypernetwork
 from .structured_mlp_hnet import StructuredHMLP
 
 __all__ = ["get_conditional_parameters", "init_chunk_embeddings", "init_conditional_embeddings"]
@@ -24,14 +24,14 @@ def init_conditional_embeddings(
     normal_std: float = 1.0,
     init_fct: Callable[[Tensor, int], Any] | None = None,
 ) -> None:
-    """Initialize the conditional input embeddings that a hypernetwork, or one inside it, keeps.
+    """Initialize the conditional input embeddings of a hypernetwork and of those inside it.
 
-    Conditional chunk embeddings are not among them, see :func:`init_chunk_embeddings`. Hypernetworks without such
-    embeddings stay as they are.
+    For conditional chunk embeddings see :func:`init_chunk_embeddings`. Hypernetworks without such embeddings are not
+    changed.
 
     Args:
         hnet: the hypernetwork.
-        normal_mean: mean of the normal distribution that they are drawn from.
+        normal_mean: mean of the normal distribution from which they are drawn.
         normal_std: its standard deviation.
         init_fct: a function ``(embedding, cond_id)`` that changes the embedding in place, to use instead.
     """
@@ -48,21 +48,21 @@ def init_chunk_embeddings(
     normal_std: float = 1.0,
     init_fct: Callable[..., Any] | None = None,
 ) -> None:
-    """Initialize the chunk embeddings that a hypernetwork, or one inside it, keeps.
+    """Initialize the chunk embeddings of a hypernetwork and of those inside it.
 
-    Hypernetworks without chunks stay as they are.
+    Hypernetworks without chunks are not changed.
 
     Args:
         hnet: the hypernetwork.
-        normal_mean: mean of the normal distribution that they are drawn from.
+        normal_mean: mean of the normal distribution from which they are drawn.
         normal_std: its standard deviation.
         init_fct: a function ``(embedding, chunk_id, cond_id=None)`` that changes the embedding ``(size,)`` in place, to
-            use instead. ``cond_id`` is None unless chunk embeddings are conditional. A
-            :class:`~bayeshnet.hnets.StructuredHMLP` gives it whole matrices ``(num, size)`` with their number.
+            use instead. ``cond_id`` is None unless chunk embeddings are conditional. For a
+            :class:`~bayeshnet.hnets.StructuredHMLP` it is called with matrices ``(num, size)`` and their number.
     """
     init = _initializer(normal_mean, normal_std, init_fct)
     for net in _flat(hnet):
-        if not isinstance(net, (ChunkMethods, StructuredHMLP)):
+        if not isinstance(net, (ChunkedHypernetwork, StructuredHMLP)):
             continue
         for record in net._ledger.internal:
             match = re.fullmatch(r"(?:cond(\d+)\.)?chunk_embs(\d*)", record.label)
@@ -77,7 +77,7 @@ def init_chunk_embeddings(
 
 
 def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Tensor]:
-    """The parameters that a hypernetwork keeps for condition ``cond_id``; empty if it keeps none.
+    """Return the parameters of a hypernetwork that belong to condition ``cond_id``.
 
     Example:
         >>> from bayeshnet.hnets import HMLP
@@ -85,12 +85,12 @@ def get_conditional_parameters(hnet: HyperNetInterface, cond_id: int) -> list[Te
         >>> get_conditional_parameters(hnet, 1)[0] is hnet.get_cond_in_emb(1)
         True
     """
-    group = f"cond{one_id(cond_id, _check(hnet).num_known_conds)}"
+    group = f"cond{check_id(cond_id, _check(hnet).num_known_conds)}"
     return [record.live for record in hnet._ledger.internal if record.group == group]
 
 
 def _initializer(mean: float, std: float, init_fct: Any) -> Callable[..., Any]:
-    """The function that initializes an embedding: the given one, or draws from a normal distribution."""
+    """Return the function that initializes an embedding: ``init_fct``, or a draw from a normal distribution."""
     check_function("init_fct", init_fct, "a function of an embedding and its number, or None")
     mean, std = check_number("normal_mean", mean), check_number("normal_std", std, 0.0)
     return init_fct or (lambda embedding, *_, **__: nn.init.normal_(embedding, mean, std))
@@ -107,7 +107,7 @@ def _records(hnet: HyperNetInterface) -> list[TensorRecord]:
 
 
 def _flat(hnet: HyperNetInterface) -> Iterator[HyperNetInterface]:
-    """The hypernetwork, or those of which a container or a wrapper is made."""
+    """Yield the hypernetwork itself, or those inside a container or a wrapper."""
     inner = [m for m in _check(hnet).children() if isinstance(m, (HyperNetInterface, nn.ModuleList))]
     nets = [
         n for m in inner for n in ([m] if isinstance(m, HyperNetInterface) else m) if isinstance(n, HyperNetInterface)

@@ -1,4 +1,4 @@
-"""A wrapper that perturbs the outputs of a hypernetwork, so that their distribution has full support."""
+"""A wrapper that adds noise to the outputs of a hypernetwork, so that their distribution has full support."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from ..errors import (
     type_error,
     value_error,
 )
+from ..representation import shows_arguments
+from .composed.inner_tensors import grow
 from .hnet_interface import HyperNetInterface
-from .parts.inner_tensors import adopt
 
 __all__ = ["HPerturbWrapper"]
 
@@ -29,21 +30,21 @@ class HPerturbWrapper(HyperNetInterface):
     .. math:: w = h(z_{1:n}, e) + \sigma z, \qquad z \in \mathbb{R}^P
 
     by default (``noise="shared"``): the first :math:`n` entries of the noise are also the latent. With
-    ``noise="independent"`` the input is longer by the latent, :math:`w = h(z_{1:n}, e) + \sigma z_{n+1:n+P}`.
+    ``noise="independent"`` the latent is additional, :math:`w = h(z_{1:n}, e) + \sigma z_{n+1:n+P}`.
 
     Args:
         hnet: the hypernetwork to wrap.
-        hnet_uncond_in_size: the size :math:`n`; ignored if there is an ``input_handler``.
-        sigma_noise: the standard deviation :math:`\sigma`; ignored if there is an ``output_handler``.
-        input_handler: function ``(uncond_input, cond_input, cond_id)``, called by keyword, that returns the three as
-            ``hnet`` gets them.
+        hnet_uncond_in_size: the size :math:`n`; ignored with an ``input_handler``.
+        sigma_noise: the standard deviation :math:`\sigma`; ignored with an ``output_handler``.
+        input_handler: function ``(uncond_input, cond_input, cond_id)``, called by keyword, that returns the three
+            inputs of ``hnet``.
         output_handler: function ``(hnet_out_int, uncond_input, cond_input, cond_id)``, the latter three called by
             keyword with the original inputs, from flat outputs ``(B, P)`` of ``hnet`` to those of the wrapper.
-        verbose: whether to log a summary.
+        verbose: log a summary.
         noise: ``"shared"`` or ``"independent"``.
 
-    The density of such weights is a matter of :class:`bayeshnet.distributions.HypernetPosterior`, which unwraps this
-    class; the geometry here is that of the whole map from the long input.
+    The density of such weights is computed by :class:`bayeshnet.distributions.HypernetPosterior`, which unwraps this
+    class; :meth:`geometry` is that of the map from the whole input.
 
     Example:
         >>> import torch
@@ -54,6 +55,7 @@ class HPerturbWrapper(HyperNetInterface):
         (60, 2)
     """
 
+    @shows_arguments
     def __init__(
         self,
         hnet: HyperNetInterface,
@@ -72,8 +74,14 @@ class HPerturbWrapper(HyperNetInterface):
             check_function(name, handler, "a function, or None")
         self_noise = check_choice("noise", noise, ("shared", "independent"))
         latent = _latent_size(hnet, hnet_uncond_in_size, input_handler)
-        size = hnet.num_outputs + (latent if self_noise == "independent" else 0)
-        super().__init__(hnet.target_shapes, size, hnet.num_known_conds, has_bias=hnet.has_bias, has_linear_out=False)
+        super().__init__(
+            hnet.target_shapes,
+            hnet.num_outputs + (latent if self_noise == "independent" else 0),
+            hnet.num_known_conds,
+            cond_in_size=hnet.cond_in_size,
+            has_bias=hnet.has_bias,
+            has_linear_out=False,
+        )
         self.noise = noise
         self.sigma_noise = 0.0 if output_handler is not None else check_number("sigma_noise", sigma_noise, 0.0)
         self.input_handler, self.output_handler = input_handler, output_handler
@@ -86,29 +94,19 @@ class HPerturbWrapper(HyperNetInterface):
                 hint="Use noise='independent'.",
             )
         self.hnet = hnet
-        adopt(self, hnet)
+        self._ledger = hnet._ledger
         self._hyper_shapes_distilled = hnet.hyper_shapes_distilled
-        self._announce(verbose)
-
-    @property
-    def cond_in_size(self) -> int:
-        """Size of the conditional inputs that the hypernetwork inside takes."""
-        return self.hnet.cond_in_size
+        self._log_summary(bool(verbose))
 
     @property
     def internal_hnet(self) -> HyperNetInterface:
-        """The hypernetwork inside."""
+        """Wrapped hypernetwork."""
         return self.hnet
 
-    def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
-        """Add conditions to the hypernetwork inside; see :meth:`HyperNetInterface.add_conditions`."""
-        added = self.hnet.add_conditions(num)
-        adopt(self, self.hnet)
-        self._num_known_conds = self.hnet.num_known_conds
+    def _declare_conditions(self, conds: range) -> list[nn.Parameter]:
+        added = grow(self.hnet, conds.stop)
+        self._ledger = self.hnet._ledger  # a container replaces its own
         return added
-
-    def _conditions_in(self, state_dict: dict[str, Any], prefix: str) -> int:
-        return self.hnet._conditions_in(state_dict, f"{prefix}hnet.")
 
     def forward(  # type: ignore[override]
         self,
@@ -129,7 +127,7 @@ class HPerturbWrapper(HyperNetInterface):
                 "input_handler", expected="a function that returns uncond_input, cond_input, cond_id", got=inner
             )
         flat = self.hnet(*inner, weights, distilled_params, condition, "flattened")
-        if self.input_handler is None and flat.shape[0] == 1:  # as where the hypernetwork takes no latent
+        if self.input_handler is None and flat.shape[0] == 1:  # such as without a latent
             flat = flat.expand(uncond_input.shape[0], -1)  # type: ignore[union-attr]
         if self.output_handler is not None:
             flat = self.output_handler(flat, **original)
@@ -138,21 +136,23 @@ class HPerturbWrapper(HyperNetInterface):
         return self._formatted(check_shape("output_handler", flat, (None, self.num_outputs)), ret_format)
 
     def _inputs(self, uncond_input: Tensor | None, cond_input: Any, cond_id: Any) -> tuple[Tensor | None, Any, Any]:
+        """Return the inputs of the wrapped hypernetwork."""
         check_shape("uncond_input", uncond_input, (None, None if self.output_handler else self._uncond_in_size))
         return uncond_input[:, : self._latent_size] if self._latent_size else None, cond_input, cond_id  # type: ignore[index]
 
     def _noise(self, uncond_input: Tensor | None) -> Tensor:
+        """Return the noise ``(B, P)``."""
         size = self.num_outputs
         check_shape("uncond_input", uncond_input, (None, self._uncond_in_size))
         return uncond_input[:, -size:]  # type: ignore[index]
 
     def distillation_targets(self) -> Any:
-        """What is distilled from the hypernetwork inside."""
+        """Return the distillation targets of the wrapped hypernetwork."""
         return self.hnet.distillation_targets()
 
 
 def _latent_size(hnet: HyperNetInterface, size: int | None, handler: Any) -> int:
-    """How much of the noise the hypernetwork inside gets."""
+    """Return the size of the latent, the part of the noise that is an input of the wrapped hypernetwork."""
     if handler is not None:
         return hnet.uncond_in_size
     if size is None:

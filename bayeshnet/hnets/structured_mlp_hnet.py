@@ -1,4 +1,4 @@
-"""A hypernetwork that generates weights in chunks which respect the structure of the target network."""
+"""A hypernetwork that generates weights in chunks that follow the structure of the target network."""
 
 from __future__ import annotations
 
@@ -12,43 +12,50 @@ from ..errors import check_flags
 from ..geometry.base import Geometry
 from ..geometry.head import HeadGeometry
 from ..geometry.selection import SelectionGeometry
+from ..representation import shows_arguments
+from .composed.assembly import Assembly
+from .composed.inner_tensors import declare_inner
+from .composed.structure import StructuredInputs
+from .composed.structure_plan import plan_structure
 from .hnet_interface import HyperNetInterface
 from .mlp_hnet import HMLP
-from .parts.arguments import Given, check_batch, check_input, one_row
-from .parts.assembly import Assembly
-from .parts.conditions import one_id, own_tensor
-from .parts.inner_tensors import take_over
-from .parts.mlp import MLPLayers, run_mlp
-from .parts.mlp_body import MLPBody
-from .parts.structure import StructuredInputs, plan_structure
+from .parts.arguments import check_batch, check_input
+from .parts.conditions import input_embedding
+from .parts.resolved_weights import ResolvedWeights
+from .subnets.mlp_body import MLPBody
+from .subnets.mlp_forward import run_mlp
+from .subnets.mlp_layers import MLPLayers
 
 __all__ = ["StructuredHMLP"]
 
 
 class StructuredHMLP(HyperNetInterface):
-    r"""Structured chunked hypernetwork: several perceptrons, each of which makes chunks of one kind.
+    r"""Structured chunked hypernetwork: several perceptrons, each of which generates chunks of the same shapes.
 
-    There is one internal full hypernetwork for each entry of ``chunk_shapes``; it makes ``num_per_chunk[i]`` chunks,
-    one for each of its chunk embeddings, and ``assembly_fct`` puts all chunks together.
+    There is one internal full hypernetwork for each entry of ``chunk_shapes``. It generates ``num_per_chunk[i]``
+    chunks, one for each of its chunk embeddings, and ``assembly_fct`` assembles the target tensors from all chunks.
 
     Args:
         target_shapes: shapes of the tensors to generate.
-        chunk_shapes: for each internal hypernetwork the shapes of the tensors that make up one of its chunks.
-        num_per_chunk: for each internal hypernetwork the number of chunks it makes.
+        chunk_shapes: for each internal hypernetwork the shapes of the tensors of one of its chunks.
+        num_per_chunk: for each internal hypernetwork the number of chunks it generates.
         chunk_emb_sizes: for each internal hypernetwork the size of its chunk embeddings (drawn from ``N(0, I)``), or
-            one size for all; 0 means no embedding, which a hypernetwork with a single chunk may do without.
+            one size for all; 0 means no embedding, which is possible for a single chunk.
         hmlp_kwargs: keyword arguments for the internal :class:`~bayeshnet.hnets.HMLP`, one dict for all or one for
-            each; sizes of inputs, external weights and conditions are set by the arguments of this class.
+            each; sizes of inputs, external weights and conditions are determined by the arguments of this class.
         assembly_fct: function from the list of all chunks (lists of tensors) of one sample to the target tensors.
-        cond_chunk_embs: whether each condition has its own chunk embeddings.
+        cond_chunk_embs: give each condition its own chunk embeddings. Then the argument ``weights`` of :meth:`forward`
+            may be a dict with the key ``chunk_embs``, a list of batches of embeddings ``(B, *shape)`` for the shapes in
+            :attr:`chunk_emb_shapes`, instead of ``cond_id``.
         uncond_in_size: size of unconditional inputs.
         cond_in_size: size of conditional inputs; all internal hypernetworks get the same embedding.
-        verbose: whether to log a summary.
-        no_uncond_weights: whether all unconditional weights are given to :meth:`forward`.
-        no_cond_weights: whether conditional embeddings are given to :meth:`forward`.
+        verbose: log a summary.
+        no_uncond_weights: pass all unconditional weights to :meth:`forward` instead of keeping them as parameters.
+        no_cond_weights: pass conditional embeddings to :meth:`forward` instead of keeping them as parameters.
         num_cond_embs: number of conditions.
 
-    The geometry goes part by part through the heads if ``assembly_fct`` only selects and orders weights.
+    The geometry is in closed form if ``assembly_fct`` only selects and orders weights, else it is computed by
+    Jacobians.
 
     References:
         Sacramento, von Oswald, Kobayashi, Henning, Grewe, "Economical ensembles with hypernetworks", 2020.
@@ -67,6 +74,7 @@ class StructuredHMLP(HyperNetInterface):
         [(4, 4), (4, 4), (4, 4)]
     """
 
+    @shows_arguments
     def __init__(
         self,
         target_shapes: Sequence[Sequence[int]],
@@ -96,25 +104,30 @@ class StructuredHMLP(HyperNetInterface):
         conds = inputs.check(num_cond_embs)
         hnets = [inputs.build(i, conds) for i in range(len(plan))]
         super().__init__(
-            target_shapes, uncond_in_size, conds, has_bias=all(hnet.has_bias for hnet in hnets), has_fc_out=True
+            target_shapes,
+            uncond_in_size,
+            conds,
+            cond_in_size=cond_in_size,
+            has_bias=all(hnet.has_bias for hnet in hnets),
+            has_fc_out=True,
         )
         self.inputs = inputs
         self.hnets = nn.ModuleList(hnets)
         groups = [[part.shapes] * part.count for part in plan]
         self.assembly = Assembly(assembly_fct, groups, self.target_shapes, _as_argument)
         for i, hnet in enumerate(hnets):
-            take_over(self, hnet, f"hnet{i}.", keep_layers=i == 0, own_conditions=True)
+            declare_inner(self, hnet, f"hnet{i}.", keep_layers=i == 0, own_conditions=True)
         inputs.declare_chunks(self, range(conds))
-        self._announce(verbose)
+        self._log_summary(bool(verbose))
 
     @property
     def internal_hnets(self) -> list[HMLP]:
-        """The internal full hypernetworks, one for each entry of ``chunk_shapes``."""
+        """Internal full hypernetworks, one for each entry of ``chunk_shapes``."""
         return list(self.hnets)  # type: ignore[arg-type]
 
     @property
     def num_chunks(self) -> int:
-        """Number of chunks that are assembled."""
+        """Number of all chunks."""
         return sum(part.count for part in self.inputs.plan)
 
     @property
@@ -124,28 +137,19 @@ class StructuredHMLP(HyperNetInterface):
 
     @property
     def cond_chunk_embs(self) -> bool:
-        """Whether each condition has its own chunk embeddings."""
+        """True if each condition has its own chunk embeddings."""
         return self.inputs.conditional
 
-    @property
-    def cond_in_size(self) -> int:
-        """Size of conditional inputs."""
-        return self.inputs.cond_in_size
-
     def get_cond_in_emb(self, cond_id: int) -> Tensor:
-        """The input embedding ``(cond_in_size,)`` of condition ``cond_id``."""
-        return own_tensor(self, f"cond{one_id(cond_id, self.num_known_conds)}.embedding")
+        """Return the input embedding ``(cond_in_size,)`` of condition ``cond_id``."""
+        return input_embedding(self, cond_id)
 
     def get_chunk_embs(self, cond_id: int | None = None) -> list[Tensor]:
-        """Chunk embeddings of shapes :attr:`chunk_emb_shapes`; ``cond_id`` must be given if they are conditional."""
+        """Return chunk embeddings of shapes :attr:`chunk_emb_shapes`; if they are conditional, those of ``cond_id``."""
         return self.inputs.own_chunks(self, cond_id)
 
-    def _add_condition(self, cond: int) -> list[nn.Parameter]:
-        return self.inputs.declare_condition(self, cond)
-
-    def _conditions_in(self, state_dict: dict[str, Any], prefix: str) -> int:
-        inner = self.internal_hnets[0]._conditions_in(state_dict, f"{prefix}hnets.0.")
-        return max(super()._conditions_in(state_dict, prefix), inner)
+    def _declare_conditions(self, conds: range) -> list[nn.Parameter]:
+        return [p for cond in conds for p in self.inputs.declare_condition(self, cond)]
 
     def forward(  # type: ignore[override]
         self,
@@ -157,58 +161,46 @@ class StructuredHMLP(HyperNetInterface):
         condition: int | None = None,
         ret_format: str = "squeezed",
     ) -> Any:
-        """Generate weights; arguments as in :meth:`HyperNetInterface.forward`.
-
-        If chunk embeddings are conditional, ``weights`` may be a dict with the key ``chunk_embs``, a list of batches of
-        embeddings ``(B, *shape)`` for the shapes in :attr:`chunk_emb_shapes`, in place of ``cond_id``.
-        """
+        """Generate weights; arguments as in :meth:`HyperNetInterface.forward`."""
         self._check_call(ret_format, distilled_params)
-        given = self._given(weights, ("chunk_embs",))
-        cond, chunks = self.inputs.choose(self._ledger, given, cond_input, cond_id, self.num_known_conds)
+        resolved = self._resolve_weights(weights, ("chunk_embs",))
+        cond, chunks = self.inputs.select(resolved, cond_input, cond_id, self.num_known_conds)
         uncond = check_input("uncond_input", uncond_input, self._uncond_in_size, "uncond_in_size")
         batches = {f"chunk_embs[{i}]": c for i, c in enumerate(chunks) if c is not None and c.ndim == 3}
         check_batch(uncond_input=uncond, cond_input=cond, **batches)
         outs = [
             run_mlp(layers, uncond, cond, chunk, condition).flatten(1)
-            for layers, chunk in zip(self._layers(given), chunks, strict=True)
+            for layers, chunk in zip(self._layers(resolved), chunks, strict=True)
         ]
         return self.assembly.batch(outs, ret_format)
 
-    def _layers(self, given: Given) -> list[MLPLayers]:
-        """The perceptrons, their inputs divided into unconditional inputs and chunk embeddings."""
-        made, start = [], 0
+    def _layers(self, resolved: ResolvedWeights) -> list[MLPLayers]:
+        """Return the perceptrons, whose inputs are split into unconditional inputs and chunk embeddings."""
+        perceptrons, start = [], 0
         for hnet, part in zip(self.internal_hnets, self.inputs.plan, strict=True):
             stop = start + len(hnet._ledger.unconditional)
-            layers = hnet.subnet.layers(given.uncond[start:stop])
+            layers = hnet.subnet.layers(resolved.uncond[start:stop])
             sizes = replace(layers.sizes, uncond=self._uncond_in_size, chunk=part.embedding)
-            made.append(replace(layers, sizes=sizes))
+            perceptrons.append(replace(layers, sizes=sizes))
             start = stop
-        return made
+        return perceptrons
 
-    def geometry(
-        self, cond_id: Any = None, cond_input: Tensor | None = None, weights: Any = None, condition: Any = None
-    ) -> Geometry:
-        """The geometry, part by part through the heads if weights are only selected; else by Jacobians."""
-        self._check_geometry(cond_id)
+    def _closed_geometry(self, cond_id: Any, cond_input: Any, weights: Any, condition: Any) -> Geometry | None:
+        """Return the geometry part by part, if weights are only selected."""
         selection = self.assembly.selection()
         if selection is None:
-            return super().geometry(cond_id, cond_input, weights, condition)
-        given = self._given(weights, ("chunk_embs",))
-        row = one_row(cond_input)
-        cond, chunks = self.inputs.choose(self._ledger, given, row, cond_id, self.num_known_conds)
+            return None
+        resolved = self._resolve_weights(weights, ("chunk_embs",))
+        cond, chunks = self.inputs.select(resolved, cond_input, cond_id, self.num_known_conds)
         parts = []
-        for layers, chunk in zip(self._layers(given), chunks, strict=True):
+        for layers, chunk in zip(self._layers(resolved), chunks, strict=True):
             one = None if chunk is None else chunk[0] if chunk.ndim == 3 else chunk
             body = MLPBody(layers, None if cond is None else cond[0], one, condition)
             num = body.num_chunks * layers.sizes.out
             parts.append(HeadGeometry(body, layers.weights[-1], layers.biases[-1], num))
         return SelectionGeometry(parts, selection)
 
-    def distillation_targets(self) -> None:
-        """Return None: nothing is distilled."""
-        return None
-
 
 def _as_argument(groups: list[list[Tensor]]) -> tuple[list[list[Tensor]]]:
-    """All chunks are the one argument of the assembly function."""
+    """Return the list of all chunks as the only argument of the assembly function."""
     return (groups,)

@@ -1,6 +1,7 @@
 """Inference: the evidence lower bound, the one training loop, predictions, checkpoints."""
 
 from ..deprecation import moved_names
+from .bound import ELBOTerms
 from .callbacks import EarlyStopping, LogProgress, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
@@ -11,7 +12,6 @@ from .predictive import Predictive
 from .reference import DrawnPosterior, ReferencePosterior, reference_posterior
 from .run import Callback, FitResult, Run
 from .schedules import Annealing, Cosine, LinearWarmup
-from .terms import ELBOTerms
 
 __all__ = [
     "AddedLoss",

@@ -1,4 +1,4 @@
-"""Batches of data for the training loop: shuffled tensors, data sets or loaders, in an order that a generator fixes."""
+"""Batches of data for the training loop: shuffled tensors, data sets or loaders, in an order that can be reproduced."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Batch = tuple[Tensor, ...]
 
 
 class TensorBatches:
-    """Batches of tensors ``(N, ...)``; each epoch is a new permutation, and its last, smaller batch is left out.
+    """Batches of tensors ``(N, ...)`` of one size; each epoch is a new permutation, and its remainder is left out.
 
-    What is left out changes from epoch to epoch, so that all batches are of one size and no example is preferred.
+    The examples of the remainder change from epoch to epoch, so that none is preferred.
 
     Args:
         tensors: of one length.
-        batch_size: examples per batch; None or at least ``N`` for all of them in their own order.
+        batch_size: examples per batch; None, or ``N`` and more, for all of them in the given order.
         generator: of the order.
     """
 
@@ -48,7 +48,7 @@ class TensorBatches:
         return self.num_data // self.batch_size
 
     def next(self) -> Batch:
-        """The next batch."""
+        """Return the next batch."""
         if self.batch_size == self.num_data:
             return self.tensors
         if self._order is None or self._position + self.batch_size > self.num_data:
@@ -60,19 +60,19 @@ class TensorBatches:
         return tuple(t[index] for t in self.tensors)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where we are in the current epoch."""
+        """Return the position in the current epoch."""
         return {"order": self._order, "position": self._position}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from where another run was."""
+        """Resume at the position of another run."""
         self._order, self._position = state["order"], state["position"]
 
 
 class LoaderBatches:
-    """Batches from an iterable such as a ``DataLoader``, started again at each epoch; its order is its own affair.
+    """Batches from an iterable such as a ``DataLoader``, which is restarted each epoch and determines their order.
 
     Args:
-        loader: yields tensors or tuples of tensors.
+        loader: iterable of tensors or tuples of tensors.
         num_data: size of the data set; from ``loader.dataset`` if None.
     """
 
@@ -84,7 +84,7 @@ class LoaderBatches:
                 "data",
                 expected="tensors, a Dataset or a DataLoader",
                 got=loader,
-                hint="An iterable does not say its size.",
+                hint="The size of an iterable is not known.",
             )
         self.num_data = len(source) if num_data is None else num_data  # type: ignore[arg-type]
         self._iterator: Iterator[Any] | None = None
@@ -95,7 +95,7 @@ class LoaderBatches:
         return len(self.loader)  # type: ignore[arg-type]
 
     def next(self) -> Batch:
-        """The next batch."""
+        """Return the next batch."""
         for _ in range(2):
             if self._iterator is None:
                 self._iterator = iter(self.loader)
@@ -106,17 +106,17 @@ class LoaderBatches:
         raise value_error("data", expected="at least one batch per epoch", found="an empty loader")
 
     def state_dict(self) -> dict[str, Any]:
-        """Nothing: a loader begins anew."""
+        """Return an empty state: a loader is restarted."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to go on from."""
+        """Do nothing: a loader is restarted."""
 
 
 def make_batches(
     data: Any, batch_size: int | None = None, generator: torch.Generator | None = None
 ) -> TensorBatches | LoaderBatches | None:
-    """Batches of a :class:`~bayeshnet.tasks.Split`, tensors, a ``Dataset`` or a ``DataLoader``; None for none."""
+    """Make batches of a :class:`~bayeshnet.tasks.Split`, tensors, a ``Dataset`` or a ``DataLoader``, if given."""
     if data is None:
         return None
     if isinstance(data, Split):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .. import __version__
 from ..deprecation import RenamedState
 from ..errors import type_error, value_error
+from ..files import write_bytes, write_text
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
@@ -26,17 +25,17 @@ _FORMAT = 1
 def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None = None) -> None:
     """Save the state of ``module`` as ``path.safetensors`` and ``record`` as ``path.json``.
 
-    Each file is written beside its place, flushed to the disk and moved there in one step: whenever the machine stops,
-    each is old or new, never half. The record is written last and names the tensors that it belongs to, so that a pair
-    that does not belong together is found out by :func:`load_checkpoint`.
+    Each file is written under another name, flushed to the disk and renamed: after a crash it is either the old file or
+    the new one. The record is written last and contains a fingerprint of the tensors, by which :func:`load_checkpoint`
+    recognizes two files of different checkpoints.
 
     Args:
-        path: without a suffix; one of the two suffixes is taken off.
+        path: without a suffix; one of the two suffixes is removed.
         module: its ``state_dict`` must consist of tensors.
-        record: anything that JSON can hold.
+        record: values that JSON can represent.
 
     Raises:
-        TypeError: if the state holds something else than tensors, or the record something that JSON does not know.
+        TypeError: if the state has values other than tensors, or the record values that JSON cannot represent.
     """
     tensors_path, record_path = _paths(path)
     state = _tensors(module)
@@ -45,10 +44,9 @@ def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, An
         body = {"format": _FORMAT, "bayeshnet": __version__, "tensors": digest, "record": dict(record or {})}
         text = json.dumps(body, allow_nan=False, indent=1)
     except (TypeError, ValueError) as error:
-        raise type_error("record", expected="what JSON can hold, without NaN", found=str(error)) from error
-    tensors_path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(tensors_path, lambda temporary: save_file(state, temporary, {"digest": digest}))
-    _replace(record_path, lambda temporary: Path(temporary).write_text(text, encoding="utf-8"))
+        raise type_error("record", expected="values that JSON can represent, without NaN", found=str(error)) from error
+    write_bytes(tensors_path, save(state, {"digest": digest}))
+    write_text(record_path, text)
 
 
 def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[str, Any]:
@@ -56,13 +54,13 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
 
     Args:
         path: as for :func:`save_checkpoint`.
-        module: of the same structure as the one saved; None to read the record alone. A part of it that has a method
-            ``resize_like(state)`` takes the shapes of what is loaded.
+        module: of the same structure as the one saved; None to read the record alone. Submodules with a method
+            ``resize_like(state)`` are resized to the shapes of the saved tensors.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
         ValueError: if a file is damaged, the two do not belong together, or the tensors do not fit ``module``. Files
-            and module are left as they were.
+            and module are left unchanged.
     """
     tensors_path, record_path = _paths(path)
     for file in (tensors_path, record_path):
@@ -81,7 +79,7 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
         except (SafetensorError, ValueError, OSError) as error:
             raise _damaged(tensors_path, error) from error
         if _digest(state) != digest:
-            advice = "One of the two files is of another checkpoint, or was changed. Use the checkpoint before it."
+            advice = "One of the two files belongs to another checkpoint, or was changed. Use the checkpoint before it."
             raise value_error(
                 "path", expected=f"tensors that belong to {str(record_path)!r}", got=str(tensors_path), hint=advice
             )
@@ -90,6 +88,7 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
+    """Return the paths of the tensors and of the record."""
     base = Path(path)
     if base.suffix in (".safetensors", ".json"):
         base = base.with_suffix("")
@@ -97,18 +96,18 @@ def _paths(path: str | Path) -> tuple[Path, Path]:
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The state as tensors that share no memory, on the CPU."""
+    """Return the state as tensors that share no memory, on the CPU."""
     state = {}
     for name, value in module.state_dict().items():
         if not isinstance(value, Tensor):
-            advice = "Keep what is no tensor in the record."
+            advice = "Keep other values in the record."
             raise type_error(f"state_dict entry {name!r}", expected="a tensor", got=value, hint=advice)
         state[name] = value.detach().cpu().contiguous().clone()
     return state
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
-    """A short fingerprint of names, shapes and contents."""
+    """Return a short fingerprint of names, shapes and contents."""
     import hashlib
 
     digest = hashlib.blake2b(digest_size=16)
@@ -120,10 +119,10 @@ def _digest(state: Mapping[str, Tensor]) -> str:
 
 
 def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Load ``state`` into ``module`` if names and shapes fit; parts with ``resize_like`` are resized first."""
     for name, part in module.named_modules():
         if isinstance(part, RenamedState):
             part.rename_state(state, f"{name}." if name else "")
-    # What such parts hold, stored examples for instance, has no shape of its own.
     free = {f"{name}." if name else "": part for name, part in module.named_modules() if hasattr(part, "resize_like")}
     own = module.state_dict()
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
@@ -137,21 +136,6 @@ def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     for start, part in free.items():
         part.resize_like({key.removeprefix(start): v for key, v in state.items() if key.startswith(start)})
     module.load_state_dict(dict(state))
-
-
-def _replace(path: Path, write: Callable[[str], Any]) -> None:
-    """Let ``write`` fill a new file, flush it to the disk and move it to ``path``."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

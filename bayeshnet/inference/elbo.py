@@ -15,10 +15,17 @@ from ..errors import check_int, check_number, type_error
 from ..estimators import KLEstimator
 from ..representation import Settings
 from ..speed import shortcuts
-from .direct import DirectEvaluation, is_direct
-from .evaluation import Evaluation, EvaluationSettings
-from .terms import BoundParts, ELBOTerms, join
-from .traced import TracedEvaluation, count_plates
+from .bound import (
+    BoundParts,
+    DirectEvaluation,
+    ELBOTerms,
+    Evaluation,
+    EvaluationSettings,
+    TracedEvaluation,
+    count_plates,
+    is_direct,
+    join,
+)
 
 __all__ = ["ImplicitELBO"]
 
@@ -41,7 +48,7 @@ class ImplicitELBO(Settings, ELBO):
         beta: temperature of the KL; 1 is the true one.
         generator: of the draws; None for torch's global generator.
         local_noise: draw the output noise of linear layers in their pre-activations, anew for each input
-            (:func:`~bayeshnet.inference.local_noise.local_outputs`): less variance. With independent weights and a
+            (:func:`~bayeshnet.inference.bound.local_outputs`): less variance. With independent weights and a
             multilayer perceptron it is quicker as well, else it takes one network pass per particle. It needs a
             :class:`~bayeshnet.guides.BayesianModel` and a guide over its weights, without handlers around them.
         vectorize_particles: True to run a Pyro model with all particles in one plate; False runs it once per particle.
@@ -110,31 +117,24 @@ class ImplicitELBO(Settings, ELBO):
         *,
         with_weights: bool = True,
     ) -> Evaluation:
-        """Begin an evaluation of the bound, which computes the negative log-likelihood and the KL when asked for them.
+        """Prepare an evaluation of the bound, which is computed at first use.
 
         Args:
             model: the model.
             guide: the guide.
             args: arguments of model and guide.
             kwargs: keyword arguments of model and guide.
-            with_weights: False if nobody will ask for the weights, which need not be drawn then with local noise.
+            with_weights: False if only the bound needs the weights; with local noise this may save their draw.
         """
         settings = EvaluationSettings(
             self.estimator, self.num_particles, self.num_samples, self.generator, self.local_noise, with_weights
         )
-        arguments = (settings, model, guide, args, kwargs or {})
-        plates = partial(self._nesting, model, guide, args, kwargs or {})
-        direct = is_direct(model, guide)
-        if self.local_noise and not direct:
-            raise type_error(
-                "local_noise",
-                expected="a BayesianModel and a HypernetGuide without handlers around them",
-                got=model,
-                hint="Leave it off.",
-            )
-        if direct and (self.local_noise or shortcuts().direct):
-            return DirectEvaluation(*arguments)
-        return TracedEvaluation(*arguments, vectorize=self.vectorize_particles, nesting=plates)
+        run = (model, guide, args, kwargs or {})
+        if is_direct(model, guide) and (shortcuts().direct or self.local_noise):
+            return DirectEvaluation(settings, *run)
+        return TracedEvaluation(
+            settings, *run, vectorize=self.vectorize_particles, nesting=partial(self._nesting, *run)
+        )
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Evaluate the bound as a scalar to be differentiated."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ..errors import value_error
-from .evaluation import Evaluation
+from .bound import Evaluation
 
 __all__ = ["AddedLoss", "Penalty", "StepContext", "Term", "as_losses"]
 

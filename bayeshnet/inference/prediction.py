@@ -1,4 +1,4 @@
-"""The record of a prediction: mean, uncertainty and where it comes from."""
+"""The record of a prediction: mean, and uncertainty by its source."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ class Prediction:
     Attributes:
         mean: class probabilities or mean of the targets, ``(N, C)``.
         total: total uncertainty, ``(N,)``.
-        aleatoric: what remains when the weights are known, ``(N,)``.
-        epistemic: what comes from not knowing the weights, ``total - aleatoric``, ``(N,)``; for classes it is the
-            mutual information between class and weights.
+        aleatoric: uncertainty under known weights, ``(N,)``.
+        epistemic: uncertainty from unknown weights, ``total - aleatoric``, ``(N,)``; for classes the mutual information
+            between class and weights.
         spread: variance over draws of the mean, ``(N, C)``.
         kind: ``"classification"`` or ``"regression"``.
-        num_samples: the number ``S`` of draws.
-        samples: mean under each draw ``(S, N, C)``, if they were asked for.
-        quantiles: by level, ``(N, C)``, if they were asked for: of the targets, noise included, for values; of the
-            probabilities over draws for classes.
+        num_samples: number ``S`` of draws.
+        samples: mean under each draw ``(S, N, C)``, if requested.
+        quantiles: by level, ``(N, C)``, if requested: of the targets, noise included, for values; of the probabilities
+            over draws for classes.
     """
 
     mean: Tensor
@@ -48,7 +48,7 @@ class Prediction:
 
     @property
     def confidence(self) -> Tensor:
-        """Probability of the likeliest class, ``(N,)``."""
+        """Probability of the most likely class, ``(N,)``."""
         if self.kind != "classification":
             raise ValueError("confidence: expected a prediction of classes, got one of values. Use total.")
         return self.mean.amax(-1)
@@ -60,7 +60,7 @@ class Prediction:
 
     @property
     def label(self) -> Tensor:
-        """The likeliest class, ``(N,)``."""
+        """The most likely class, ``(N,)``."""
         if self.kind != "classification":
             raise ValueError("label: expected a prediction of classes, got one of values. Use mean.")
         return self.mean.argmax(-1)
@@ -74,7 +74,7 @@ class Prediction:
 
 
 class Moments:
-    """Mean, variance and noise of predictions; chunks are joined by their deviations, so that nothing cancels.
+    """Mean, variance and noise of predictions, accumulated over chunks of draws without cancellation errors.
 
     References:
         Chan, Golub, LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
@@ -86,7 +86,7 @@ class Moments:
         self._mean = self._squares = self._noise = torch.empty(0)
 
     def add(self, outputs: Tensor) -> None:
-        """Take the outputs ``(S, N, C)`` under more draws."""
+        """Add the outputs ``(S, N, C)`` under more draws."""
         likelihood, count = self.likelihood, len(outputs)
         values = outputs if likelihood is None else likelihood.mean(outputs)
         mean = values.mean(0)
@@ -103,11 +103,11 @@ class Moments:
         self.count += count
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean ``(N, C)``, variance of the mean ``(N, C)``, noise ``(N,)`` and total uncertainty ``(N,)``."""
-        spread, noise = self._squares / self.count, self._noise / self.count
+        """Return mean ``(N, C)``, variance of the mean ``(N, C)``, noise ``(N,)`` and total uncertainty ``(N,)``."""
+        variance, noise = self._squares / self.count, self._noise / self.count
         if self.likelihood is None:
-            return self._mean, spread, noise, spread.sum(-1)
-        return self._mean, spread, noise, self.likelihood.total(self._mean, spread, noise)
+            return self._mean, variance, noise, variance.sum(-1)
+        return self._mean, variance, noise, self.likelihood.total(self._mean, variance, noise)
 
 
 _BISECTIONS = 60
@@ -117,7 +117,7 @@ _DRAWS = 32
 def predictive_quantiles(
     likelihood: Likelihood | None, outputs: Tensor, levels: Sequence[float]
 ) -> dict[float, Tensor]:
-    """Quantiles ``(N, C)`` by level, from outputs ``(S, N, C')`` under all draws.
+    """Compute quantiles ``(N, C)`` by level, from outputs ``(S, N, C')`` under all draws.
 
     Gaussian likelihoods: of the targets, exactly, by bisection of the mixture's distribution function. Counts: of
     targets drawn 32 times per weight draw. Classes, and no likelihood: of the probabilities or outputs over draws.
@@ -133,7 +133,7 @@ def predictive_quantiles(
 
 
 def normal_mixture_quantile(loc: Tensor, scale: Tensor, level: float) -> Tensor:
-    """Quantile ``(*B,)`` of the equal mixture over the first dimension of normal distributions ``(S, *B)``."""
+    """Compute the quantile ``(*B,)`` of the equal mixture, over the first dimension, of normals ``(S, *B)``."""
     each = loc + scale * torch.special.ndtri(torch.as_tensor(level, dtype=loc.dtype, device=loc.device))
     low, high = each.amin(0), each.amax(0)
     for _ in range(_BISECTIONS):

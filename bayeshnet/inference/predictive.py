@@ -13,22 +13,23 @@ from ..errors import check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..representation import Settings
 from .prediction import Moments, Prediction, predictive_quantiles
 
 __all__ = ["Predictive"]
 
 
-class Predictive:
-    r"""Averages a main network over draws of its weights: :math:`p(y|x) \approx \frac1S \sum_s p(y | f_{w_s}(x))`.
+class Predictive(Settings):
+    r"""A main network averaged over draws of its weights: :math:`p(y|x) \approx \frac1S \sum_s p(y | f_{w_s}(x))`.
 
-    All inputs of a call share the same draws, and none is stored: memory is that of one chunk of draws and one chunk of
-    inputs, besides the results. Only ``keep_samples`` and ``quantiles`` need more.
+    All inputs of a call share the same draws, which are not stored: memory is needed for one chunk of draws, one chunk
+    of inputs and the results. Only ``keep_samples`` and ``quantiles`` need more.
 
     Args:
         guide: a guide over the network's weights, or a posterior module.
-        net: the main network, or the ``torch.nn.Module`` that the model was made of.
-        likelihood: how outputs become predictions; None takes them as they are, without noise.
-        num_samples: draws ``S``.
+        net: the main network, or the ``torch.nn.Module`` of the model.
+        likelihood: distribution of targets given outputs; None takes outputs as predictions, without noise.
+        num_samples: number of draws ``S``.
         sample_chunk: draws at a time; all of them if None.
         input_chunk: inputs at a time; all of them if None.
 
@@ -78,8 +79,8 @@ class Predictive:
             x: inputs.
             cond_id: condition of the guide, such as the task.
             cond_input: the same as a vector.
-            keep_samples: whether to keep the mean under each draw, ``(S, N, C)``.
-            quantiles: levels in (0, 1); needs the outputs under all draws at once for a chunk of inputs.
+            keep_samples: True to keep the mean under each draw, ``(S, N, C)``.
+            quantiles: levels in (0, 1); memory for the outputs of a chunk of inputs under all draws is needed.
             generator: of the draws.
         """
         levels = [_level(q) for q in quantiles]
@@ -93,7 +94,7 @@ class Predictive:
                 if keep_samples or levels:
                     kept[i].append(outputs)
         results = [m.result() for m in moments]
-        mean, spread, aleatoric, total = (torch.cat(parts) for parts in zip(*results, strict=True))
+        mean, variance, aleatoric, total = (torch.cat(parts) for parts in zip(*results, strict=True))
         joined = [torch.cat(parts) for parts in kept if parts]
         found = [predictive_quantiles(self.likelihood, outputs, levels) for outputs in joined] if levels else []
         return Prediction(
@@ -101,7 +102,7 @@ class Predictive:
             total,
             aleatoric,
             (total - aleatoric).clamp_min(0),
-            spread,
+            variance,
             self.likelihood.kind if self.likelihood is not None else "regression",
             self.num_samples,
             torch.cat([self._mean(outputs) for outputs in joined], dim=1) if keep_samples else None,
@@ -118,7 +119,7 @@ class Predictive:
         *,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        r"""Log-density of each target, :math:`\log \frac1S \sum_s p(y | f_{w_s}(x))`: ``(N,)``, in nats."""
+        r"""Compute the log-density of each target, :math:`\log \frac1S \sum_s p(y | f_{w_s}(x))`: ``(N,)``, in nats."""
         if self.likelihood is None:
             raise value_error(
                 "likelihood", expected="a likelihood, for log_likelihood", got=None, hint="Give one to Predictive."
@@ -136,7 +137,7 @@ class Predictive:
         return (x,) if self.input_chunk is None or len(x) <= self.input_chunk else x.split(self.input_chunk)
 
     def _draws(self, cond_id: Any, cond_input: Tensor | None, generator: torch.Generator | None) -> Iterator[Tensor]:
-        """Weights ``(at most sample_chunk, P)`` until there were ``num_samples``."""
+        """Iterate over chunks ``(at most sample_chunk, P)`` of ``num_samples`` weight draws in all."""
         q = self.guide.distribution(cond_id, cond_input)
         left = self.num_samples
         while left:

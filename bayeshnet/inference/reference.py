@@ -1,4 +1,4 @@
-"""reference_posterior: Hamiltonian Monte Carlo as the gold standard for guides of the same model, in one call."""
+"""reference_posterior: Hamiltonian Monte Carlo in one call, as the reference for guides of the same model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from pyro.infer import MCMC, NUTS
+from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
@@ -19,16 +20,19 @@ from ..weights import WeightSpec
 
 __all__ = ["DrawnPosterior", "ReferencePosterior", "reference_posterior"]
 
+_SHORTEST = 4
+"""Samples per chain from which on chains can be compared."""
+
 
 @dataclass(frozen=True)
 class ReferencePosterior:
-    """Samples from a posterior by NUTS, and what says whether to trust them.
+    """Samples from a posterior by NUTS, with diagnostics of their convergence.
 
     Attributes:
-        samples: by site, ``(S, *shape)``, the chains one after the other.
+        samples: by site, ``(S, *shape)``, with the chains one after the other.
         r_hat: by site, split R-hat of each unknown ``(*shape)``; near 1 when chains agree.
         effective: by site, effective number of samples of each unknown.
-        divergences: number of divergent transitions; many mean that a region was not explored.
+        divergences: number of divergent transitions; many of them mean that a region was not explored.
         seconds: wall time.
     """
 
@@ -40,15 +44,15 @@ class ReferencePosterior:
 
     @property
     def worst_r_hat(self) -> float:
-        """The largest R-hat of all unknowns."""
+        """Largest R-hat of all unknowns."""
         return max(float(value.max()) for value in self.r_hat.values())
 
     def flat(self) -> Tensor:
-        """All sites side by side, ``(S, D)``."""
+        """Return all sites side by side, ``(S, D)``."""
         return torch.cat([value.reshape(len(value), -1) for value in self.samples.values()], dim=1)
 
     def posterior(self, spec: WeightSpec, site: str = "weights") -> DrawnPosterior:
-        """The samples of a weight site as a posterior module, for :class:`~bayeshnet.inference.Predictive`."""
+        """Return the samples of a weight site as a posterior module, for :class:`~bayeshnet.inference.Predictive`."""
         if site not in self.samples:
             raise value_error("site", expected="one of " + ", ".join(self.samples), got=site)
         return DrawnPosterior(self.samples[site], spec)
@@ -66,14 +70,14 @@ def reference_posterior(
 ) -> ReferencePosterior:
     """Sample the posterior of a Pyro model by the no-U-turn sampler.
 
-    It is exact in the limit and slow: for small models, and for small networks, that guides are to be held against.
+    It is exact in the limit and slow: a reference for guides of small models and small networks.
 
     Args:
         model: a :class:`~bayeshnet.guides.BayesianModel` or any Pyro model with continuous latent variables.
         args: arguments of the model, such as ``x, y`` (all of the data).
-        num_samples: samples per chain.
-        num_warmup: steps per chain to adapt step size and mass matrix; as many as samples if None.
-        num_chains: chains, run one after the other, for R-hat.
+        num_samples: number of samples per chain.
+        num_warmup: steps per chain to adapt step size and mass matrix; the number of samples if None.
+        num_chains: number of chains, run one after the other, for R-hat.
         generator: of all randomness.
         nuts: options of ``pyro.infer.NUTS``, such as ``{"max_tree_depth": 6}``.
         kwargs: keyword arguments of the model.
@@ -111,42 +115,32 @@ def reference_posterior(
 
 
 def split_r_hat(chains: Tensor) -> Tensor:
-    """Split R-hat of chains ``(chains, S, *shape)``: ``(*shape)``.
+    """Compute split R-hat of chains ``(chains, S, *shape)``: ``(*shape)``, NaN for fewer than four samples per chain.
 
     References:
         Gelman, Carlin, Stern, Dunson, Vehtari, Rubin, "Bayesian data analysis", third edition, 2013.
     """
-    half = chains.shape[1] // 2
-    if half < 2:
-        return chains.new_full(chains.shape[2:], float("nan"))
-    parts = torch.cat([chains[:, :half], chains[:, half : 2 * half]])
-    within = parts.var(1).mean(0)
-    between = parts.mean(1).var(0)
-    return (((half - 1) / half * within + between) / within.clamp_min(torch.finfo(within.dtype).tiny)).sqrt()
+    return split_gelman_rubin(chains) if chains.shape[1] >= _SHORTEST else _unknown(chains)
 
 
 def effective_size(chains: Tensor) -> Tensor:
-    """Effective number of samples of chains ``(chains, S, *shape)``: ``(*shape)``.
+    """Compute the effective number of samples of chains ``(chains, S, *shape)``: ``(*shape)``.
 
-    Autocorrelations are summed in pairs up to the first negative one, chain by chain, and the chains added up.
+    The definition is that of Stan: autocorrelations of all chains together, with the variance between chains, so that
+    chains that disagree have few effective samples. NaN for fewer than four samples per chain.
 
     References:
         Geyer, "Practical Markov chain Monte Carlo", 1992.
     """
-    num = chains.shape[1]
-    centered = chains - chains.mean(1, keepdim=True)
-    size = 2 ** math.ceil(math.log2(max(2 * num, 2)))
-    spectrum = torch.fft.rfft(centered, size, dim=1).abs().square()
-    correlation = torch.fft.irfft(spectrum, size, dim=1)[:, :num]
-    rho = correlation / correlation[:, :1].clamp_min(torch.finfo(chains.dtype).tiny)
-    pairs = rho[:, : num // 2 * 2].unflatten(1, (-1, 2)).sum(2)
-    keep = (pairs > 0).to(chains.dtype).cumprod(1)
-    time_constant = (2 * (pairs * keep).sum(1) - 1).clamp_min(1 / num)
-    return (num / time_constant).sum(0)
+    return effective_sample_size(chains) if chains.shape[1] >= _SHORTEST else _unknown(chains)
+
+
+def _unknown(chains: Tensor) -> Tensor:
+    return chains.new_full(chains.shape[2:], math.nan)
 
 
 class DrawnPosterior(WeightPosterior):
-    """A posterior given by samples of the weights, such as those of a sampler or of an ensemble.
+    """A posterior given by samples of the weights, such as those of MCMC or of an ensemble.
 
     Args:
         samples: ``(S, P)``.
@@ -161,13 +155,17 @@ class DrawnPosterior(WeightPosterior):
         self.register_buffer("samples", samples)
         self.weight_spec = spec
 
+    def extra_repr(self) -> str:
+        """Show the number of samples and of weights."""
+        return f"samples=tensor{tuple(self.samples.shape)}"
+
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
-        """The distribution, whatever the condition."""
+        """Return the distribution, whatever the condition."""
         return _Drawn(self.samples, self.weight_spec)
 
 
 class _Drawn(WeightDistribution):
-    """Equal weight on each of some samples; without a density."""
+    """The empirical distribution of samples; it has no density."""
 
     arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (the name and kind are torch's)
     has_rsample = True
@@ -177,7 +175,7 @@ class _Drawn(WeightDistribution):
         super().__init__(torch.Size(), samples.shape[1:], validate_args=False)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """Draw ``num`` of the samples, without repetition as long as there are enough."""
+        """Draw ``num`` of the samples, without repetition if there are enough."""
         total = len(self.samples)
         rounds = -(-num // total)
         device = None if generator is None else generator.device

@@ -1,4 +1,4 @@
-"""What a training run is like while it goes on, what it leaves, and who is told about it."""
+"""State of a training run, its result, and the callback interface."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from torch import Tensor
 __all__ = ["PARTS", "Callback", "FitResult", "Run"]
 
 PARTS = ("loss", "nll", "kl", "analytic", "mutual_information", "penalty", "extra", "beta", "lr")
-"""What is recorded of each step, in nats: ``loss`` and ``nll`` per example, the others in all; NaN if unknown."""
+"""Parts of the loss that are recorded of each step, in nats; NaN if unknown.
+
+``loss``, ``nll``, ``penalty`` and ``extra`` are per example; ``kl``, ``analytic`` and ``mutual_information`` are not
+divided by the number of examples; the temperature ``beta`` and the learning rate ``lr`` have no unit.
+"""
 
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training run leaves.
+    """The result of a training run.
 
     Attributes:
         history: for each name in :data:`PARTS`, its values over the steps of this run, ``(steps,)``.
-        steps: steps done in all, those before a resumed run included.
+        steps: number of steps in all, including those before a resumed run.
         seconds: wall time of this run.
-        stopped: why it ended: ``"finished"`` or what a callback said.
-        state: hand it to :func:`~bayeshnet.inference.fit` to go on.
+        stopped: reason why it ended: ``"finished"`` or the reason that a callback gave.
+        state: state to resume from, for :func:`~bayeshnet.inference.fit`.
     """
 
     history: Mapping[str, Tensor]
@@ -38,15 +42,15 @@ class FitResult:
 
 
 class Run:
-    """A training run as callbacks see it.
+    """State of a training run, for callbacks.
 
     Attributes:
         model: the model.
         guide: the guide.
-        num_steps: steps planned.
+        num_steps: number of planned steps.
         per_epoch: steps per epoch, or None without data.
-        step: steps done.
-        stopped: why the run is to end, or None.
+        step: number of steps so far.
+        stopped: reason why the run is to end, or None.
     """
 
     def __init__(self, model: Any, guide: Any, num_steps: int, per_epoch: int | None, first_step: int = 0) -> None:
@@ -77,25 +81,25 @@ class Run:
 
     @property
     def eta(self) -> float:
-        """Seconds that the rest will take at this rate."""
+        """Estimated seconds for the remaining steps."""
         return (self.num_steps - self.step) / self.rate if self.rate > 0 else float("inf")
 
     @property
     def parts(self) -> dict[str, float]:
-        """The parts of the last step, see :data:`PARTS`; this waits for the device."""
+        """Parts of the last step, see :data:`PARTS`; reading them waits for the device."""
         if self._last is None:
             return {}
         last = self._last.tolist() if isinstance(self._last, Tensor) else self._last
         return dict(zip(PARTS, last, strict=True))
 
     def mean(self, name: str, steps: int) -> float:
-        """Mean of a part over the last ``steps`` steps of this run."""
+        """Compute the mean of a part over the last ``steps`` steps of this run."""
         enough = self._rows[-steps:] if 0 < steps <= len(self._rows) else None
         values = self.history()[name][-steps:] if enough is None else _table(enough)[:, PARTS.index(name)]
         return float(values.mean()) if len(values) else float("nan")
 
     def record(self, values: Tensor | Sequence[float]) -> None:
-        """Keep the parts of one step: numbers, or a tensor ``(len(PARTS),)`` of a device that is not waited for."""
+        """Record the parts of one step, as numbers or as a tensor ``(len(PARTS),)``, without waiting for its device."""
         self._last = values
         self._rows.append(values)
         if len(self._rows) == _BLOCK:
@@ -104,7 +108,7 @@ class Run:
         self.step += 1
 
     def history(self) -> dict[str, Tensor]:
-        """All parts over the steps of this run, on the CPU."""
+        """Return all parts over the steps of this run, on the CPU."""
         if self._last is None:
             return {name: torch.empty(0) for name in PARTS}
         table = torch.cat([*self._blocks, *([_table(self._rows)] if self._rows else [])]).cpu()
@@ -112,20 +116,20 @@ class Run:
 
 
 def _table(rows: Sequence[Tensor | Sequence[float]]) -> Tensor:
-    """Rows of one kind as one tensor ``(len(rows), len(PARTS))``."""
+    """Return rows of one kind as one tensor ``(len(rows), len(PARTS))``."""
     if isinstance(rows[0], Tensor):
         return torch.stack([torch.as_tensor(row) for row in rows])
     return torch.tensor(rows, dtype=torch.float64)
 
 
 class Callback:
-    """Is told how a training run goes on; override what you need. Call ``run.stop(reason)`` to end it."""
+    """Interface of callbacks: override the methods that you need. Call ``run.stop(reason)`` to end the run."""
 
     def on_start(self, run: Run) -> None:
-        """The run begins."""
+        """Act at the start of the run."""
 
     def on_step(self, run: Run) -> None:
-        """A step was made; ``run.step`` counts it."""
+        """Act after a step; ``run.step`` is the number of steps so far."""
 
     def on_end(self, run: Run) -> None:
-        """The run has ended; also called when it ends by an error."""
+        """Act at the end of the run, also after an error."""

@@ -11,7 +11,7 @@ from ..errors import check_int, check_number, check_positive
 __all__ = ["Annealing", "Cosine", "LinearWarmup", "Schedule"]
 
 Schedule = Callable[[int], float]
-"""Maps the number of the step, from 0, to a number."""
+"""A function of the step, counted from 0, that returns a number."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Cosine:
     .. math:: f(t) = f_{end} + \tfrac12 (1 - f_{end}) (1 + \cos(\pi t / T)).
 
     Args:
-        num_steps: the number ``T`` of steps.
+        num_steps: number ``T`` of steps.
         final: the factor at the end.
 
     Example:
@@ -39,7 +39,7 @@ class Cosine:
         check_number("final", self.final, 0.0, 1.0)
 
     def __call__(self, step: int) -> float:
-        """The factor at ``step``."""
+        """Return the factor at ``step``."""
         part = min(step / self.num_steps, 1.0)
         return self.final + 0.5 * (1 - self.final) * (1 + math.cos(math.pi * part))
 
@@ -49,7 +49,7 @@ class LinearWarmup:
     """A number that goes from ``start`` to ``end`` in ``num_steps`` equal steps and stays there, for KL warm-up.
 
     Args:
-        num_steps: steps of the way.
+        num_steps: number of steps from ``start`` to ``end``.
         start: the number at step 0.
         end: the number from step ``num_steps`` on.
 
@@ -70,7 +70,7 @@ class LinearWarmup:
         check_number("end", self.end)
 
     def __call__(self, step: int) -> float:
-        """The number at ``step``."""
+        """Return the number at ``step``."""
         return self.start + (self.end - self.start) * min(step / self.num_steps, 1.0)
 
 
@@ -80,11 +80,11 @@ class Annealing:
 
     .. math:: \beta(t) = \beta_0^{1 - t / T}.
 
-    As ``beta`` of :func:`~bayeshnet.inference.fit` it lets a guide begin wide, near the prior, and settle into all
-    modes that the data leave, where a guide that begins narrow finds one.
+    As ``beta`` of :func:`~bayeshnet.inference.fit` it keeps a guide wide at first, near the prior, so that it can cover
+    all modes of the posterior, where a guide that is narrow from the beginning finds one.
 
     Args:
-        num_steps: the number ``T`` of steps.
+        num_steps: number ``T`` of steps.
         start: the temperature :math:`\beta_0` at step 0.
 
     Example:
@@ -102,5 +102,5 @@ class Annealing:
         check_positive("start", self.start)
 
     def __call__(self, step: int) -> float:
-        """The temperature at ``step``."""
+        """Return the temperature at ``step``."""
         return float(self.start ** (1 - min(step / self.num_steps, 1.0)))

@@ -1,4 +1,4 @@
-"""Shapes that the metrics share."""
+"""Checks of arguments that several metrics share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def check_samples(samples: Tensor, argument: str = "samples") -> Tensor:
 
 
 def check_pair(probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return probabilities ``(N, C)`` and class indices ``(N,)`` that fit together."""
+    """Return probabilities ``(N, C)`` and class indices ``(N,)`` of equal length."""
     check_shape("probs", check_probs(probs), (None, None))
     check_shape("y", y, (len(probs),))
     if y.is_floating_point():

@@ -1,4 +1,4 @@
-"""How good predictive class probabilities are: accuracy, NLL, Brier score, calibration."""
+"""Metrics of predictive class probabilities: accuracy, NLL, Brier score, calibration."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ReliabilityBins", "accuracy", "brier", "ece", "nll", "reliability_bi
 
 
 def accuracy(probs: Tensor, y: Tensor) -> Tensor:
-    """Share of examples whose most probable class is the true one.
+    """Compute the fraction of examples whose most probable class is the true one.
 
     Args:
         probs: class probabilities, logits or any scores ``(N, C)``.
@@ -32,12 +32,12 @@ def accuracy(probs: Tensor, y: Tensor) -> Tensor:
 
 
 def nll(probs: Tensor, y: Tensor, smallest: float = 1e-12) -> Tensor:
-    r"""Mean negative log-probability of the true class, :math:`-\frac1N \sum_i \log p_i(y_i)`, in nats.
+    r"""Compute the mean negative log-probability of the true class, :math:`-\frac1N \sum_i \log p_i(y_i)`, in nats.
 
     Args:
         probs: class probabilities ``(N, C)``.
         y: true classes ``(N,)``.
-        smallest: probabilities are held at or above it, so that one sure mistake does not make the mean infinite.
+        smallest: lower bound for probabilities, so that a confident mistake does not make the mean infinite.
 
     Example:
         >>> nll(torch.tensor([[0.5, 0.5]]), torch.tensor([1]))
@@ -48,7 +48,7 @@ def nll(probs: Tensor, y: Tensor, smallest: float = 1e-12) -> Tensor:
 
 
 def brier(probs: Tensor, y: Tensor) -> Tensor:
-    r"""Brier score :math:`\frac1N \sum_i \sum_c (p_{ic} - [y_i = c])^2`, from 0 (right and sure) to 2.
+    r"""Compute the Brier score :math:`\frac1N \sum_i \sum_c (p_{ic} - [y_i = c])^2`: 0 is best, 2 is worst.
 
     References:
         Verification of Forecasts Expressed in Terms of Probability (Brier, 1950).
@@ -62,7 +62,7 @@ def brier(probs: Tensor, y: Tensor) -> Tensor:
 
 
 def ece(probs: Tensor, y: Tensor, num_bins: int = 15) -> Tensor:
-    r"""Expected calibration error :math:`\sum_b \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|`, as a fraction.
+    r"""Compute the expected calibration error :math:`\sum_b \frac{n_b}{N} |\mathrm{acc}_b - \mathrm{conf}_b|`.
 
     Predictions are put into bins of equal width by their confidence (largest probability), and in each bin the mean
     confidence is compared with the accuracy. Computed by torchmetrics.
@@ -70,7 +70,10 @@ def ece(probs: Tensor, y: Tensor, num_bins: int = 15) -> Tensor:
     Args:
         probs: class probabilities ``(N, C)``.
         y: true classes ``(N,)``.
-        num_bins: bins on [0, 1].
+        num_bins: number of bins on [0, 1].
+
+    Returns:
+        Fraction of shape ``()``.
 
     Raises:
         MissingExtraError: if torchmetrics is not installed.
@@ -89,20 +92,20 @@ def ece(probs: Tensor, y: Tensor, num_bins: int = 15) -> Tensor:
         from torchmetrics.functional.classification import multiclass_calibration_error as error_of
     except ImportError as error:
         raise MissingExtraError("torchmetrics", "app", "The expected calibration error") from error
-    # A confidence of exactly 1 belongs to the last bin; torchmetrics would give it one of its own.
+    # A confidence of exactly 1 belongs to the last bin; torchmetrics would put it into a bin of its own.
     below_one = probs.clamp(max=1 - torch.finfo(probs.dtype).eps)
     return error_of(below_one, y, max(2, probs.shape[1]), n_bins=num_bins, norm="l1", validate_args=False)
 
 
 @dataclass(frozen=True)
 class ReliabilityBins:
-    """What a reliability diagram shows, bin by bin: tensors ``(num_bins,)``; empty bins hold zeros.
+    """Data of a reliability diagram: tensors ``(num_bins,)`` that are zero for empty bins.
 
     Args:
-        edges: of the bins, ``(num_bins + 1,)``.
-        confidence: mean confidence of the predictions in a bin.
-        accuracy: their accuracy.
-        counts: their number.
+        edges: edges of the bins, ``(num_bins + 1,)``.
+        confidence: mean confidence of the predictions in each bin.
+        accuracy: accuracy of the predictions in each bin.
+        counts: number of predictions in each bin.
     """
 
     edges: Tensor
@@ -112,12 +115,12 @@ class ReliabilityBins:
 
 
 def reliability_bins(probs: Tensor, y: Tensor, num_bins: int = 15) -> ReliabilityBins:
-    """Mean confidence and accuracy in bins of confidence of equal width, the last one closed.
+    """Compute mean confidence and accuracy in bins of confidence of equal width, the last one closed.
 
     Args:
         probs: class probabilities ``(N, C)``.
         y: true classes ``(N,)``.
-        num_bins: bins on [0, 1].
+        num_bins: number of bins on [0, 1].
 
     Example:
         >>> reliability_bins(torch.tensor([[0.9, 0.1], [0.9, 0.1]]), torch.tensor([0, 1]), 2).accuracy

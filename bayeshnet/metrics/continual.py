@@ -1,7 +1,8 @@
-r"""What a matrix of accuracies says about continual learning.
+r"""Metrics of continual learning computed from a matrix of accuracies.
 
 ``matrix[i, j]`` is the accuracy on task ``j`` after learning task ``i``, ``(T, T)``; entries above the diagonal (tasks
-not learnt yet) may be NaN. Any number for which more is better will do. Results are in the units of the matrix.
+not learned yet) may be NaN. Any other number may be used for which larger is better. Results are in the units of the
+matrix.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 
-def _learnt(matrix: Tensor) -> Tensor:
+def _checked(matrix: Tensor) -> Tensor:
     if not isinstance(matrix, Tensor) or not matrix.is_floating_point():
         raise type_error("matrix", expected="a floating tensor of accuracies (T, T)", got=matrix)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
@@ -37,47 +38,47 @@ def _learnt(matrix: Tensor) -> Tensor:
 
 
 def during_accuracy(matrix: Tensor) -> Tensor:
-    r"""Mean accuracy on each task just after learning it, :math:`\frac1T \sum_t A_{tt}`."""
-    return _learnt(matrix).diagonal().mean()
+    r"""Compute the mean accuracy on each task just after learning it, :math:`\frac1T \sum_t A_{tt}`."""
+    return _checked(matrix).diagonal().mean()
 
 
 def final_accuracy(matrix: Tensor) -> Tensor:
-    r"""Mean accuracy on all tasks after the last one, :math:`\frac1T \sum_t A_{Tt}`."""
-    return _learnt(matrix)[-1].mean()
+    r"""Compute the mean accuracy on all tasks after the last one, :math:`\frac1T \sum_t A_{Tt}`."""
+    return _checked(matrix)[-1].mean()
 
 
 def average_accuracy(matrix: Tensor) -> Tensor:
-    r"""Mean over time of the accuracy on the tasks learnt so far, :math:`\frac1T\sum_i \frac1i \sum_{j\le i} A_{ij}`.
+    r"""Compute the mean accuracy on the tasks so far over time, :math:`\frac1T\sum_i \frac1i \sum_{j\le i} A_{ij}`.
 
     Example:
         >>> average_accuracy(torch.tensor([[1.0, torch.nan], [0.5, 1.0]]))
         tensor(0.8750)
     """
-    lower = _learnt(matrix).tril().nan_to_num(0.0)
+    lower = _checked(matrix).tril().nan_to_num(0.0)
     return (lower.sum(1) / torch.arange(1, len(matrix) + 1, dtype=matrix.dtype, device=matrix.device)).mean()
 
 
 def backward_transfer(matrix: Tensor) -> Tensor:
-    r"""Mean change of the earlier tasks, :math:`\frac1{T-1} \sum_{t<T} (A_{Tt} - A_{tt})`; 0 for a single task.
+    r"""Compute the mean change on earlier tasks, :math:`\frac1{T-1} \sum_{t<T} (A_{Tt} - A_{tt})`; 0 for a single task.
 
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz, Ranzato; 2017).
     """
-    change = (_learnt(matrix)[-1] - matrix.diagonal())[:-1]
+    change = (_checked(matrix)[-1] - matrix.diagonal())[:-1]
     return change.mean() if len(change) else matrix.new_zeros(())
 
 
 def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
-    r"""What earlier tasks give to a task not yet learnt, :math:`\frac1{T-1} \sum_{t>1} (A_{t-1,t} - b_t)`.
+    r"""Compute the gain on each task before it is learned, :math:`\frac1{T-1} \sum_{t>1} (A_{t-1,t} - b_t)`.
 
     Args:
-        matrix: accuracies ``(T, T)`` that are numbers just above the diagonal too.
-        baseline: accuracy without any learning: a number, or one per task ``(T,)``.
+        matrix: accuracies ``(T, T)``, with numbers just above the diagonal as well.
+        baseline: accuracy without any learning: one number, or one per task ``(T,)``.
 
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz, Ranzato; 2017).
     """
-    ahead = _learnt(matrix).diagonal(1)
+    ahead = _checked(matrix).diagonal(1)
     if bool(ahead.isnan().any()):
         raise value_error(
             "matrix", expected="numbers just above the diagonal", found="NaN there", hint="Evaluate the next task too."
@@ -88,7 +89,7 @@ def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
 
 
 def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
-    r"""How much accuracy was lost by the end; positive is bad.
+    r"""Compute the mean accuracy lost by the end; smaller is better.
 
     Args:
         matrix: accuracies ``(T, T)``.
@@ -107,7 +108,7 @@ def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
     check_choice("reference", reference, ("during", "best"))
     if reference == "during":
         return during_accuracy(matrix) - final_accuracy(matrix)
-    size = len(_learnt(matrix))
+    size = len(_checked(matrix))
     if size == 1:
         return matrix.new_zeros(())
     later = torch.ones(size, size, dtype=torch.bool, device=matrix.device).tril()
@@ -116,13 +117,13 @@ def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
 
 
 def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int = 1) -> Tensor:
-    """Share of inputs, or of batches of inputs known to share a task, for which the true task has the highest score.
+    """Compute the fraction of inputs, or of batches of inputs of one task, whose true task has the highest score.
 
     Args:
-        scores: of each task for each input ``(N, T)``: log-density, negative entropy, log-posterior of the task.
-        task: index of the true task, one for all or ``(N,)``.
-        batch_size: so many inputs of one task in a row are judged by the sum of their scores; what does not fill a
-            batch is left out, unless there is nothing else. Then ``task`` must be one for all.
+        scores: score of each task for each input ``(N, T)``, such as log-density, negative entropy or log-posterior.
+        task: index of the true task: one for all inputs, or ``(N,)``.
+        batch_size: number of consecutive inputs that are judged together by the sum of their scores, which requires one
+            ``task`` for all. An incomplete batch is left out unless it is the only one.
 
     Returns:
         Fraction of shape ``()``.
@@ -138,7 +139,7 @@ def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int 
         check_shape("task", torch.as_tensor(task), (len(scores),))
     if check_int("batch_size", batch_size, 1) > 1:
         if each:
-            raise value_error("task", expected="one number for all when inputs are judged in batches", got=task)
+            raise value_error("task", expected="one number for all inputs if they are judged in batches", got=task)
         size = min(batch_size, len(scores))
         scores = scores[: len(scores) // size * size].unflatten(0, (-1, size)).sum(1)
     dtype = scores.dtype if scores.is_floating_point() else torch.get_default_dtype()
@@ -147,7 +148,7 @@ def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int 
 
 @dataclass(frozen=True)
 class ContinualSummary:
-    """The numbers of one accuracy matrix, in its units; see the functions of the same names."""
+    """Metrics of one accuracy matrix, in its units; see the functions of the same names."""
 
     during: float
     final: float
@@ -158,7 +159,7 @@ class ContinualSummary:
 
 
 def summarize(matrix: Tensor) -> ContinualSummary:
-    """Compute all summaries of an accuracy matrix ``(T, T)``.
+    """Compute all metrics of an accuracy matrix ``(T, T)``.
 
     Example:
         >>> summarize(torch.tensor([[1.0, torch.nan], [0.5, 1.0]])).final

@@ -1,4 +1,4 @@
-"""How well a score tells foreign inputs from known ones: AUROC and the false-positive rate at a given recall."""
+"""Metrics of the detection of OOD inputs by a score: AUROC and the false-positive rate at a given recall."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ __all__ = ["auroc", "fpr95", "fpr_at"]
 
 
 def auroc(known: Tensor, foreign: Tensor) -> Tensor:
-    r"""Area under the ROC curve: the probability that a foreign input scores above a known one, ties counted half.
+    r"""Compute the area under the ROC curve: the probability that an OOD input scores above a known one.
 
-    Only the order of the scores matters: entropies, negative log-densities and logits all do. Computed by torchmetrics.
+    Ties count half. Since only the order matters, entropies, negative log-densities or logits may serve as scores.
+    Computed by torchmetrics.
 
     Args:
-        known: uncertainty of inputs like the training data ``(N,)``; larger means more foreign.
-        foreign: uncertainty of foreign inputs ``(M,)``.
+        known: scores of in-distribution inputs ``(N,)``; larger means less like the training data.
+        foreign: scores of OOD inputs ``(M,)``.
 
     Returns:
         Fraction of shape ``()``: 1 separates perfectly, 1/2 is chance.
@@ -34,12 +35,12 @@ def auroc(known: Tensor, foreign: Tensor) -> Tensor:
 
 
 def fpr_at(known: Tensor, foreign: Tensor, recall: float = 0.95) -> Tensor:
-    """Share of foreign inputs taken for known when at least ``recall`` of the known ones are accepted.
+    """Compute the fraction of OOD inputs that are accepted if at least ``recall`` of the known inputs are.
 
     Args:
-        known: uncertainty of inputs like the training data ``(N,)``; larger means more foreign.
-        foreign: uncertainty of foreign inputs ``(M,)``.
-        recall: share of known inputs that must be accepted, in [0, 1].
+        known: scores of in-distribution inputs ``(N,)``; larger means less like the training data.
+        foreign: scores of OOD inputs ``(M,)``.
+        recall: fraction of known inputs to accept, in [0, 1].
 
     Returns:
         Fraction of shape ``()``: 0 is best.
@@ -51,13 +52,13 @@ def fpr_at(known: Tensor, foreign: Tensor, recall: float = 0.95) -> Tensor:
     check_number("recall", recall, 0, 1)
     scores, positive = _ranked(known, foreign)
     false, true, _ = _torchmetrics().binary_roc(scores, positive, validate_args=False)
-    # Known inputs are the positives here, accepted while their score is low: the same curve walked from its other end.
+    # Known inputs are the positives, accepted if their score is low: the ROC curve with both of its axes reversed.
     accepted, mistaken = 1 - false, 1 - true
     return mistaken[accepted >= recall - 1e-6].min()
 
 
 def fpr95(known: Tensor, foreign: Tensor) -> Tensor:
-    """:func:`fpr_at` a recall of 95 %.
+    """Compute :func:`fpr_at` a recall of 95 %.
 
     References:
         A Baseline for Detecting Misclassified and Out-of-Distribution Examples in Neural Networks (Hendrycks, Gimpel;
@@ -76,7 +77,7 @@ def _ranked(known: Tensor, foreign: Tensor) -> tuple[Tensor, Tensor]:
             raise value_error(name, expected="scores of shape (N,), at least one", got=scores)
         if bool(scores.isnan().any()):
             raise value_error(name, expected="scores that can be ordered", found="NaN among them")
-    # Ranks in [0, 1]: torchmetrics squashes scores outside of it, which makes ties of large ones.
+    # Ranks in [0, 1]: torchmetrics applies a sigmoid to scores outside of it, which makes large ones equal.
     _, ranks = torch.cat([known, foreign]).unique(return_inverse=True)
     scores = ranks.to(torch.get_default_dtype()) / ranks.max().clamp(min=1)
     positive = torch.cat([torch.zeros_like(known), torch.ones_like(foreign)]).long()

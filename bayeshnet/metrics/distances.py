@@ -1,4 +1,4 @@
-"""How far two sets of samples are apart: maximum mean discrepancy and sliced Wasserstein distance."""
+"""Distances between two sets of samples: maximum mean discrepancy and sliced Wasserstein distance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _checked(x: Tensor, y: Tensor, least: int = 1) -> None:
 
 
 def median_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Median of the distances between different points of the two sets together, ``()``; the usual kernel width.
+    """Compute the median distance between the points of both sets together, ``()``; the usual kernel width.
 
     Args:
         x: samples ``(N, D)``.
@@ -29,7 +29,9 @@ def median_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: bool = True) -> Tensor:
-    r"""Squared maximum mean discrepancy under the Gaussian kernel :math:`k(a, b) = \exp(-|a - b|^2 / 2\ell^2)`.
+    r"""Compute the squared maximum mean discrepancy of two sets of samples.
+
+    The kernel is Gaussian, :math:`k(a, b) = \exp(-|a - b|^2 / 2\ell^2)`:
 
     .. math:: \mathrm{MMD}^2 = E\,k(x, x') + E\,k(y, y') - 2\,E\,k(x, y)
 
@@ -37,8 +39,8 @@ def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: 
         x: samples ``(N, D)``.
         y: samples ``(M, D)``.
         width: :math:`\ell`; by default the median distance (:func:`median_distance`).
-        unbiased: leave out the pairs of a sample with itself: the mean is then right, and the value may be slightly
-            negative for equal distributions. Without it the value is never negative.
+        unbiased: True to leave out the pairs of a sample with itself. The estimate is then unbiased, and may be
+            slightly negative for equal distributions; otherwise it is never negative.
 
     Returns:
         Of shape ``()``.
@@ -58,7 +60,7 @@ def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: 
         check_positive("width", width)
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
-        # Differences before squares: samples of one posterior are close to each other and far from 0.
+        # From differences, since samples of one posterior are close to each other and far from 0.
         distance = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist")
         return torch.exp(-0.5 * (distance / width).square())
 
@@ -74,18 +76,18 @@ def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: 
 def sliced_wasserstein(
     x: Tensor, y: Tensor, num_projections: int = 100, order: float = 2.0, generator: torch.Generator | None = None
 ) -> Tensor:
-    r"""Sliced Wasserstein distance: the mean over random directions of the one-dimensional distance, to the power 1/p.
+    r"""Compute the sliced Wasserstein distance, an average of one-dimensional distances over random directions.
 
     .. math:: \Big( E_\theta \int_0^1 |F^{-1}_{\theta \cdot x}(q) - F^{-1}_{\theta \cdot y}(q)|^p \, dq \Big)^{1/p}
 
-    The integral over the two step functions is exact, whatever the numbers of samples.
+    The integral over the two step functions is exact for any numbers of samples.
 
     Args:
         x: samples ``(N, D)``.
         y: samples ``(M, D)``.
-        num_projections: random directions.
+        num_projections: number of random directions.
         order: :math:`p \ge 1`.
-        generator: of the directions.
+        generator: random generator of the directions.
 
     Returns:
         Of shape ``()``, in the units of the samples.
@@ -102,7 +104,7 @@ def sliced_wasserstein(
     check_int("num_projections", num_projections, 1)
     if check_positive("order", order) < 1:
         raise value_error("order", expected="a number >= 1", got=order)
-    # The directions are drawn where the generator lives, so a seed means the same on every device.
+    # Drawn on the device of the generator, so that a seed gives the same directions for samples on every device.
     device = generator.device if generator is not None else torch.device("cpu")
     directions = torch.randn(x.shape[1], num_projections, generator=generator, dtype=x.dtype, device=device).to(
         x.device

@@ -1,4 +1,4 @@
-"""How good predictive distributions of values are: RMSE, log-likelihood, coverage, CRPS."""
+"""Metrics of predictive distributions of values: RMSE, log-likelihood, coverage, CRPS."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def mse(mean: Tensor, y: Tensor) -> Tensor:
-    """Mean squared error of the predictive mean, over examples and outputs.
+    """Compute the mean squared error of the predictive mean over examples and outputs.
 
     Args:
         mean: predicted values ``(N, C)``.
@@ -32,7 +32,7 @@ def mse(mean: Tensor, y: Tensor) -> Tensor:
 
 
 def rmse(mean: Tensor, y: Tensor) -> Tensor:
-    """Root of the mean squared error, in the units of the targets.
+    """Compute the root of the mean squared error, in the units of the targets.
 
     Example:
         >>> rmse(torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]]))
@@ -42,11 +42,11 @@ def rmse(mean: Tensor, y: Tensor) -> Tensor:
 
 
 def gaussian_log_likelihood(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
-    r"""Mean over examples of :math:`\sum_c \log N(y_c; \mu_c, \sigma_c^2)`, in nats.
+    r"""Compute the mean over examples of :math:`\sum_c \log N(y_c; \mu_c, \sigma_c^2)`, in nats.
 
     Args:
         mean: predictive means ``(N, C)``.
-        std: predictive standard deviations that broadcast against them, noise included.
+        std: predictive standard deviations, including noise, that broadcast against the means.
         y: true values ``(N, C)``.
 
     Example:
@@ -58,7 +58,7 @@ def gaussian_log_likelihood(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
 
 
 def sample_log_likelihood(samples: Tensor, noise_std: Tensor | float, y: Tensor) -> Tensor:
-    r"""Mean over examples of :math:`\log \frac1S \sum_s \prod_c N(y_c; f_{sc}, \tau^2)`, in nats.
+    r"""Compute the mean over examples of :math:`\log \frac1S \sum_s \prod_c N(y_c; f_{sc}, \tau^2)`, in nats.
 
     Args:
         samples: predictions under ``S`` weight vectors ``(S, N, C)``, without noise.
@@ -77,12 +77,12 @@ def sample_log_likelihood(samples: Tensor, noise_std: Tensor | float, y: Tensor)
 
 
 def coverage(samples: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
-    """Share of true values inside the central interval that holds ``level`` of the samples; calibrated: ``level``.
+    """Compute the fraction of true values inside the central interval that contains ``level`` of the samples.
 
     Args:
-        samples: draws of the predictive distribution ``(S, N, C)``, noise included.
+        samples: draws of the predictive distribution ``(S, N, C)``, including noise.
         y: true values ``(N, C)``.
-        level: from 0 to 1.
+        level: probability of the interval, from 0 to 1; the coverage of calibrated predictions is the same.
 
     Example:
         >>> coverage(torch.linspace(0, 1, 101)[:, None, None], torch.tensor([[0.5]]), 0.9)
@@ -95,13 +95,13 @@ def coverage(samples: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
 
 
 def gaussian_coverage(mean: Tensor, std: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
-    r"""Share of true values within :math:`\mu \pm z \sigma`, the interval that holds ``level`` of the Gaussian.
+    r"""Compute the fraction of true values within :math:`\mu \pm z \sigma`, which contains ``level`` of the Gaussian.
 
     Args:
         mean: predictive means ``(N, C)``.
-        std: predictive standard deviations that broadcast against them, noise included.
+        std: predictive standard deviations, including noise, that broadcast against the means.
         y: true values ``(N, C)``.
-        level: from 0 to 1.
+        level: probability of the interval, from 0 to 1; the coverage of calibrated predictions is the same.
 
     Example:
         >>> gaussian_coverage(torch.zeros(2, 1), torch.ones(2, 1), torch.tensor([[1.9], [2.0]]))
@@ -113,7 +113,7 @@ def gaussian_coverage(mean: Tensor, std: Tensor, y: Tensor, level: float = 0.95)
 
 
 def crps(samples: Tensor, y: Tensor) -> Tensor:
-    r"""Continuous ranked probability score of the empirical distribution, in the units of the targets; 0 is best.
+    r"""Compute the continuous ranked probability score of samples, in the units of the targets; 0 is best.
 
     .. math:: \frac1S \sum_s |x_s - y| - \frac1{2 S^2} \sum_{s,t} |x_s - x_t|
 
@@ -121,7 +121,7 @@ def crps(samples: Tensor, y: Tensor) -> Tensor:
     :math:`\frac{2}{S^2} \sum_s (2s - S - 1)\, x_{(s)}`.
 
     Args:
-        samples: draws of the predictive distribution ``(S, N, C)``, noise included.
+        samples: draws of the predictive distribution ``(S, N, C)``, including noise.
         y: true values ``(N, C)``.
 
     References:
@@ -139,13 +139,13 @@ def crps(samples: Tensor, y: Tensor) -> Tensor:
 
 
 def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
-    r"""CRPS of Gaussian predictions in closed form, mean over examples and outputs.
+    r"""Compute the CRPS of Gaussian predictions in closed form, mean over examples and outputs.
 
     .. math:: \sigma \big[z (2 \Phi(z) - 1) + 2 \varphi(z) - \pi^{-1/2}\big], \qquad z = (y - \mu)/\sigma
 
     Args:
         mean: predictive means ``(N, C)``.
-        std: predictive standard deviations that broadcast against them.
+        std: predictive standard deviations that broadcast against the means.
         y: true values ``(N, C)``.
 
     References:

@@ -1,4 +1,4 @@
-"""How well samples of one posterior agree with those of a reference."""
+"""Comparison of posterior samples with reference samples."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class SampleComparison:
     """Distances between samples and reference samples of the same unknowns.
 
     Attributes:
-        sliced_wasserstein: sliced Wasserstein distance, in the unknowns' units.
+        sliced_wasserstein: sliced Wasserstein distance, in the units of the unknowns.
         mmd: squared maximum mean discrepancy with a Gaussian kernel of median width.
         mean_error: largest error of a mean, in standard deviations of the reference.
-        std_ratio: smallest and largest ratio of standard deviations, ours to the reference's.
+        std_ratio: smallest and largest ratio of the standard deviations of the samples to those of the reference.
     """
 
     sliced_wasserstein: float
@@ -52,7 +52,7 @@ def compare_samples(samples: Tensor, reference: Tensor, generator: torch.Generat
 
 
 def predictive_total_variation(probs: Tensor, reference: Tensor) -> Tensor:
-    r"""Mean over inputs of :math:`\tfrac12 \sum_c |p_c - r_c|` between class probabilities ``(N, C)``: in [0, 1].
+    r"""Compute :math:`\tfrac12 \sum_c |p_c - r_c|` between class probabilities ``(N, C)``, mean over inputs, in [0, 1].
 
     Example:
         >>> predictive_total_variation(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.5, 0.5]]))

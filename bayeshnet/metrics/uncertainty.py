@@ -1,4 +1,4 @@
-"""How sure a prediction is: from mean probabilities ``(..., C)`` or ``S`` weight samples of them ``(S, ..., C)``."""
+"""Uncertainty of predictions, from mean probabilities ``(..., C)`` or their ``S`` weight samples ``(S, ..., C)``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["agreement", "confidence", "entropy", "expected_entropy", "mutual_inf
 
 
 def entropy(probs: Tensor) -> Tensor:
-    r"""Entropy :math:`-\sum_c p_c \log p_c` in nats, from 0 (sure) to :math:`\log C`; :math:`0 \log 0 = 0`.
+    r"""Compute the entropy :math:`-\sum_c p_c \log p_c` in nats, from 0 to :math:`\log C`; :math:`0 \log 0 = 0`.
 
     Args:
         probs: class probabilities ``(..., C)``, usually the mean over weight samples (total uncertainty).
@@ -27,7 +27,7 @@ def entropy(probs: Tensor) -> Tensor:
 
 
 def expected_entropy(samples: Tensor) -> Tensor:
-    r"""Mean over weight samples of the entropy, :math:`\frac1S \sum_s H[p_s]`, in nats: noise in the data (aleatoric).
+    r"""Compute the mean entropy of the weight samples, :math:`\frac1S \sum_s H[p_s]`, in nats: aleatoric uncertainty.
 
     Args:
         samples: class probabilities under ``S`` weight vectors ``(S, ..., C)``.
@@ -43,10 +43,10 @@ def expected_entropy(samples: Tensor) -> Tensor:
 
 
 def mutual_information(samples: Tensor) -> Tensor:
-    r"""Mutual information of label and weights, :math:`H[\bar p] - \frac1S \sum_s H[p_s]`, in nats (BALD).
+    r"""Compute the mutual information of label and weights, :math:`H[\bar p] - \frac1S \sum_s H[p_s]`, in nats (BALD).
 
-    What the weight samples disagree about (epistemic uncertainty): 0 if they all agree. It is computed as the mean
-    divergence :math:`\frac1S \sum_s \mathrm{KL}(p_s \,\|\, \bar p)`, which is the same and never below 0 by rounding.
+    It is the epistemic uncertainty: 0 if all weight samples agree. It is computed as the mean divergence
+    :math:`\frac1S \sum_s \mathrm{KL}(p_s \,\|\, \bar p)`, which is equal and not made negative by rounding.
 
     Args:
         samples: class probabilities under ``S`` weight vectors ``(S, ..., C)``.
@@ -69,7 +69,7 @@ def mutual_information(samples: Tensor) -> Tensor:
 
 
 def confidence(probs: Tensor) -> Tensor:
-    """Largest class probability, from ``1 / C`` to 1.
+    """Return the largest class probability, from ``1 / C`` to 1.
 
     Args:
         probs: class probabilities ``(..., C)``.
@@ -85,11 +85,11 @@ def confidence(probs: Tensor) -> Tensor:
 
 
 def agreement(samples: Tensor) -> Tensor:
-    r"""How much the weight samples agree: one minus the standard deviation over samples, averaged over classes.
+    r"""Compute the agreement of the weight samples: 1 minus the standard deviation over samples, averaged over classes.
 
     .. math:: 1 - \frac1C \sum_c \sqrt{\frac1S \sum_s (p_{sc} - \bar p_c)^2}
 
-    It lies in [1/2, 1], and is 1 if all samples say the same, however unsure each is.
+    It lies in [1/2, 1], and is 1 if all samples are equal, however uncertain each is.
 
     Args:
         samples: class probabilities under ``S`` weight vectors ``(S, ..., C)``.

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 from ..errors import check_choice, check_flags, check_int
 from ..representation import shows_arguments
-from .mnet_interface import MainNetInterface, Weights
+from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
 from .parts.forward_pass import ForwardPass, dropout
-from .parts.images import check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, to_maps
 from .parts.modulation import Modulation, add_context_mod
 
 __all__ = ["LeNet"]
@@ -27,7 +27,7 @@ _ARCHITECTURES = {
 _KERNEL = 5
 
 
-class LeNet(MainNetInterface):
+class LeNet(ImageClassifier):
     """Two convolutions, each followed by pooling, a hidden layer and an output layer.
 
     Args:
@@ -84,11 +84,6 @@ class LeNet(MainNetInterface):
         for i, kernel in enumerate([*kernels, [hidden, flat], [num_classes, hidden]]):
             add_layer(self, kernel, 2 * i + 1, bias=True, no_weights=no_weights)
         finish(self, init_weights, verbose)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of outputs."""
-        return self._num_classes
 
     def forward(
         self,

@@ -160,7 +160,7 @@ class MainNetInterface(TensorViews):
         """Draw outputs ``(num, N, C)`` under independent Gaussian weights, layer by layer in the pre-activations.
 
         Return None for a network that does not consist of linear layers alone. This is a hook of
-        :func:`bayeshnet.inference.local_noise.independent_outputs`.
+        :func:`bayeshnet.inference.bound.independent_outputs`.
 
         Shape:
             ``means`` and ``stds`` as the weights of :meth:`forward`; ``x`` ``(N, ...)``.

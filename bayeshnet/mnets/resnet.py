@@ -11,17 +11,17 @@ from torch.nn import functional as F
 
 from ..errors import check_flags, check_int, value_error
 from ..representation import shows_arguments
-from .mnet_interface import MainNetInterface, Weights
+from .mnet_interface import Weights
 from .parts.declarations import add_layer, finish
 from .parts.forward_pass import ForwardPass
-from .parts.images import check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, to_maps
 from .parts.modulation import Modulation
 from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
 __all__ = ["ResNet"]
 
 
-class ResNet(MainNetInterface):
+class ResNet(ImageClassifier):
     r"""A residual network of :math:`6n + 2` layers: a convolution, three groups of ``n`` blocks, an output layer.
 
     A block computes :math:`a(c_2(a(c_1(h))) + h)`, where :math:`c` is a convolution, followed by modulation and batch
@@ -105,11 +105,6 @@ class ResNet(MainNetInterface):
             add_layer(self, shape, 3 * i + 1, bias=use_bias, no_weights=no_weights)
             before = maps
         finish(self, init_weights, verbose)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of outputs."""
-        return self._num_classes
 
     def forward(
         self,

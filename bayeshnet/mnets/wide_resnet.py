@@ -10,17 +10,17 @@ from torch.nn import functional as F
 
 from ..errors import check_flags, check_int, check_shape, value_error
 from ..representation import shows_arguments
-from .mnet_interface import MainNetInterface, Weights
+from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
 from .parts.forward_pass import ForwardPass
-from .parts.images import check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, to_maps
 from .parts.modulation import Modulation
 from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
 __all__ = ["WRN"]
 
 
-class WRN(MainNetInterface):
+class WRN(ImageClassifier):
     r"""A wide residual network ``WRN-d-k-B(3,3)`` of three groups of ``n`` blocks.
 
     A block computes :math:`h + c_2(d(c_1(h)))`, where :math:`c` is (modulation,) batch norm, rectifier and convolution,
@@ -113,11 +113,6 @@ class WRN(MainNetInterface):
             add_layer(self, shape, 3 * i + 1, bias=fc_bias if last else use_bias, no_weights=no_weights)
             before = size
         finish(self, None, verbose)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of outputs."""
-        return self._num_classes
 
     @property
     def has_bias(self) -> bool:

@@ -10,15 +10,15 @@ from torch.nn import functional as F
 
 from ..errors import check_choice, check_flags, check_int, value_error
 from ..representation import shows_arguments
-from .mnet_interface import MainNetInterface, Weights
+from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
 from .parts.forward_pass import ForwardPass, dropout
-from .parts.images import check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, to_maps
 
 __all__ = ["ZenkeNet"]
 
 
-class ZenkeNet(MainNetInterface):
+class ZenkeNet(ImageClassifier):
     """Four convolutions in two blocks, each block followed by pooling, a hidden layer and an output layer.
 
     Args:
@@ -63,11 +63,6 @@ class ZenkeNet(MainNetInterface):
         for i, shape in enumerate(shapes):
             add_layer(self, shape, i, bias=True, no_weights=no_weights)
         finish(self, init_weights, verbose)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of outputs."""
-        return self._num_classes
 
     def forward(
         self,

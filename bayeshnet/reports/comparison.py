@@ -1,4 +1,4 @@
-"""Several runs side by side: tables grouped by method, figures, and one page with all of it."""
+"""Comparison of several runs: tables grouped by method, figures, and a page with both."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any
 import numpy as np
 
 from ..errors import value_error
-from .html import Picture, report_html
+from .figures import ReportFigure
+from .html import report_html
 from .learning import comparison_chart, floor
 from .measures import judged, measures
 from .records import RunResult
 from .style import new_figure, png, styled, task_colors
 from .table import Cell, Column, Table
 
-__all__ = ["comparison_curves", "comparison_page", "comparison_pictures", "comparison_table", "comparison_tables"]
+__all__ = ["comparison_curves", "comparison_figures", "comparison_page", "comparison_table", "comparison_tables"]
 
 
 def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:
     """Compare runs of one stream: one row per method, mean and standard deviation over its runs; the best mean is bold.
 
     Args:
-        results: of runs of one data set.
-        label: what is a row; by default the method.
+        results: results of runs on one data set.
+        label: returns the name of a run's row; runs of the same name are averaged. By default the method.
 
     Raises:
         ValueError: if there is no run, or runs are of different data sets or judged on different splits.
@@ -92,16 +93,16 @@ def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
 
 
 def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
-    """One table for each data set and split, in the order in which they come."""
+    """Make one table for each data set and split, in the order of the runs."""
     return [comparison_table(runs) for runs in _grouped(results, lambda r: r.data + judged(r)).values()]
 
 
 @styled
 def comparison_curves(results: Sequence[RunResult]) -> Any:
-    """Mean accuracy (error) on the tasks so far while more tasks are learnt, one line per method, a band over seeds.
+    """Draw the mean accuracy (error) on the tasks so far against their number: a line per method, a band over seeds.
 
     Args:
-        results: of runs of one data set.
+        results: results of runs on one data set.
 
     Returns:
         A matplotlib figure: a panel with the task given, and those with the task inferred by entropy and combined.
@@ -134,21 +135,21 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
     return figure
 
 
-def comparison_pictures(results: Sequence[RunResult]) -> list[Picture]:
-    """A chart and curves for each data set and split."""
-    pictures: list[Picture] = []
+def comparison_figures(results: Sequence[RunResult]) -> list[ReportFigure]:
+    """Draw a chart and curves for each data set and split."""
+    figures: list[ReportFigure] = []
     for what, runs in _grouped(results, lambda r: r.data + judged(r)).items():
         data = runs[0].data + ("" if runs[0].judged_on == "test" else f"-{runs[0].judged_on}")
         caption = f"{what}: dots are means over seeds, bars their standard deviation."
-        pictures.append((f"{data}-comparison", caption, png(comparison_chart(comparison_table(runs)))))
+        figures.append(ReportFigure(f"{data}-comparison", caption, png(comparison_chart(comparison_table(runs)))))
         if all(run.matrix for run in runs):
             caption = f"{what}: mean over the tasks learnt so far; bands reach from the worst seed to the best."
-            pictures.append((f"{data}-curves", caption, png(comparison_curves(runs))))
-    return pictures
+            figures.append(ReportFigure(f"{data}-curves", caption, png(comparison_curves(runs))))
+    return figures
 
 
 def comparison_page(results: Sequence[RunResult]) -> str:
-    """One self-contained page of the tables and figures of several runs."""
+    """Build one self-contained page with the tables and figures of several runs."""
     names = ", ".join(_grouped(results, lambda r: r.data))
     about = f"{len(results)} runs of {len(_grouped(results))} methods"
-    return report_html(f"Comparison on {names}", comparison_tables(results), comparison_pictures(results), about=about)
+    return report_html(f"Comparison on {names}", comparison_tables(results), comparison_figures(results), about=about)

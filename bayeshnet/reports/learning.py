@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import value_error
 from .records import RunResult
-from .style import TASK_ColorS, new_figure, panels, shown, styled, task_colors
+from .style import TASK_COLORS, new_figure, panels, shown, styled, task_colors
 from .table import Cell, Table
 
 __all__ = ["accuracy_matrices", "comparison_chart", "floor", "learning_curves", "training_curves"]
@@ -42,16 +42,16 @@ def _chosen(result: RunResult, criteria: Sequence[str] | None) -> list[str]:
 
 
 def _ticks(names: Sequence[str]) -> list[str]:
-    """Short names as they are, long ones numbered."""
+    """Return the names as labels of ticks, or numbers if they are too long."""
     return list(names) if max(map(len, names)) <= 7 and len(names) <= 6 else [str(i + 1) for i in range(len(names))]
 
 
 @styled
 def accuracy_matrices(result: RunResult, criteria: Sequence[str] | None = None) -> Any:
-    """Heat maps of the accuracy (error) on each task after each task, one per criterion of task inference.
+    """Draw heat maps of the accuracy (error) on each task after each task, one per criterion of task inference.
 
     Args:
-        result: of a run.
+        result: numbers of a run.
         criteria: ``"given"`` or criteria of task inference; by default the task given, by entropy, density, combined.
 
     Returns:
@@ -71,8 +71,8 @@ def accuracy_matrices(result: RunResult, criteria: Sequence[str] | None = None) 
         image = axis.imshow(values, vmin=low, vmax=high, cmap="Blues" if classes else "Oranges")
         for i, j in zip(*np.nonzero(np.isfinite(values)), strict=True):
             dark = values[i, j] > low + 0.6 * (high - low)
-            said = f"{values[i, j]:.1f}" if classes else f"{10 ** values[i, j]:.1e}"
-            axis.text(j, i, said, ha="center", va="center", fontsize=7, color="white" if dark else "black")
+            text = f"{values[i, j]:.1f}" if classes else f"{10 ** values[i, j]:.1e}"
+            axis.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
         axis.set_title(_heading(criterion))
         axis.set_xlabel("task tested")
         axis.set_xticks(range(count), ticks)
@@ -91,10 +91,10 @@ def accuracy_matrices(result: RunResult, criteria: Sequence[str] | None = None) 
 
 @styled
 def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) -> Any:
-    """Accuracy (error) on each task while more tasks are learnt: a falling (rising) line forgets.
+    """Draw the accuracy (error) on each task against the number of tasks learned; a falling (rising) line forgets.
 
     Args:
-        result: of a run.
+        result: numbers of a run.
         criteria: as for :func:`accuracy_matrices`; by default the task given, and inferred by the combined criterion.
 
     Returns:
@@ -106,7 +106,7 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
     for axis, criterion in zip(axes[0], chosen, strict=True):
         values = _square(result.matrix[criterion])
         for t, color in enumerate(task_colors(len(steps))):
-            # Points are set side by side, so that those of equal height are all seen.
+            # Markers are shifted sideways, so that those of equal height do not cover each other.
             place = steps[t:] + 0.22 * (t / max(1, len(steps) - 1) - 0.5)
             style = {"color": color, "marker": _MARKERS[t % len(_MARKERS)], "markersize": 5, "clip_on": False}
             axis.plot(place, values[t:, t], label=shown(result.tasks[t]), zorder=3, **style)
@@ -132,11 +132,11 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
 
 @styled
 def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequence[str]) -> Any:
-    """Parts of the loss while each task was learnt: how the data are fitted, how far the posterior is from the prior.
+    """Draw the parts of the loss during the training of each task: negative log-likelihood and KL from the prior.
 
     Args:
-        curves: for each task ``step`` and some of ``nll``, ``kl``.
-        names: of the tasks.
+        curves: ``step`` and some of ``nll``, ``kl`` for each task.
+        names: names of the tasks.
 
     Returns:
         A matplotlib figure.
@@ -162,13 +162,13 @@ def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequ
 
 
 def floor(lowest: float) -> float:
-    """Lower end of an axis up to 100 %: round, and with room for small differences."""
+    """Return a round lower end for an axis up to 100 % that leaves room for small differences."""
     step = 1.0 if lowest >= 97 else 2.0 if lowest >= 90 else 5.0 if lowest >= 75 else 10.0
     return max(0.0, step * math.floor((lowest - 0.3 * step) / step))
 
 
 def _limit(axis: Any, low: np.ndarray, high: np.ndarray, unit: str) -> None:
-    """Room beside the points, but no ticks beyond what shares can be."""
+    """Set limits that leave room beside the points; the ticks of a percentage stay within 0 and 100."""
     least, most = float(np.nanmin(low)), float(np.nanmax(high))
     room = 0.15 * (most - least) or 0.05 * abs(most) or 1.0
     axis.set_xlim(least - room, most + room)
@@ -179,11 +179,11 @@ def _limit(axis: Any, low: np.ndarray, high: np.ndarray, unit: str) -> None:
 
 @styled
 def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
-    """Dots with their standard deviation, one panel per measure and one row per method.
+    """Draw dots with bars of one standard deviation: one panel per measure and one row per method.
 
     Args:
-        table: of :func:`~bayeshnet.reports.comparison_table`.
-        columns: headings to show; by default all that hold numbers, without times.
+        table: table made by :func:`~bayeshnet.reports.comparison_table`.
+        columns: headings of the columns to draw; by default all columns of numbers but times.
 
     Returns:
         A matplotlib figure.
@@ -202,15 +202,13 @@ def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
     for axis, index in zip(axes.flat, chosen, strict=False):
         cells = [row[index] for row in table.rows]
         values = [c.value if isinstance(c, Cell) and c.value is not None else np.nan for c in cells]
-        spread = [c.std if isinstance(c, Cell) and c.std is not None else 0.0 for c in cells]
-        axis.errorbar(
-            values, places, xerr=spread, fmt="o", color=TASK_ColorS[0], markersize=4, elinewidth=1.2, capsize=2
-        )
+        stds = [c.std if isinstance(c, Cell) and c.std is not None else 0.0 for c in cells]
+        axis.errorbar(values, places, xerr=stds, fmt="o", color=TASK_COLORS[0], markersize=4, elinewidth=1.2, capsize=2)
         axis.set_title(table.columns[index].name)
         axis.set_xlabel(table.columns[index].unit or " ")
         axis.set_yticks(places, [str(row[0]) for row in table.rows])
         axis.set_ylim(len(places) - 0.5, -0.5)
-        _limit(axis, np.array(values) - spread, np.array(values) + spread, table.columns[index].unit)
+        _limit(axis, np.array(values) - stds, np.array(values) + stds, table.columns[index].unit)
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
     for axis in axes.flat[len(chosen) :]:

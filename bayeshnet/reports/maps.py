@@ -1,4 +1,4 @@
-"""Figures in the space of inputs: generated weights as images, uncertainty over the plane, bands along a line."""
+"""Figures over the inputs: generated weights as images, uncertainty over the plane, bands along a line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import check_int, value_error
-from .records import Bands, Planes
+from .figure_data import Bands, Planes
 from .style import new_figure, panels, shown, styled, task_colors
 
 __all__ = ["regression_bands", "uncertainty_maps", "weight_images"]
@@ -23,11 +23,11 @@ def _numpy(x: Tensor) -> np.ndarray:
 
 @styled
 def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
-    """Weights of the first layer as images, one row of hidden units per task, all on one symmetric color scale.
+    """Draw weights of the first layer as images, one row of hidden units per task, on one symmetric color scale.
 
     Args:
-        weights: images ``(K, H, W)`` by name of the task: the weights that lead from the pixels to ``K`` hidden units.
-        most: units shown per task.
+        weights: images ``(K, H, W)`` by name of the task: the weights from the pixels to each of ``K`` hidden units.
+        most: largest number of units shown per task.
 
     Returns:
         A matplotlib figure.
@@ -41,7 +41,7 @@ def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
         )
     shown = {name: _numpy(w[:most]) for name, w in weights.items()}
     mosaic = np.concatenate([_strip(images, max(map(len, shown.values()))) for images in shown.values()])[:-1, :-1]
-    # A few extreme weights would leave all others pale.
+    # With the range of all weights, a few extreme ones would leave the others pale.
     limit = max(float(np.nanquantile(np.abs(mosaic), 0.99)), 1e-12)
     width = 0.72 * max(map(len, shown.values()))
     figure, axes = new_figure(1, 1, (width + 1.6, width * mosaic.shape[0] / mosaic.shape[1] + 0.4))
@@ -58,7 +58,7 @@ def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
 
 
 def _strip(images: np.ndarray, count: int) -> np.ndarray:
-    """Images ``(K, H, W)`` in a row of ``count`` places, each with an empty line below and to its right."""
+    """Put images ``(K, H, W)`` into a row of ``count`` places, each with an empty line below and to its right."""
     places = np.full((count, images.shape[1] + 1, images.shape[2] + 1), np.nan)
     places[: len(images), :-1, :-1] = images
     strip: np.ndarray = places.transpose(1, 0, 2).reshape(images.shape[1] + 1, -1)
@@ -67,12 +67,12 @@ def _strip(images: np.ndarray, count: int) -> np.ndarray:
 
 @styled
 def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2) -> Any:
-    """The task inferred at each point of the plane, and the predictive entropy there: the least, and under each task.
+    """Draw the task inferred at each point of the plane, and the predictive entropy: the smallest, and of each task.
 
     Args:
-        planes: what to draw.
-        names: of the tasks.
-        num_classes: the colors end at its logarithm.
+        planes: predictions over the plane.
+        names: names of the tasks.
+        num_classes: number of classes; the color scale ends at its logarithm.
 
     Returns:
         A matplotlib figure: bright is uncertain; the points are the training data, one marker per class.
@@ -117,11 +117,11 @@ def _points(axis: Any, x: Tensor, y: Tensor, color: Any) -> None:
 
 @styled
 def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0) -> Any:
-    """Predictive mean with bands of one and two standard deviations under each task, and the true function.
+    """Draw the predictive mean with bands of one and two standard deviations under each task, and the true function.
 
     Args:
-        bands: what to draw.
-        names: of the tasks.
+        bands: predictions along the line.
+        names: names of the tasks.
         noise_std: standard deviation of the noise of the targets, which the bands include.
 
     Returns:
@@ -132,12 +132,12 @@ def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0)
         raise value_error("names", expected=f"{len(bands.mean)} names, one for each task", got=names)
     figure, axes = panels(len(names), (2.8, 2.9), sharey=True, sharex=True)
     x, means = _numpy(bands.x).ravel(), _numpy(bands.mean)
-    spreads = np.sqrt(_numpy(bands.std) ** 2 + noise_std**2)
+    stds = np.sqrt(_numpy(bands.std) ** 2 + noise_std**2)
     values = np.concatenate([_numpy(v).ravel() for v in bands.targets])
     room = 0.75 * max(values.max() - values.min(), 1e-6)
     for t, (axis, color) in enumerate(zip(axes, task_colors(len(names)), strict=True)):
         for width, alpha, label in ((2, 0.18, "±2 standard deviations"), (1, 0.3, "±1 standard deviation")):
-            low, high = means[t] - width * spreads[t], means[t] + width * spreads[t]
+            low, high = means[t] - width * stds[t], means[t] + width * stds[t]
             axis.fill_between(x, low, high, color=color, alpha=alpha, linewidth=0, label=label)
         axis.plot(x, means[t], color=color, label="mean")
         for other, (where, truth) in enumerate(bands.truth):

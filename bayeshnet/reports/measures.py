@@ -1,4 +1,4 @@
-"""The numbers of a run as columns of tables: where each is found in its results, and which direction is better."""
+"""Measures of a run as columns of tables: how each is read from the results, and which direction is better."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["Measure", "by", "criteria_of", "final", "judged", "measures"]
 
 
 def judged(result: RunResult) -> str:
-    """What a title says of examples that are no test examples."""
+    """Return an addition to a title if the examples are not test examples."""
     return "" if result.judged_on == "test" else f", judged on {result.judged_on} examples"
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number of a run.
+    """A number of a run as a column of a table.
 
     Args:
-        column: its heading, unit and decimals.
-        get: finds it, or None.
-        larger_is_better: None if neither is.
-        compared: whether tables of several runs show it.
+        column: heading, unit and decimals.
+        get: reads the number from the results; returns None if it is missing.
+        larger_is_better: None if no direction is better.
+        compared: True if tables of several runs show it.
     """
 
     column: Column
@@ -36,7 +36,7 @@ class Measure:
 
 
 def final(*keys: str) -> Callable[[RunResult], Any]:
-    """Finds a number in ``final`` by a path of keys."""
+    """Make a function that reads a number from ``result.final`` by a path of keys."""
 
     def get(result: RunResult) -> Any:
         value: Any = result.final
@@ -48,12 +48,12 @@ def final(*keys: str) -> Callable[[RunResult], Any]:
 
 
 def by(criterion: str) -> str:
-    """How a criterion of task inference is called in headings."""
+    """Return the name of a criterion of task inference in headings."""
     return "combined" if criterion == "combined" else f"by {criterion.replace('_', ' ')}"
 
 
 def criteria_of(results: Sequence[RunResult]) -> list[str]:
-    """Criteria of task inference in any of the runs, in their order."""
+    """Return the criteria of task inference in any of the runs, in their order."""
     names: dict[str, None] = {}
     for result in results:
         for key in ("accuracy_task_inferred", "mse_task_inferred", "task_inference"):
@@ -67,7 +67,7 @@ def _seconds(result: RunResult) -> Any:
 
 
 _COMPARED = ("entropy", "combined")
-_FOREIGN = (
+_COMMON = (
     Measure(Column("OOD AUROC", "%"), final("ood_auroc"), compared=True),
     Measure(Column("OOD FPR95", "%"), final("ood_fpr95"), False),
     Measure(Column("abstention AUROC", "%"), final("abstention_auroc")),
@@ -118,6 +118,6 @@ def _values(criteria: Sequence[str]) -> list[Measure]:
 
 
 def measures(results: Sequence[RunResult]) -> list[Measure]:
-    """All measures for runs of one kind."""
+    """Return all measures for runs of one kind."""
     criteria = criteria_of(results)
-    return [*(_classes if results[0].kind == "classification" else _values)(criteria), *_FOREIGN]
+    return [*(_classes if results[0].kind == "classification" else _values)(criteria), *_COMMON]

@@ -1,4 +1,4 @@
-"""What a run produced: numbers that go to JSON and back, and the arrays that figures are drawn from."""
+"""Results of a run as frozen records that are written to JSON and read back."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ..errors import check_choice, type_error, value_error
 from ..files import write_text
 
-__all__ = ["Bands", "InformationRecord", "KLRecord", "Planes", "RunArrays", "RunResult", "load_results"]
+__all__ = ["InformationRecord", "KLRecord", "RunResult", "load_results"]
 
 
 @dataclass(frozen=True)
 class InformationRecord:
-    """Mutual information of weights and latent in nats: LIVI's value and the two sides of its audit."""
+    """Mutual information of weights and latent in nats.
+
+    Args:
+        livi: estimate of LIVI.
+        lower: lower estimate by importance sampling.
+        upper: upper estimate by importance sampling.
+        ess: effective sample size of the importance weights.
+    """
 
     livi: float
     lower: float
@@ -29,7 +34,15 @@ class InformationRecord:
 
 @dataclass(frozen=True)
 class KLRecord:
-    """KL of a task's posterior from the prior in nats, with lower and upper estimates; None where there is none."""
+    """KL of a task's posterior from the prior in nats; None where it has no value.
+
+    Args:
+        value: closed form, or for implicit posteriors ``analytic`` minus the mutual information.
+        lower: lower estimate.
+        upper: upper estimate.
+        analytic: closed form, or the mean over the latent of the KL of the conditional Gaussian.
+        mutual_information: mutual information of weights and latent, for implicit posteriors.
+    """
 
     value: float | None = None
     lower: float | None = None
@@ -39,7 +52,7 @@ class KLRecord:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> KLRecord:
-        """Build from what JSON holds."""
+        """Build from a mapping read from JSON."""
         known = {f.name: record.get(f.name) for f in fields(cls)}
         information = known["mutual_information"]
         if isinstance(information, Mapping):
@@ -50,26 +63,26 @@ class KLRecord:
 
 @dataclass(frozen=True)
 class RunResult:
-    """All numbers of one run; shares are in percent, the rest in nats or the units of the targets.
+    """All numbers of one run: fractions in percent, the rest in nats or the units of the targets.
 
     Args:
         data: name of the stream.
         method: name of the method.
-        seed: of the run.
-        tasks: names of the tasks, in the order learnt.
-        final: after the last task. For classes ``accuracy_task_given``, ``accuracy_task_inferred`` (by criterion),
-            ``forgetting``, ``nll``, ``ece``, ``ood_auroc`` and what else there is; for values ``mse_task_given`` and
-            the like.
+        seed: seed of the run.
+        tasks: names of the tasks, in the order in which they were learned.
+        final: numbers after the last task. For classes ``accuracy_task_given``, ``accuracy_task_inferred`` (by
+            criterion), ``forgetting``, ``nll``, ``ece``, ``ood_auroc`` and others; for values ``mse_task_given`` and
+            the corresponding ones.
         per_task: the same for each task.
         matrix: accuracy (classes) or mean squared error (values) with the task ``given`` and inferred by each
             criterion; row ``i`` holds tasks ``0..i`` after learning task ``i``.
-        kl: of each task.
+        kl: KL of the posterior of each task from the prior.
         kind: ``"classification"`` or ``"regression"``.
-        ood: AUROC for each set of foreign inputs, by score.
+        ood: AUROC for each set of out-of-distribution (OOD) inputs, by score.
         ood_fpr95: false-positive rate at 95 % recall, likewise.
-        abstention: refusing inputs of no known task, by score; see :class:`bayeshnet.continual.Abstention`.
-        seconds: ``train``, ``assess``, ``per_task``.
-        versions: of the software.
+        abstention: rates at which inputs are refused, by score; see :class:`bayeshnet.continual.Abstention`.
+        seconds: wall time: ``train``, ``assess``, ``per_task``.
+        versions: versions of the software.
         judged_on: ``"test"``, or ``"validation"`` where settings were being chosen.
     """
 
@@ -101,10 +114,10 @@ class RunResult:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> RunResult:
-        """Build from what JSON holds; keys that are not known are left out.
+        """Build from a mapping read from JSON; unknown keys are ignored.
 
         Raises:
-            ValueError: if a key that is needed is missing.
+            ValueError: if a required key is missing.
         """
         if not isinstance(record, Mapping):
             raise type_error("record", expected="a mapping", got=record)
@@ -120,21 +133,20 @@ class RunResult:
         return cls(**known)
 
     def to_dict(self) -> dict[str, Any]:
-        """What JSON can hold: NaN and infinities become None."""
-        plain = _plain(asdict(self))
-        return dict(plain)
+        """Return the numbers in a form that JSON can represent: NaN and infinities become None."""
+        return dict(_json_value(asdict(self)))
 
     def save(self, path: str | Path) -> Path:
-        """Write as JSON, atomically."""
+        """Write the numbers as JSON, atomically, and return the path."""
         return write_text(path, json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: str | Path) -> RunResult:
-        """Read ``metrics.json``, or the one in a run's folder.
+        """Read a ``metrics.json``, or the one in the folder of a run.
 
         Raises:
-            FileNotFoundError: if there is none.
-            ValueError: if it is no result of a run.
+            FileNotFoundError: if the file does not exist.
+            ValueError: if it does not hold the results of a run.
         """
         path = Path(path)
         file = path / "metrics.json" if path.is_dir() else path
@@ -151,78 +163,11 @@ def load_results(paths: Sequence[str | Path]) -> list[RunResult]:
     return [RunResult.load(path) for path in paths]
 
 
-def _plain(value: Any) -> Any:
+def _json_value(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
+        return {str(key): _json_value(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
+        return [_json_value(entry) for entry in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-@dataclass(frozen=True)
-class Planes:
-    """Predictions over a square of the plane.
-
-    Args:
-        entropy: predictive entropy under each task in nats ``(T, G, G)``; rows are the second coordinate, ascending.
-        extent: lowest and highest coordinate of the square.
-        inputs: training inputs of each task, ``(N_t, 2)`` each.
-        targets: their classes, ``(N_t,)`` each.
-        task: task inferred at each point ``(G, G)``, if at all.
-    """
-
-    entropy: Tensor
-    extent: tuple[float, float]
-    inputs: Sequence[Tensor]
-    targets: Sequence[Tensor]
-    task: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Bands:
-    """Predictions along a line.
-
-    Args:
-        x: where ``(G,)``.
-        mean: predictive mean under each task ``(T, G)``.
-        std: predictive standard deviation ``(T, G)``, without the noise of the targets.
-        inputs: training inputs of each task, ``(N_t,)`` each.
-        targets: their values, ``(N_t,)`` each.
-        truth: inputs and noise-free values of each task, if known: pairs of ``(M,)``.
-    """
-
-    x: Tensor
-    mean: Tensor
-    std: Tensor
-    inputs: Sequence[Tensor]
-    targets: Sequence[Tensor]
-    truth: Sequence[tuple[Tensor, Tensor]] = ()
-
-
-@dataclass(frozen=True)
-class RunArrays:
-    """What the figures of a run are drawn from; all of it optional, and what is missing is not drawn.
-
-    Args:
-        probs: predictive class probabilities of the test inputs with the task given ``(N, C)``.
-        targets: their classes ``(N,)``.
-        entropy_own: predictive entropy of test inputs under their own task ``(N,)``, in nats.
-        entropy_other: the same under the other tasks ``(M,)``.
-        entropy_foreign: least entropy over the tasks for each set of foreign inputs.
-        weights: images ``(K, H, W)`` of generated first-layer weights, by task.
-        planes: for inputs in the plane.
-        bands: for inputs on a line.
-        training: for each task ``step``, ``nll`` (nats per example) and ``kl`` (nats) while it was learnt.
-    """
-
-    probs: Tensor | None = None
-    targets: Tensor | None = None
-    entropy_own: Tensor | None = None
-    entropy_other: Tensor | None = None
-    entropy_foreign: Mapping[str, Tensor] = field(default_factory=dict)
-    weights: Mapping[str, Tensor] = field(default_factory=dict)
-    planes: Planes | None = None
-    bands: Bands | None = None
-    training: Sequence[Mapping[str, Sequence[float]]] = ()

@@ -1,4 +1,4 @@
-"""One look for all figures, drawn without any global state of matplotlib."""
+"""The style of all figures, which are drawn without any global state of matplotlib."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 from ..errors import MissingExtraError
 from ..files import write_bytes
 
-__all__ = ["TASK_ColorS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colors"]
+__all__ = ["TASK_COLORS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colors"]
 
-# Okabe and Ito's palette, which color-blind people can tell apart; yellow, too pale for lines, comes last.
-TASK_ColorS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-FOREIGN = "#7F7F7F"
+# The palette of Okabe and Ito, suitable for color-blind readers; yellow, too pale for lines, comes last.
+TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+NEUTRAL = "#7F7F7F"
 STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
@@ -44,7 +44,7 @@ def _matplotlib() -> Any:
 
 
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
-    """Draw under the project's style and leave matplotlib's own settings alone."""
+    """Decorate a function such that it draws in the project's style; matplotlib's own settings are not changed."""
 
     @functools.wraps(draw)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -68,7 +68,7 @@ def new_figure(
 
 
 def panels(count: int, size: tuple[float, float], **options: Any) -> tuple[Any, list[Any]]:
-    """A figure of ``count`` panels in rows that fit a page: up to three side by side, four as two by two."""
+    """Make a figure of ``count`` panels in rows that fit a page: up to three side by side, four as two by two."""
     columns = count if count <= 3 else 2 if count == 4 else 3
     figure, axes = new_figure(-(-count // columns), columns, size, **options)
     flat = list(axes.flat)
@@ -78,19 +78,19 @@ def panels(count: int, size: tuple[float, float], **options: Any) -> tuple[Any, 
 
 
 def task_colors(count: int) -> Sequence[Any]:
-    """One color per task; beyond the palette they run along a color map."""
-    if count <= len(TASK_ColorS) - 1:
-        return TASK_ColorS[:count]
+    """Return one color per task, from a color map if there are more tasks than colors in the palette."""
+    if count <= len(TASK_COLORS) - 1:
+        return TASK_COLORS[:count]
     return [_matplotlib().colormaps["turbo"](0.05 + 0.9 * i / (count - 1)) for i in range(count)]
 
 
 def shown(name: str) -> str:
-    """A name as it is, a formula such as ``2 x^2 - 1`` as mathematics."""
+    """Return a name unchanged, a formula such as ``2 x^2 - 1`` as mathematics for matplotlib."""
     return f"${name}$" if "^" in name and "$" not in name else name
 
 
 def png(figure: Any, dpi: int = 130) -> bytes:
-    """The figure as the bytes of a PNG file."""
+    """Return the figure as the bytes of a PNG file."""
     buffer = io.BytesIO()
     with _matplotlib().rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})

@@ -1,22 +1,23 @@
-"""A table, and the five ways to write it: text for a terminal, Markdown, reStructuredText, LaTeX, JSON."""
+"""Tables of numbers, and their forms: text for a terminal, Markdown, reStructuredText, LaTeX, HTML and JSON."""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import MissingExtraError, value_error
+from .markup import HTML, LATEX, MARKDOWN, Markup, escape_latex
 
 __all__ = ["Cell", "Column", "Table"]
 
 
 @dataclass(frozen=True)
 class Column:
-    """Heading of a column, unit (shown under it) and number of decimals."""
+    """Heading of a column, the unit of its entries and their number of decimals."""
 
     name: str
     unit: str = ""
@@ -25,9 +26,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number, with its standard deviation over seeds if there are several; ``best`` is set bold.
+    """A number in a table.
 
-    ``decimals`` goes before those of the column.
+    Args:
+        value: the number; None is shown as ``-``.
+        std: standard deviation over seeds, if there are several.
+        best: True if the number is shown in bold.
+        decimals: number of decimals; None takes those of the column.
     """
 
     value: float | None
@@ -36,7 +41,7 @@ class Cell:
     decimals: int | None = None
 
     def text(self, decimals: int, plus_minus: str = "±") -> str:
-        """The number as text; ``-`` if there is none."""
+        """Return the number as text; ``-`` if there is none."""
         if self.value is None or math.isnan(self.value):
             return "-"
         decimals = decimals if self.decimals is None else self.decimals
@@ -48,29 +53,29 @@ class Cell:
 
 def _number(value: float, decimals: int) -> str:
     text = f"{value:.{decimals}f}"
-    if float(text) == 0 and value != 0:  # too small for the decimals: mean squared errors of a good fit
+    if float(text) == 0 and value != 0:  # Too small for the decimals, like the mean squared error of a good fit.
         text = f"{value:.1e}"
     return text.removeprefix("-") if float(text) == 0 else text
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows of :class:`Cell` or text.
+    """Columns, and rows of numbers and text.
 
     Args:
-        title: above the table.
+        title: text above the table.
         columns: headings.
-        rows: one entry per column each.
-        note: below the table.
+        rows: one :class:`Cell` or text per column each.
+        note: text below the table.
 
     Example:
         >>> table = Table("runs", (Column("method"), Column("accuracy", "%")), (("a", Cell(99.5, 0.1)),))
         >>> print(table.markdown())
         **runs**
         <BLANKLINE>
-        | method | accuracy [%] |
-        | :-- | --: |
-        | a | 99.5 ± 0.1 |
+        | method   |   accuracy [%] |
+        |:---------|---------------:|
+        | a        |     99.5 ± 0.1 |
     """
 
     title: str
@@ -85,7 +90,7 @@ class Table:
                 raise value_error("rows", expected=f"{len(self.columns)} entries each", got=row)
 
     def cells(self, plus_minus: str = "±") -> list[list[tuple[str, bool]]]:
-        """Text of all entries, and whether it is bold."""
+        """Return the text of all entries, each with True if it is bold."""
         return [
             [
                 (entry, False) if isinstance(entry, str) else (entry.text(column.decimals, plus_minus), entry.best)
@@ -95,7 +100,7 @@ class Table:
         ]
 
     def transposed(self, corner: str = "measure") -> Table:
-        """Columns as rows: easier to read when there are many measures of a few methods.
+        """Return the table with columns as rows, which is easier to read for many measures of a few methods.
 
         Args:
             corner: heading of the new first column; the old first column gives the other headings.
@@ -112,15 +117,15 @@ class Table:
         return Table(self.title, heads, tuple(rows), self.note)
 
     def numeric(self) -> list[bool]:
-        """Whether each column holds numbers, to be aligned to the right."""
+        """Return True for each column that holds numbers, which are aligned to the right."""
         return [any(isinstance(row[i], Cell) for row in self.rows) for i in range(len(self.columns))]
 
     def headings(self) -> list[str]:
-        """Names with units."""
+        """Return the names of the columns with their units."""
         return [f"{c.name} [{c.unit}]" if c.unit else c.name for c in self.columns]
 
     def rich(self) -> Any:
-        """A ``rich.table.Table``.
+        """Return the table as a ``rich.table.Table``.
 
         Raises:
             MissingExtraError: if rich is not installed.
@@ -140,7 +145,7 @@ class Table:
         return table
 
     def text(self, width: int = 120) -> str:
-        """Plain text, as the terminal shows it without colors."""
+        """Return the table as the terminal shows it, without colors."""
         table, buffer = self.rich(), io.StringIO()
         from rich.console import Console
 
@@ -148,84 +153,45 @@ class Table:
         return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()).strip("\n")
 
     def markdown(self) -> str:
-        """Markdown."""
-
-        def line(entries: Sequence[str]) -> str:
-            return "| " + " | ".join(entry.replace("|", r"\|") for entry in entries) + " |"
-
-        rules = ["--:" if right else ":--" for right in self.numeric()]
-        rows = [line([f"**{text}**" if bold else text for text, bold in row]) for row in self.cells()]
-        parts = [f"**{self.title}**", "", line(self.headings()), "| " + " | ".join(rules) + " |", *rows]
-        return "\n".join(parts + (["", self.note] if self.note else []))
+        """Return the table in Markdown."""
+        return _lines(f"**{self.title}**", "", self._body(MARKDOWN), *(["", self.note] if self.note else []))
 
     def rst(self) -> str:
-        """As a ``csv-table`` of reStructuredText; the best entries are bold."""
-
-        def line(entries: Iterable[str]) -> str:
-            return "   " + ", ".join('"' + entry.replace('"', '""') + '"' for entry in entries)
-
-        rows = [line(f"**{text}**" if best else text for text, best in row) for row in self.cells()]
-        head = [f".. csv-table:: {self.title}", f"   :header: {line(self.headings()).strip()}", ""]
-        return "\n".join([*head, *rows, *(["", self.note] if self.note else [])])
+        """Return the table as a ``csv-table`` of reStructuredText."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        writer.writerow(self.headings())
+        writer.writerows([[f"**{text}**" if bold else text for text, bold in row] for row in self.cells()])
+        head, *rows = buffer.getvalue().splitlines()
+        lines = [f".. csv-table:: {self.title}", f"   :header: {head}", "", *(f"   {row}" for row in rows)]
+        return _lines(*lines, *(["", self.note] if self.note else []))
 
     def latex(self) -> str:
-        """LaTeX with the rules of the package ``booktabs``."""
+        """Return the table in LaTeX, with the rules of the package ``booktabs``."""
+        begin = [r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(self.title)}}}"]
+        note = [rf"\par\smallskip {escape_latex(self.note)}"] if self.note else []
+        return _lines(*begin, self._body(LATEX), *note, r"\end{table}")
 
-        def line(entries: Sequence[str]) -> str:
-            return " & ".join(entries) + r" \\"
-
-        rows = [
-            line([rf"\textbf{{{_escape(text)}}}" if bold else _escape(text) for text, bold in row])
-            for row in self.cells()
-        ]
-        form = "".join("r" if right else "l" for right in self.numeric())
-        note = [rf"\par\smallskip {_escape(self.note)}"] if self.note else []
-        return "\n".join(
-            [
-                r"\begin{table}",
-                r"\centering",
-                rf"\caption{{{_escape(self.title)}}}",
-                rf"\begin{{tabular}}{{{form}}}",
-                r"\toprule",
-                line([_escape(h) for h in self.headings()]),
-                r"\midrule",
-                *rows,
-                r"\bottomrule",
-                r"\end{tabular}",
-                *note,
-                r"\end{table}",
-            ]
-        )
+    def html(self) -> str:
+        """Return the HTML element ``<table>``, without title and note."""
+        return self._body(HTML)
 
     def json(self) -> str:
-        """JSON: title, note and one record per row, numbers at full precision."""
+        """Return the table in JSON: title, note and one record per row, numbers at full precision."""
         names = self.headings()
-        records = [dict(zip(names, map(_entry, row), strict=True)) for row in self.rows]
+        records = [dict(zip(names, map(_json_value, row), strict=True)) for row in self.rows]
         return json.dumps({"title": self.title, "note": self.note, "rows": records}, indent=2, ensure_ascii=False)
 
+    def _body(self, markup: Markup) -> str:
+        return markup.table([(c.name, c.unit) for c in self.columns], self.cells(), self.numeric())
 
-def _entry(entry: Cell | str) -> Any:
+
+def _lines(*lines: str) -> str:
+    return "\n".join(lines)
+
+
+def _json_value(entry: Cell | str) -> Any:
     if isinstance(entry, str):
         return entry
     value = None if entry.value is None or not math.isfinite(entry.value) else entry.value
     return value if entry.std is None else {"mean": value, "std": entry.std}
-
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "±": r"$\pm$",
-    "·": r"$\cdot$",
-}
-
-
-def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)

@@ -12,9 +12,9 @@ from .table import Cell, Column, Table
 
 __all__ = [
     "criterion_table",
-    "foreign_table",
     "kl_table",
     "matrix_table",
+    "ood_table",
     "run_tables",
     "summary_table",
     "task_table",
@@ -25,7 +25,7 @@ _SHOWN = ("entropy", "combined")
 
 
 def summary_table(result: RunResult) -> Table:
-    """One number a row: what the run came to after its last task."""
+    """Make the table of the run's numbers after its last task, one per row."""
     rows: list[_Row] = []
     for measure in measures([result]):
         value = measure.get(result)
@@ -37,7 +37,7 @@ def summary_table(result: RunResult) -> Table:
 
 
 def criterion_table(result: RunResult) -> Table:
-    """How each criterion infers the task, and what accuracy (error) comes of it."""
+    """Make the table of task inference: how often each criterion is right, and the resulting accuracy (error)."""
     classes = result.kind == "classification"
     key = "accuracy_task_inferred" if classes else "mse_task_inferred"
     outcome = Column("accuracy", "%") if classes else Column("MSE", "", 4)
@@ -51,7 +51,7 @@ def criterion_table(result: RunResult) -> Table:
 
 
 def _without_gaps(table: Table) -> Table:
-    """The table without columns in which there is nothing."""
+    """Return the table without empty columns."""
     used = [
         i
         for i, column in enumerate(table.columns)
@@ -62,7 +62,7 @@ def _without_gaps(table: Table) -> Table:
 
 
 def task_table(result: RunResult) -> Table:
-    """One row per task, after the last one, beside its accuracy (error) just after it was learnt."""
+    """Make the table of the tasks after the last one, with their accuracy (error) just after they were learned."""
     drift = (Column("drift", "MMD²", 3), ("drift",))
     columns: list[tuple[Column, tuple[str, ...]]] = (
         [
@@ -84,7 +84,7 @@ def task_table(result: RunResult) -> Table:
     )
     rows: list[_Row] = []
     for name, record in zip(result.tasks, result.per_task, strict=False):
-        rows.append((name, *(Cell(_found(record, keys)) for _, keys in columns)))
+        rows.append((name, *(Cell(_at_path(record, keys)) for _, keys in columns)))
     note = (
         "during: just after learning the task; final: after the last one; both with the task given. entropy, "
         f"combined: {'accuracy with the task' if result.kind == 'classification' else 'share of inputs whose task is'} "
@@ -93,17 +93,17 @@ def task_table(result: RunResult) -> Table:
     return Table("Tasks", (Column("task"), *(column for column, _ in columns)), tuple(rows), note)
 
 
-def _found(record: Any, keys: Sequence[str]) -> Any:
+def _at_path(record: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         record = record.get(key) if isinstance(record, Mapping) else None
     return record
 
 
 def matrix_table(result: RunResult, criterion: str = "given") -> Table:
-    """Accuracy (error) on each task after each task.
+    """Make the table of the accuracy (error) on each task after each task.
 
     Args:
-        result: of a run.
+        result: numbers of a run.
         criterion: ``"given"``, or a criterion of task inference.
     """
     if criterion not in result.matrix:
@@ -118,8 +118,8 @@ def matrix_table(result: RunResult, criterion: str = "given") -> Table:
     return Table(f"{what}, {how}", (Column(""), *(Column(name, unit, decimals) for name in result.tasks)), rows)
 
 
-def foreign_table(result: RunResult) -> Table:
-    """Foreign inputs, a column per set: told from known ones by each score, and refused as of no known task."""
+def ood_table(result: RunResult) -> Table:
+    """Make the table of OOD inputs, a column per set: detection by each score, and abstention."""
     sets = list(result.ood)
     rows: list[_Row] = []
     for what, numbers in (("AUROC", result.ood), ("FPR95", result.ood_fpr95)):
@@ -129,15 +129,17 @@ def foreign_table(result: RunResult) -> Table:
     if refused:
         rows.append(("refused", *(Cell(refused["refused"].get(name)) for name in sets)))
         note = (
-            f"refused: combined evidence below what {100 - result.abstention['asked']:g} % of each task's "
+            f"refused: combined score below the threshold that {100 - result.abstention['asked']:g} % of each task's "
             f"{result.abstention['calibrated_on']} inputs reach; of the {result.judged_on} inputs "
-            f"{refused['false_alarm']:.1f} %."
+            f"{refused['false_alarm']:.1f} % are refused."
         )
-    return Table("Foreign inputs", (Column("measure"), *(Column(name, "%") for name in sets)), tuple(rows), note)
+    return Table(
+        "Out-of-distribution inputs", (Column("measure"), *(Column(name, "%") for name in sets)), tuple(rows), note
+    )
 
 
 def kl_table(result: RunResult) -> Table:
-    """KL of each task's posterior from the prior in nats, with its two-sided audit."""
+    """Make the table of the KL of each task's posterior from the prior in nats, with lower and upper estimates."""
     columns = ("KL", "lower", "upper", "analytic", "MI", "MI low", "MI high")
     rows: list[_Row] = []
     for name, kl in zip(result.tasks, result.kl, strict=False):
@@ -145,8 +147,8 @@ def kl_table(result: RunResult) -> Table:
         sides = (information.livi, information.lower, information.upper) if information else (None, None, None)
         rows.append((name, *(Cell(v) for v in (kl.value, kl.lower, kl.upper, kl.analytic, *sides))))
     note = (
-        "KL = analytic part - mutual information (MI, by LIVI) of weights and latent; low and high: audit on the same "
-        "draws."
+        "KL = analytic part - mutual information (MI, by LIVI) of weights and latent; low and high: importance "
+        "sampling on the same draws."
     )
     return Table(
         "Divergence from the prior", (Column("task"), *(Column(c, "nats") for c in columns)), tuple(rows), note
@@ -154,10 +156,10 @@ def kl_table(result: RunResult) -> Table:
 
 
 def run_tables(result: RunResult) -> list[Table]:
-    """All tables of a run that have something to show."""
+    """Make all tables of a run that are not empty."""
     tables = [summary_table(result), criterion_table(result), task_table(result)]
     tables += [matrix_table(result, c) for c in ("given", "combined") if c in result.matrix]
-    tables.append(foreign_table(result))
+    tables.append(ood_table(result))
     if any(kl.value is not None for kl in result.kl):
         tables.append(kl_table(result))
     return [table for table in tables if table.rows]

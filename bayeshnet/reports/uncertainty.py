@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..deprecation import renamed_argument
 from ..errors import check_int, value_error
 from ..metrics import reliability_bins
-from .style import FOREIGN, TASK_ColorS, new_figure, styled
+from .style import NEUTRAL, TASK_COLORS, new_figure, styled
 
 __all__ = ["entropy_histograms", "reliability_diagram"]
 
@@ -27,26 +28,29 @@ def _numbers(values: Tensor, name: str) -> np.ndarray:
 def entropy_histograms(
     own: Tensor,
     other: Tensor | None = None,
-    foreign: Mapping[str, Tensor] | None = None,
+    ood: Mapping[str, Tensor] | None = None,
     *,
     num_classes: int | None = None,
     num_bins: int = 30,
+    foreign: Mapping[str, Tensor] | None = None,
 ) -> Any:
-    """Histograms of the predictive entropy: what belongs to a task should lie left, all else right.
+    """Draw histograms of the predictive entropy, which should be small under an input's own task and large otherwise.
 
     Args:
         own: entropy of test inputs under their own task, in nats ``(N,)``.
         other: entropy of the same inputs under other tasks ``(M,)``.
-        foreign: least entropy over the tasks for each set of foreign inputs.
-        num_classes: ends the axis at its logarithm.
-        num_bins: of each histogram.
+        ood: smallest entropy over the tasks for each set of OOD inputs.
+        num_classes: number of classes; the axis ends at its logarithm.
+        num_bins: number of bins of each histogram.
+        foreign: old name of ``ood``.
 
     Returns:
-        A matplotlib figure: one panel, or two if there are foreign inputs.
+        A matplotlib figure: one panel, or two if there are OOD inputs.
     """
+    ood = renamed_argument("foreign", "ood", foreign, ood)
     check_int("num_bins", num_bins, 1)
     mine = _numbers(own, "own")
-    sets = {name: _numbers(values, name) for name, values in (foreign or {}).items()}
+    sets = {name: _numbers(values, name) for name, values in (ood or {}).items()}
     rest = [] if other is None else [_numbers(other, "other")]
     largest = math.log(num_classes) if num_classes else max(v.max() for v in (mine, *rest, *sets.values()))
     edges = np.linspace(0, max(largest, 1e-6), num_bins + 1)
@@ -59,7 +63,7 @@ def entropy_histograms(
 
     figure, axes = new_figure(1, 1 + bool(sets), (3.9, 3.0), sharey=True)
     for axis in axes[0]:
-        draw(axis, mine, "own task", TASK_ColorS[0], True)
+        draw(axis, mine, "own task", TASK_COLORS[0], True)
         axis.set_xlabel("predictive entropy [nats]")
         axis.set_xlim(0, edges[-1])
         axis.set_yscale("log")
@@ -67,14 +71,14 @@ def entropy_histograms(
         axis.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
         axis.grid(axis="y")
     if rest:
-        draw(axes[0, 0], rest[0], "other tasks", TASK_ColorS[3], True)
+        draw(axes[0, 0], rest[0], "other tasks", TASK_COLORS[3], True)
     axes[0, 0].set_title("test inputs")
     axes[0, 0].set_ylabel("share of the inputs [%]")
-    colors = (FOREIGN, *TASK_ColorS[1:3], *TASK_ColorS[4:])
+    colors = (NEUTRAL, *TASK_COLORS[1:3], *TASK_COLORS[4:])
     for i, (name, values) in enumerate(sets.items()):
         draw(axes[0, 1], values, name, colors[i % len(colors)], False)
     if sets:
-        axes[0, 1].set_title("foreign inputs, least over the tasks")
+        axes[0, 1].set_title("OOD inputs, least over the tasks")
     shown = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(len(shown), 5))
     return figure
@@ -82,15 +86,15 @@ def entropy_histograms(
 
 @styled
 def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 15) -> Any:
-    """Accuracy against confidence, bin by bin, over the share of predictions in each bin.
+    """Draw accuracy against confidence in bins, above the fraction of predictions in each bin.
 
     Args:
         probs: predictive class probabilities ``(N, C)``.
         y: true classes ``(N,)``.
-        num_bins: bins on [0, 1].
+        num_bins: number of bins on [0, 1].
 
     Returns:
-        A matplotlib figure; its title tells the expected calibration error over these bins.
+        A matplotlib figure; its title gives the expected calibration error over these bins.
     """
     bins = reliability_bins(probs.detach().cpu(), y.cpu(), num_bins)
     edges, counts = bins.edges.double().numpy(), bins.counts.double().numpy()
@@ -101,16 +105,16 @@ def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 15) -> Any:
     top, bottom = axes[:, 0]
     middles, width = (edges[:-1] + edges[1:]) / 2, 0.94 * np.diff(edges)
     low, high = _interval(accuracy[used], counts[used])
-    top.bar(middles[used], accuracy[used], width[used], color=TASK_ColorS[5], label="accuracy, ± its standard error")
+    top.bar(middles[used], accuracy[used], width[used], color=TASK_COLORS[5], label="accuracy, ± its standard error")
     top.vlines(middles[used], low, high, color="#444444", linewidth=1)
     gap = (confidence - accuracy)[used]
-    style = {"facecolor": "none", "edgecolor": TASK_ColorS[3], "hatch": "////", "linewidth": 0.8}
+    style = {"facecolor": "none", "edgecolor": TASK_COLORS[3], "hatch": "////", "linewidth": 0.8}
     top.bar(middles[used], gap, width[used], bottom=accuracy[used], label="up to the confidence", **style)
     top.plot([0, 1], [0, 1], color="#444444", linestyle=(0, (4, 2)), linewidth=1, label="calibrated")
     top.set_ylabel("accuracy")
     top.set_ylim(0, 1.02)
     top.set_title(f"calibration error {100 * error:.1f} % ({len(y):,} predictions)")
-    bottom.bar(middles, 100 * counts / counts.sum(), width, color=FOREIGN)
+    bottom.bar(middles, 100 * counts / counts.sum(), width, color=NEUTRAL)
     bottom.set_xlabel("confidence")
     bottom.set_ylabel("share [%]")
     bottom.set_ylim(0, 105)
@@ -123,8 +127,8 @@ def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 15) -> Any:
     return figure
 
 
-def _interval(share: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's interval of one standard error, which is right for few predictions too."""
-    middle = (share + 0.5 / count) / (1 + 1 / count)
-    half = np.sqrt(share * (1 - share) / count + 0.25 / count**2) / (1 + 1 / count)
+def _interval(rate: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Wilson's interval of one standard error, which is accurate for few predictions as well."""
+    middle = (rate + 0.5 / count) / (1 + 1 / count)
+    half = np.sqrt(rate * (1 - rate) / count + 0.25 / count**2) / (1 + 1 / count)
     return middle - half, middle + half

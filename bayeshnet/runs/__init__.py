@@ -1,7 +1,24 @@
-"""Runs: a learner meets a stream; results, checkpoints and figures go to a folder from which a killed run resumes."""
+"""Runs: a learner learns a stream; results, checkpoints and figures go to a folder from which a killed run resumes."""
 
 from .configuration import available, named_configuration
-from .experiment import Experiment, Listener, execute
+from .execution import execute as execute
+from .execution import run_experiment
+from .experiment import Experiment
 from .folder import RunFolder
+from .listener import Listener
+from .loading import TrainedRun, load_run
+from .results.records import Assessment, ClassificationScores, RegressionScores
 
-__all__ = ["Experiment", "Listener", "RunFolder", "available", "execute", "named_configuration"]
+__all__ = [
+    "Assessment",
+    "ClassificationScores",
+    "Experiment",
+    "Listener",
+    "RegressionScores",
+    "RunFolder",
+    "TrainedRun",
+    "available",
+    "load_run",
+    "named_configuration",
+    "run_experiment",
+]

@@ -13,7 +13,7 @@ __all__ = ["available", "merge", "named_configuration"]
 
 
 def available() -> dict[str, list[str]]:
-    """Methods that have a configuration, for each stream."""
+    """Return the methods that are configured for each stream."""
     methods = {name: _read("methods", name).get("kinds") for name in _names("methods")}
     found = {}
     for stream in _names("streams"):
@@ -23,7 +23,7 @@ def available() -> dict[str, list[str]]:
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """The nested mapping ``base`` with the leaves of ``over`` in place of its own.
+    """Return the nested mapping ``base`` with the leaves of ``over`` in place of its own.
 
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
@@ -37,40 +37,40 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
-    """YAML text of the configuration for a stream and a method.
+    """Return the configuration for a stream and a method as YAML text.
 
-    The method's settings lie over the stream's. A stream's section ``for_class`` has arguments by the name of a class,
-    which hold wherever the method uses that class, unless the method itself says otherwise; its section ``quick`` lies
-    over all.
+    The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
+    class; they apply wherever the method uses that class, unless the method sets them itself. The stream's section
+    ``quick`` overrides everything.
 
     Args:
         data: name of the stream.
         method: name of the method.
-        quick: take the section ``quick``: the same work in a fraction of the time.
+        quick: apply the section ``quick``, a scaled-down version of the run.
     """
     known = available()
     check_choice("data", data, known, "See: bayeshnet list")
     check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
     stream, settings = _read("streams", data), _read("methods", method)
-    faster, of_classes = stream.pop("quick", None), stream.pop("for_class", {})
+    quicker, class_arguments = stream.pop("quick", None), stream.pop("for_class", {})
     for key in ("kind", "kinds"):
         stream.pop(key, None)
         settings.pop(key, None)
-    settings = merge(_specialized(merge(stream, settings), of_classes), settings)
+    settings = merge(_with_class_arguments(merge(stream, settings), class_arguments), settings)
     settings["method"] = method
     if quick:
-        if faster is None:
+        if quicker is None:
             raise value_error("quick", expected=f"a configuration with a quick form, {data} has none", found="quick")
-        settings = merge(settings, faster)
+        settings = merge(settings, quicker)
     return str(_yaml().safe_dump(settings, sort_keys=False))
 
 
-def _specialized(node: Any, of_classes: dict[str, dict[str, Any]]) -> Any:
-    """The tree with the arguments of each class laid over those that it has."""
+def _with_class_arguments(node: Any, class_arguments: dict[str, dict[str, Any]]) -> Any:
+    """Return the configuration with the given arguments of each class in place of its own."""
     if not isinstance(node, dict):
         return node
-    out = {key: _specialized(value, of_classes) for key, value in node.items()}
-    arguments = of_classes.get(str(out.get("class_path")))
+    out = {key: _with_class_arguments(value, class_arguments) for key, value in node.items()}
+    arguments = class_arguments.get(str(out.get("class_path")))
     return out if arguments is None else merge(out, {"init_args": arguments})
 
 

@@ -1,35 +1,39 @@
-"""Learning curves: the parts of the loss while a task was learnt, thinned out for the record of a run."""
+"""Learning curves: the parts of the loss while a task is learned, averaged over blocks of steps."""
 
 from __future__ import annotations
+
+from typing import final
 
 import torch
 from torch import Tensor
 
 from ..inference import Callback, Run
+from ..representation import Settings
 
 __all__ = ["Curves"]
 
 
-class Curves(Callback):
-    """Keeps means of the parts of the loss over blocks of steps, at most so many of them.
+@final
+class Curves(Settings, Callback):
+    """Record means of the parts of the loss over blocks of consecutive steps.
 
     Args:
-        most: blocks kept.
+        max_blocks: largest number of blocks.
 
     Attributes:
-        record: ``step`` (the last of each block), ``nll`` in nats per example, ``kl`` in nats; what is unknown is left
-            out.
+        record: ``step`` (the last one of each block), ``nll`` in nats per example and ``kl`` in nats. Parts with
+            unknown values are left out.
     """
 
-    def __init__(self, most: int = 100) -> None:
-        self.most = most
+    def __init__(self, max_blocks: int = 100) -> None:
+        self.max_blocks = max_blocks
         self.record: dict[str, list[float]] = {}
 
     def on_end(self, run: Run) -> None:
-        """Thin out the history."""
+        """Average the history of the run."""
         history = run.history()
         count = len(history["nll"])
-        blocks = torch.arange(count).chunk(min(self.most, max(count, 1)))
+        blocks = torch.arange(count).chunk(min(self.max_blocks, max(count, 1)))
         self.record = {"step": [float(run.first_step + int(block[-1]) + 1) for block in blocks if len(block)]}
         for name in ("nll", "kl"):
             means = [_mean(history[name][block]) for block in blocks if len(block)]

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import value_error
+from ..files import write_text
 from ..inference import load_checkpoint, save_checkpoint
-from ..reports import write_text
+from ..representation import Settings
 
 __all__ = ["RunFolder"]
 
@@ -17,11 +18,14 @@ _CONFIG = "config"
 _STEM = re.compile(r"^task-(\d+)\.json$")
 
 
-class RunFolder:
-    """A run's folder: ``config.yaml``, ``checkpoints/task-NN.{safetensors,json}``, ``metrics.json``, ``figures/``.
+class RunFolder(Settings):
+    """The files of a run.
+
+    ``config.yaml``, ``checkpoints/task-NN.{safetensors,json}``, ``metrics.json``, ``figures/`` and ``report.html``;
+    ``checkpoints/finished.{safetensors,json}`` if the learner does something after the last task.
 
     Args:
-        path: the folder.
+        path: path of the folder.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -29,26 +33,26 @@ class RunFolder:
 
     @property
     def config(self) -> Path:
-        """The configuration of the run."""
+        """Path of the configuration."""
         return self.path / "config.yaml"
 
     @property
     def metrics(self) -> Path:
-        """The results of the run."""
+        """Path of the results."""
         return self.path / "metrics.json"
 
     @property
     def figures(self) -> Path:
-        """The folder of figures."""
+        """Path of the folder of figures."""
         return self.path / "figures"
 
     @property
     def report(self) -> Path:
-        """The self-contained page of results."""
+        """Path of the self-contained page of results."""
         return self.path / "report.html"
 
     def create(self, config: str) -> None:
-        """Create the folder with its configuration; an existing one is refused unless it is empty."""
+        """Create the folder with its configuration; an existing folder is refused unless it is empty."""
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise value_error(
                 "output",
@@ -59,13 +63,13 @@ class RunFolder:
         write_text(self.config, config)
 
     def open(self) -> str:
-        """The configuration of an existing run."""
+        """Return the configuration of an existing run."""
         if not self.config.is_file():
             raise value_error("resume", expected="the folder of a run, with a config.yaml", got=str(self.path))
         return self.config.read_text(encoding="utf-8")
 
     def last_task(self) -> int:
-        """Number of tasks whose checkpoint is complete."""
+        """Return the number of tasks whose checkpoint is complete."""
         folder = self.path / "checkpoints"
         found = [_STEM.match(p.name) for p in folder.glob("task-*.json")] if folder.is_dir() else []
         return max((int(m.group(1)) for m in found if m), default=0)
@@ -75,29 +79,47 @@ class RunFolder:
         (self.path / "checkpoints").mkdir(parents=True, exist_ok=True)
         save_checkpoint(self._stem(number), state, {**record, _CONFIG: self._fingerprint()})
 
-    def save_finished(self, state: Any, record: dict[str, Any]) -> None:
-        """Save the state after what was done when all tasks were learnt."""
-        save_checkpoint(self.path / "checkpoints" / "finished", state, record)
-
-    def load_task(self, number: int, state: Any) -> dict[str, Any]:
-        """Load the state after ``number`` tasks into ``state``; returns the record saved with it.
+    def load_task(self, number: int, state: Any = None) -> dict[str, Any]:
+        """Load the state after ``number`` tasks into ``state``, if given, and return the record saved with it.
 
         Raises:
             ValueError: if the configuration of the run is not the one under which it was saved, or a file is damaged.
         """
-        if load_checkpoint(self._stem(number)).get(_CONFIG) != self._fingerprint():
+        record = load_checkpoint(self._stem(number))
+        if record.pop(_CONFIG, None) != self._fingerprint():
             raise value_error(
                 "resume",
                 expected=f"the configuration under which task {number} was learnt",
                 found=f"a changed {self.config}",
                 hint="Restore it, or start a new run with another --output.",
             )
-        record = load_checkpoint(self._stem(number), state)
-        del record[_CONFIG]
+        if state is not None:
+            load_checkpoint(self._stem(number), state)
         return record
 
+    def is_finished(self) -> bool:
+        """Return whether the learner's work after the last task is saved."""
+        return self._finished.with_suffix(".json").is_file()
+
+    def save_finished(self, state: Any, record: dict[str, Any]) -> None:
+        """Save the state after the learner's work that follows the last task."""
+        save_checkpoint(self._finished, state, record)
+
+    def load_finished(self, state: Any = None) -> dict[str, Any]:
+        """Load the state after the learner's last work into ``state``, if given, and return the record saved with it.
+
+        Raises:
+            ValueError: if the configuration of the run is not the one under which it was saved, or a file is damaged.
+        """
+        self.load_task(self.last_task())  # Checks the configuration.
+        return load_checkpoint(self._finished, state)
+
+    @property
+    def _finished(self) -> Path:
+        return self.path / "checkpoints" / "finished"
+
     def _fingerprint(self) -> str:
-        """Of the configuration."""
+        """Compute a digest of the configuration."""
         return hashlib.blake2b(self.config.read_bytes() if self.config.is_file() else b"", digest_size=16).hexdigest()
 
     def _stem(self, number: int) -> Path:

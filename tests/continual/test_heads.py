@@ -1,4 +1,4 @@
-"""One network for all tasks: outputs that are shared out, and posteriors that grow with them."""
+"""One network for all tasks: its outputs for each task, and posteriors that grow with them."""
 
 import pytest
 import torch

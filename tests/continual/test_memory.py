@@ -1,4 +1,4 @@
-"""Stored examples and what is made of them: rehearsal, doubt, final fine-tuning."""
+"""Stored examples and their uses: replay, outlier exposure, final fine-tuning."""
 
 import pytest
 import torch

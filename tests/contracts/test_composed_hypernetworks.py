@@ -250,3 +250,32 @@ class TestHContainer(HypernetworkContract):
     def test_bad_containers(self, bad, argument):
         with pytest.raises((ValueError, TypeError), match=f"^{argument}: expected"):
             bad()
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_nested_hypernetworks_grow_to_the_conditions_of_a_state(external):
+    """The state of a wrapper around a container: conditions are counted where their tensors are, however deep."""
+
+    def build():
+        chunked = ChunkedHMLP([[4]], 2, 2, True, 2, 0, [3], num_cond_embs=2, verbose=False, no_cond_weights=external)
+        container = HContainer(
+            [[4], [3]],
+            lambda made, shared, own: [*made[0], *own],
+            [chunked],
+            cond_param_shapes=[[3]],
+            num_cond_embs=2,
+            verbose=False,
+        )
+        return HPerturbWrapper(container, 2, 0.1, verbose=False)
+
+    net, other = build(), build()
+    added = net.add_conditions(3)
+    assert len(added) == 3 * (2 - external)
+    assert net.num_known_conds == net.hnet.num_known_conds == net.hnet.hnets[0].num_known_conds == 5
+    assert len(net.conditional_param_shapes) == 10
+    other.load_state_dict(net.state_dict())
+    assert other.num_known_conds == 5
+    z = torch.randn(1, 7)
+    weights = {"cond_weights": [torch.randn(s) for s in net.conditional_param_shapes]} if external else None
+    made = [n(z, cond_id=4, weights=weights, ret_format="flattened") for n in (net, other)]
+    assert torch.equal(*made)

@@ -102,7 +102,7 @@ def test_subsampled_plates_are_scaled_once(loss, vectorize):
 
 @pytest.mark.parametrize("vectorize", [False, True])
 def test_discrete_unknowns_are_summed_over(vectorize):
-    guide = guide_of(summed, num_latents=None)
+    guide = guide_of(summed, num_samples=None)
     found = []
     for program, loss in ((clusters, TraceEnum_ELBO), (summed, Trace_ELBO)):
         torch.manual_seed(4)

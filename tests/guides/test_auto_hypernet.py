@@ -81,9 +81,9 @@ def unpack(guide, latent):
 
 
 @pytest.mark.parametrize("program", [simple, model])
-@pytest.mark.parametrize("num_latents", [None, 6])
-def test_the_loss_is_the_one_written_by_hand(program, num_latents):
-    guide = guide_of(program, num_latents=num_latents, estimator=LIVI())
+@pytest.mark.parametrize("num_samples", [None, 6])
+def test_the_loss_is_the_one_written_by_hand(program, num_samples):
+    guide = guide_of(program, num_samples=num_samples, estimator=LIVI())
     torch.manual_seed(3)
     loss = Trace_ELBO(num_particles=2).differentiable_loss(program, guide, Y)
     torch.manual_seed(3)
@@ -92,10 +92,10 @@ def test_the_loss_is_the_one_written_by_hand(program, num_latents):
     q = guide.distribution()
     for _ in range(2):
         draw = q.draw(1)
-        if num_latents is None:
+        if num_samples is None:
             entropy = LIVI().log_density(q, draw)[0]
         else:
-            entropy = LIVI().estimate(q, Flat(q.event_shape[0]), num_latents).surrogate
+            entropy = LIVI().estimate(q, Flat(q.event_shape[0]), num_samples).surrogate
         draws.append((draw.w[0], entropy))
     for w, entropy in draws:
         values, log_det = unpack(guide, w)
@@ -107,7 +107,7 @@ def test_the_loss_is_the_one_written_by_hand(program, num_latents):
 
 @pytest.mark.parametrize("loss", [Trace_ELBO, TraceGraph_ELBO])
 def test_vectorized_particles_are_the_looped_ones(loss, monkeypatch):
-    guide = guide_of(simple, num_latents=None)
+    guide = guide_of(simple, num_samples=None)
     gen = torch.Generator().manual_seed(0)
     table = [(torch.randn(5, dtype=DTYPE, generator=gen), torch.randn(5, dtype=DTYPE, generator=gen)) for _ in range(4)]
     rows = []
@@ -146,7 +146,7 @@ def test_the_implicit_elbo_is_the_trace_elbo_on_average():
             [ImplicitELBO(num_particles=200, max_plate_nesting=1).loss(simple, guide, Y) for _ in range(20)]
         )
         trace = Trace_ELBO(num_particles=200, vectorize_particles=True, max_plate_nesting=1)
-        guide.num_latents = None
+        guide.num_samples = None
         theirs = torch.tensor([trace.loss(simple, guide, Y) for _ in range(20)])
     assert (ours.mean() - theirs.mean()).abs() < 4 * ((ours.var() + theirs.var()) / 20).sqrt()
 
@@ -155,8 +155,8 @@ def test_latents_for_the_entropy_do_not_follow_the_particles():
     """The gradient of the entropy has the variance of its own number of latents, with one particle too."""
     guide = guide_of(simple)
 
-    def spread(num_latents):
-        guide.num_latents = num_latents
+    def spread(num_samples):
+        guide.num_samples = num_samples
         rows = []
         for _ in range(60):
             site = guide.get_posterior()
@@ -309,7 +309,7 @@ def test_the_renyi_bound_is_taken_with_a_density_per_draw():
 
 
 def test_an_estimator_without_value_gives_its_gradient():
-    guide = guide_of(simple, estimator=SSGE(), num_latents=30)
+    guide = guide_of(simple, estimator=SSGE(), num_samples=30)
     loss = ImplicitELBO(num_particles=2, max_plate_nesting=1).terms(simple, guide, Y)
     assert loss.kl is None
     assert gradients_of(loss.loss, guide).isfinite().all()
@@ -334,3 +334,9 @@ def test_dtype_and_start_follow_the_model():
     wide = AutoHypernet(simple, latent_size=9, layers=(4,))
     wide(Y)
     assert wide.distribution().latent_size == 9
+
+
+def test_the_old_name_of_the_number_of_samples():
+    for number in (None, 6):
+        with pytest.warns(DeprecationWarning, match="num_latents is deprecated: use num_samples"):
+            assert AutoHypernet(simple, num_latents=number).num_samples == number

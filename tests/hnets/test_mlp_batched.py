@@ -1,4 +1,4 @@
-"""Hypernetworks of one form side by side against one after the other, and how their output is cut to size."""
+"""Hypernetworks batched over their weights against one after the other, and how their output is cut to size."""
 
 import pytest
 import torch
@@ -32,12 +32,12 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_side_by_side_is_one_after_the_other(name):
+def test_batched_over_weights_is_one_after_the_other(name):
     torch.manual_seed(0)
     hnet = NETWORKS[name]()
     flat = torch.randn(3, hnet.num_params, dtype=DTYPE, requires_grad=True)
     z = torch.randn(3, 4, 3, dtype=DTYPE, requires_grad=True)
-    together = hnet.side_by_side(flat, z)
+    together = hnet.batched_over_weights(flat, z)
     sizes = [torch.Size(s).numel() for s in hnet.param_shapes]
     rows = []
     for row, latents in zip(flat, z, strict=True):
@@ -68,7 +68,7 @@ def test_what_is_more_than_products_and_activations_is_left_to_be_done_one_by_on
         else:
             hnet = build(**settings)
         flat = torch.randn(2, hnet.num_params, dtype=DTYPE)
-        assert hnet.side_by_side(flat, torch.randn(2, 4, 3, dtype=DTYPE)) is None
+        assert hnet.batched_over_weights(flat, torch.randn(2, 4, 3, dtype=DTYPE)) is None
 
 
 @pytest.mark.parametrize("kind", [HMLP, ChunkedHMLP])
@@ -79,7 +79,10 @@ def test_another_forward_pass_is_not_passed_by(kind):
 
     options = {"chunk_size": 7} if kind is ChunkedHMLP else {}
     hnet = Doubled(SHAPES, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, verbose=False, **options).to(DTYPE)
-    assert hnet.side_by_side(torch.randn(2, hnet.num_params, dtype=DTYPE), torch.randn(2, 4, 3, dtype=DTYPE)) is None
+    assert (
+        hnet.batched_over_weights(torch.randn(2, hnet.num_params, dtype=DTYPE), torch.randn(2, 4, 3, dtype=DTYPE))
+        is None
+    )
 
 
 def test_a_cut_may_be_differentiated_transformed_and_changed_in_place():

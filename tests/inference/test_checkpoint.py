@@ -1,12 +1,13 @@
 """Checkpoints: what is saved comes back, what is damaged is named, nothing is half written."""
 
 import json
+import os
 
 import pytest
 import torch
 from torch import nn
 
-from bayeshnet.inference import checkpoint, load_checkpoint, save_checkpoint
+from bayeshnet.inference import load_checkpoint, save_checkpoint
 
 
 def module(seed=0):
@@ -123,7 +124,7 @@ def test_an_interrupted_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     def interrupted(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save_file", interrupted)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(tmp_path / "run", module(1), {"step": 2})
     monkeypatch.undo()

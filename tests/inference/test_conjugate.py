@@ -22,8 +22,8 @@ def linear_hypernet(model):
 GUIDES = {
     "hypernetwork": linear_hypernet,
     "low rank": lambda model: LowRankGuide(model.net, rank=3, sigma=0.05).to(DTYPE),
-    "automatic": lambda model: AutoHypernet(model, layers=(), num_latents=2),
-    "automatic, curved": lambda model: AutoHypernet(model, layers=(16,), num_latents=32),
+    "automatic": lambda model: AutoHypernet(model, layers=(), num_samples=2),
+    "automatic, curved": lambda model: AutoHypernet(model, layers=(16,), num_samples=32),
 }
 
 

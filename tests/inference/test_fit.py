@@ -2,7 +2,7 @@
 
 import logging
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 
 import pyro
 import pyro.distributions as dist
@@ -106,6 +106,76 @@ def test_the_loss_of_a_step_is_the_one_documented():
     torch.testing.assert_close(seen[0][:3], (terms.weights, x, y))
     assert seen[0][3] == 0
     assert seen[0][0].requires_grad
+
+
+def test_the_old_name_of_the_number_of_samples():
+    model, guide = regression(num_data=12)
+    with pytest.warns(DeprecationWarning, match="num_latents is deprecated: use num_samples"):
+        assert ImplicitELBO(num_latents=3).num_samples == 3
+    torch.manual_seed(0)
+    new = fit(model, guide, data(), num_steps=1, lr=1e-9, num_samples=3).history["kl"]
+    torch.manual_seed(0)
+    with pytest.warns(DeprecationWarning, match="num_latents is deprecated: use num_samples"):
+        old = fit(model, guide, data(), num_steps=1, lr=1e-9, num_latents=3).history["kl"]
+    torch.testing.assert_close(old, new)
+    with pytest.raises(TypeError, match="num_samples: expected one value"):
+        fit(model, guide, data(), num_steps=1, num_samples=3, num_latents=3)
+
+
+def test_losses_of_all_kinds_are_one_list():
+    """Functions and objects, under any of the three keywords; each is recorded in its column."""
+
+    class Own(AddedLoss):
+        column = "penalty"
+        needs_weights = False
+
+        def __call__(self, context):
+            return torch.tensor(10.0 + context.step)
+
+    model, guide = regression(num_data=12)
+    seen = []
+
+    def of_context(context):
+        seen.append((context.step, context.x, context.y, context.outputs(context.x[:2]).shape))
+        return context.weights.mean() * 0 + 1.0
+
+    result = fit(
+        model,
+        guide,
+        data(),
+        num_steps=2,
+        lr=1e-9,
+        num_particles=3,
+        losses=[of_context, Own()],
+        penalties=[lambda: torch.tensor(2.0), Own()],
+        extra_terms=[lambda w, x, y, step: w.mean() * 0 + step, Own()],
+    )
+    assert result.history["penalty"].tolist() == [32.0, 35.0]
+    assert result.history["extra"].tolist() == [1.0, 2.0]
+    assert seen[1][0] == 1
+    assert seen[1][3] == (3, 2, 1)
+    torch.testing.assert_close(seen[0][1:3], data())
+
+
+def test_a_penalty_may_prepare_the_step():
+    """Its context is entered before the draws of the step and left after all losses."""
+    events = []
+
+    class Prepared:
+        @contextmanager
+        def during(self, step):
+            events.append(("begin", step))
+            yield
+            events.append("end")
+
+        def __call__(self):
+            events.append("loss")
+            return torch.tensor(0.0)
+
+    model, guide = regression()
+    terms = [lambda w, *_: events.append("weights") or w.sum() * 0]
+    fit(model, guide, data(), num_steps=1, lr=1e-9, penalties=[Prepared()], extra_terms=terms)
+    assert events == [("begin", 0), "loss", "weights", "end"]
 
 
 def test_a_model_without_size_is_given_that_of_the_data():

@@ -14,7 +14,7 @@ from bayeshnet.distributions import (
 from bayeshnet.estimators import LIVI
 from bayeshnet.guides import BayesianModel, Gaussian, HypernetGuide
 from bayeshnet.inference import ImplicitELBO, fit
-from bayeshnet.inference.local_noise import _local_names, independent_outputs, local_outputs
+from bayeshnet.inference.bound.local_noise import _local_names, independent_outputs, local_outputs
 from bayeshnet.mnets import MLP, ModuleMainNet, OutputView
 from tests.support.guide_toys import ToyPosterior, data, gradients_of, regression, small_net
 from tests.support.oracles import DTYPE

@@ -23,6 +23,22 @@ def test_mlp_is_a_stack_of_linear_layers():
     assert MLP.weight_shapes(3, 2, (4, 5), use_bias=False) == [[4, 3], [5, 4], [2, 5]]
 
 
+@pytest.mark.parametrize("shape", [(), (3,), (1, 3), (3, 1, 2)])
+def test_mlp_flattens_inputs_if_it_is_to(shape):
+    size = torch.Size(shape).numel()
+    net, flat = (MLP(size, 2, (4,), no_weights=True, flatten_inputs=flatten) for flatten in (True, False))
+    x, weights = torch.randn(5, 6, *shape), torch.randn(5, net.weight_spec.numel)
+    tensors = net.weight_spec.split(weights[0])
+    torch.testing.assert_close(net(x[0], weights=tensors), flat(x[0].reshape(6, size), weights=tensors))
+    for each in (False, True):
+        inputs = x if each else x[0]
+        found = net.batched_forward(weights, inputs, per_sample_inputs=each)
+        rows = inputs.reshape(*inputs.shape[: 1 + each], size)
+        torch.testing.assert_close(found, flat.batched_forward(weights, rows, per_sample_inputs=each))
+    with pytest.raises(ValueError, match=rf"x: expected a tensor of shape \(\.\.\., {size + 1}\)"):
+        MLP(size + 1, 2, flatten_inputs=True)(x[0])
+
+
 def test_names_roles_and_fan_ins():
     spec = MLP(3, 2, (4,), use_batch_norm=True, use_context_mod=True, context_mod_gain_offset=True).weight_spec
     found = {e.name: (e.role, e.fan_in, e.last) for e in spec.entries}

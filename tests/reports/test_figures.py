@@ -126,8 +126,8 @@ def test_a_comparison_on_one_page():
 
 
 def test_entropy_histograms_are_shares():
-    own, foreign = torch.tensor([0.0, 0.0, 0.1, 0.69]), torch.tensor([0.6, 0.68])
-    figure = entropy_histograms(own, torch.rand(5) * 0.69, {"noise": foreign}, num_classes=2, num_bins=10)
+    own, ood = torch.tensor([0.0, 0.0, 0.1, 0.69]), torch.tensor([0.6, 0.68])
+    figure = entropy_histograms(own, torch.rand(5) * 0.69, {"noise": ood}, num_classes=2, num_bins=10)
     left, right = figure.axes
     shares = left.patches[0].get_data().values
     assert shares.sum() == pytest.approx(100)

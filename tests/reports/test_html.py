@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import torch
 
-from bayeshnet.reports import Cell, Column, RunArrays, RunResult, Table, report_html, write_report
+from bayeshnet.reports import Cell, Column, FigureData, RunResult, Table, report_html, write_report
 from tests.reports.test_records import record
 
 VOID = {"meta", "img"}
@@ -31,8 +31,8 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
-        if "td" in self.open:
-            self.cells.append(data)
+        if "td" in self.open and data.strip():
+            self.cells.append(data.strip())
 
 
 def test_a_page_is_well_formed_and_needs_nothing_else():
@@ -51,12 +51,12 @@ def test_a_page_is_well_formed_and_needs_nothing_else():
 
 def test_a_report_holds_its_figures_and_tables(tmp_path):
     probs = torch.rand(40, 2).softmax(-1)
-    arrays = RunArrays(
+    arrays = FigureData(
         probs=probs,
         targets=torch.arange(40) % 2,
         entropy_own=0.6 * torch.rand(40),
         entropy_other=0.6 * torch.rand(40),
-        entropy_foreign={"noise": 0.6 * torch.rand(9)},
+        entropy_ood={"noise": 0.6 * torch.rand(9)},
         weights={"0 / 1": torch.randn(3, 4, 4)},
     )
     result = RunResult.of(record())

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import csv
+import html
 import json
+import re
 import statistics
+import sys
 
 import pytest
 
+from bayeshnet.errors import MissingExtraError
 from bayeshnet.reports import (
     Cell,
     Column,
@@ -13,13 +18,14 @@ from bayeshnet.reports import (
     comparison_table,
     comparison_tables,
     criterion_table,
-    foreign_table,
     kl_table,
     matrix_table,
+    ood_table,
     run_tables,
     summary_table,
     task_table,
 )
+from bayeshnet.reports.markup import escape_latex
 from tests.reports.test_records import record
 
 
@@ -40,12 +46,19 @@ def test_text(table):
     assert lines[-1].strip() == "Note ± 1"
 
 
+def words(line):
+    """The words of a line, whatever the white space between them."""
+    return " ".join(line.split())
+
+
 def test_markdown(table):
-    assert table.markdown().splitlines() == [
+    lines = [words(line) for line in table.markdown().splitlines()]
+    rule = lines.pop(3)
+    assert re.fullmatch(r"\|:-+\|-+:\|-+:\|", rule)
+    assert lines == [
         "**Results_1**",
         "",
         "| method | error_rate [%] | NLL [nats] |",
-        "| :-- | --: | --: |",
         "| a & b | 1.2 ± 0.5 | **0.012** |",
         r"| c\|d | - | -1.0e-04 |",
         "",
@@ -56,22 +69,61 @@ def test_markdown(table):
 def test_restructured_text(table):
     assert table.rst().splitlines() == [
         ".. csv-table:: Results_1",
-        '   :header: "method", "error_rate [%]", "NLL [nats]"',
+        '   :header: "method","error_rate [%]","NLL [nats]"',
         "",
-        '   "a & b", "1.2 ± 0.5", "**0.012**"',
-        '   "c|d", "-", "-1.0e-04"',
+        '   "a & b","1.2 ± 0.5","**0.012**"',
+        '   "c|d","-","-1.0e-04"',
         "",
         "Note ± 1",
     ]
 
 
 def test_latex(table):
-    text = table.latex()
+    text = "\n".join(map(words, table.latex().splitlines()))
     assert r"\caption{Results\_1}" in text
     assert r"\begin{tabular}{lrr}" in text
     assert r"method & error\_rate [\%] & NLL [nats] \\" in text
     assert r"a \& b & 1.2 $\pm$ 0.5 & \textbf{0.012} \\" in text
     assert text.count(r"\\") == 3
+    rules = [line for line in text.splitlines() if line.endswith("rule")]
+    assert rules == [r"\toprule", r"\midrule", r"\bottomrule"]
+    assert text.endswith("\\end{tabular}\n\\par\\smallskip Note $\\pm$ 1\n\\end{table}")
+
+
+@pytest.mark.parametrize("character", "\\&%$#_{}~^±·|<>\"'*")
+def test_no_character_breaks_a_table(character):
+    """Each character is escaped where it has a meaning, in headings, text and titles."""
+    table = Table(f"t{character}", (Column(f"h{character}", character), Column("x")), ((f"e{character}", Cell(1.0)),))
+    latex = table.latex()
+    if character in "\\&%$#_{}~^±·":
+        assert f"e{escape_latex(character)} " in latex
+        assert f"e{character} " not in latex
+    assert latex.count(" & ") == 2
+    assert html.escape(f"e{character}") in table.html()
+    assert len(re.findall(r"(?<!\\)\|", table.markdown().splitlines()[-1])) == 3
+    (head,) = csv.reader([table.rst().splitlines()[1].removeprefix("   :header: ")])
+    (row,) = csv.reader([table.rst().splitlines()[3].strip()])
+    assert (head[0], row) == (f"h{character} [{character}]", [f"e{character}", "1.0"])
+
+
+def test_html(table):
+    text = words(table.html().replace("\n", ""))
+    assert "<th>method </th>" in text
+    assert re.search(r"<th style=\"text-align: right;\"> *error_rate<small>%</small></th>", text)
+    assert re.search(r"<td>a &amp; b *</td>", text)
+    assert re.search(r"<td style=\"text-align: right;\"> *<b>0.012</b></td>", text)
+
+
+@pytest.mark.parametrize("form", ["markdown", "latex", "html"])
+def test_without_tabulate_the_extra_is_named(table, form, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tabulate", None)
+    with pytest.raises(MissingExtraError, match=r"bayeshnet\[app\]"):
+        getattr(table, form)()
+
+
+@pytest.mark.parametrize("form", ["text", "markdown", "rst", "latex", "html"])
+def test_a_table_without_rows(form):
+    assert "head" in getattr(Table("t", (Column("head"), Column("x")), ()), form)()
 
 
 def test_json(table):
@@ -83,7 +135,7 @@ def test_json(table):
 def test_transposed_keeps_decimals_and_bold(table):
     turned = table.transposed()
     assert [c.name for c in turned.columns] == ["measure", "unit", "a & b", "c|d"]
-    assert turned.markdown().splitlines()[4:6] == [
+    assert [words(line) for line in turned.markdown().splitlines()[4:6]] == [
         "| error_rate | % | 1.2 ± 0.5 | - |",
         "| NLL | nats | **0.012** | -1.0e-04 |",
     ]
@@ -126,14 +178,14 @@ def test_tables_of_regression():
     assert all(table.markdown() for table in run_tables(result))
 
 
-def test_foreign_inputs_in_a_table():
+def test_ood_inputs_in_a_table():
     refused = {"false_alarm": 4.2, "refused": {"noise": 97.0}}
     changes = {
         "ood": {"noise": {"entropy": 90.0, "density": 99.0}},
         "ood_fpr95": {"noise": {"entropy": 12.0}},
         "abstention": {"asked": 5.0, "calibrated_on": "training", "combined": refused},
     }
-    table = foreign_table(RunResult.of(record(**changes)))
+    table = ood_table(RunResult.of(record(**changes)))
     assert [c.name for c in table.columns] == ["measure", "noise"]
     expected = {"AUROC by entropy": 90.0, "AUROC by density": 99.0, "FPR95 by entropy": 12.0, "refused": 97.0}
     assert {row[0]: row[1].value for row in table.rows} == expected

@@ -1,7 +1,8 @@
-"""What an assessment and the end of a run come to, against loops over examples and scikit-learn."""
+"""Assessments and the numbers at the end of a run, against loops over examples and scikit-learn."""
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -16,11 +17,12 @@ from bayeshnet.distributions import Dirac, MeanFieldGaussian
 from bayeshnet.inference import Prediction
 from bayeshnet.inference.run import PARTS, Run
 from bayeshnet.metrics import median_distance
-from bayeshnet.runs.assessment import BATCH, assess
 from bayeshnet.runs.curves import Curves
-from bayeshnet.runs.ood import abstention, detection, predict_all
-from bayeshnet.runs.posterior_checks import posterior_drift
-from bayeshnet.runs.summary import _classes, _values
+from bayeshnet.runs.results.assessment import BATCH, assess
+from bayeshnet.runs.results.final_numbers import final_numbers
+from bayeshnet.runs.results.ood import measure_abstention, measure_detection, predict_all
+from bayeshnet.runs.results.posterior_checks import posterior_drift
+from bayeshnet.runs.results.records import Assessment
 
 
 class Known:
@@ -38,12 +40,12 @@ class Known:
             if self.kind == "classification":
                 mean = torch.stack([-sharp * x[:, 1], sharp * x[:, 1]], -1).softmax(-1)
                 total = -(mean * mean.log()).sum(-1)
-                spread = torch.zeros_like(mean)
+                variance = torch.zeros_like(mean)
             else:
                 mean, total = sharp.unsqueeze(-1) * x[:, 1:], 1 / sharp
-                spread = (0.5 * total).unsqueeze(-1)
+                variance = (0.5 * total).unsqueeze(-1)
             aleatoric = 0.5 * total
-            predictions.append(Prediction(mean, total, aleatoric, total - aleatoric, spread, self.kind, 5))
+            predictions.append(Prediction(mean, total, aleatoric, total - aleatoric, variance, self.kind, 5))
         density = torch.stack([-(x[:, 0] - t).square() for t in numbers], -1)
         labels = tuple((2 * t, 2 * t + 1) for t in numbers) if self.kind == "classification" else None
         return StreamPrediction(tuple(predictions), density, torch.tensor(1.0), 0.5, labels)
@@ -78,8 +80,8 @@ def stream(kind="classification", num_tasks=3, seed=0):
         return x, (noisy > 0).long() if kind == "classification" else 4 * noisy[:, None]
 
     arrays = [(*part(t, 60), *part(t, 45)) for t in range(num_tasks)]
-    foreign = {"far": torch.full((30, 2), 1.0, dtype=torch.float64) * torch.linspace(4, 9, 30)[:, None].double()}
-    return from_arrays(arrays, kind=kind, outliers=foreign)
+    ood = {"far": torch.full((30, 2), 1.0, dtype=torch.float64) * torch.linspace(4, 9, 30)[:, None].double()}
+    return from_arrays(arrays, kind=kind, outliers=ood)
 
 
 def test_an_assessment_of_classes_against_a_loop_over_examples():
@@ -96,21 +98,21 @@ def test_an_assessment_of_classes_against_a_loop_over_examples():
             right += means[i, t].argmax() == target
             found += task == t
             both += task == t and means[i, task].argmax() == target
-        assert record["given"][t] == pytest.approx(right / len(y))
-        assert record["inference"]["entropy"][t] == pytest.approx(found / len(y))
-        assert record["inferred"]["entropy"][t] == pytest.approx(both / len(y))
-        assert record["nll"][t] == pytest.approx(-np.log(means[np.arange(len(y)), t, y.numpy()]).mean())
+        assert record.given[t] == pytest.approx(right / len(y))
+        assert record.inference["entropy"][t] == pytest.approx(found / len(y))
+        assert record.inferred["entropy"][t] == pytest.approx(both / len(y))
+        assert record.scores.nll[t] == pytest.approx(-np.log(means[np.arange(len(y)), t, y.numpy()]).mean())
         total = prediction.scores("density").numpy()
         batches = [total[b : b + BATCH].sum(0).argmax() == t for b in range(0, len(y) - BATCH + 1, BATCH)]
-        assert record["inference_batch"]["density"][t] == pytest.approx(np.mean(batches))
+        assert record.inference_batch["density"][t] == pytest.approx(np.mean(batches))
     newest = learner.predict_each(state, tasks[2].test.x, [1]).predictions[0].mean
-    assert record["ahead"] == pytest.approx(float((newest.argmax(-1) == tasks[2].test.y).double().mean()))
-    assert "ahead" not in assess(learner, Learnt(3), tasks)
+    assert record.ahead == pytest.approx(float((newest.argmax(-1) == tasks[2].test.y).double().mean()))
+    assert assess(learner, Learnt(3), tasks).ahead is None
 
 
 def test_labels_are_judged_with_the_posterior_over_tasks():
     tasks, state, learner = stream(), Learnt(3), Known()
-    found = assess(learner, state, tasks)["labels"]
+    found = assess(learner, state, tasks).scores.labels
     losses, right = [], []
     for t, task in enumerate(tasks):
         prediction = learner.predict_each(state, task.test.x)
@@ -131,9 +133,9 @@ def test_an_assessment_of_values_against_scipy():
         p = learner.predict_each(state, task.test.x).predictions[t]
         std, y = p.total.sqrt().numpy(), task.test.y[:, 0].numpy()
         mean = p.mean[:, 0].numpy()
-        assert record["log_likelihood"][t] == pytest.approx(norm.logpdf(y, mean, std).mean())
-        assert record["coverage"][t] == pytest.approx((np.abs(y - mean) <= norm.ppf(0.975) * std).mean())
-        assert record["given"][t] == pytest.approx(((y - mean) ** 2).mean())
+        assert record.scores.log_likelihood[t] == pytest.approx(norm.logpdf(y, mean, std).mean())
+        assert record.scores.coverage[t] == pytest.approx((np.abs(y - mean) <= norm.ppf(0.975) * std).mean())
+        assert record.given[t] == pytest.approx(((y - mean) ** 2).mean())
         scores = np.stack(
             [
                 norm.logpdf(y, q.mean[:, 0], q.total.sqrt())
@@ -141,7 +143,22 @@ def test_an_assessment_of_values_against_scipy():
             ],
             -1,
         )
-        assert record["inference_targets"][t] == pytest.approx((scores.argmax(1) == t).mean())
+        assert record.inference_targets[t] == pytest.approx((scores.argmax(1) == t).mean())
+
+
+def assessments(records, kind):
+    seconds = {"train": 1.0, "assess": 1.0}
+    return [Assessment.from_dict({**r, "task": i, "kind": kind, "seconds": seconds}) for i, r in enumerate(records)]
+
+
+def test_an_assessment_survives_json():
+    for kind in ("classification", "regression"):
+        tasks = stream(kind)
+        record = assess(Known(kind), Learnt(2), tasks)
+        assert Assessment.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+        last = assess(Known(kind), Learnt(3), tasks)
+        assert Assessment.from_dict(json.loads(json.dumps(last.to_dict()))) == last
+        assert "ahead" not in last.to_dict()
 
 
 def test_summaries_of_a_run_worked_out_by_hand():
@@ -154,7 +171,7 @@ def test_summaries_of_a_run_worked_out_by_hand():
     for record in records:
         record.update({key: record[key] * 2 for key in ("nll", "brier", "ece", "inference_targets")})
         record["inference"] = record["inference_batch"] = {"entropy": [0.5, 1.0]}
-    final = _classes(records, stream(num_tasks=2))["final"]
+    final = final_numbers(assessments(records, "classification"), stream(num_tasks=2))
     assert final["during"] == pytest.approx(85)
     assert final["average"] == pytest.approx((90 + 75) / 2)
     assert final["backward_transfer"] == pytest.approx(-20)
@@ -164,7 +181,7 @@ def test_summaries_of_a_run_worked_out_by_hand():
     assert final["labels"] == {"nll": 0.3, "ece": pytest.approx(10)}
     errors = [{**r, "log_likelihood": [0.5, 0.7], "coverage": [0.9, 1.0], "crps": [0.1, 0.3]} for r in records]
     tasks = stream("regression", num_tasks=2)
-    final = _values(errors, tasks)["final"]
+    final = final_numbers(assessments(errors, "regression"), tasks)
     assert final["rmse_task_given"] == pytest.approx(math.sqrt(0.75))
     assert final["mse_average"] == pytest.approx((0.9 + 0.75) / 2)
     assert final["backward_transfer"] == pytest.approx(0.9 - 0.7)  # of the negative error: it went down
@@ -172,26 +189,26 @@ def test_summaries_of_a_run_worked_out_by_hand():
     assert (final["coverage"], final["crps"]) == (pytest.approx(95), pytest.approx(0.2))
 
 
-def test_foreign_inputs_against_scikit_learn():
+def test_ood_inputs_against_scikit_learn():
     tasks, state = stream(), Learnt(3)
     predictions = predict_all(Known(), state, tasks, 0)
-    known, foreign = (-p.scores("entropy").amax(-1) for p in (predictions.known, predictions.foreign["far"]))
-    truth = [0] * len(known) + [1] * len(foreign)
-    expected = roc_auc_score(truth, torch.cat([known, foreign]))
-    assert detection(predictions)["auroc"]["far"]["entropy"] == pytest.approx(100 * expected)
-    refused = abstention(predictions, false_alarm=0.1)
+    known, ood = (-p.scores("entropy").amax(-1) for p in (predictions.known, predictions.ood["far"]))
+    truth = [0] * len(known) + [1] * len(ood)
+    expected = roc_auc_score(truth, torch.cat([known, ood]))
+    assert measure_detection(predictions).auroc["far"]["entropy"] == pytest.approx(100 * expected)
+    refused = measure_abstention(predictions, false_alarm=0.1).to_dict()
     assert refused["calibrated_on"] == "training"
     assert refused["density"]["refused"]["far"] == 100
     assert 3 < refused["entropy"]["false_alarm"] < 15
-    assert abstention(predict_all(Known(), state, type(tasks)(tasks.tasks), 0)) == {}
+    assert measure_abstention(predict_all(Known(), state, type(tasks)(tasks.tasks), 0)) is None
 
 
 class Gaussians(nn.Module):
-    """Posteriors of two tasks over three weights, under a prior of standard deviation 2; points without a spread."""
+    """Posteriors of two tasks over three weights, under a prior of standard deviation 2; points unless ``wide``."""
 
-    def __init__(self, shift, spread=True):
+    def __init__(self, shift, wide=True):
         super().__init__()
-        self.spread = spread
+        self.wide = wide
         self.num_tasks = 2
         self.shift = nn.Parameter(torch.full((3,), shift, dtype=torch.float64))
         self.posterior = _Posterior(self)
@@ -203,7 +220,7 @@ class _Posterior:
 
     def __call__(self, number):
         place = 2 * self.owner[0].shift.detach() + 1
-        return MeanFieldGaussian(place, torch.ones(3, dtype=torch.float64)) if self.owner[0].spread else Dirac(place)
+        return MeanFieldGaussian(place, torch.ones(3, dtype=torch.float64)) if self.owner[0].wide else Dirac(place)
 
     def prior(self, like):
         return MeanFieldGaussian(torch.ones(3, dtype=torch.float64), torch.full((3,), 2.0, dtype=torch.float64))
@@ -216,7 +233,7 @@ class Saved:
         self.states = states
 
     def restore(self, task, num_tasks):
-        return Gaussians(0.0, self.states[0].spread)
+        return Gaussians(0.0, self.states[0].wide)
 
     def load_task(self, number, state):
         state.load_state_dict(self.states[number - 1].state_dict())
@@ -249,6 +266,6 @@ def test_curves_are_means_over_blocks_of_steps():
         values = torch.full((len(PARTS),), torch.nan)
         values[PARTS.index("nll")] = float(step)
         run.record(values)
-    curves = Curves(most=5)
+    curves = Curves(max_blocks=5)
     curves.on_end(run)
     assert curves.record == {"step": [7.0, 9.0, 11.0, 13.0, 15.0], "nll": [0.5, 2.5, 4.5, 6.5, 8.5]}

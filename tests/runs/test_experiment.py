@@ -1,4 +1,4 @@
-"""A run as a whole: results, resumption after a kill, certificates."""
+"""A run as a whole: results, resumption after a kill, checks of the posteriors."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, Mea
 from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
 from bayeshnet.reports import RunResult
-from bayeshnet.runs import Experiment, Listener, RunFolder, execute
-from bayeshnet.runs.conclusion import conclude
+from bayeshnet.runs import Experiment, Listener, RunFolder, execute, run_experiment
 from bayeshnet.runs.configuration import available, merge, named_configuration
-from bayeshnet.runs.posterior_checks import certificate
+from bayeshnet.runs.execution import conclude
+from bayeshnet.runs.results.posterior_checks import check_posterior
 from bayeshnet.weights import WeightSpec
 
 
@@ -38,9 +38,7 @@ def make_experiment(data="modes2d", **changes):
 
 
 def run(folder, experiment, listener=None):
-    stream = experiment.stream()
-    state, records = execute(experiment, folder, stream, listener)
-    return conclude(experiment, folder, stream, state, records)
+    return run_experiment(experiment, folder, listener).result
 
 
 class Stop(Listener):
@@ -112,12 +110,12 @@ def test_all_that_a_learner_keeps_is_resumed(tmp_path, kept):
     for name in ("whole", "cut"):
         folder, experiment = RunFolder(tmp_path / name), Experiment(KEEPERS[kept](), data="modes2d")
         folder.create("data: modes2d\n")
-        stream = experiment.stream()
         if name == "cut":
             with pytest.raises(KeyboardInterrupt):
-                execute(experiment, folder, stream, Stop(2))
-        state, records = execute(experiment, folder, stream)
-        found.append((state.state_dict(), [{k: v for k, v in r.items() if k != "seconds"} for r in records]))
+                run_experiment(experiment, folder, Stop(2))
+        done = run_experiment(experiment, folder)
+        records = [assessment.to_dict() for assessment in done.assessments]
+        found.append((done.state.state_dict(), [{k: v for k, v in r.items() if k != "seconds"} for r in records]))
     torch.testing.assert_close(found[1][0], found[0][0], atol=0, rtol=0)
     assert found[1][1] == found[0][1]
 
@@ -153,26 +151,87 @@ def test_a_killed_command_is_finished_by_resume(moment, tmp_path, uninterrupted)
     assert comparable(RunResult.load(folder)) == comparable(uninterrupted)
 
 
-def test_a_certificate_of_an_implicit_posterior_holds_the_exact_kl():
+def test_the_check_of_an_implicit_posterior_holds_the_exact_kl():
     spec = WeightSpec.of_shapes([[4, 3], [4]])
     torch.manual_seed(0)
     hnet = HMLP(spec.shapes, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=(), verbose=False).double()
     posterior = HypernetPosterior(hnet, scale=spec.whitening(dtype=torch.float64), weight_spec=spec)
     prior = FanInGaussian(spec, dtype=torch.float64)
-    found = certificate(posterior(), prior, num_draws=2000)
+    found = check_posterior(posterior(), prior, num_samples=2000)
     with torch.no_grad():
         exact = float(ClosedForm().estimate(posterior(), prior).value)
-    information = found["mutual_information"]
-    assert information["lower"] - 0.05 <= information["livi"] <= information["upper"] + 0.05
-    assert found["value"] == pytest.approx(exact, abs=0.5)
-    assert found["value"] == pytest.approx(found["analytic"] - information["livi"])
+    information = found.mutual_information
+    assert information.lower - 0.05 <= information.livi <= information.upper + 0.05
+    assert found.value == pytest.approx(exact, abs=0.5)
+    assert found.value == pytest.approx(found.analytic - information.livi)
 
 
-def test_certificates_of_explicit_posteriors():
+def test_checks_of_explicit_posteriors():
     q, p = MeanFieldGaussian(torch.zeros(3), torch.ones(3)), MeanFieldGaussian(torch.ones(3), torch.ones(3))
-    found = certificate(q, p)
-    assert found["value"] == found["lower"] == found["upper"] == pytest.approx(1.5)
-    assert certificate(Dirac(torch.zeros(3)), p)["value"] is None
+    found = check_posterior(q, p)
+    assert found.value == found.lower == found.upper == pytest.approx(1.5)
+    assert check_posterior(Dirac(torch.zeros(3)), p).value is None
+
+
+def test_a_finished_run_is_not_finished_again(tmp_path, monkeypatch):
+    """The examples that are kept are learned from once; a resumed run takes what came of it from the folder."""
+    experiment = Experiment(KEEPERS["coreset and a generator"](), data="modes2d")
+    first = run_experiment(experiment, tmp_path / "run")
+    assert first.folder.is_finished()
+    (tmp_path / "run" / "metrics.json").unlink()
+    monkeypatch.setattr(PosteriorReplay, "finish", None)
+    monkeypatch.setattr(PosteriorReplay, "learn", None)
+    again = run_experiment(experiment, tmp_path / "run")
+    assert comparable(again.result) == comparable(first.result)
+    assert again.assessments == first.assessments
+    torch.testing.assert_close(again.state.state_dict(), first.state.state_dict(), atol=0, rtol=0)
+
+
+def test_a_finished_run_is_not_resumed_under_another_configuration(tmp_path):
+    experiment = Experiment(KEEPERS["coreset and a generator"](), data="modes2d")
+    files = run_experiment(experiment, tmp_path / "run").folder
+    files.config.write_text(files.open() + "# changed\n")
+    with pytest.raises(ValueError, match="expected the configuration under which task 3 was learnt"):
+        run_experiment(experiment, files)
+
+
+def test_the_old_two_calls_do_the_same(tmp_path):
+    experiment, folder = make_experiment(), RunFolder(tmp_path / "old")
+    folder.create("data: modes2d\n")
+    stream = experiment.stream()
+    with pytest.warns(DeprecationWarning, match=r"use bayeshnet\.runs\.run_experiment"):
+        state, records = execute(experiment, folder, stream)
+    with pytest.warns(DeprecationWarning, match=r"use bayeshnet\.runs\.run_experiment"):
+        result = conclude(experiment, folder, stream, state, records)
+    assert records[0]["given"]
+    assert comparable(result) == comparable(run_experiment(experiment).result)
+
+
+def test_a_run_in_python_belongs_to_its_settings(tmp_path):
+    """A folder is created, continued with the same settings, and refused for others."""
+    folder = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(make_experiment(), folder, Stop(1))
+    assert "seed: 0" in (folder / "config.yaml").read_text()
+    with pytest.raises(ValueError, match="a run with the same settings"):
+        run_experiment(make_experiment(seed=1), folder)
+    done = run_experiment(make_experiment(threads=2), folder)
+    assert len(done.assessments) == 3
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("precious")
+    with pytest.raises(ValueError, match="does not exist yet"):
+        run_experiment(make_experiment(), tmp_path / "mine")
+
+
+def test_threads_are_those_of_the_experiment_while_it_runs_only(tmp_path):
+    seen, before = [], torch.get_num_threads()
+
+    class Threads(Listener):
+        def stream_done(self, stream):
+            seen.append(torch.get_num_threads())
+
+    run_experiment(make_experiment(threads=before + 1), listener=Threads())
+    assert (seen, torch.get_num_threads()) == ([before + 1], before)
 
 
 def test_configurations_are_complete_and_quick_ones_lie_over_them():

@@ -48,6 +48,7 @@ EXTRAS = {
     "optuna",
     "rich",
     "sklearn",
+    "tabulate",
     "torchmetrics",
     "torchvision",
     "yaml",

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from bayeshnet.guides import BayesianModel
 from bayeshnet.inference import StepContext
-from bayeshnet.inference.evaluation import Evaluation
-from bayeshnet.inference.terms import BoundParts
+from bayeshnet.inference.bound import BoundParts, Evaluation
 
 
 class GivenWeights(Evaluation):

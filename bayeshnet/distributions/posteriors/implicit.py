@@ -148,7 +148,7 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
             ids = [i for i in cond_ids for _ in range(z.shape[1])]
             return h(z.flatten(0, 1), ids, self._weights).unflatten(0, z.shape[:2])
         if isinstance(rows, Tensor) and len(rows) > 1 and self._all_generated and not self.hnet.num_known_conds:
-            batched = self.hnet.side_by_side(rows, z)
+            batched = self.hnet.batched_over_weights(rows, z)
             if batched is not None:
                 return batched
         return torch.stack([h(z_i, [i], theta) for z_i, i, theta in zip(z, cond_ids, self._thetas(rows), strict=True)])

@@ -1,4 +1,4 @@
-"""Likelihoods: how the outputs of a main network become a distribution over targets."""
+"""Likelihoods: distributions over targets given the outputs of a main network."""
 
 from .base import Likelihood
 from .classes import Bernoulli, Categorical

@@ -1,4 +1,4 @@
-"""The contract of likelihoods: how the outputs of a main network become a distribution over targets."""
+"""The contract of likelihoods: distributions over targets given the outputs of a main network."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ...errors import check_int, value_error
+from ...representation import ModuleSettings
 
 __all__ = ["Likelihood"]
 
 
-class Likelihood(nn.Module, ABC):
-    """Turns outputs ``(*B, N, C)`` of a main network into distributions of batch shape ``(*B, N)`` over targets.
+class Likelihood(ModuleSettings, nn.Module, ABC):
+    """A map from outputs ``(*B, N, C)`` of a main network to distributions of batch shape ``(*B, N)`` over targets.
 
     ``B`` are weight draws (none, or one dimension or more on the left), ``N`` are data. Parameters of the likelihood,
     such as a learned noise, are parameters of this module.
@@ -27,36 +28,36 @@ class Likelihood(nn.Module, ABC):
     kind: ClassVar[str]
 
     def num_outputs(self, num_targets: int) -> int:
-        """How many outputs a network needs for ``num_targets`` classes or target values."""
+        """Return the number of outputs that a network needs for ``num_targets`` classes or target values."""
         return check_int("num_targets", num_targets, 1)
 
     @abstractmethod
     def distribution(self, outputs: Tensor) -> TorchDistribution:
-        """Distribution over targets given outputs ``(*B, N, C)``, of batch shape ``(*B, N)``."""
+        """Return the distribution over targets given outputs ``(*B, N, C)``, of batch shape ``(*B, N)``."""
 
     @abstractmethod
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Log-likelihood in nats of targets ``y`` ``(N,)`` or ``(N, C)`` under outputs ``(*B, N, C)``: ``(*B, N)``."""
+        """Compute the log-likelihood ``(*B, N)``, in nats, of targets ``y`` ``(N,)`` or ``(N, C)``."""
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The sum ``()`` of :meth:`log_prob` over draws and data, for likelihoods that make it in fewer operations."""
+        """Compute the sum ``()`` of :meth:`log_prob` over draws and data; subclasses may need fewer operations."""
         return self.log_prob(outputs, y).sum()
 
     def changes_log_prob(self, kind: type[Likelihood]) -> bool:
-        """Whether :meth:`log_prob` is not that of ``kind``, so that neither is its sum."""
+        """Return whether :meth:`log_prob` differs from that of ``kind``, so that its sum does as well."""
         return getattr(self.log_prob, "__func__", None) is not kind.log_prob
 
     @abstractmethod
     def mean(self, outputs: Tensor) -> Tensor:
-        """Mean of the targets, probabilities for classes: ``(*B, N, C)``."""
+        """Compute the mean of the targets, probabilities for classes: ``(*B, N, C)``."""
 
     @abstractmethod
     def noise(self, outputs: Tensor) -> Tensor:
-        """Uncertainty that remains when the weights are known, entropy or summed variance: ``(*B, N)``."""
+        """Compute the uncertainty under known weights, an entropy or a summed variance: ``(*B, N)``."""
 
     @abstractmethod
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
-        """Total uncertainty ``(N,)`` of a mixture over weight draws.
+        """Compute the total uncertainty ``(N,)`` of a mixture over weight draws.
 
         Args:
             mean: mean over draws of :meth:`mean`, ``(N, C)``.
@@ -66,7 +67,7 @@ class Likelihood(nn.Module, ABC):
 
 
 def check_values(outputs: Tensor, y: Tensor, num_targets: int) -> Tensor:
-    """Return ``y`` if it is ``(N, C)`` for outputs ``(*B, N, ...)``; ``(N,)`` would broadcast wrongly."""
+    """Return ``y`` if it is ``(N, C)`` for outputs ``(*B, N, ...)``; ``(N,)`` would be broadcast wrongly."""
     if y.shape != (outputs.shape[-2], num_targets):
         expected = f"targets of shape ({outputs.shape[-2]}, {num_targets})"
         raise value_error(

@@ -1,4 +1,4 @@
-"""Likelihoods of classes: one of C, or C yes-or-no answers."""
+"""Likelihoods of classes: one of C, or C binary targets."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ class Categorical(Likelihood):
     kind: ClassVar[str] = "classification"
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
-        """Categorical distribution with logits ``outputs``."""
+        """Return the categorical distribution with logits ``outputs``."""
         return dist.Categorical(logits=outputs)
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Log-probability of the classes ``y`` ``(N,)``: ``(*B, N)``, in nats."""
+        """Compute the log-probability of the classes ``y`` ``(N,)``: ``(*B, N)``, in nats."""
         return -self._cross_entropy(outputs, y, "none").reshape(outputs.shape[:-1])
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The sum ``()`` of :meth:`log_prob`, in one operation."""
+        """Compute the sum ``()`` of :meth:`log_prob`, in one operation."""
         if self.changes_log_prob(Categorical):
             return super().log_prob_sum(outputs, y)
         return -self._cross_entropy(outputs, y, "sum")
@@ -50,21 +50,21 @@ class Categorical(Likelihood):
         return F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), index, reduction=reduction)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """Class probabilities ``(*B, N, C)``."""
+        """Compute class probabilities ``(*B, N, C)``."""
         return outputs.softmax(-1)
 
     def noise(self, outputs: Tensor) -> Tensor:
-        """Entropy of the class probabilities, in nats: ``(*B, N)``."""
+        """Compute the entropy of the class probabilities, in nats: ``(*B, N)``."""
         log_probs = outputs.log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
-        """Entropy of the mean class probabilities, in nats: ``(N,)``."""
+        """Compute the entropy of the mean class probabilities, in nats: ``(N,)``."""
         return -mean.xlogy(mean).sum(-1)
 
 
 class Bernoulli(Likelihood):
-    r"""``C`` independent yes-or-no targets, outputs are logits: :math:`p(y_c = 1) = 1 / (1 + \exp(-f_c))`.
+    r"""``C`` independent binary targets, outputs are logits: :math:`p(y_c = 1) = 1 / (1 + \exp(-f_c))`.
 
     Shape:
         Outputs are ``(*B, N, C)``, targets are floats 0 or 1 of shape ``(N, C)``.
@@ -78,24 +78,24 @@ class Bernoulli(Likelihood):
     kind: ClassVar[str] = "classification"
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
-        """Bernoulli distributions with logits ``outputs``, the last dimension being an event."""
+        """Return Bernoulli distributions with logits ``outputs``, with the last dimension as the event."""
         return dist.Bernoulli(logits=outputs).to_event(1)
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Log-probability of ``y`` ``(N, C)``, summed over the answers: ``(*B, N)``, in nats."""
+        """Compute the log-probability of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         target = check_values(outputs, y, outputs.shape[-1]).to(outputs.dtype).expand(outputs.shape)
         return -F.binary_cross_entropy_with_logits(outputs, target, reduction="none").sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """Probabilities of yes ``(*B, N, C)``."""
+        """Compute the probabilities of 1, ``(*B, N, C)``."""
         return outputs.sigmoid()
 
     def noise(self, outputs: Tensor) -> Tensor:
-        """Entropy of the answers, summed, in nats: ``(*B, N)``."""
-        yes, no = F.logsigmoid(outputs), F.logsigmoid(-outputs)
-        return -(yes.exp() * yes + no.exp() * no).sum(-1)
+        """Compute the entropy of the targets, summed, in nats: ``(*B, N)``."""
+        one, zero = F.logsigmoid(outputs), F.logsigmoid(-outputs)
+        return -(one.exp() * one + zero.exp() * zero).sum(-1)
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
-        """Entropy of the mean probabilities, summed over the answers, in nats: ``(N,)``."""
+        """Compute the entropy of the mean probabilities, summed over targets, in nats: ``(N,)``."""
         rest = 1 - mean
         return -(mean.xlogy(mean) + rest.xlogy(rest)).sum(-1)

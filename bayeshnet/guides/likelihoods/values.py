@@ -1,4 +1,4 @@
-"""Likelihoods of values: Gaussian noise of one size or of a size that depends on the input, and counts."""
+"""Likelihoods of values: Gaussian noise with constant or input-dependent variance, and counts."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class _Values(Likelihood, ABC):
-    """Likelihoods whose uncertainty is a variance: the law of total variance joins noise and spread of the means."""
+    """Likelihoods whose uncertainty is a variance, by the law of total variance."""
 
     kind: ClassVar[str] = "regression"
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
-        """Mean variance of the noise plus variance of the mean, summed over targets: ``(N,)``."""
+        """Compute the mean variance of the noise plus the variance of the mean, summed over targets: ``(N,)``."""
         return noise + between.sum(-1)
 
 
 class Gaussian(_Values):
-    r"""Independent Gaussian noise of the same size everywhere: :math:`y_c \sim N(f_c, s_c^2)`.
+    r"""Independent Gaussian noise of constant variance: :math:`y_c \sim N(f_c, s_c^2)`.
 
     Args:
         noise: standard deviation :math:`s` in the targets' units, one number or one per target ``(C,)``.
-        learn: whether :math:`\log s` is a parameter, started at ``noise``.
+        learn: True to learn :math:`\log s`, with ``noise`` as the initial value.
 
     Shape:
         Outputs are ``(*B, N, C)``, targets ``(N, C)``.
@@ -52,6 +52,7 @@ class Gaussian(_Values):
                 raise value_error("noise", expected="standard deviations > 0 of shape () or (C,)", got=noise)
         else:
             noise = torch.tensor(check_positive("noise", noise))
+        self.learn = bool(learn)
         if learn:
             self.log_scale = nn.Parameter(noise.detach().log())
         else:
@@ -62,18 +63,24 @@ class Gaussian(_Values):
         """Standard deviation of the noise, ``()`` or ``(C,)``."""
         return self.log_scale.exp()
 
+    def extra_repr(self) -> str:
+        """Show the settings."""
+        scale = self.scale.detach()
+        noise = f"{scale.item():.4g}" if scale.numel() == 1 else f"tensor{tuple(scale.shape)}"
+        return f"noise={noise}, learn={self.learn}"
+
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
-        """Normal distributions around ``outputs``, the last dimension being an event."""
+        """Return normal distributions with means ``outputs``, with the last dimension as the event."""
         return dist.Normal(outputs, self.scale).to_event(1)
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
+        """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         check_values(outputs, y, outputs.shape[-1])
         standard = (y - outputs) * (-self.log_scale).exp()
         return torch.sub(-_HALF_LOG_2PI - self.log_scale, standard.square(), alpha=0.5).sum(-1)
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """The sum ``()`` of :meth:`log_prob`, through one sum of squares where the noise is one number."""
+        """Compute the sum ``()`` of :meth:`log_prob`, from one sum of squares where the noise is one number."""
         if self.log_scale.ndim or self.changes_log_prob(Gaussian):
             return super().log_prob_sum(outputs, y)
         residual = check_values(outputs, y, outputs.shape[-1]) - outputs
@@ -82,19 +89,19 @@ class Gaussian(_Values):
         return torch.addcmul(constant, (-2 * self.log_scale).exp(), squares, value=-0.5).to(squares)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """The outputs themselves."""
+        """Return the outputs."""
         return outputs
 
     def noise(self, outputs: Tensor) -> Tensor:
-        """Variance of the noise, summed over targets: ``(*B, N)``."""
+        """Compute the variance of the noise, summed over targets: ``(*B, N)``."""
         return (2 * self.log_scale).exp().expand(outputs.shape).sum(-1)
 
 
 class HeteroscedasticGaussian(_Values):
-    r"""Gaussian noise whose size the network predicts: :math:`y \sim N(f, s^2)`, :math:`s = s_{min} + \log(1 + e^r)`.
+    r"""Gaussian noise of predicted standard deviation: :math:`y \sim N(f, s^2)`, :math:`s = s_{min} + \log(1 + e^r)`.
 
     Args:
-        min_scale: smallest standard deviation :math:`s_{min}`, in the targets' units; keeps the density bounded.
+        min_scale: smallest standard deviation :math:`s_{min}`, in the targets' units, which bounds the density.
 
     Shape:
         Outputs are ``(*B, N, 2C)``, the means first; targets ``(N, C)``.
@@ -109,32 +116,32 @@ class HeteroscedasticGaussian(_Values):
         self.min_scale = check_positive("min_scale", min_scale)
 
     def num_outputs(self, num_targets: int) -> int:
-        """Twice the number of targets."""
+        """Return twice the number of targets."""
         return 2 * check_int("num_targets", num_targets, 1)
 
     def split(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and standard deviations ``(*B, N, C)``."""
+        """Compute means and standard deviations ``(*B, N, C)``."""
         if outputs.shape[-1] % 2:
             raise value_error("outputs", expected="an even number of outputs: means and raw scales", got=outputs)
         mean, raw = outputs.chunk(2, dim=-1)
         return mean, self.min_scale + F.softplus(raw)
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
-        """Normal distributions, the last dimension being an event."""
+        """Return normal distributions, with the last dimension as the event."""
         return dist.Normal(*self.split(outputs)).to_event(1)
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
+        """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         mean, scale = self.split(outputs)
         check_values(outputs, y, mean.shape[-1])
         return (-0.5 * ((y - mean) / scale).square() - scale.log() - _HALF_LOG_2PI).sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """The first half of the outputs."""
+        """Return the first half of the outputs."""
         return self.split(outputs)[0]
 
     def noise(self, outputs: Tensor) -> Tensor:
-        """Variance of the noise, summed over targets: ``(*B, N)``."""
+        """Compute the variance of the noise, summed over targets: ``(*B, N)``."""
         return self.split(outputs)[1].square().sum(-1)
 
 
@@ -150,18 +157,18 @@ class Poisson(_Values):
     """
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
-        """Poisson distributions, the last dimension being an event."""
+        """Return Poisson distributions, with the last dimension as the event."""
         return dist.Poisson(outputs.exp()).to_event(1)
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """Log-probability of the counts ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
+        """Compute the log-probability of the counts ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         counts = check_values(outputs, y, outputs.shape[-1]).to(outputs.dtype)
         return (counts * outputs - outputs.exp() - torch.lgamma(counts + 1)).sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:
-        """The rates."""
+        """Return the rates."""
         return outputs.exp()
 
     def noise(self, outputs: Tensor) -> Tensor:
-        """Variance of the counts, which is their rate, summed over targets: ``(*B, N)``."""
+        """Compute the variance of the counts, which is their rate, summed over targets: ``(*B, N)``."""
         return outputs.exp().sum(-1)

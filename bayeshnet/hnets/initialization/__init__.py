@@ -1,3 +1,3 @@
-"""Hyperfan initialization: weights of hypernetworks whose outputs have the variance of usual initializations."""
+"""Hyperfan initialization: hypernetworks whose outputs have the variances of standard initializations."""
 
 __all__: list[str] = []

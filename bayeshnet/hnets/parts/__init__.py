@@ -1,3 +1,3 @@
-"""Parts that hypernetworks are made of."""
+"""Internals shared by hypernetworks: arguments, conditions, formats, and abstract classes of hypernetworks."""
 
 __all__: list[str] = []

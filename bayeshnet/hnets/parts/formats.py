@@ -1,4 +1,4 @@
-"""The formats in which generated weights are returned, and the nine conversions between them."""
+"""Formats of generated weights, and the conversions between them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def to_format(flat: Tensor, shapes: Sequence[Sequence[int]], ret_format: str) ->
         return truncate(flat, sum(sizes))
     if rest:
         sizes.append(rest)
-    # One split, no slices: the gradient of a split is one concatenation, that of a slice is a full vector of zeros.
+    # One split instead of slices: its gradient is one concatenation, that of a slice is a full vector of zeros.
     parts = flat.reshape(-1).split(sizes * flat.shape[0])
     samples = [
         [part if len(s) == 1 else part.view(torch.Size(s)) for part, s in zip(parts[start:], shapes, strict=False)]
@@ -35,7 +35,7 @@ def to_format(flat: Tensor, shapes: Sequence[Sequence[int]], ret_format: str) ->
 
 
 def parts_of_rows(flat: Tensor, shapes: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Tensors ``(T, *shape)`` whose entries lie one behind the other in the rows of ``flat`` ``(T, P)``."""
+    """Split the rows of ``flat`` ``(T, P)`` into tensors ``(T, *shape)``."""
     parts = flat.split([math.prod(shape) for shape in shapes], dim=1)
     return [part if len(s) == 1 else part.unflatten(1, torch.Size(s)) for part, s in zip(parts, shapes, strict=True)]
 
@@ -56,7 +56,7 @@ def convert_format(hnet_out: Any, src_format: str, trgt_format: str, shapes: Seq
 
 
 def _samples(hnet_out: Any, src_format: str, shapes: Sequence[Sequence[int]]) -> list[Any]:
-    """The list of samples in ``hnet_out``, each checked to be a list of tensors of ``shapes``."""
+    """Return the list of samples in ``hnet_out``, each checked to be a list of tensors of ``shapes``."""
     if not isinstance(hnet_out, (list, tuple)):
         raise type_error("hnet_out", expected=f"a list in the format {src_format!r}", got=hnet_out)
     single = src_format == "squeezed" and len(hnet_out) > 0 and isinstance(hnet_out[0], Tensor)

@@ -1,4 +1,4 @@
-"""Images as inputs of networks: a check of their shape, and their layout."""
+"""Classifiers of images: the shape and the layout of their inputs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,21 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ...errors import check_int, type_error, value_error
+from ..mnet_interface import MainNetInterface
 
-__all__ = ["check_image_shape", "to_maps"]
+__all__ = ["ImageClassifier", "check_image_shape", "to_maps"]
+
+
+class ImageClassifier(MainNetInterface):
+    """A network from images ``(N, H, W, C)``, flattened or not, to logits ``(N, num_classes)``."""
+
+    _in_shape: tuple[int, int, int]
+    _num_classes: int
+
+    @property
+    def num_classes(self) -> int:
+        """Number of outputs."""
+        return self._num_classes
 
 
 def check_image_shape(in_shape: Sequence[int], exactly: Sequence[int] | None = None) -> tuple[int, int, int]:

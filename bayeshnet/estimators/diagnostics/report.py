@@ -1,0 +1,109 @@
+"""The report of a diagnosis: numbers, flags, and the advice that follows from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["ADVICE", "Diagnosis", "advice_for"]
+
+ADVICE = {
+    "bound": "Distrust LIVI here: use ImportanceSandwich and report the case.",
+    "fold": "Train and report with ImportanceSandwich(num_starts=4), or make the map injective (a linear skip).",
+    "linearization": "The noise is wide against the bends of the map: lower sigma or use ImportanceSandwich.",
+    "audit": "Raise num_proposals and num_starts of ImportanceSandwich, or lower sigma.",
+    "collapse": "Check that the estimator's gradient reaches the hypernetwork (SIVI's does not); use LIVI.",
+    "conditioning": "Take more latents per step, or start from a better conditioned map (smaller gain, linear skip).",
+}
+"""Advice for each alarm, the most serious first."""
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """The result of :func:`diagnose`; all numbers in nats unless stated otherwise.
+
+    Attributes:
+        value: the KL, or None if the posterior has none.
+        lower: lower estimate, or None.
+        upper: upper estimate, or None.
+        information: mutual information by ``livi``, ``sandwich_lower``, ``sandwich_upper`` and ``sivi``; empty for an
+            explicit posterior.
+        measurements: effective share of the audit's proposals (``ess``), ``singular_values`` of J / sigma over draws,
+            ``condition`` (largest over smallest), ``share_from_map`` (of the variance; the rest is noise),
+            ``nonlinear_share`` of the map, ``effective_rank`` of the samples, ``std`` per weight tensor,
+            ``stein_trace``, ``kernel_mean``.
+        flags: name -> sentence, for each problem that makes an estimator wrong here.
+        advice: the remedy, in a sentence.
+    """
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+    information: dict[str, float]
+    measurements: dict[str, Any]
+    flags: dict[str, str] = field(default_factory=dict)
+    advice: str = ""
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """The flags that concern the posterior or the value, not only estimators that were not used for it."""
+        return {name: text for name, text in self.flags.items() if name in ADVICE}
+
+    @property
+    def ok(self) -> bool:
+        """True if there is no alarm."""
+        return not self.alarms
+
+    def __str__(self) -> str:
+        """Render the report as text."""
+        return "\n".join(_lines(self))
+
+    def figure(self) -> Figure:
+        """Draw the report as a matplotlib figure; needs the extra ``app``."""
+        from .figure import draw_figure
+
+        return draw_figure(_verdict(self), self.information, self.measurements)
+
+
+def advice_for(flags: dict[str, str]) -> str:
+    """Return the advice for the alarms among ``flags``."""
+    serious = [ADVICE[name] for name in ADVICE if name in flags]
+    return " ".join(serious) if serious else "The KL can be trusted: take LIVI for training and values."
+
+
+def _verdict(report: Diagnosis) -> str:
+    found = "no KL" if report.value is None else f"KL {report.value:.2f} nats"
+    if report.lower is not None and report.upper is not None:
+        found += f", audit {report.lower:.2f} to {report.upper:.2f}"
+    alarms = "alarm: " + ", ".join(report.alarms) if report.alarms else "no alarm"
+    return f"{found}; {alarms}"
+
+
+def _number(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
+def _lines(report: Diagnosis) -> list[str]:
+    info, seen = report.information, report.measurements
+    lines = [f"KL {_number(report.value)} nats"]
+    if info:
+        lines[0] += f" by LIVI; audit {_number(report.lower)} to {_number(report.upper)}"
+        lines += [
+            f"  = analytic {seen['analytic']:.2f} +- {seen['analytic_standard_error']:.2f}"
+            f" (of which {seen['constant']:.2f} constant) - information",
+            f"information  LIVI {info['livi']:.3f}  audit {info['sandwich_lower']:.3f} to {info['sandwich_upper']:.3f}"
+            f"  SIVI >= {info['sivi']:.3f} (limit {info['sivi_limit']:.2f})"
+            f"  effective proposals {100 * seen['ess']:.0f} %",
+            f"map  median condition of J {seen['condition']:.3g}, smallest s / sigma {seen['smallest']:.2f},"
+            f" nonlinear {100 * seen['nonlinear_share']:.0f} %,"
+            f" variance from the map {100 * seen['share_from_map']:.1f} %",
+        ]
+    if "effective_rank" in seen:
+        deviations = ", ".join(f"{name} {value:.3g}" for name, value in seen["std"].items())
+        lines.append(f"samples  effective rank {seen['effective_rank']:.1f}, standard deviations: {deviations}")
+        lines.append(f"kernels  mean {seen['kernel_mean']:.3f}, Stein trace {seen['stein_trace']:.3f}")
+    lines += [f"{'!' if name in report.alarms else '-'} {name}: {text}" for name, text in report.flags.items()]
+    return [*lines, report.advice]

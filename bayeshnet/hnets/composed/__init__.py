@@ -1,0 +1,3 @@
+"""Internals of hypernetworks that are composed of other hypernetworks."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Networks inside hypernetworks, as functions of tensors that the hypernetwork declares."""
+
+__all__: list[str] = []

@@ -1,0 +1,21 @@
+"""The evidence lower bound: its parts, and two ways to evaluate them, direct and traced."""
+
+from .direct import DirectEvaluation, is_direct
+from .evaluation import Evaluation, EvaluationSettings
+from .local_noise import independent_outputs, local_outputs
+from .terms import BoundParts, ELBOTerms, join
+from .traced import TracedEvaluation, count_plates
+
+__all__ = [
+    "BoundParts",
+    "DirectEvaluation",
+    "ELBOTerms",
+    "Evaluation",
+    "EvaluationSettings",
+    "TracedEvaluation",
+    "count_plates",
+    "independent_outputs",
+    "is_direct",
+    "join",
+    "local_outputs",
+]

@@ -1,0 +1,181 @@
+"""The execution of a run: a learner learns a stream, is assessed after each task, and its results are written."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..continual import LearnerState
+from ..deprecation import warn
+from ..errors import value_error
+from ..reports import RunResult, write_report
+from ..rng import derive_seed
+from ..tasks import TaskStream
+from .curves import Curves
+from .experiment import Experiment
+from .folder import RunFolder
+from .listener import Listener
+from .loading import TrainedRun, restore_state
+from .progress import Progress, TaskShape
+from .results.assessment import assess
+from .results.figure_data import make_figure_data
+from .results.ood import predict_all
+from .results.posterior_checks import posterior_drift
+from .results.records import Assessment, Seconds
+from .results.summary import summarize_run
+from .settings import open_folder
+
+__all__ = ["conclude", "execute", "run_experiment", "threads"]
+
+
+def run_experiment(
+    experiment: Experiment,
+    folder: RunFolder | str | Path | None = None,
+    listener: Listener | None = None,
+    *,
+    stream: TaskStream | None = None,
+) -> TrainedRun:
+    """Learn a stream, assess the learner after each task, and write the results.
+
+    Args:
+        experiment: settings of the learner and the stream.
+        folder: where checkpoints, ``metrics.json``, figures and ``report.html`` go. A folder in which the same
+            experiment was begun is continued: tasks whose checkpoint is complete are loaded, not learned again. None
+            writes nothing.
+        listener: receives the progress.
+        stream: the experiment's stream, if it has been built already.
+
+    Returns:
+        The state of the learner with all results; :func:`~bayeshnet.runs.load_run` loads the same from the folder.
+    """
+    stream = experiment.stream() if stream is None else stream
+    if folder is None:
+        # Checkpoints are needed to measure how far posteriors moved.
+        with tempfile.TemporaryDirectory() as path:
+            return replace(_run(experiment, RunFolder(path), stream, listener, write=False), folder=None)
+    files = folder if isinstance(folder, RunFolder) else RunFolder(folder)
+    open_folder(files, experiment)
+    return _run(experiment, files, stream, listener, write=True)
+
+
+def _run(
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None, *, write: bool
+) -> TrainedRun:
+    with threads(experiment.threads):
+        state, assessments = _learn(experiment, folder, stream, listener)
+        if listener is not None:
+            listener.stream_done(stream)
+        result = _conclude(experiment, folder, stream, state, assessments, write=write)
+    return TrainedRun(experiment, state, tuple(assessments), result, folder)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Let torch use ``count`` CPU threads inside the context."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _learn(
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None
+) -> tuple[LearnerState, list[Assessment]]:
+    """Learn the tasks that have no checkpoint yet, saving after each, and let the learner finish."""
+    restored = restore_state(experiment, folder, stream[0])
+    state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
+    device = stream[0].train.x.device
+    for number in range(len(assessments), len(stream)):
+        begin = time.perf_counter()
+        seed, curves = derive_seed(experiment.seed, number), Curves()
+        callbacks = [*(listener.callbacks(number, stream) if listener is not None else ()), curves]
+        state = experiment.learner.learn(state, stream[number], seed=seed, callbacks=callbacks).to(device)
+        trained = time.perf_counter() - begin
+        assessment = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
+        seconds = Seconds(trained, time.perf_counter() - begin - trained)
+        assessments.append(replace(assessment, seconds=seconds, curves=curves.record))
+        folder.save_task(number + 1, state, _progress(state, stream, assessments))
+        if listener is not None:
+            listener.task_done(number, stream, assessments[-1])
+    if state is None:
+        raise value_error("stream", expected="at least one task", found="none")
+    return (state, assessments) if folder.is_finished() else _finish(experiment, folder, stream, state, assessments)
+
+
+def _finish(
+    experiment: Experiment,
+    folder: RunFolder,
+    stream: TaskStream,
+    state: LearnerState,
+    assessments: Sequence[Assessment],
+) -> tuple[LearnerState, list[Assessment]]:
+    """Let the learner do its work after the last task; if it has any, assess it and replace the last assessment."""
+    begin, number = time.perf_counter(), len(stream)
+    finished = experiment.learner.finish(state, seed=derive_seed(experiment.seed, number, 4))
+    *others, last = assessments
+    if finished is state:
+        return state, [*others, last]
+    trained = time.perf_counter() - begin
+    assessment = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
+    seconds = replace(last.seconds, train=last.seconds.train + trained)
+    others.append(replace(assessment, seconds=seconds, curves=last.curves))
+    folder.save_finished(finished, _progress(finished, stream, others))
+    return finished, others
+
+
+def _progress(state: LearnerState, stream: TaskStream, assessments: Sequence[Assessment]) -> dict[str, Any]:
+    return Progress(tuple(assessments), tuple(state.labels), TaskShape.of(stream[0])).to_dict()
+
+
+def _conclude(
+    experiment: Experiment,
+    folder: RunFolder,
+    stream: TaskStream,
+    state: LearnerState,
+    assessments: Sequence[Assessment],
+    *,
+    write: bool,
+) -> RunResult:
+    """Compute the results after the last task; write ``metrics.json``, the figures and ``report.html`` if wanted."""
+    learner, last = experiment.learner, len(stream)
+    predictions = predict_all(learner, state, stream, derive_seed(experiment.seed, last, 2))
+    drift = posterior_drift(learner, state, stream, folder, derive_seed(experiment.seed, last, 5))
+    result = summarize_run(experiment, stream, state, assessments, predictions, drift)
+    if write:
+        data = make_figure_data(learner, state, stream, predictions, derive_seed(experiment.seed, last, 3))
+        data = replace(data, training=tuple(a.curves for a in assessments))
+        result.save(folder.metrics)
+        noise = float(stream[0].info.get("noise_std", 0.0))
+        write_report(folder.path, result, data, config=folder.open(), noise_std=noise)
+    return result
+
+
+def execute(
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None = None
+) -> tuple[LearnerState, list[dict[str, Any]]]:
+    """Learn the rest of the stream; deprecated: :func:`run_experiment` does this and writes the results."""
+    warn("bayeshnet.runs.execute", "bayeshnet.runs.run_experiment")
+    state, assessments = _learn(experiment, folder, stream, listener)
+    return state, [assessment.to_dict() for assessment in assessments]
+
+
+def conclude(
+    experiment: Experiment,
+    folder: RunFolder,
+    stream: TaskStream,
+    state: LearnerState,
+    records: Sequence[Mapping[str, Any]],
+) -> RunResult:
+    """Write the results after :func:`execute`; deprecated: :func:`run_experiment` does both."""
+    warn("bayeshnet.runs.conclusion.conclude", "bayeshnet.runs.run_experiment")
+    assessments = [Assessment.from_dict(record) for record in records]
+    return _conclude(experiment, folder, stream, state, assessments, write=True)

@@ -1,0 +1,130 @@
+"""Assessment of a learner after each task: all test inputs of the tasks so far, with the task given and inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ... import metrics
+from ...continual import Learner, LearnerState, StreamPrediction
+from ...continual.task_inference.criteria import variances
+from ...tasks import TaskStream
+from .records import Assessment, ClassificationScores, PerTask, RegressionScores
+
+__all__ = ["BATCH", "assess", "predict_test_inputs"]
+
+BATCH = 10
+"""Number of inputs of one task that are judged together, for task inference in batches."""
+
+
+def predict_test_inputs(
+    learner: Learner, state: LearnerState, stream: TaskStream, seed: int = 0
+) -> tuple[StreamPrediction, Tensor, Tensor]:
+    """Predict the test inputs of all tasks learned so far.
+
+    Returns:
+        The predictions under every task, the targets, and the number of each input's task ``(N,)``.
+    """
+    seen = stream[: state.num_tasks]
+    x = torch.cat([task.test.x for task in seen])
+    y = torch.cat([task.test.y for task in seen])
+    number = torch.cat([torch.full((len(task.test),), i, device=x.device) for i, task in enumerate(seen)])
+    return learner.predict_each(state, x, seed=seed), y, number
+
+
+def assess(learner: Learner, state: LearnerState, stream: TaskStream, seed: int = 0) -> Assessment:
+    """Assess the tasks learned so far on their test examples.
+
+    Args:
+        learner: makes the predictions.
+        state: after some tasks.
+        stream: all tasks.
+        seed: of the weight samples.
+    """
+    prediction, y, number = predict_test_inputs(learner, state, stream, seed)
+    judge = _judge_classes if stream.kind == "classification" else _judge_values
+    given, inferred, scores = judge(prediction, y, number, state.num_tasks)
+    task_scores = {c: prediction.scores(c) for c in prediction.criteria}
+
+    def correct(values: Tensor, batch_size: int) -> PerTask:
+        chosen = [values[number == t].double() for t in range(state.num_tasks)]
+        return tuple(float(metrics.task_inference_accuracy(s, t, batch_size)) for t, s in enumerate(chosen))
+
+    return Assessment(
+        state.num_tasks - 1,
+        stream.kind,
+        given,
+        inferred,
+        scores,
+        inference={c: correct(s, 1) for c, s in task_scores.items()},
+        inference_batch={c: correct(s, BATCH) for c, s in task_scores.items()},
+        inference_targets=correct(prediction.target_log_prob(y), 1),
+        ahead=_assess_next_task(learner, state, stream, seed) if state.num_tasks < len(stream) else None,
+    )
+
+
+def _assess_next_task(learner: Learner, state: LearnerState, stream: TaskStream, seed: int) -> float:
+    """Return accuracy or mean squared error on the next task, whose classes take the numbers of the newest task's."""
+    test = stream[state.num_tasks].test
+    mean = learner.predict_each(state, test.x, [state.num_tasks - 1], seed=seed).predictions[0].mean
+    return float(metrics.accuracy(mean, test.y) if stream.kind == "classification" else metrics.mse(mean, test.y))
+
+
+def _mean_per_task(values: Tensor, number: Tensor, num_tasks: int) -> PerTask:
+    return tuple(float(values[number == t].double().mean()) for t in range(num_tasks))
+
+
+def _metric_per_task(metric: Callable[..., Tensor], number: Tensor, num_tasks: int, *values: Tensor) -> PerTask:
+    return tuple(float(metric(*(v[number == t] for v in values))) for t in range(num_tasks))
+
+
+def _at(values: Tensor, task: Tensor) -> Tensor:
+    """Select from ``values`` ``(N, T, ...)`` the entries of one task per row."""
+    return values[torch.arange(len(task), device=task.device), task]
+
+
+def _judge_classes(
+    prediction: StreamPrediction, y: Tensor, number: Tensor, num_tasks: int
+) -> tuple[PerTask, dict[str, PerTask], ClassificationScores]:
+    means = prediction.means
+    right = means.argmax(-1) == y[:, None]
+    given = _at(means, number)
+    inferred = {}
+    for criterion in prediction.criteria:
+        task = prediction.task(criterion)
+        inferred[criterion] = _mean_per_task((task == number) & _at(right, task), number, num_tasks)
+    scores = ClassificationScores(
+        nll=_metric_per_task(metrics.nll, number, num_tasks, given, y),
+        brier=_metric_per_task(metrics.brier, number, num_tasks, given, y),
+        ece=_metric_per_task(metrics.ece, number, num_tasks, given, y),
+        ece_all=float(metrics.ece(given, y)),
+        labels=_judge_labels(prediction, y, number),
+    )
+    return _mean_per_task(_at(right, number), number, num_tasks), inferred, scores
+
+
+def _judge_labels(prediction: StreamPrediction, y: Tensor, number: Tensor) -> dict[str, float]:
+    """Score the probabilities of global labels, averaged over the combined posterior of tasks."""
+    if prediction.labels is None:
+        return {}
+    label = torch.tensor(prediction.labels, device=y.device)[number, y]
+    probs = prediction.label_probs()
+    judges = {"accuracy": metrics.accuracy, "nll": metrics.nll, "brier": metrics.brier, "ece": metrics.ece}
+    return {name: float(judge(probs, label)) for name, judge in judges.items()}
+
+
+def _judge_values(
+    prediction: StreamPrediction, y: Tensor, number: Tensor, num_tasks: int
+) -> tuple[PerTask, dict[str, PerTask], RegressionScores]:
+    error = (prediction.means - y[:, None]).square().mean(-1)
+    mean = _at(prediction.means, number)
+    std = _at(torch.stack([variances(p) for p in prediction.predictions], dim=1), number).sqrt()
+    inferred = {c: _mean_per_task(_at(error, prediction.task(c)), number, num_tasks) for c in prediction.criteria}
+    scores = RegressionScores(
+        log_likelihood=_metric_per_task(metrics.gaussian_log_likelihood, number, num_tasks, mean, std, y),
+        coverage=_metric_per_task(metrics.gaussian_coverage, number, num_tasks, mean, std, y),
+        crps=_metric_per_task(metrics.gaussian_crps, number, num_tasks, mean, std, y),
+    )
+    return _mean_per_task(_at(error, number), number, num_tasks), inferred, scores
