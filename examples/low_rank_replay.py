@@ -10,20 +10,20 @@ from torch import Tensor, nn
 
 from bayeshnet.builders import MLPNetwork, PosteriorBuilder
 from bayeshnet.continual import PosteriorReplay, Training
-from bayeshnet.continual.losses.output_regularizer import emitted
 from bayeshnet.data import get_stream
-from bayeshnet.distributions import LowRankGaussian, WeightPosterior
+from bayeshnet.distributions import ConditionalPosterior, LowRankGaussian
 from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec, Whitening
 
 
-class GeneratedLowRank(WeightPosterior):
+class GeneratedLowRank(ConditionalPosterior[LowRankGaussian]):
     """Gaussians whose mean, log standard deviations and factor are generated from the task."""
 
-    def __init__(self, spec: WeightSpec, rank: int, whitening: Whitening, mean: Tensor) -> None:
+    def __init__(self, weight_spec: WeightSpec, rank: int, whitening: Whitening, mean: Tensor) -> None:
         super().__init__()
-        self.weight_spec, self.shape = spec, (spec.numel, rank)
-        self.hnet = HMLP([[spec.numel], [spec.numel], list(self.shape)], cond_in_size=16, layers=(32,), verbose=False)
+        num = weight_spec.numel
+        self.weight_spec, self.rank, self.cond_id, self.sizes = weight_spec, rank, 0, [num, num, num * rank]
+        self.hnet = HMLP([[num], [num], [num, rank]], cond_in_size=16, layers=(32,), verbose=False)
         self.loc, self.scale = nn.Buffer(whitening.loc), nn.Buffer(whitening.scale)
         self.start = nn.Buffer(mean)  # added to the means of all tasks: a draw from the prior
 
@@ -34,10 +34,21 @@ class GeneratedLowRank(WeightPosterior):
     def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
         return self.hnet.add_conditions(num)
 
-    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> LowRankGaussian:
-        mean, rho, factor = self.hnet(cond_id=cond_id, cond_input=cond_input)
-        std, factor = self.scale * 0.1 * rho.exp(), self.scale.unsqueeze(1) * 0.1 * factor
-        return LowRankGaussian(self.loc + self.scale * (self.start + mean), factor, std**2, self.weight_spec)
+    def rows(self, cond_ids: list[int] | None, cond_input: Tensor | None = None) -> Tensor:
+        """Generate the numbers of several tasks in one pass: ``(T, (2 + rank) * P)``."""
+        return self.hnet(cond_id=cond_ids, cond_input=cond_input, ret_format="flattened")
+
+    def at(self, row: Tensor, cond_id: int | None = None, cond_input: Tensor | None = None) -> LowRankGaussian:
+        """Make the distribution of one task."""
+        mean, std, factor = self.outputs_at(row).split(self.sizes)
+        factor = self.scale.unsqueeze(1) * factor.unflatten(0, (-1, self.rank))
+        diag = (self.scale * std) ** 2
+        return LowRankGaussian(self.loc + self.scale * (self.start + mean), factor, diag, self.weight_spec)
+
+    def outputs_at(self, rows: Tensor, cond_ids: list[int] | None = None, z: Tensor | None = None) -> Tensor:
+        """Compute whitened means, standard deviations and factor, which the output regularizer compares."""
+        mean, rho, factor = rows.split(self.sizes, dim=-1)
+        return torch.cat([mean, 0.1 * rho.exp(), 0.1 * factor], dim=-1)
 
 
 class LowRankGenerator(PosteriorBuilder):
@@ -47,16 +58,9 @@ class LowRankGenerator(PosteriorBuilder):
         super().__init__(gain)
         self.rank = rank
 
-    def build(self, spec: WeightSpec) -> GeneratedLowRank:
-        mean = torch.randn(spec.numel) * spec.mask(lambda entry: entry.role == "weight")
-        return GeneratedLowRank(spec, self.rank, self.whitening(spec), mean)
-
-
-@emitted.register
-def _(distribution: LowRankGaussian, z: Tensor | None, unit: Tensor) -> Tensor:
-    """Return the outputs that the output regularizer acts on, in units of the prior."""
-    parts = (distribution.loc / unit, distribution.diag.sqrt() / unit, (distribution.factor.T / unit).flatten())
-    return torch.cat(parts)
+    def build(self, weight_spec: WeightSpec) -> GeneratedLowRank:
+        mean = torch.randn(weight_spec.numel) * weight_spec.mask(lambda entry: entry.role == "weight")
+        return GeneratedLowRank(weight_spec, self.rank, self.whitening(weight_spec), mean)
 
 
 def main(steps: int = 300) -> None:

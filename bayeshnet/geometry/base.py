@@ -1,4 +1,4 @@
-"""The geometry of a hypernetwork: norms, products and derivatives of ``z -> h(z)`` that a density is made of."""
+"""The geometry of a hypernetwork: norms, products and derivatives of ``z -> h(z)`` for computing densities."""
 
 from __future__ import annotations
 

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from ..speed import shortcuts
 
-__all__ = ["HeadGram", "HeadShift", "plain_gram", "plain_shift"]
+__all__ = ["HeadGram", "HeadShift", "head_gram", "head_shift"]
 
 
-def plain_gram(weight: Tensor, precision: Tensor | None) -> Tensor:
+def head_gram(weight: Tensor, precision: Tensor | None) -> Tensor:
     """Compute ``W^T diag(p_q) W`` ``(Q, H, H)`` for precisions ``(Q, K)`` (ones if None), by torch's operations."""
     if precision is None:
         return (weight.mT @ weight).unsqueeze(0)
     return torch.einsum("kh,qk,kj->qhj", weight, precision, weight)
 
 
-def plain_shift(moved: Tensor, start: Tensor, weight: Tensor, precision: Tensor | None) -> tuple[Tensor, Tensor]:
+def head_shift(moved: Tensor, start: Tensor, weight: Tensor, precision: Tensor | None) -> tuple[Tensor, Tensor]:
     """Compute ``W^T p r`` ``(*B, C, H)`` and ``r^T p r`` ``(*B,)`` of ``r = moved + W start``, ``(*B, C, K)``."""
     residual = moved + start @ weight.mT
     weighted = residual if precision is None else residual * precision
@@ -74,7 +74,7 @@ class HeadGram(torch.autograd.Function):
         d_gram, *factors = grads
         pairs = [(x, y) for x, y in (factors[:2], factors[2:]) if x is not None and y is not None]
         if torch.is_grad_enabled():
-            return *_gradients_plain(weight, precision, d_gram, pairs), None
+            return *_differentiable_gradients(weight, precision, d_gram, pairs), None
         d_weight = d_precision = None
         if ctx.needs_input_grad[0]:
             if d_gram is None:
@@ -107,7 +107,7 @@ def _blocks(num: int, size: int, width: int) -> list[tuple[slice, slice]]:
     ]
 
 
-def _gradients_plain(
+def _differentiable_gradients(
     weight: Tensor, precision: Tensor | None, d_gram: Tensor | None, pairs: list[tuple[Tensor, Tensor]]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Compute the same gradients by differentiable operations, for derivatives of higher order."""
@@ -124,15 +124,15 @@ def _gradients_plain(
 
 
 class HeadShift(torch.autograd.Function):
-    """:func:`plain_shift` without batch, whose gradient of the matrix passes through the slots of :class:`HeadGram`."""
+    """:func:`head_shift` without batch, whose gradient of the matrix passes through the slots of :class:`HeadGram`."""
 
     @staticmethod
     def forward(
         ctx: Any, moved: Tensor, start: Tensor, weight: Tensor, precision: Tensor | None, *slots: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Compute :func:`plain_shift`; ``start`` is a constant."""
+        """Compute :func:`head_shift`; ``start`` is a constant."""
         _hold(ctx, moved, start, weight, precision)
-        return plain_shift(moved, start, weight, precision)
+        return head_shift(moved, start, weight, precision)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:

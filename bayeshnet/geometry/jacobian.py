@@ -19,7 +19,7 @@ class JacobianGeometry(Geometry):
 
     Each column :math:`J e_i` is a Jacobian-vector product; all :math:`n` are computed at once. A Gram matrix costs
     about ``n`` evaluations of ``h`` and holds ``n`` vectors of weights per latent. With ``chunk_size`` the latents are
-    treated in blocks of that many whose columns are recomputed in the backward pass, so that only one block is held.
+    treated in blocks of that size, whose columns are recomputed in the backward pass, to hold one block at a time.
 
     Args:
         fn: the map ``(N, n) -> (N, P)``, which treats each row independently.

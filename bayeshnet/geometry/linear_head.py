@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import check_shape, value_error
 from ..memo import Memo, transforms_active
-from .head_autograd import HeadGram, HeadShift, plain_gram, plain_shift
+from .head_autograd import HeadGram, HeadShift, head_gram, head_shift
 from .truncate import truncate
 
 __all__ = ["LinearHead", "WeightedGram"]
@@ -117,11 +117,11 @@ class LinearHead:
         keys = (values, self.weight)
         if not keep or transforms_active():
             kept = self._kept.peek(keys)
-            return self._make_gram(values, plain=True) if kept is None else kept
-        return self._kept.get(keys, lambda: self._make_gram(values, plain=False))
+            return self._make_gram(values, once=True) if kept is None else kept
+        return self._kept.get(keys, lambda: self._make_gram(values, once=False))
 
-    def _make_gram(self, values: Tensor | None, plain: bool) -> WeightedGram:
-        """Compute Gram matrices, by torch's operations if ``plain``, else with a single gradient of the matrix."""
+    def _make_gram(self, values: Tensor | None, once: bool) -> WeightedGram:
+        """Compute Gram matrices for a single use, or for several uses that share one gradient of the matrix."""
         chunks, size = self.num_chunks, self.chunk_size
         weights = None if values is None else self.by_chunks(values)
         blocks = weights
@@ -130,8 +130,8 @@ class LinearHead:
             last = used.to(self.weight.dtype).unsqueeze(0)
             blocks = last if chunks == 1 else torch.cat([torch.ones_like(last), last])
             weights = torch.cat([torch.ones_like(last).expand(chunks - 1, -1), last])
-        if plain:
-            grams, slots = plain_gram(self.weight, blocks), []
+        if once:
+            grams, slots = head_gram(self.weight, blocks), []
         else:
             grams, *slots = HeadGram.apply(self.weight, blocks, chunks)
         if values is not None:
@@ -170,7 +170,7 @@ class LinearHead:
             slots = [weighted.slots.pop() for _ in range(len(weighted.slots))][::-1]
             made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))
             return weighted.shifts.get((center, self.bias), lambda: made)
-        return (start, *plain_shift(moved, start, self.weight, weighted.precision))
+        return (start, *head_shift(moved, start, self.weight, weighted.precision))
 
     def _offset(self, center: Tensor | None) -> Tensor:
         """Compute bias minus center, by chunks ``(*B', C, K)``."""

@@ -90,14 +90,16 @@ class SelectionGeometry(Geometry):
         return v.new_zeros(*v.shape[:-1], sum(self.selection.sizes)).index_add(-1, self.index, v)
 
     def _sources(self, v: Tensor) -> list[tuple[Geometry, Tensor]]:
-        spread = self._scatter(v).split(self.selection.sizes, dim=-1)
-        return [(p, s) for p, s, c in zip(self.parts, spread, self.counts, strict=True) if not isinstance(c, int) or c]
+        """Return the parts from which weights are taken, with the sums of ``v`` over their places."""
+        sums = self._scatter(v).split(self.selection.sizes, dim=-1)
+        return [(p, s) for p, s, c in zip(self.parts, sums, self.counts, strict=True) if not isinstance(c, int) or c]
 
     def __call__(self, z: Tensor) -> Tensor:
         """Evaluate ``h(z)``: ``(*B, P)``."""
         return torch.cat([part(z) for part in self.parts], dim=-1)[..., self.index]
 
     def _weighted(self, precision: Precision) -> tuple[list[tuple[Geometry, Any]], float | Tensor]:
+        """Return the parts from which weights are taken, with their precisions, and a common factor."""
         values, factor = split_precision(precision, self.num_weights)
         pairs = zip(self.parts, self._pulled.get((values,), lambda: self._pull(values)), strict=True)
         return [(part, p) for part, p in pairs if p is not None], factor

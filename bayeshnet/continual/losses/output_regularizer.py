@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ...deprecation import moved_names
 from ...distributions import ConditionalPosterior, Dirac, MeanFieldGaussian, Radial, SemiImplicit
 from ...distributions.semi_implicit import GeneratedWeights
 from ...errors import check_choice, check_int, check_number, type_error
@@ -18,7 +19,7 @@ from ...representation import Settings
 from ..task_posterior import GeneratedTasks, TaskPosterior
 from .discrepancies import DISCREPANCIES, discrepancy_for
 
-__all__ = ["OutputRegularizer", "emitted", "latent_of"]
+__all__ = ["OutputRegularizer", "latent_of", "outputs_of"]
 
 Targets = tuple[Tensor | None, Tensor]
 """Latents ``(T, M, n)``, or None without latents, and the previous outputs there, ``(T, [M,] K)``."""
@@ -167,7 +168,7 @@ def _in_one_pass(posterior: TaskPosterior, unit: Tensor) -> ConditionalPosterior
 def _task_by_task(posterior: TaskPosterior, unit: Tensor, tasks: Sequence[int], z: Tensor | None) -> Tensor:
     """Compute the outputs of each task from its distribution, in units of the prior."""
     each = [None] * len(tasks) if z is None else z
-    return torch.stack([emitted(posterior(task), z_task, unit) for task, z_task in zip(tasks, each, strict=True)])
+    return torch.stack([outputs_of(posterior(task), z_task, unit) for task, z_task in zip(tasks, each, strict=True)])
 
 
 def _rows(x: Tensor, tasks: Sequence[int]) -> Tensor:
@@ -183,7 +184,7 @@ def latent_of(distribution: Distribution, num: int, generator: torch.Generator |
 
 
 @singledispatch
-def emitted(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tensor:
+def outputs_of(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tensor:
     """Return the numbers that make up a distribution, in units of the prior's standard deviations ``unit`` ``(P,)``.
 
     Register a function for a distribution of your own, as for :func:`functools.singledispatch`.
@@ -200,7 +201,7 @@ def emitted(distribution: Distribution, z: Tensor | None, unit: Tensor) -> Tenso
     )
 
 
-@emitted.register
+@outputs_of.register
 def _(distribution: SemiImplicit, z: Tensor | None, unit: Tensor) -> Tensor:
     if z is None:
         raise type_error("z", expected="latents (M, n)", got=z)
@@ -211,12 +212,15 @@ def _(distribution: SemiImplicit, z: Tensor | None, unit: Tensor) -> Tensor:
     return torch.cat([u, sigma.expand(len(z), -1)], dim=-1) if sigma.ndim else u
 
 
-@emitted.register(MeanFieldGaussian)
-@emitted.register(Radial)
+@outputs_of.register(MeanFieldGaussian)
+@outputs_of.register(Radial)
 def _(distribution: MeanFieldGaussian | Radial, z: Tensor | None, unit: Tensor) -> Tensor:
     return torch.cat([distribution.loc / unit, distribution.variance.sqrt() / unit])
 
 
-@emitted.register
+@outputs_of.register
 def _(distribution: Dirac, z: Tensor | None, unit: Tensor) -> Tensor:
     return distribution.loc / unit
+
+
+__getattr__ = moved_names(__name__, {"emitted": "continual.losses.output_regularizer.outputs_of"})

@@ -10,7 +10,7 @@ import torch
 
 from bayeshnet.builders import DiracGenerator, HyperHypernetwork, ImplicitGenerator, MeanFieldGenerator, RadialGenerator
 from bayeshnet.continual import OutputRegularizer
-from bayeshnet.continual.losses.output_regularizer import _in_one_pass, emitted, latent_of
+from bayeshnet.continual.losses.output_regularizer import _in_one_pass, latent_of, outputs_of
 from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import MeanFieldGaussian
 from bayeshnet.speed import using
@@ -39,7 +39,7 @@ FAMILIES = {
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_penalty_is_the_mean_squared_distance_of_what_is_emitted(name):
+def test_penalty_is_the_mean_squared_distance_of_outputs(name):
     posterior = make(FAMILIES[name])
     previous = copy.deepcopy(posterior)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def test_penalty_is_the_mean_squared_distance_of_what_is_emitted(name):
     expected, unit = 0.0, posterior.prior(torch.zeros(1).double()).scale
     for task in range(2):
         z = latent_of(previous(task), 4, generator)
-        new, old = emitted(posterior(task), z, unit), emitted(previous(task), z, unit)
+        new, old = outputs_of(posterior(task), z, unit), outputs_of(previous(task), z, unit)
         rows = len(torch.atleast_2d(new))
         expected += 0.5 * ((new - old) ** 2).sum() / (2 * rows)
     torch.testing.assert_close(value, expected)
@@ -68,18 +68,18 @@ def test_penalty_of_an_unchanged_generator_is_zero(name):
     assert term().item() == 0
 
 
-def test_emitted_weights_are_the_whitened_ones_of_the_draws():
+def test_outputs_are_the_whitened_weights_of_the_draws():
     posterior = make(FAMILIES["implicit"])
     distribution = posterior(1)
     draw = distribution.draw(5, torch.Generator().manual_seed(0))
     whitened = distribution.whiten(draw.w) - distribution.sigma * draw.eps
-    torch.testing.assert_close(emitted(distribution, draw.z, torch.ones(())), whitened)
+    torch.testing.assert_close(outputs_of(distribution, draw.z, torch.ones(())), whitened)
 
 
 def test_the_distance_of_gaussians_is_the_whitened_wasserstein_distance():
     q, p = (MeanFieldGaussian(torch.randn(5).double(), torch.rand(5).double() + 0.1) for _ in range(2))
     unit = torch.rand(5).double() + 0.5
-    distance = (emitted(q, None, unit) - emitted(p, None, unit)).square().sum()
+    distance = (outputs_of(q, None, unit) - outputs_of(p, None, unit)).square().sum()
     expected = (((q.loc - p.loc) / unit) ** 2 + ((q.scale - p.scale) / unit) ** 2).sum()
     torch.testing.assert_close(distance, expected)
 
