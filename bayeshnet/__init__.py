@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .inference import Predictive
     from .inference.fit import fit
     from .mnets import ModuleMainNet
+    from .runs import load_run
     from .tasks import Task, TaskStream
     from .weights import WeightSpec
 
@@ -50,6 +51,7 @@ __all__ = [
     "batched_forward",
     "diagnose",
     "fit",
+    "load_run",
 ]
 
 __version__ = "0.1.0"
@@ -72,6 +74,7 @@ _HOMES = {
     "batched_forward": "functional",
     "diagnose": "estimators",
     "fit": "inference",
+    "load_run": "runs",
 }
 _MODULES = {
     "builders",

@@ -76,6 +76,7 @@ _MODULES = {
     "inference.terms": "inference.bound.terms",
     "layers.initialisers": "layers.initializers",
     "reports.files": "files",
+    "runs.conclusion": "runs.execution",
 }
 """Modules that have moved, by their paths below the package."""
 

@@ -1,4 +1,4 @@
-"""Random numbers: noise like a tensor, independent seeds, and global generators seeded for a while."""
+"""Random numbers: noise of the dtype and device of a tensor, derived seeds, and temporarily seeded generators."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def uniform_like(like: Tensor, size: tuple[int, ...], generator: torch.Generator
 
 
 def derive_seed(seed: int, *keys: int) -> int:
-    """Derive an independent seed for the part of a run that ``keys`` name.
+    """Derive a seed from ``seed`` and ``keys``; seeds for different keys are statistically independent.
 
     Example:
         >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(0, 2)
@@ -35,10 +35,10 @@ def derive_seed(seed: int, *keys: int) -> int:
 
 @contextmanager
 def seeded(source: int | torch.Generator | None) -> Iterator[None]:
-    """Seed torch's global generators inside the block, and restore them after it.
+    """Seed torch's global generators within the ``with`` block, and restore them afterwards.
 
     Args:
-        source: a seed; a generator, from which a seed is drawn; or None to leave the global generators alone.
+        source: a seed; a generator, from which a seed is drawn; or None to use the global generators as they are.
     """
     if source is None:
         yield
@@ -52,7 +52,7 @@ def seeded(source: int | torch.Generator | None) -> Iterator[None]:
 
 
 def sample_seeded(q: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor:
-    """Draw ``(num, *event_shape)`` from a distribution that takes no generator, reparameterized where it can be."""
+    """Draw ``(num, *event_shape)`` with a generator from any distribution, reparameterized if it supports that."""
     method = q.rsample if q.has_rsample else q.sample
     with seeded(generator):
         return method(torch.Size((num,)))

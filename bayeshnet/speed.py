@@ -1,4 +1,4 @@
-"""The one switchboard of shortcuts: what may be kept, joined or skipped, and from which sizes on."""
+"""Central switches for optimizations: caching, batching and fast paths, with their size thresholds."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ __all__ = ["Shortcuts", "shortcuts", "using"]
 
 @dataclass(frozen=True)
 class Shortcuts:
-    """Shortcuts of evaluation. They change run time and memory; results agree up to rounding.
+    """Optimizations. They change run time and memory; results agree up to rounding errors.
 
     Attributes:
-        memo: keep values made from tensors that have not changed (:class:`~bayeshnet.memo.Memo`).
+        memo: cache values computed from tensors that have not changed (:class:`~bayeshnet.memo.Memo`).
         one_pass: generate the weights of several conditions in one pass of the hypernetwork.
-        direct: evaluate the bound of a plain Bayesian network without Pyro's traces.
-        short_weights: build weight vectors of up to so many entries in all, instead of using Gram matrices of the head.
-        jacobian_block: entries of a Jacobian of activations held at once; more are recomputed block by block.
-        row_block: entries of a temporary tensor in the gradient of a Gram matrix.
-        long_weights: weights per vector from which on sums over draws are accumulated row by row ...
-        few_draws: ... for up to so many draws.
+            direct: evaluate the bound of a Bayesian network with one weights site directly, without Pyro's traces.
+        short_weights: maximum number of entries of weight vectors that are generated explicitly, instead of using the
+            Gram matrix of the head.
+        jacobian_block: maximum number of entries of a Jacobian of activations in memory; larger ones are recomputed
+            block by block.
+        row_block: maximum number of entries of a temporary tensor in the gradient of a Gram matrix.
+        long_weights: number of weights from which on sums over draws are accumulated row by row.
+        few_draws: maximum number of draws for which they are.
         sample_block: entries of a block of columns of samples in kernel estimators.
         precise_samples: samples of up to so many entries in all are multiplied in double precision.
     """
@@ -45,13 +47,13 @@ _CURRENT: ContextVar[Shortcuts] = ContextVar("bayeshnet_shortcuts", default=_DEF
 
 
 def shortcuts() -> Shortcuts:
-    """Return the shortcuts in force."""
+    """Return the current shortcuts."""
     return _CURRENT.get()
 
 
 @contextmanager
 def using(**changes: Any) -> Iterator[None]:
-    """Change shortcuts inside the block, by name: ``using(memo=False)``.
+    """Change shortcuts within the ``with`` block, by name: ``using(memo=False)``.
 
     Example:
         >>> with using(memo=False, short_weights=0):

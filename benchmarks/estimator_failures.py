@@ -26,16 +26,15 @@ __all__ = ["failures"]
 
 
 class Linear:
-    """``w = A z + sigma eps``, of which all is known."""
+    """``w = A z + sigma eps``, whose KL and information are known."""
 
     def __init__(self, n: int, P: int, sigma: float) -> None:
-        """Draw ``A``."""
         self.A = torch.randn(P, n, generator=_generator(0), dtype=torch.float64).div_(math.sqrt(n)).requires_grad_()
         self.sigma = torch.tensor(sigma, dtype=torch.float64)
         self.p = MeanFieldGaussian(torch.zeros(P, dtype=torch.float64), torch.ones(P, dtype=torch.float64))
 
     def q(self, sigma: Tensor | None = None, known: bool = False) -> SemiImplicit:
-        """The distribution; ``known`` to be linear or not."""
+        """Return the distribution, which estimators recognize as linear if ``known``."""
         P, n = self.A.shape
         geometry = JacobianGeometry(lambda z: z @ self.A.T, n, P, like=self.A.detach())
         geometry.is_affine = known
@@ -43,7 +42,7 @@ class Linear:
 
     @property
     def information(self) -> float:
-        """Mutual information of weights and latent."""
+        """The mutual information of weights and latent."""
         gram = self.A.detach().T @ self.A.detach() / self.sigma**2
         return float(0.5 * torch.linalg.slogdet(torch.eye(len(gram), dtype=gram.dtype) + gram)[1])
 
@@ -53,7 +52,7 @@ class Linear:
         return float(ClosedForm().estimate(self.q(known=True), self.p).value)
 
     def entropy_gradient(self) -> Tensor:
-        """Exact gradient of the negative entropy with respect to ``A``."""
+        """Return the exact gradient of the negative entropy with respect to ``A``."""
         (found,) = torch.autograd.grad(-self.q(known=True).to_gaussian().entropy(), self.A)
         return found
 
@@ -76,7 +75,7 @@ def _all() -> Iterator[tuple[str, str, str]]:
     true = 0.5 * (audit.diagnostics["lower_per_draw"] + audit.diagnostics["upper_per_draw"]).mean()
     yield (
         "LIVI on a fold, h(z) = h(-z)",
-        f"finds {float(livi):.2f} nats of information where there are {float(true):.2f}: its KL is log 2 too low",
+        f"finds {float(livi):.2f} nats of information instead of {float(true):.2f}: its KL is log 2 too low",
         "``diagnose`` flags it; use ``ImportanceSandwich(num_starts=4)``",
     )
     sivi = SIVI(32, 1000).mutual_information(wide.q(), wide.q().draw(32, _generator(1)), _generator(2))
@@ -86,7 +85,7 @@ def _all() -> Iterator[tuple[str, str, str]]:
         "SIVI where the information is more than log K",
         f"finds {float(sivi.value.detach()):.1f} of {wide.information:.1f} nats with K = 1000; "
         f"its gradient is {share:.0e} of the true one",
-        "nothing keeps the generated weights apart: use it as a check",
+        "the generated weights may collapse: use it as a check",
     )
     sigma = torch.tensor(0.1, dtype=torch.float64)
     exact = -(100 - 8) - float((sigma**2 / (torch.linalg.svdvals(wide.A.detach()) ** 2 + sigma**2)).sum())
@@ -116,7 +115,7 @@ def _all() -> Iterator[tuple[str, str, str]]:
         "AVB in many dimensions",
         f"finds {float(avb.value):.0f} of {wide.kl:.0f} nats at 100 weights, its discriminator right in "
         f"{float(avb.diagnostics['accuracy']):.0%} of cases",
-        "a few dimensions only, or where only samples exist",
+        "a few dimensions only, or if only samples exist",
     )
     for name, method in (("KernelRatio", KernelRatio()), ("NearestNeighbor", NearestNeighbor())):
         found = method.estimate(wide.q(), wide.p, generator=_generator(1)).value
@@ -128,7 +127,7 @@ def _all() -> Iterator[tuple[str, str, str]]:
 
 
 def _sigma_share(problem: Linear, exact: float) -> float:
-    """Share of the gradient of log sigma in SSGE's, from draws whose sigma it cannot refuse."""
+    """Return the share of the gradient of log sigma that SSGE finds from draws without a sigma to refuse."""
     log_sigma = torch.tensor(math.log(0.1), dtype=torch.float64, requires_grad=True)
     q = problem.q()
     draw = q.draw(100, _generator(1))
@@ -143,7 +142,7 @@ def _sigma_share(problem: Linear, exact: float) -> float:
 
 
 def failures() -> list[tuple[str, str, str]]:
-    """What was asked, what came, and what to do instead; printed as they come."""
+    """Return case, observation and remedy of each failure, and print them one by one."""
     found = []
     for case, seen, advice in _all():
         print(f"\n{case}: {seen}; {advice}", flush=True)

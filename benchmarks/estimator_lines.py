@@ -58,11 +58,11 @@ METHODS: dict[str, tuple[Callable[[], Any], int, int]] = {
 FULL_JACOBIANS = {1_000: M, 10_000: M, 100_000: 10, 1_000_000: 1}
 """Latents for which full Jacobians are timed; the time of M latents follows in proportion."""
 TRAINED = 100
-"""Training steps of a discriminator or a reverse model before it is asked; a line is one step more."""
+"""Training steps of a discriminator or a reverse model before it is measured; a line is one step more."""
 
 
 def problem(kind: str, P: int) -> tuple[HMLP, Distribution]:
-    """A hypernetwork of unit output variance and the prior N(0, I)."""
+    """Make a hypernetwork of unit output variance and the prior N(0, I)."""
     torch.manual_seed(0)
     layers = (32, H) if kind == "tanh" else ()
     hnet = HMLP([[P]], uncond_in_size=N, cond_in_size=0, layers=layers, activation_fn=torch.nn.Tanh(), verbose=False)
@@ -74,7 +74,7 @@ def problem(kind: str, P: int) -> tuple[HMLP, Distribution]:
 
 
 def posterior(hnet: HMLP, dense: bool = False) -> SemiImplicit:
-    """The distribution for one step; ``dense`` by full Jacobians, latents in blocks of ten."""
+    """Return the distribution for one step; ``dense`` with full Jacobians, latents in blocks of ten."""
     geometry = hnet.geometry()
     if dense:
         size = geometry.num_weights
@@ -83,7 +83,7 @@ def posterior(hnet: HMLP, dense: bool = False) -> SemiImplicit:
 
 
 def step(hnet: HMLP, p: Distribution, name: str, method: Any, num: int, generator: torch.Generator) -> Any:
-    """One KL gradient; gradients are left in the parameters."""
+    """Compute one KL gradient, left in the parameters."""
     q = posterior(hnet, dense=name == FULL)
     if method is None:
         q.draw(1, generator).w.square().sum().backward()
@@ -94,13 +94,13 @@ def step(hnet: HMLP, p: Distribution, name: str, method: Any, num: int, generato
 
 
 def clear(hnet: HMLP) -> None:
-    """Drop the gradients; into none there is nothing to add, which would need as much memory again."""
+    """Drop the gradients: adding to existing ones would need as much memory again."""
     for parameter in hnet.parameters():
         parameter.grad = None
 
 
 def exact(kind: str, P: int) -> tuple[float, Tensor]:
-    """KL and gradient: in closed form for the linear map; for the other by LIVI with 10,000 latents."""
+    """Return KL and gradient: in closed form for the linear map, by LIVI with 10,000 latents for the other."""
     hnet, p = problem(kind, P)
     if kind == "linear":
         estimate = ClosedForm().estimate(posterior(hnet), p)
@@ -116,17 +116,17 @@ def exact(kind: str, P: int) -> tuple[float, Tensor]:
 
 
 def gradient(hnet: HMLP) -> Tensor:
-    """All gradients as one vector."""
+    """Return all gradients as one vector."""
     return torch.cat([p.grad.reshape(-1) for p in hnet.parameters() if p.grad is not None])
 
 
 def measure(name: str, kind: str, P: int, reference: str) -> dict[str, Any]:
-    """All figures of one line, truths from the file ``reference``."""
+    """Measure all figures of one line, compared with the file ``reference``."""
     torch.set_num_threads(1)
     make, num, _ = METHODS[name]
     num = FULL_JACOBIANS[P] if name == FULL else num
     small, generator = problem(kind, 100), torch.Generator().manual_seed(1)
-    step(*small, name, make(), num, generator)  # what is loaded at first use is no part of what follows
+    step(*small, name, make(), num, generator)  # first-use costs are not measured
     hnet, p = problem(kind, P)
     method = make()
     result = {"name": name, "kind": kind, "P": P, **_memory(hnet, p, name, method, num)}
@@ -151,7 +151,7 @@ def measure(name: str, kind: str, P: int, reference: str) -> dict[str, Any]:
 
 
 def _memory(hnet: HMLP, p: Distribution, name: str, method: Any, num: int) -> dict[str, int]:
-    """Bytes at the peak of a step beyond parameters and gradients, and those that the graph of ``num`` draws holds."""
+    """Measure peak bytes of a step beyond parameters and gradients, and those held by the graph of ``num`` draws."""
     generator, before = torch.Generator().manual_seed(1), _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak until now
     step(hnet, p, name, method, num, generator)
@@ -167,7 +167,7 @@ def _memory(hnet: HMLP, p: Distribution, name: str, method: Any, num: int) -> di
 
 
 def _status(key: str) -> int:
-    """A size in bytes from what Linux tells of this process."""
+    """Read a size in bytes from the status of this process in Linux."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(key))
 
@@ -178,7 +178,7 @@ def save_reference(kind: str, P: int, path: Path) -> None:
 
 
 def in_a_process(name: str, kind: str, P: int, reference: Path) -> dict[str, Any]:
-    """The figures of one line from a fresh interpreter, so that its memory is its own."""
+    """Measure one line in a fresh interpreter, so that its memory is its own."""
     command = [sys.executable, __file__, json.dumps([name, kind, P, str(reference)])]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""The page "Which estimator?" from what was measured."""
+"""The page "Which estimator?", written from the measurements."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Which estimator?
    \\mathrm{KL}(q \\,\\|\\, p)
    = \\mathbb{E}_z \\mathrm{KL}\\big(\\mathcal{N}(h(z), \\sigma^2 I) \\,\\|\\, p\\big) - I(w; z)
 
-:class:`~bayeshnet.estimators.Auto` chooses, and says what and why. In short:
+:class:`~bayeshnet.estimators.Auto` chooses by this table, and reports its choice with the reason:
 
 ========================================  ==========================================================================
 posterior                                 estimator
 ========================================  ==========================================================================
 Gaussian of any structure, radial,        :class:`~bayeshnet.estimators.ClosedForm`; another prior than a Gaussian:
 linear hypernetwork                       :class:`~bayeshnet.estimators.MonteCarlo`
-hypernetwork with independent noise       :class:`~bayeshnet.estimators.LIVI`, to train and for values
-the same, to be sure                      :class:`~bayeshnet.estimators.ImportanceSandwich`, or ``diagnose(q, p)``
+hypernetwork with independent noise       :class:`~bayeshnet.estimators.LIVI`, for training and for values
+the same, as an audit                     :class:`~bayeshnet.estimators.ImportanceSandwich`, or ``diagnose(q, p)``
 hypernetwork with shared noise            :class:`~bayeshnet.estimators.ChangeOfVariables`
 hundreds of latents, no linear head       :class:`~bayeshnet.estimators.StochasticLIVI`
 comparison with published work            :class:`~bayeshnet.estimators.SSGE` (median width),
@@ -46,20 +46,20 @@ def write_page(
     path: Path,
     header: Sequence[str],
     tables: Sequence[tuple[str, list[list[str]]]],
-    promises: Sequence[tuple[str, str, str]],
+    guarantees: Sequence[tuple[str, str, str]],
     failures: Sequence[tuple[str, str, str]],
     settings: dict[str, Any],
 ) -> None:
     """Write the page to ``path``."""
-    parts = [TOP, _title("Cost and truth"), _settings(settings)]
+    parts = [TOP, _title("Cost and accuracy"), _settings(settings)]
     for name, lines in tables:
         parts += [f".. list-table:: {name}\n   :header-rows: 1\n\n", _rows([list(header), *lines]), "\n"]
-    if promises:
-        parts += [_title("Promises"), ".. list-table::\n   :header-rows: 1\n\n"]
-        parts += [_rows([["what", "measured", "kept"], *[list(row) for row in promises]]), "\n"]
-    parts += [_title("What fails, and how it looks")]
+    if guarantees:
+        parts += [_title("Guarantees"), ".. list-table::\n   :header-rows: 1\n\n"]
+        parts += [_rows([["guarantee", "measured", "met"], *[list(row) for row in guarantees]]), "\n"]
+    parts += [_title("Known failures")]
     parts += [".. list-table::\n   :header-rows: 1\n\n"]
-    parts += [_rows([["what", "what is seen", "what to do"], *[list(row) for row in failures]])]
+    parts += [_rows([["case", "observation", "remedy"], *[list(row) for row in failures]])]
     path.write_text("".join(parts))
 
 
@@ -83,7 +83,7 @@ def _settings(given: dict[str, Any]) -> str:
         "samples for the kernel methods. *In draws* is the time over that of one weight vector, forward and backward; "
         "*faster than full Jacobians* compares LIVI through the head with the same estimate through Jacobians of the "
         "whole map, in the same run. *Peak* is memory beyond parameters and their gradients, in units of a vector of "
-        "weights, where there are enough of them to be seen. *Cosine* is to the exact gradient (linear), or to that "
-        "of 10,000 latents (tanh). The *error* of one estimate includes the chance of its draws. Times differ between "
-        "machines and hours; compare within a table.\n\n"
+        "weights, where there are enough weights to measure it. *Cosine* is to the exact gradient (linear), or to that "
+        "of 10,000 latents (tanh). The *error* of one estimate includes the sampling error of its draws. Times differ "
+        "between machines and hours; compare within a table.\n\n"
     )

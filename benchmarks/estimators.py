@@ -1,10 +1,10 @@
-"""Time, memory and truth of every KL estimator: python benchmarks/estimators.py [--quick] [--rst FILE].
+"""Time, memory and accuracy of every KL estimator: python benchmarks/estimators.py [--quick] [--rst FILE].
 
 For each number of weights and for a linear and a tanh hypernetwork, one line per estimator: CPU milliseconds and peak
 memory (beyond parameters and their gradients, in weight vectors) of a KL gradient, cosine of that gradient to the
-exact one, and error of the value in nats. Each line is a process of its own, so that its memory is its own; it needs
-Linux, which tells the peak. Then what the library promises of LIVI and SSGE is held against what was measured, and
-each documented failure is run on the smallest problem that shows it. With --rst all of it becomes the page "Which
+exact one, and error of the value in nats. Each line is measured in a process of its own, so that its memory is its
+own; it needs Linux, which reports the peak. Then the guarantees for LIVI and SSGE are compared with the measurements,
+and each documented failure is run on the smallest problem that shows it. With --rst all of it becomes the page "Which
 estimator?"; docs/which-estimator.rst is written by ``python benchmarks/estimators.py --rst docs/which-estimator.rst``.
 """
 
@@ -35,7 +35,7 @@ Results = dict[tuple[str, int], dict[str, dict[str, Any]]]
 
 
 def line(result: dict[str, Any], beside: dict[str, dict[str, Any]]) -> list[str]:
-    """The cells of a line of the table, ``beside`` the others of the same table."""
+    """Return the cells of a line of the table; ``beside`` are the results of the same table."""
     if "failed" in result:
         return [result["name"], "failed", *[""] * 5]
     vectors = result["peak"] / (4 * result["P"])
@@ -52,7 +52,7 @@ def line(result: dict[str, Any], beside: dict[str, dict[str, Any]]) -> list[str]
 
 
 def run(sizes: tuple[int, ...], kept: Path | None = None) -> tuple[Results, list[tuple[str, list[list[str]]]]]:
-    """All results, and a title and the lines of each table, printed as they come; lines in ``kept`` are not run."""
+    """Return all results, and each table with its title, printed line by line; lines in ``kept`` are not run again."""
     results: Results = {}
     tables = []
     for kind in ("linear", "tanh"):
@@ -69,7 +69,7 @@ def run(sizes: tuple[int, ...], kept: Path | None = None) -> tuple[Results, list
 
 
 def _table(kind: str, P: int, kept: Path | None) -> dict[str, dict[str, Any]]:
-    """Results by name for one hypernetwork."""
+    """Return results by name for one hypernetwork."""
     saved = json.loads(kept.read_text()) if kept is not None and kept.exists() else []
     found = {r["name"]: r for r in saved if (r["kind"], r["P"]) == (kind, P)}
     wanted = [name for name, (_, _, limit) in METHODS.items() if limit >= P]
@@ -85,16 +85,16 @@ def _table(kind: str, P: int, kept: Path | None) -> dict[str, dict[str, Any]]:
     return {name: found[name] for name in wanted}
 
 
-def promises(results: Results) -> list[tuple[str, str, str]]:
-    """What is promised for a body of H units, what was measured, and whether it holds."""
+def guarantees(results: Results) -> list[tuple[str, str, str]]:
+    """Return each guarantee for a body of H units, the measurement, and whether it is met."""
     tanh = {P: found for (kind, P), found in results.items() if kind == "tanh"}
     rows = []
 
-    def add(promise: str, value: float, unit: str, kept: bool) -> None:
-        rows.append((promise, f"{value:.3g}{unit}", "yes" if kept else "no"))
+    def add(guarantee: str, value: float, unit: str, met: bool) -> None:
+        rows.append((guarantee, f"{value:.3g}{unit}", "yes" if met else "no"))
         print("  ".join(rows[-1]), flush=True)
 
-    print("\npromises", flush=True)
+    print("\nguarantees", flush=True)
     for P in (P for P in tanh if P >= 10_000):
         ratio = tanh[P][FULL]["ms"] / tanh[P]["LIVI"]["ms"]
         add(f"LIVI at P = {P:,}: at least 25 times faster than through full Jacobians", ratio, " times", ratio >= 25)
@@ -104,8 +104,8 @@ def promises(results: Results) -> list[tuple[str, str, str]]:
     if 1_000_000 in tanh:
         peak = tanh[1_000_000]["LIVI"]["peak"] / 4e6
         add("LIVI at P = 1,000,000: peak memory below ten weight vectors", peak, " vectors", peak < 10)
-        seen = tanh[1_000_000]["SSGE"]
-        beyond = (seen["peak"] - seen["graph"]) / 2**30
+        ssge = tanh[1_000_000]["SSGE"]
+        beyond = (ssge["peak"] - ssge["graph"]) / 2**30
         add("SSGE at P = 1,000,000: within 1.5 GiB beyond its samples' graph", beyond, " GiB", beyond <= 1.5)
     return rows
 
@@ -115,14 +115,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="only 1e3 and 1e4 weights")
     parser.add_argument("--sizes", type=int, nargs="*", help="numbers of weights", choices=SIZES)
-    parser.add_argument("--kept", type=Path, help="a file that keeps the lines measured, to go on after a break")
+    parser.add_argument("--kept", type=Path, help="a file that stores the measured lines, to resume from")
     parser.add_argument("--rst", type=Path, help="write the page of the documentation")
     arguments = parser.parse_args()
     results, tables = run(tuple(arguments.sizes or (SIZES[:2] if arguments.quick else SIZES)), arguments.kept)
-    kept = promises(results)
+    met = guarantees(results)
     shown = failures()
     if arguments.rst:
-        write_page(arguments.rst, HEADER, tables, kept, shown, SETTINGS)
+        write_page(arguments.rst, HEADER, tables, met, shown, SETTINGS)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.hnets import HMLP
 
 
-def main(num_draws: int = 64) -> None:
-    """Estimate, audit, diagnose; then the same for a map that folds."""
+def main(num_samples: int = 64) -> None:
+    """Estimate, audit and diagnose, then do the same for a map that folds."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(2, 10), nn.Tanh(), nn.Linear(10, 1))
     spec = WeightSpec.of(net)
@@ -27,8 +27,8 @@ def main(num_draws: int = 64) -> None:
     q = HypernetPosterior(hnet, scale="fan_in", weight_spec=spec)
     p = FanInGaussian(spec)
 
-    print("The same KL, by methods that promise different things:")
-    for method in (LIVI(num_draws), SIVI(num_draws), ImportanceSandwich(num_draws), SSGE(num_draws)):
+    print("The same KL by methods with different guarantees:")
+    for method in (LIVI(num_samples), SIVI(num_samples), ImportanceSandwich(num_samples), SSGE(num_samples)):
         found = method.estimate(q, p)
         if found.value is None:
             print(f"  {type(method).__name__:18} no value: {found.diagnostics['why_no_value']}")
@@ -37,24 +37,24 @@ def main(num_draws: int = 64) -> None:
         sides += [f"{found.upper:.2f}" if found.upper is not None else "?"]
         print(f"  {type(method).__name__:18} {found.value:8.2f} nats, between {' and '.join(sides)}")
 
-    # The audit: all that is intractable is the information between weights and latent, and on the same draws the
+    # The audit: only the mutual information between weights and latent is intractable, and on the same draws the
     # importance-sampling sandwich encloses it.
-    draw = q.draw(num_draws)
+    draw = q.draw(num_samples)
     audit = ImportanceSandwich().mutual_information(q, draw)
     print(
-        f"\nOn {num_draws} draws: audit {audit.lower:.3f} to {audit.upper:.3f} nats of information, "
+        f"\nOn {num_samples} draws: audit {audit.lower:.3f} to {audit.upper:.3f} nats of information, "
         f"LIVI {LIVI().mutual_information(q, draw).value:.3f}"
     )
 
-    report = diagnose(q, p, num_draws)
+    report = diagnose(q, p, num_samples)
     print(f"\n{report}")
     if importlib.util.find_spec("matplotlib"):
         report.figure().savefig("diagnosis.png", dpi=100)
 
-    # Two latents, z and -z, make the same weights: LIVI counts them twice and its KL is up to log 2 too low.
+    # Two latents, z and -z, give the same weights: LIVI counts them twice and its KL is up to log 2 too low.
     direction = torch.linspace(-1, 1, spec.numel)
     fold = SemiImplicit(JacobianGeometry(lambda z: z**2 * direction, 1, spec.numel, like=direction), 0.05)
-    print(f"\nA map that folds:\n{diagnose(fold, p, num_draws)}")
+    print(f"\nA map that folds:\n{diagnose(fold, p, num_samples)}")
 
 
 if __name__ == "__main__":

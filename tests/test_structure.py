@@ -5,13 +5,14 @@ import re
 import subprocess
 import sys
 import tomllib
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
 
 import bayeshnet
+from tests.support import class_rules, public_api
 from tests.support import house_rules as rules
-from tests.support import public_api
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "bayeshnet"
@@ -43,6 +44,34 @@ def test_folders_fit_on_a_screen():
 def test_half_of_the_files_are_short():
     lengths = sorted(len((PACKAGE / file).read_text(encoding="utf-8").splitlines()) for file in FILES)
     assert lengths[len(lengths) // 2] <= 120
+
+
+def test_classes_are_abstract_or_final():
+    """A class is a contract or a thing; the exceptions are listed, and overrides of concrete methods are few."""
+    found = class_rules.classes()
+    assert set(class_rules.concrete_parents(found)) == set(class_rules.CONCRETE_PARENTS)
+    assert len(class_rules.overrides(found)) <= class_rules.MAX_OVERRIDES, class_rules.overrides(found)
+
+
+def test_class_rules_see_what_they_should():
+    class Contract(ABC):
+        @abstractmethod
+        def f(self): ...
+
+        def g(self):
+            return 0
+
+    class Thing(Contract):
+        def f(self): ...
+
+        def g(self): ...
+
+    class Other(Thing):
+        def f(self): ...
+
+    found = [Contract, Thing, Other]
+    assert class_rules.concrete_parents(found) == {"Thing": ["Other"]}
+    assert class_rules.overrides(found) == ["Other.f", "Thing.g"]
 
 
 def test_public_interface_is_the_snapshot():

@@ -20,7 +20,7 @@ __all__ = ["ClosedForm", "has_closed_form"]
 
 
 class ClosedForm(DensityEstimator):
-    r"""The exact KL: Gaussians of any structure, radial to Gaussian, linear hypernetworks, what torch has registered.
+    r"""The exact KL: Gaussians of any structure, radial to Gaussian, linear hypernetworks, pairs registered with torch.
 
     Nothing is drawn: ``num_samples`` and ``generator`` are ignored. A :class:`~bayeshnet.distributions.Dirac` has no
     KL: its estimate has no value, and the gradient of ``-log p(loc)``, maximum a-posteriori learning.

@@ -23,7 +23,7 @@ __all__ = ["Anchored", "Proposal", "find_modes", "implicit_log_prob", "log_weigh
 
 @dataclass(frozen=True)
 class Anchored:
-    r"""Likelihood ratios of given weights ``u`` between any latent and an anchor, a latent that nearly generates them.
+    r"""Likelihood ratios of given weights ``u`` between any latent and an anchor, a latent near their own.
 
     With anchor ``a``, residual :math:`r = u - h(a)` and :math:`\Delta = h(a) - h(z)`,
 
@@ -123,7 +123,7 @@ def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Ten
         steps: number of steps; a step that does not improve the density is rejected.
 
     Returns:
-        Modes ``(S, R, n)``, Cholesky factors of ``I + G`` there ``(S, R, n, n)``, and log-densities relative to the
+        Modes ``(S, R, n)``, Cholesky factors of ``I + G`` at them ``(S, R, n, n)``, and log-densities relative to the
         anchor's ``(S, R)``.
     """
     anchored, z = anchored.detached(), starts.detach()

@@ -91,7 +91,7 @@ def accuracy_matrices(result: RunResult, criteria: Sequence[str] | None = None) 
 
 @styled
 def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) -> Any:
-    """Draw the accuracy (error) on each task against the number of tasks learned; forgetting shows as a falling line.
+    """Draw the accuracy (error) on each task against the number of tasks learned; a falling (rising) line forgets.
 
     Args:
         result: numbers of a run.

@@ -37,10 +37,10 @@ class KLRecord:
     """KL of a task's posterior from the prior in nats; None where it has no value.
 
     Args:
-        value: estimate: ``analytic`` minus the mutual information.
+        value: closed form, or for implicit posteriors ``analytic`` minus the mutual information.
         lower: lower estimate.
         upper: upper estimate.
-        analytic: mean over the latent of the KL of the conditional Gaussian.
+        analytic: closed form, or the mean over the latent of the KL of the conditional Gaussian.
         mutual_information: mutual information of weights and latent, for implicit posteriors.
     """
 

@@ -84,7 +84,7 @@ def task_table(result: RunResult) -> Table:
     )
     rows: list[_Row] = []
     for name, record in zip(result.tasks, result.per_task, strict=False):
-        rows.append((name, *(Cell(_found(record, keys)) for _, keys in columns)))
+        rows.append((name, *(Cell(_at_path(record, keys)) for _, keys in columns)))
     note = (
         "during: just after learning the task; final: after the last one; both with the task given. entropy, "
         f"combined: {'accuracy with the task' if result.kind == 'classification' else 'share of inputs whose task is'} "
@@ -93,7 +93,7 @@ def task_table(result: RunResult) -> Table:
     return Table("Tasks", (Column("task"), *(column for column, _ in columns)), tuple(rows), note)
 
 
-def _found(record: Any, keys: Sequence[str]) -> Any:
+def _at_path(record: Any, keys: Sequence[str]) -> Any:
     for key in keys:
         record = record.get(key) if isinstance(record, Mapping) else None
     return record
@@ -129,9 +129,9 @@ def ood_table(result: RunResult) -> Table:
     if refused:
         rows.append(("refused", *(Cell(refused["refused"].get(name)) for name in sets)))
         note = (
-            f"refused: combined evidence below what {100 - result.abstention['asked']:g} % of each task's "
+            f"refused: combined score below the threshold that {100 - result.abstention['asked']:g} % of each task's "
             f"{result.abstention['calibrated_on']} inputs reach; of the {result.judged_on} inputs "
-            f"{refused['false_alarm']:.1f} %."
+            f"{refused['false_alarm']:.1f} % are refused."
         )
     return Table(
         "Out-of-distribution inputs", (Column("measure"), *(Column(name, "%") for name in sets)), tuple(rows), note

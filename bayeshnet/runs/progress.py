@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -23,7 +24,7 @@ class TaskShape:
         input_shape: shape of one input.
         num_outputs: classes or target values of each task.
         dtype: of the inputs, such as ``"float32"``.
-        info: entries of ``Task.info`` that are numbers or text.
+        info: entries of ``Task.info`` that are finite numbers or text.
     """
 
     kind: str
@@ -36,7 +37,7 @@ class TaskShape:
     def of(cls, task: Task) -> TaskShape:
         """Describe ``task``."""
         dtype = str(task.train.x.dtype).removeprefix("torch.")
-        info = {name: value for name, value in task.info.items() if isinstance(value, (bool, int, float, str))}
+        info = {name: value for name, value in task.info.items() if _is_json_scalar(value)}
         return cls(task.kind, task.input_shape, task.num_outputs, dtype, info)
 
     def placeholder(self) -> Task:
@@ -46,6 +47,10 @@ class TaskShape:
         y = torch.zeros(1, dtype=torch.long) if classes else torch.zeros(1, self.num_outputs, dtype=x.dtype)
         split = Split(x, y)
         return Task("placeholder", split, split, self.num_outputs, self.kind, info=self.info)
+
+
+def _is_json_scalar(value: Any) -> bool:
+    return isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value))
 
 
 @dataclass(frozen=True)

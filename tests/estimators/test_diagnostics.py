@@ -5,7 +5,7 @@ import torch
 
 from bayeshnet.distributions import Dirac, MeanFieldGaussian, Radial, SemiImplicit, SharedNoise
 from bayeshnet.estimators import diagnose
-from bayeshnet.estimators import diagnostics as module
+from bayeshnet.estimators.diagnostics import audit
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.weights import WeightSpec
 from tests.support.oracles import DTYPE, DenseGeometry, FoldProblem, LinearProblem, TanhProblem, standard_prior
@@ -94,7 +94,7 @@ def flags(**changes):
     seen = {"ess": 0.6, "share_from_map": 0.7, "condition": 3.0, "kernel_mean": 0.6, "stein_trace": 0.9}
     for name, value in changes.items():
         (info if name in info else seen)[name] = value
-    return set(module._flags(info, seen, 10.0))
+    return set(audit._flags(info, seen, 10.0))
 
 
 def test_each_flag_has_its_own_cause():
@@ -125,3 +125,11 @@ def test_bad_input():
         diagnose(TanhProblem.make(2, 12).q(), standard_prior(13))
     with pytest.raises(ValueError, match="num_samples"):
         diagnose(TanhProblem.make(2, 12).q(), standard_prior(12), 2)
+
+
+def test_the_old_keyword():
+    q, p = MeanFieldGaussian(torch.zeros(3), torch.ones(3)), standard_prior(3)
+    with pytest.warns(DeprecationWarning, match="num_draws is deprecated: use num_samples") as seen:
+        report = diagnose(q, p, num_draws=8, generator=generator())
+    assert seen[0].filename == __file__
+    assert report.measurements == diagnose(q, p, 8, generator()).measurements

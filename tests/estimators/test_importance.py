@@ -35,7 +35,7 @@ def mean_and_error(x):
 
 
 def linear_by_head(n, P, sigma):
-    """A linear hypernetwork through its head (so that any P is cheap) which does not say that it is linear."""
+    """A linear hypernetwork through its head (so that any P is cheap) that is not marked as linear."""
     hnet = HMLP([[P]], uncond_in_size=n, cond_in_size=0, layers=(), verbose=False).double()
     with torch.no_grad():
         for parameter in hnet.parameters():

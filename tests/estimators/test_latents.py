@@ -35,7 +35,7 @@ def test_value_and_gradient_have_less_noise():
     problem = LinearProblem.make(8, 300, 0.1)
     p = standard_prior(300)
     exact = gradients(problem.kl(p.loc, p.scale), [problem.A, problem.b])
-    spread, directions = [], []
+    deviations, directions = [], []
     for orthogonal in (False, True):
         values, cosines = [], []
         for seed in range(25):
@@ -44,7 +44,7 @@ def test_value_and_gradient_have_less_noise():
             )
             values.append(estimate.value)
             cosines.append(cosine(gradients(estimate.surrogate, [problem.A, problem.b]), exact))
-        spread.append(torch.stack(values).std())
+        deviations.append(torch.stack(values).std())
         directions.append(sum(cosines) / len(cosines))
-    assert spread[1] < 0.6 * spread[0]
+    assert deviations[1] < 0.6 * deviations[0]
     assert directions[1] > directions[0] + 0.05

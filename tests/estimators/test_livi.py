@@ -133,7 +133,7 @@ def chunked():
 
 
 def hyper():
-    """A hypernetwork that makes the parameters of the hypernetwork."""
+    """A hypernetwork that generates the parameters of the hypernetwork."""
     inner = HMLP(SHAPES, 4, 0, (6,), verbose=False, activation_fn=torch.nn.Tanh(), no_uncond_weights=True)
     outer = HMLP(inner.hyper_shapes_learned, 0, 3, (5,), verbose=False, num_cond_embs=2, activation_fn=torch.nn.Tanh())
     return inner, outer
@@ -217,7 +217,7 @@ def test_through_the_head_it_equals_brute_force_jacobians(kind, noise):
 
 
 def test_whitening_changes_nothing():
-    """A KL does not see a change of coordinates: the same distribution written in u-space and in w-space."""
+    """A KL is invariant to a change of coordinates: the same distribution in u-space and in w-space."""
     problem = TanhProblem.make(3, 25, per_weight=True)
     whitening = WeightSpec.of_shapes([[5, 4], [5]]).whitening(dtype=DTYPE)
     u_space = SemiImplicit(problem.q().geometry, problem.sigma, whitening)

@@ -153,7 +153,7 @@ class TestAVB:
         exact = (problem.dense().log_prob(draw.w) - p.log_prob(draw.w)).mean()
         assert method.estimate(problem.q(), p, 4000, generator()).value.item() == pytest.approx(exact.item(), abs=0.3)
 
-    @pytest.mark.xfail(strict=True, reason="a discriminator that separates both sides says nothing of how far they are")
+    @pytest.mark.xfail(strict=True, reason="a discriminator that separates both sides does not measure their distance")
     def test_value_in_many_dimensions(self):
         problem = fixed_sigma(8, 100, 0.1)
         estimate = AVB(steps=100).estimate(problem.q(), standard_prior(100), generator=generator())

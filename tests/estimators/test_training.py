@@ -48,8 +48,8 @@ class Regression:
 
     def expected_nll(self, mean, cov):
         """Of a Gaussian posterior, exactly."""
-        spread = (self.y - self.X @ mean).square().sum() + torch.einsum("ni,ij,nj->", self.X, cov, self.X)
-        return 0.5 * spread / self.noise**2 + 0.5 * len(self.y) * math.log(2 * math.pi * self.noise**2)
+        error = (self.y - self.X @ mean).square().sum() + torch.einsum("ni,ij,nj->", self.X, cov, self.X)
+        return 0.5 * error / self.noise**2 + 0.5 * len(self.y) * math.log(2 * math.pi * self.noise**2)
 
     def nll(self, w):
         residual = self.y - w @ self.X.T
@@ -82,7 +82,7 @@ def test_a_linear_hypernetwork_reaches_the_exact_posterior(sigma):
 
 
 def test_learned_sigma_agrees_with_the_closed_form():
-    """Fewer latents than weights: the noise must make up for what the map cannot say; LIVI finds the same sigma."""
+    """Fewer latents than weights: the noise must compensate for the map; LIVI finds the same sigma."""
     target = MultivariateNormal(
         torch.ones(4, dtype=DTYPE), torch.diag(torch.tensor([4.0, 0.09, 0.16, 0.25], dtype=DTYPE))
     )
@@ -105,7 +105,7 @@ def test_learned_sigma_agrees_with_the_closed_form():
 
 
 class Target(WeightDistribution):
-    """A banana in two dimensions with noise, by its exact density; the hypernetwork can make it exactly."""
+    """A banana in two dimensions with noise, by its exact density; the hypernetwork can represent it exactly."""
 
     def __init__(self, bend=0.5, sigma=0.4):
         self.problem = BananaProblem(

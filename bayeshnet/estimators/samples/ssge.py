@@ -74,7 +74,7 @@ def spectral_matrix(
 ) -> tuple[Tensor, Tensor]:
     """Return the matrix ``A`` of the score ``A X`` for a kernel matrix, and which eigenvalues were kept, ``(M,)``."""
     values, vectors = torch.linalg.eigh(kernel if not ridge else _lifted(kernel, ridge))
-    # Eigenvalues come in ascending order; less than the threshold lies above a kept one.
+    # Eigenvalues are in ascending order: one is kept if those above it sum to less than the threshold.
     sums = values.clamp_min(0).cumsum(-1)
     kept = (sums > (1 - threshold) * sums[-1]) & (values > 1e-10 * values[-1])
     inverse = (vectors * torch.where(kept, values, math.inf).reciprocal()) @ vectors.T

@@ -40,7 +40,7 @@ class Members:
         return sizes.pop() if sizes else 0
 
     def num_conds(self, own: int | None) -> int:
-        """Return the number of conditions of the hypernetworks that have any; ``own``, if given, must be the same."""
+        """Return the common number of conditions of the hypernetworks that have any and, unless None, ``own``."""
         counts = {hnet.num_known_conds for hnet in self.hnets} - {0}
         if own is not None:
             counts.add(own)

@@ -1,4 +1,4 @@
-"""diagnose(q, p): an audit of the KL of a posterior and of the posterior itself, in numbers and in a sentence."""
+"""The audit of a posterior and its KL."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
-from ..deprecation import renamed_argument
-from ..distributions.dirac import Dirac
-from ..distributions.semi_implicit import SemiImplicit
-from ..errors import check_int
-from .auto import Auto
-from .base import as_pair
-from .diagnosis import Diagnosis, advice_for
-from .draws import draw_from
-from .latent.importance import ImportanceSandwich
-from .latent.sivi import SIVI
+from ...deprecation import renamed_argument
+from ...distributions.dirac import Dirac
+from ...distributions.semi_implicit import SemiImplicit
+from ...errors import check_int
+from ..auto import Auto
+from ..base import as_pair
+from ..draws import draw_from
+from ..latent.importance import ImportanceSandwich
+from ..latent.sivi import SIVI
 from .measurements import kernel_view, map_view, sample_view
+from .report import Diagnosis, advice_for
 
-__all__ = ["Diagnosis", "diagnose"]
+__all__ = ["diagnose"]
 
 
 @torch.no_grad()
@@ -115,29 +115,31 @@ def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) ->
     excess = info["livi"] - info["sandwich_upper"]
     if excess > slack * 0.5:
         found["fold"] = (
-            f"LIVI finds {excess:.2f} nats more information than the audit: several latents make the same weights, "
+            f"LIVI finds {excess:.2f} nats more information than the audit: several latents give the same weights, "
             "or the map bends within the noise. LIVI's KL is too low by that much."
         )
     if info["sandwich_lower"] - info["livi"] > slack:
         found["linearization"] = "LIVI finds less information than the audit: its KL is too high."
     if info["sivi"] - info["livi"] > 0.5 + 3 * info["sivi_standard_error"]:
-        found["bound"] = "SIVI's lower bound on the information is above LIVI's estimate: LIVI is wrong here."
+        found["bound"] = "SIVI's lower bound of the information is above LIVI's estimate: LIVI is wrong here."
     if seen["ess"] < 0.1:
-        found["audit"] = "The audit's proposals miss the latent's posterior: its two sides are not to be trusted."
+        found["audit"] = "The audit's proposals miss the latent's posterior: do not trust its two sides."
     if seen["share_from_map"] < 0.01 or info["livi"] < 0.1:
         found["collapse"] = "The generated weights hardly depend on the latent: the posterior has become mean-field."
     if seen["condition"] > 100:
         found["conditioning"] = "Some latent directions hardly move the weights: LIVI's gradient is heavy-tailed."
     if not 1e-3 < seen["kernel_mean"] < 0.99:
         side = "narrow" if seen["kernel_mean"] <= 1e-3 else "wide"
-        found["kernel"] = f"The median kernel is too {side} for these samples: SSGE and Stein see nothing."
+        found["kernel"] = f"The median kernel is too {side} for these samples: SSGE and Stein get no signal."
     if seen["stein_trace"] < 0.5:
         found["kernel_blind"] = (
-            f"Kernel scores see {100 * seen['stein_trace']:.1f} % of the dimensions: fine for the hypernetwork's "
+            f"Kernel scores cover {100 * seen['stein_trace']:.1f} % of the dimensions: fine for the hypernetwork's "
             "parameters, useless for sigma."
         )
     if info["sivi"] > info["sivi_limit"] - 1:
-        found["sivi_saturated"] = "SIVI is at its limit of log(K + 1) nats: its bound and gradient say nothing."
+        found["sivi_saturated"] = "SIVI is at its limit of log(K + 1) nats: its bound and gradient are uninformative."
     if lower is not None and lower > 20:
-        found["avb_saturated"] = "Posterior and prior are told apart without error: AVB's KL would be far too low."
+        found["avb_saturated"] = (
+            "A classifier separates posterior and prior without error: AVB's KL would be far too low."
+        )
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError
+from ...errors import MissingExtraError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,7 +19,7 @@ def draw_figure(verdict: str, information: Mapping[str, float], measurements: Ma
     Args:
         verdict: the title.
         information: as in :class:`~bayeshnet.estimators.Diagnosis`.
-        measurements: as there.
+        measurements: as in :class:`~bayeshnet.estimators.Diagnosis`.
     """
     try:
         from matplotlib.figure import Figure
@@ -61,10 +61,10 @@ def _spectrum(axes: Any, measurements: Mapping[str, Any]) -> None:
 def _shares(axes: Any, measurements: Mapping[str, Any]) -> None:
     axes.set_title("shares")
     names = {
-        "ess": "proposals that count",
+        "ess": "effective proposals",
         "share_from_map": "variance from the map",
         "nonlinear_share": "nonlinear part of the map",
-        "stein_trace": "dimensions kernels see",
+        "stein_trace": "covered by kernel scores",
     }
     found = {label: measurements[key] for key, label in names.items() if key in measurements}
     if not found:

@@ -63,7 +63,7 @@ class Diagnosis:
 
     def figure(self) -> Figure:
         """Draw the report as a matplotlib figure; needs the extra ``app``."""
-        from .diagnosis_figure import draw_figure
+        from .figure import draw_figure
 
         return draw_figure(_verdict(self), self.information, self.measurements)
 

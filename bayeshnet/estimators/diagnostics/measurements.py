@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions.base import WeightDraw
-from ..distributions.semi_implicit import SemiImplicit, total
-from ..geometry.linalg import precise
-from .draws import whiten_like
-from .samples.kernels import gaussian_kernel, gram_and_distances, kernel_mean, kernel_width
-from .samples.scores import stein_trace
-from .samples.ssge import spectral_matrix
+from ...distributions.base import WeightDraw
+from ...distributions.semi_implicit import SemiImplicit, total
+from ...geometry.linalg import precise
+from ..draws import whiten_like
+from ..samples.kernels import gaussian_kernel, gram_and_distances, kernel_mean, kernel_width
+from ..samples.scores import stein_trace
+from ..samples.ssge import spectral_matrix
 
 __all__ = ["kernel_view", "map_view", "sample_view"]
 
