@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec
 
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 __all__ = ["ModuleSettings", "Settings", "settings_of", "shows_arguments"]
 
 _WIDTH, _VALUE_WIDTH = 100, 60
+_NO_SETTINGS = {"validate_args"}
 
 P = ParamSpec("P")
 
@@ -102,7 +104,7 @@ def settings_of(thing: Any) -> dict[str, Any]:
         init = vars(cls)["__init__"]
         for name, parameter in list(inspect.signature(init).parameters.items())[1:]:
             handed_on |= parameter.kind is parameter.VAR_KEYWORD
-            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or name in found:
+            if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or name in {*found, *_NO_SETTINGS}:
                 continue
             for attribute in (name, f"_{name}"):
                 if hasattr(thing, attribute):
@@ -114,7 +116,10 @@ def settings_of(thing: Any) -> dict[str, Any]:
 
 
 def _show(value: Any) -> str:
-    """Show one value: tensors by shape, modules and functions by name, other objects by their ``repr``."""
+    """Show one value: tensors by shape, modules and functions by name, other objects by their ``repr``.
+
+    Dataclasses are shown by their fields, those that have a number of elements by that alone.
+    """
     if type(value) in (list, tuple) and any(isinstance(v, (Tensor, nn.Module)) for v in value):
         return f"[{', '.join(map(_show, value))}]"
     if isinstance(value, Tensor):
@@ -123,4 +128,8 @@ def _show(value: Any) -> str:
         return type(value).__name__
     if inspect.isroutine(value) or inspect.isclass(value):
         return getattr(value, "__qualname__", repr(value))
-    return repr(value)
+    if is_dataclass(value) and not isinstance(value, Settings):
+        size = getattr(value, "numel", None)
+        shown = {"numel": size} if isinstance(size, int) else {f.name: getattr(value, f.name) for f in fields(value)}
+        return f"{type(value).__name__}({', '.join(f'{name}={_show(v)}' for name, v in shown.items())})"
+    return type(value).__name__ if vars(object)["__repr__"] is type(value).__repr__ else repr(value)

@@ -1,14 +1,15 @@
-"""What every weight distribution is: a torch Distribution over flat weights whose draws remember their latent."""
+"""Distributions over flat weight vectors, and draws from them together with the noise that produced them."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..representation import Settings
 from ..weights import WeightSpec
 
 __all__ = ["WeightDistribution", "WeightDraw"]
@@ -16,12 +17,13 @@ __all__ = ["WeightDistribution", "WeightDraw"]
 
 @dataclass(frozen=True)
 class WeightDraw:
-    """Draws from a weight distribution, with the noise that made them.
+    """Draws from a weight distribution, with the noise that produced them.
 
-    Shape:
-        ``w`` ``(S, P)`` weights; ``z`` ``(S, n)`` latents, or None where there are none; ``eps`` ``(S, P)`` standard
-        normal output noise, or None where there is none; ``u`` ``(S, P)`` the same weights in the whitened
-        coordinates of the distribution that made the draw, or None where they are to be computed from ``w``.
+    Attributes:
+        w: weights ``(S, P)``.
+        z: latents ``(S, n)``, or None for a distribution without latents.
+        eps: standard normal output noise ``(S, P)``, or None for a distribution without it.
+        u: the weights in whitened coordinates ``(S, P)``, or None if they are to be computed from ``w``.
     """
 
     w: Tensor
@@ -30,25 +32,28 @@ class WeightDraw:
     u: Tensor | None = None
 
     def first(self, num: int) -> WeightDraw:
-        """The first ``num`` of the draws."""
+        """Return the first ``num`` draws."""
         if num == self.w.shape[0]:
             return self
         w, *rest = (None if t is None else t[:num] for t in (self.w, self.z, self.eps, self.u))
         return WeightDraw(w, *rest)  # type: ignore[arg-type]
 
 
-class WeightDistribution(Distribution):
-    """A distribution over flat weight vectors: no batch shape, event shape ``(P,)``, stateless.
+class WeightDistribution(Settings, Distribution, ABC):
+    """A distribution over flat weight vectors: empty batch shape, event shape ``(P,)``, stateless.
+
+    Subclasses implement :meth:`draw`; ``log_prob`` if the density is known, else estimators work with the noise of the
+    draws; and ``mean``, ``variance`` and ``entropy`` where these have closed forms.
 
     Attributes:
-        weight_spec: names and shapes of the weights, or None when unknown.
+        weight_spec: names and shapes of the weights, or None if unknown.
     """
 
     weight_spec: WeightSpec | None = None
 
     @abstractmethod
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """Draw ``num`` reparameterized weight vectors together with their latents."""
+        """Draw ``num`` reparameterized weight vectors, together with the noise that produced them."""
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = torch.Size()) -> Tensor:
         """Draw reparameterized weights: ``(*sample_shape, P)``."""

@@ -1,4 +1,4 @@
-"""A deterministic weight vector as a (degenerate) weight distribution."""
+"""A deterministic weight vector as a degenerate weight distribution."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["Dirac"]
 
 
 class Dirac(WeightDistribution):
-    """All mass at ``loc``: maximum a-posteriori learning in the clothes of a weight distribution.
+    """A point mass at ``loc``, for maximum a-posteriori learning.
 
-    It has no density, so its KL to a prior has no value; estimators give the gradient of ``-log p(loc)`` instead.
+    It has no density, so its KL to a prior has no value; estimators return the gradient of ``-log p(loc)``.
 
     Args:
         loc: the weights ``(P,)``.
@@ -47,11 +47,11 @@ class Dirac(WeightDistribution):
         return torch.zeros_like(self.loc)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """The same weights ``num`` times; ``generator`` is not used."""
+        """Repeat the weights ``num`` times; ``generator`` is not used."""
         return WeightDraw(self.loc.expand(num, *self.loc.shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Refused: a point mass has no density."""
+        """Raise ValueError: a point mass has no density."""
         raise ValueError(
             "Dirac.log_prob: expected a distribution with a density, got a point mass. Its KL has no value; use "
             "ClosedForm, which gives the gradient of -log p(loc)."

@@ -1,4 +1,4 @@
-"""Weight distributions of a network seen as distributions of a wider one, whose further weights follow a prior."""
+"""Extension of weight distributions to a wider network, whose additional weights follow the prior."""
 
 from __future__ import annotations
 
@@ -20,14 +20,15 @@ __all__ = ["embed"]
 
 
 def embed(q: Distribution, places: Tensor, prior: FanInGaussian) -> Distribution:
-    r"""The distribution of a wider network of which ``q`` has some of the weights, the others following the prior.
+    r"""Return the distribution of a wider network's weights, some of which follow ``q`` and the others the prior.
 
     .. math:: p(w) = q(w_{\text{places}}) \, \prod_{i \notin \text{places}} N(w_i; loc_i, scale_i^2)
 
     Args:
-        q: a Gaussian of any form or a hypernetwork posterior, of ``K`` weights.
-        places: positions ``(K,)`` of them in the wider network; see :meth:`~bayeshnet.weights.WeightSpec.places_in`.
-        prior: of all ``P`` weights.
+        q: a distribution of ``K`` weights, Gaussian or :class:`SemiImplicit`.
+        places: positions ``(K,)`` of these weights in the wider network, as
+            :meth:`~bayeshnet.weights.WeightSpec.places_in` returns them.
+        prior: prior of all ``P`` weights.
 
     Raises:
         TypeError: for other kinds of distribution.
@@ -54,5 +55,5 @@ def embed(q: Distribution, places: Tensor, prior: FanInGaussian) -> Distribution
 
 
 def _put(values: Any, places: Tensor, around: Tensor) -> Tensor:
-    """``values`` ``()`` or ``(K,)`` at their places in ``around`` ``(P,)``."""
+    """Put ``values`` ``()`` or ``(K,)`` at their places in ``around`` ``(P,)``."""
     return around.index_copy(0, places, values.expand(len(places)).to(around))

@@ -29,7 +29,7 @@ class MeanFieldGaussian(WeightDistribution):
         loc: means ``(P,)``.
         scale: standard deviations, ``(P,)`` or ``()``.
         weight_spec: names and shapes of the weights.
-        validate_args: whether to look at the values of ``scale``.
+        validate_args: check the values of ``scale``; torch's default if None.
 
     Example:
         >>> q = MeanFieldGaussian(torch.zeros(3), torch.tensor(0.5))
@@ -72,29 +72,29 @@ class MeanFieldGaussian(WeightDistribution):
         return WeightDraw(reparameterized(self.loc, self.scale, eps), None, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
         standard = (value - self.loc) / self.scale
         return -0.5 * (standard**2).sum(-1) - self.scale.log().sum() - 0.5 * self.loc.numel() * _LOG_2PI
 
     def entropy(self) -> Tensor:
-        """Differential entropy in nats."""
+        """Compute the differential entropy in nats."""
         return self.scale.log().sum() + 0.5 * self.loc.numel() * (1 + _LOG_2PI)
 
     def detached(self) -> MeanFieldGaussian:
-        """The same distribution with constant parameters."""
+        """Return the distribution with detached parameters."""
         return MeanFieldGaussian(self.loc.detach(), self.scale.detach(), self.weight_spec, validate_args=False)
 
 
 class LowRankGaussian(WeightDistribution):
-    r"""Gaussian of covariance :math:`F F^\top + \mathrm{diag}(d)`: the law of a linear hypernetwork.
+    r"""Gaussian of covariance :math:`F F^\top + \mathrm{diag}(d)`, the distribution of a linear hypernetwork's weights.
 
     Args:
         loc: mean ``(P,)``.
-        factor: ``F`` ``(P, r)``; a rank above ``P`` is harmless.
+        factor: ``F`` ``(P, r)``; the rank may exceed ``P``.
         diag: *variances* ``d`` of the independent part, ``(P,)`` (as ``cov_diag`` of
             ``torch.distributions.LowRankMultivariateNormal``).
         weight_spec: names and shapes of the weights.
-        validate_args: whether to look at the values of ``diag``.
+        validate_args: check the values of ``diag``; torch's default if None.
 
     Shape:
         Draws are ``w`` ``(S, P)``, ``z`` ``(S, r)``, ``eps`` ``(S, P)``. Densities cost ``O(P r^2 + r^3)``.
@@ -141,7 +141,7 @@ class LowRankGaussian(WeightDistribution):
         return WeightDraw(self.loc + z @ self.factor.T + self.diag.sqrt() * eps, z, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats, by Woodbury's identity."""
+        """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats, by Woodbury's identity."""
         root = capacitance_cholesky(self.factor, self.diag)
         residual = (value - self.loc) / self.diag.sqrt()
         inner = (residual / self.diag.sqrt()) @ self.factor
@@ -150,12 +150,12 @@ class LowRankGaussian(WeightDistribution):
         return -0.5 * quadratic - 0.5 * self._log_det(root) - 0.5 * self.loc.numel() * _LOG_2PI
 
     def entropy(self) -> Tensor:
-        """Differential entropy in nats."""
+        """Compute the differential entropy in nats."""
         log_det = self._log_det(capacitance_cholesky(self.factor, self.diag))
         return 0.5 * log_det + 0.5 * self.loc.numel() * (1 + _LOG_2PI)
 
     def detached(self) -> LowRankGaussian:
-        """The same distribution with constant parameters."""
+        """Return the distribution with detached parameters."""
         parts = (self.loc.detach(), self.factor.detach(), self.diag.detach())
         return LowRankGaussian(*parts, self.weight_spec, validate_args=False)
 
@@ -168,24 +168,24 @@ def _vector(argument: str, value: Tensor) -> Tensor:
 
 
 def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:
-    r"""KL between Gaussians with independent entries, summed over all of them: ``()``, in nats.
+    r"""Compute the KL between Gaussians with independent entries, summed over entries: ``()``, in nats.
 
     .. math:: \sum_i \tfrac12 (r_i^2 - 1 + d_i^2) - \log r_i, \qquad r_i = s_i / s'_i, \; d_i = (m_i - m'_i) / s'_i
 
     Args:
-        loc: means :math:`m` of the first.
-        scale: its standard deviations :math:`s`, of the same shape.
-        other_loc: means :math:`m'` of the second, of that shape or ``()``.
-        other_scale: its standard deviations :math:`s'`, likewise.
+        loc: means :math:`m`.
+        scale: standard deviations :math:`s`, of the same shape.
+        other_loc: means :math:`m'` of the second Gaussian, of the same shape or ``()``.
+        other_scale: standard deviations :math:`s'` of the second Gaussian, of the same shape or ``()``.
     """
     ratio, shift = scale / other_scale, (loc - other_loc) / other_scale
-    # r^2 - 1 as a product: near one the difference would be lost in rounding.
+    # r^2 - 1 as a product, since near one the difference would lose its digits.
     terms = torch.addcmul((ratio - 1) * (ratio + 1), shift, shift).sub(ratio.log(), alpha=2)
     return 0.5 * terms.sum()
 
 
 def reparameterized(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
-    """``loc + scale * eps`` ``(S, P)`` for ``loc``, ``scale`` ``(P,)`` and constant noise ``eps`` ``(S, P)``."""
+    """Compute ``loc + scale * eps`` ``(S, P)`` from ``loc``, ``scale`` ``(P,)`` and constant ``eps`` ``(S, P)``."""
     limits = shortcuts()
     blocked = len(eps) <= limits.few_draws and eps.shape[-1] >= limits.long_weights
     if not blocked or not scale.requires_grad or transforms_active():
@@ -195,7 +195,7 @@ def reparameterized(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
 
 
 class _Reparameterized(torch.autograd.Function):
-    """See :func:`reparameterized`; the gradient's sums over draws are made without products as large as all draws."""
+    """The function :func:`reparameterized`, whose gradient is accumulated row by row, without a product ``(S, P)``."""
 
     @staticmethod
     def forward(ctx: Any, loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Recognize Gaussians in whatever clothes they come, so that they can be treated analytically."""
+"""Recognition of Gaussian distributions in any representation, for analytic treatment."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["as_gaussian", "as_low_rank"]
 
 
 def as_gaussian(p: Any) -> tuple[Tensor, Tensor] | None:
-    """Mean and standard deviation of ``p`` if it is a Gaussian with independent weights, else None.
+    """Return mean and standard deviation of ``p`` if it is a Gaussian with independent weights, else None.
 
     Recognized: :class:`MeanFieldGaussian`, :class:`FanInGaussian`, a torch or Pyro ``Normal(...).to_event(1)``
     (expanded or not) and a diagonal ``MultivariateNormal``.
 
     Returns:
-        ``(loc, scale)``, each ``(P,)``, or ``()`` where one number stands for all weights.
+        ``(loc, scale)``, each ``(P,)``, or ``()`` if all weights have the same value.
 
     Example:
         >>> as_gaussian(Independent(Normal(0.0, 2.0).expand([5]), 1))
@@ -37,7 +37,7 @@ def as_gaussian(p: Any) -> tuple[Tensor, Tensor] | None:
         if isinstance(base, Independent):
             event_dims += base.reinterpreted_batch_ndims
             base = base.base_dist
-        elif type(base).__name__ == "ExpandedDistribution":  # Pyro's, which this floor does not know
+        elif type(base).__name__ == "ExpandedDistribution":  # of Pyro, which is not imported below the guides
             base = base.base_dist
         else:
             break
@@ -47,10 +47,10 @@ def as_gaussian(p: Any) -> tuple[Tensor, Tensor] | None:
 
 
 def as_low_rank(p: Any) -> tuple[Tensor, Tensor, Tensor | None] | None:
-    """Mean, variances of the diagonal part and factor of any Gaussian of that form, else None.
+    """Return mean, variances of the diagonal part and factor of ``p`` if it is a Gaussian of that form, else None.
 
-    Besides those of :func:`as_gaussian` (factor None): :class:`LowRankGaussian`, torch's ``LowRankMultivariateNormal``
-    and :class:`SemiImplicit` with an affine hypernetwork.
+    Recognized: the distributions of :func:`as_gaussian` (factor None), :class:`LowRankGaussian`, torch's
+    ``LowRankMultivariateNormal`` and :class:`SemiImplicit` with an affine hypernetwork.
 
     Returns:
         ``(loc (P,), diag (P,), factor (P, r) or None)``.
@@ -69,13 +69,14 @@ def as_low_rank(p: Any) -> tuple[Tensor, Tensor, Tensor | None] | None:
 
 
 def _one(value: Tensor) -> Tensor:
-    """One number for an expanded one: its memory says so, no value is looked at."""
+    """Reduce an expanded tensor to the number that it repeats, judged by its strides and not by its values."""
     while value.ndim and (value.stride(0) == 0 or value.shape[0] == 1):
         value = value[0]
     return value
 
 
 def _diagonal(p: MultivariateNormal) -> tuple[Tensor, Tensor] | None:
+    """Return mean and standard deviations of a Gaussian with diagonal covariance, else None."""
     root = p._unbroadcasted_scale_tril
     if p.batch_shape or int(torch.count_nonzero(root)) != root.shape[-1]:
         return None

@@ -22,11 +22,11 @@ GaussianForm = tuple[Tensor, Tensor, Tensor | None]
 
 
 def gaussian_kl(q: GaussianForm, p: GaussianForm) -> Tensor:
-    r"""KL between Gaussians of low rank plus diagonal, in :math:`O(P (r_q + r_p)^2)`.
+    r"""Compute the KL between Gaussians of low rank plus diagonal, in :math:`O(P (r_q + r_p)^2)`.
 
     With :math:`\Sigma = D + F F^\top` and :math:`S = E + V V^\top`,
     :math:`\tfrac12 [\mathrm{tr}(S^{-1} \Sigma) + (\mu - m)^\top S^{-1} (\mu - m) - P + \log\det S - \log\det \Sigma]`
-    by Woodbury's identity on both sides.
+    by Woodbury's identity for both covariances.
 
     Example:
         >>> one = torch.ones(3)
@@ -40,8 +40,8 @@ def gaussian_kl(q: GaussianForm, p: GaussianForm) -> Tensor:
     kl = 0.5 * (ratio - 1 - ratio.log() + shift**2 / other_diag).sum()
     if factor is not None:
         root = identity_plus_cholesky(factor.T @ (factor / diag.unsqueeze(-1)))
-        spread = (factor**2 / other_diag.unsqueeze(-1)).sum()
-        kl = kl + 0.5 * spread - root.diagonal().log().sum().to(kl)
+        trace = (factor**2 / other_diag.unsqueeze(-1)).sum()
+        kl = kl + 0.5 * trace - root.diagonal().log().sum().to(kl)
     if other_factor is not None:
         scaled = other_factor / other_diag.unsqueeze(-1)
         root = identity_plus_cholesky(other_factor.T @ scaled)
@@ -54,7 +54,7 @@ def gaussian_kl(q: GaussianForm, p: GaussianForm) -> Tensor:
 
 
 def gaussian_pair_kl(q: Distribution, p: Distribution) -> Tensor | None:
-    """KL between two Gaussians that are recognized as such, of low rank plus diagonal or simpler, else None.
+    """Compute the KL between two Gaussians of low rank plus diagonal or simpler; return None for others.
 
     Example:
         >>> ones = torch.ones(3)
@@ -72,7 +72,7 @@ def gaussian_pair_kl(q: Distribution, p: Distribution) -> Tensor | None:
 
 
 def full_gaussian_kl(q: GaussianForm, p: MultivariateNormal) -> Tensor:
-    """KL of a Gaussian of low rank plus diagonal to one with a full covariance."""
+    """Compute the KL of a Gaussian of low rank plus diagonal to one with a full covariance."""
     loc, diag, factor = q
     root = p.scale_tril
     shift = torch.linalg.solve_triangular(root, (loc - p.loc).unsqueeze(-1), upper=False)
@@ -88,7 +88,7 @@ def full_gaussian_kl(q: GaussianForm, p: MultivariateNormal) -> Tensor:
 
 
 def radial_gaussian_kl(q: Radial, loc: Tensor, variance: Tensor) -> Tensor:
-    """KL of a radial distribution to independent Gaussians of mean ``loc`` and ``variance``, each ``(P,)``."""
+    """Compute the KL of a radial distribution to Gaussians of means ``loc`` and ``variance``, each ``(P,)``."""
     second = (q.loc - loc) ** 2 + q.variance
     cross = 0.5 * (second / variance + variance.log() + math.log(2 * math.pi)).sum()
     return cross - q.entropy()

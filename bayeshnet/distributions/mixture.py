@@ -1,4 +1,4 @@
-"""Finite mixtures of weight distributions, whose density is known: a test bed for multimodal posteriors."""
+"""Finite mixtures of weight distributions: multimodal distributions with a known density."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ __all__ = ["Mixture"]
 class Mixture(WeightDistribution):
     r"""Mixture :math:`\sum_k \pi_k q_k` with :math:`\pi = \mathrm{softmax}(logits)` of distributions with densities.
 
-    Draws follow the path of their component. The gradient with respect to ``logits`` does not come through a draw, so
-    drawing while they ask for one is refused.
+    Draws are reparameterized within their component. No gradient with respect to ``logits`` passes through a draw, so
+    drawing with logits that require grad raises ValueError.
 
     Args:
         logits: ``(K,)``.
@@ -73,7 +73,7 @@ class Mixture(WeightDistribution):
         return WeightDraw(drawn[index, torch.arange(num, device=index.device)])
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
         each = torch.stack([c.log_prob(value) for c in self.components], dim=-1)
         return torch.logsumexp(each + self.logits.log_softmax(-1), dim=-1)
 

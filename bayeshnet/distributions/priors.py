@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..deprecation import renamed_arguments
 from ..errors import check_number, check_positive
 from ..memo import Memo
 from ..rng import normal_like, uniform_like
@@ -19,18 +20,18 @@ __all__ = ["FanInGaussian", "ScaleMixturePrior"]
 
 
 class FanInGaussian(WeightDistribution):
-    r"""Gaussian prior whose draws are Kaiming-initialized networks: :math:`N(0, I)` in the u-space of a specification.
+    r"""Gaussian prior whose draws are Kaiming-initialized networks, :math:`N(0, I)` in whitened coordinates.
 
-    :math:`w = loc + scale \odot u` with ``spec.whitening(gain, last_gain, bias)`` and :math:`u \sim N(0, I)`: standard
-    deviation ``gain / sqrt(fan_in)`` for weights, ``bias`` for biases; norm scales are centered at one.
+    :math:`w = loc + scale \odot u` with ``weight_spec.whitening(gain, last_gain, bias)`` and :math:`u \sim N(0, I)`:
+    standard deviation ``gain / sqrt(fan_in)`` for weights, ``bias`` for biases; norm scales are centered at one.
 
     Args:
-        spec: names, shapes and roles of the weights.
+        weight_spec: names, shapes and roles of the weights.
         gain: gain of the hidden layers.
         last_gain: gain of the last layer.
         bias: standard deviation of biases, norm shifts and norm scales.
-        dtype: of the tensors.
-        device: of the tensors.
+        dtype: dtype of the tensors.
+        device: device of the tensors.
 
     References:
         He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015.
@@ -45,9 +46,10 @@ class FanInGaussian(WeightDistribution):
     support = constraints.real_vector
     has_rsample = True
 
+    @renamed_arguments(spec="weight_spec")
     def __init__(
         self,
-        spec: WeightSpec,
+        weight_spec: WeightSpec,
         gain: float = math.sqrt(2.0),
         last_gain: float = 1.0,
         bias: float = 0.1,
@@ -55,11 +57,14 @@ class FanInGaussian(WeightDistribution):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
-        gains = check_positive("gain", gain), check_positive("last_gain", last_gain), check_positive("bias", bias)
-        self.weight_spec = spec
-        self.whitening = spec.whitening(*gains, dtype=dtype, device=device)
+        self.gain = check_positive("gain", gain)
+        self.last_gain = check_positive("last_gain", last_gain)
+        self.bias = check_positive("bias", bias)
+        self.weight_spec = weight_spec
+        self.whitening = weight_spec.whitening(gain, last_gain, bias, dtype=dtype, device=device)
+        self.dtype, self.device = self.loc.dtype, self.loc.device
         self._matches = Memo[bool]()
-        super().__init__(torch.Size(), torch.Size((spec.numel,)), validate_args=False)
+        super().__init__(torch.Size(), torch.Size((weight_spec.numel,)), validate_args=False)
 
     @property
     def loc(self) -> Tensor:
@@ -82,7 +87,7 @@ class FanInGaussian(WeightDistribution):
         return self.scale**2
 
     def whitened_by(self, whitening: Whitening | None) -> bool:
-        """Whether this prior is N(0, I) under ``whitening``; the values of one object are looked at once."""
+        """Return whether this prior is N(0, I) under ``whitening``; the same tensors are compared only once."""
         if whitening is None:
             return False
         own, other = (self.loc, self.scale), (whitening.loc, whitening.scale)
@@ -98,11 +103,11 @@ class FanInGaussian(WeightDistribution):
         return self._gaussian().draw(num, generator)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
         return self._gaussian().log_prob(value)
 
     def entropy(self) -> Tensor:
-        """Differential entropy in nats."""
+        """Compute the differential entropy in nats."""
         return self._gaussian().entropy()
 
     def _gaussian(self) -> MeanFieldGaussian:
@@ -113,12 +118,12 @@ class ScaleMixturePrior(WeightDistribution):
     r"""Independent weights from a wide and a narrow Gaussian, :math:`\pi N(0, s_1^2) + (1 - \pi) N(0, s_2^2)`.
 
     Args:
-        spec: names and shapes of the weights, whose number it has.
+        weight_spec: names and shapes of the weights.
         pi: probability of the first component.
         scale1: standard deviation of the first component.
         scale2: standard deviation of the second component.
-        dtype: of the draws.
-        device: of the draws.
+        dtype: dtype of the draws.
+        device: device of the draws.
 
     References:
         Blundell, Cornebise, Kavukcuoglu, Wierstra, "Weight uncertainty in neural networks", 2015.
@@ -133,9 +138,10 @@ class ScaleMixturePrior(WeightDistribution):
     support = constraints.real_vector
     has_rsample = False
 
+    @renamed_arguments(spec="weight_spec")
     def __init__(
         self,
-        spec: WeightSpec,
+        weight_spec: WeightSpec,
         pi: float = 0.5,
         scale1: float = 1.0,
         scale2: float = math.exp(-6.0),
@@ -146,9 +152,10 @@ class ScaleMixturePrior(WeightDistribution):
         self.pi = check_number("pi", pi, 0.0, 1.0)
         self.scale1 = check_positive("scale1", scale1)
         self.scale2 = check_positive("scale2", scale2)
-        self.weight_spec = spec
+        self.weight_spec = weight_spec
         self._like = torch.zeros((), dtype=dtype, device=device)
-        super().__init__(torch.Size(), torch.Size((spec.numel,)), validate_args=False)
+        self.dtype, self.device = self._like.dtype, self._like.device
+        super().__init__(torch.Size(), torch.Size((weight_spec.numel,)), validate_args=False)
 
     @property
     def mean(self) -> Tensor:
@@ -162,14 +169,14 @@ class ScaleMixturePrior(WeightDistribution):
         return (self._like + variance).expand(self.event_shape)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """Draw ``num`` weight vectors (they carry no gradient: the prior has no parameters)."""
+        """Draw ``num`` weight vectors, without gradient, since the prior has no parameters."""
         size = (num, *self.event_shape)
         first = uniform_like(self._like, size, generator) < self.pi
         eps = normal_like(self._like, size, generator)
         return WeightDraw(torch.where(first, self.scale1, self.scale2) * eps, None, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
         parts = [
             math.log(weight) - math.log(scale) - 0.5 * (value / scale) ** 2
             for weight, scale in ((self.pi, self.scale1), (1 - self.pi, self.scale2))

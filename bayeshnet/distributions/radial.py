@@ -1,4 +1,4 @@
-"""Radial weight distribution: a direction and one radius per tensor."""
+"""The radial weight distribution, with a uniform direction and one radius per tensor."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Radial(WeightDistribution):
     r"""Weights at a half-normal distance from their mean, in a uniform direction, tensor by tensor.
 
     For each tensor of ``d`` weights :math:`w = loc + scale \odot \frac{\varepsilon}{|\varepsilon|} r` with
-    :math:`\varepsilon \sim N(0, I_d)` and one :math:`r \sim N(0, 1)`. Unlike a Gaussian, whose draws sit in a shell at
-    distance :math:`\sqrt d`, most mass stays near the mean. Each weight has variance ``scale**2 / d``.
+    :math:`\varepsilon \sim N(0, I_d)` and one :math:`r \sim N(0, 1)`. Unlike a Gaussian, whose draws concentrate at
+    distance :math:`\sqrt d`, it keeps most mass near the mean. Each weight has variance ``scale**2 / d``.
 
     Args:
         loc: means ``(P,)``.
         scale: scales ``(P,)`` or ``()``.
-        weight_spec: which weights belong together; one tensor of all if None.
-        validate_args: whether to look at the values of ``scale``.
+        weight_spec: names and shapes of the weights; a single tensor if None.
+        validate_args: check the values of ``scale``; torch's default if None.
 
     References:
         Farquhar, Osborne, Gal, "Radial Bayesian neural networks: beyond discrete support in large-scale Bayesian deep
@@ -88,7 +88,7 @@ class Radial(WeightDistribution):
         return WeightDraw(self.loc + self.scale * torch.cat(unit, dim=-1))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats; infinite at a tensor's mean."""
+        """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats; it is infinite at a tensor's mean."""
         parts = ((value - self.loc) / self.scale).split(self.sizes, dim=-1)
         log_density = -self.scale.log().sum()
         for part, d in zip(parts, self.sizes, strict=True):
@@ -99,7 +99,7 @@ class Radial(WeightDistribution):
         return log_density
 
     def entropy(self) -> Tensor:
-        r"""Differential entropy in nats.
+        r"""Compute the differential entropy in nats.
 
         For each tensor :math:`\sum_i \log scale_i + \tfrac12 \log\frac{\pi e}{2} + \log\frac{2 \pi^{d/2}}{\Gamma(d/2)}
         - \frac{d - 1}{2} (\gamma + \log 2)`.
@@ -112,5 +112,5 @@ class Radial(WeightDistribution):
 
 
 def _log_sphere(d: int) -> float:
-    """Log-area of the unit sphere in ``d`` dimensions."""
+    """Compute the log-area of the unit sphere in ``d`` dimensions."""
     return math.log(2) + 0.5 * d * math.log(math.pi) - math.lgamma(d / 2)

@@ -90,6 +90,10 @@ class Geometry(ABC):
         zero = self.zero_latent()
         return self.rows(zero), self(zero)
 
+    def __repr__(self) -> str:
+        """Show the numbers of latents and weights."""
+        return f"{type(self).__name__}(latent_size={self.latent_size}, num_weights={self.num_weights})"
+
     @abstractmethod
     def zero_latent(self) -> Tensor:
         """Return a zero latent ``(n,)`` with dtype and device of the map."""

@@ -63,7 +63,7 @@ def test_posterior_evidence_and_predictions_are_the_closed_form(kind):
 def test_the_bound_never_exceeds_the_evidence():
     """At any guide, here the prior itself, whose bound is an expectation known in closed form."""
     model, (x, y), design, _, _, evidence = conjugate()
-    guide = LowRankGuide(model.net, rank=1, init=torch.zeros(3), spread=1e-6, sigma=1.5).to(DTYPE)
+    guide = LowRankGuide(model.net, rank=1, init=torch.zeros(3), init_std=1e-6, sigma=1.5).to(DTYPE)
     expected = -0.5 * ((y.square().sum() + 1.5**2 * (design**2).sum()) / NOISE**2) - 20 * (
         math.log(NOISE) + 0.5 * math.log(2 * math.pi)
     )

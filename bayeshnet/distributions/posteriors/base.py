@@ -1,4 +1,4 @@
-"""What every learnable posterior is: a module that, given a condition, returns a weight distribution."""
+"""Learnable weight posteriors: modules that return a weight distribution for a condition."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from ...deprecation import renamed_arguments
 from ...errors import check_int, value_error
+from ...representation import ModuleSettings
 from ...weights import WeightSpec
 from ..base import WeightDistribution, WeightDraw
 
 __all__ = ["SampledNetwork", "WeightPosterior"]
 
 
-class WeightPosterior(nn.Module, ABC):
-    """A module that owns parameters; called with a condition it returns a :class:`WeightDistribution`.
+class WeightPosterior(ModuleSettings, nn.Module, ABC):
+    """A module with parameters that returns a :class:`WeightDistribution` when called with a condition.
 
     Attributes:
         weight_spec: names and shapes of the weights.
@@ -26,7 +28,7 @@ class WeightPosterior(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
-        """The distribution at a condition, or at the default one."""
+        """Return the distribution at a condition, or at the default one."""
 
     def draw(
         self,
@@ -35,7 +37,7 @@ class WeightPosterior(nn.Module, ABC):
         cond_id: int | None = None,
         cond_input: Tensor | None = None,
     ) -> WeightDraw:
-        """Draw ``num`` weight vectors together with the noise that made them."""
+        """Draw ``num`` weight vectors, together with the noise that produced them."""
         return self.forward(cond_id, cond_input).draw(num, generator)
 
     def rsample(
@@ -58,13 +60,13 @@ class WeightPosterior(nn.Module, ABC):
         cond_id: int | None = None,
         cond_input: Tensor | None = None,
     ) -> list[nn.Module]:
-        """Draw ``k`` ready networks.
+        """Draw ``k`` networks with sampled weights.
 
         Args:
-            net: the network whose weights are learned. A plain module is copied and given the weights; one that is a
-                main network without own weights is wrapped together with them.
-            k: how many.
-            generator: of the noise.
+            net: the network to which the posterior belongs. A torch module is copied, and its parameters are set; a
+                main network without own weights is wrapped together with the weights.
+            k: number of networks.
+            generator: random generator of the noise.
             cond_id: the condition, or None for the default one.
             cond_input: the condition as a vector.
 
@@ -79,33 +81,36 @@ class WeightPosterior(nn.Module, ABC):
         return [_with_weights(net, self.weight_spec, w) for w in weights]
 
 
-class SampledNetwork(nn.Module):
-    """A main network together with one draw of its weights.
+class SampledNetwork(ModuleSettings, nn.Module):
+    """A main network with one draw of its weights.
 
     Args:
         net: called as ``net(x, weights=...)``.
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         flat: the weights ``(P,)``.
     """
 
-    def __init__(self, net: nn.Module, spec: WeightSpec, flat: Tensor) -> None:
+    @renamed_arguments(spec="weight_spec")
+    def __init__(self, net: nn.Module, weight_spec: WeightSpec, flat: Tensor) -> None:
         super().__init__()
         self.net = net
-        self._names = [f"weight_{i}" for i in range(len(spec.entries))]
-        for name, tensor in zip(self._names, spec.split(flat.clone()), strict=True):
+        self.weight_spec = weight_spec
+        self._names = [f"weight_{i}" for i in range(len(weight_spec.entries))]
+        for name, tensor in zip(self._names, weight_spec.split(flat.clone()), strict=True):
             self.register_buffer(name, tensor)
 
     @property
     def weights(self) -> list[Tensor]:
-        """The weights in the order of the specification."""
+        """Weights in the order of the specification."""
         return [self.get_buffer(name) for name in self._names]
 
     def forward(self, x: Tensor, **options: object) -> Tensor:
-        """Outputs of the network for inputs ``x``; options go to the network."""
+        """Compute the network's outputs for inputs ``x``; options are passed on to it."""
         return self.net(x, weights=self.weights, **options)
 
 
 def _with_weights(net: nn.Module, spec: WeightSpec, flat: Tensor) -> nn.Module:
+    """Return a copy of a torch module with given weights, or wrap a main network together with them."""
     own = getattr(net, "weight_spec", None)
     if own is not None:
         if own.numel != spec.numel:
@@ -113,7 +118,7 @@ def _with_weights(net: nn.Module, spec: WeightSpec, flat: Tensor) -> nn.Module:
         return SampledNetwork(net, spec, flat)
     parameters = dict(net.named_parameters())
     named = spec.unflatten(flat)
-    if not set(named) <= set(parameters):  # a specification from shapes alone: go by order
+    if not set(named) <= set(parameters):  # a specification made from shapes alone: match by order
         shapes = tuple(tuple(p.shape) for p in parameters.values())
         if shapes != spec.shapes:
             raise value_error("net", expected=f"parameters {spec.names} of shapes {spec.shapes}", found=str(shapes))

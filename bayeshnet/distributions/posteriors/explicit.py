@@ -1,4 +1,4 @@
-"""Learnable explicit posteriors: modules that own the parameters of a weight distribution."""
+"""Learnable explicit posteriors: modules whose parameters are those of a weight distribution."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...deprecation import renamed_arguments
 from ...errors import check_int, check_positive, check_shape
 from ...rng import normal_like
 from ...weights import WeightSpec
@@ -21,45 +22,69 @@ __all__ = ["DiracPosterior", "LowRankPosterior", "MeanFieldPosterior", "RadialPo
 
 
 class WhitenedMean(nn.Module):
-    r"""Learned means in u-space with the map ``w = loc + scale * u`` to weights; a part of the posteriors below.
+    r"""Learned means of whitened weights ``u``, mapped to weights by ``w = loc + scale * u``.
 
     Args:
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         scale: whitening as in :class:`MeanFieldPosterior`.
-        init: initial weights ``(P,)``; drawn as a Kaiming-initialized network if None.
+        init: initial weights ``(P,)``; those of a Kaiming-initialized network if None.
     """
 
-    def __init__(self, spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
+    def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
         super().__init__()
         like = torch.zeros(())
-        whitening = resolve_whitening(scale, spec, like)
+        whitening = resolve_whitening(scale, weight_spec, like)
         self.loc: Tensor
         self.scale: Tensor
         self.register_buffer("loc", like if whitening is None else whitening.loc)
         self.register_buffer("scale", like + 1 if whitening is None else whitening.scale)
         if init is None:
-            kaiming = spec.whitening()
-            init = kaiming.loc + kaiming.scale * normal_like(like, (spec.numel,))
-        check_shape("init", init, (spec.numel,), "Weights are flat vectors; see WeightSpec.flatten.")
+            kaiming = weight_spec.whitening()
+            init = kaiming.loc + kaiming.scale * normal_like(like, (weight_spec.numel,))
+        check_shape("init", init, (weight_spec.numel,), "Weights are flat vectors; see WeightSpec.flatten.")
         self.u = nn.Parameter((init.detach() - self.loc) / self.scale)
 
     def forward(self) -> Tensor:
-        """The means ``(P,)`` of the weights."""
+        """Compute the means ``(P,)`` of the weights."""
         return self.loc + self.scale * self.u
 
-    def spread(self, sigma: Tensor) -> Tensor:
-        """Standard deviations ``(*B, P)`` of weights from those of whitened weights."""
-        return self.scale * sigma
+    def scaled(self, deviations: Tensor) -> Tensor:
+        """Convert deviations ``(*B, P)`` of whitened weights to those of weights."""
+        return self.scale * deviations
 
 
-class MeanFieldPosterior(WeightPosterior):
+class _MeanPosterior(WeightPosterior):
+    """A posterior with learned means.
+
+    Args:
+        weight_spec: names and shapes of the weights.
+        scale: whitening.
+        init: initial means ``(P,)``.
+    """
+
+    def __init__(self, weight_spec: WeightSpec, scale: Any, init: Tensor | None) -> None:
+        super().__init__()
+        self.weight_spec = weight_spec
+        self.mean = WhitenedMean(weight_spec, scale, init)
+
+    @property
+    def scale(self) -> Tensor:
+        """Scale ``()`` or ``(P,)`` of the map from whitened weights to weights."""
+        return self.mean.scale
+
+    def _learned_log(self, sigma: float) -> nn.Parameter:
+        """Return logarithms ``(P,)`` of standard deviations as a parameter, initially of ``sigma``."""
+        return nn.Parameter(torch.full((self.weight_spec.numel,), math.log(sigma)))
+
+
+class MeanFieldPosterior(_MeanPosterior):
     r"""Independent Gaussian weights with learned means and standard deviations.
 
     Args:
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         sigma: initial standard deviation in units of ``scale``.
         scale: whitening: None, a number, ``(P,)``, a :class:`~bayeshnet.weights.Whitening` or ``"fan_in"``.
-        init: initial means ``(P,)`` of the weights; drawn as a Kaiming-initialized network if None.
+        init: initial means ``(P,)``; the weights of a Kaiming-initialized network if None.
 
     References:
         Blundell, Cornebise, Kavukcuoglu, Wierstra, "Weight uncertainty in neural networks", 2015.
@@ -70,26 +95,28 @@ class MeanFieldPosterior(WeightPosterior):
         (torch.Size([5, 8]), 'MeanFieldGaussian')
     """
 
-    def __init__(self, spec: WeightSpec, sigma: float = 0.02, scale: Any = None, init: Tensor | None = None) -> None:
-        super().__init__()
-        self.weight_spec = spec
-        self.mean = WhitenedMean(spec, scale, init)
-        self.log_sigma = nn.Parameter(torch.full((spec.numel,), math.log(check_positive("sigma", sigma))))
+    @renamed_arguments(spec="weight_spec")
+    def __init__(
+        self, weight_spec: WeightSpec, sigma: float = 0.02, scale: Any = None, init: Tensor | None = None
+    ) -> None:
+        super().__init__(weight_spec, scale, init)
+        self.sigma = check_positive("sigma", sigma)
+        self.log_sigma = self._learned_log(sigma)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> MeanFieldGaussian:
-        """The distribution, whatever the condition."""
-        mean, std = self.mean(), self.mean.spread(self.log_sigma.exp())
+        """Return the distribution, the same for every condition."""
+        mean, std = self.mean(), self.mean.scaled(self.log_sigma.exp())
         return MeanFieldGaussian(mean, std, self.weight_spec, validate_args=False)
 
 
-class LowRankPosterior(WeightPosterior):
+class LowRankPosterior(_MeanPosterior):
     r"""A Gaussian of covariance :math:`F F^\top + \mathrm{diag}(d)`, all learned.
 
     Args:
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         rank: number of columns of ``F``.
-        sigma: initial standard deviation of the independent part in units of ``scale``.
-        spread: initial standard deviation per weight of what ``F`` adds, in units of ``scale``.
+        sigma: initial standard deviation of the independent part, in units of ``scale``.
+        init_std: initial standard deviation of each weight due to ``F``, in units of ``scale``.
         scale: whitening as in :class:`MeanFieldPosterior`.
         init: initial means ``(P,)``.
 
@@ -98,36 +125,37 @@ class LowRankPosterior(WeightPosterior):
         torch.Size([8, 2])
     """
 
+    @renamed_arguments(spec="weight_spec", spread="init_std")
     def __init__(
         self,
-        spec: WeightSpec,
+        weight_spec: WeightSpec,
         rank: int = 8,
         sigma: float = 0.02,
         *,
-        spread: float = 0.01,
+        init_std: float = 0.01,
         scale: Any = None,
         init: Tensor | None = None,
     ) -> None:
-        super().__init__()
-        self.weight_spec = spec
-        self.mean = WhitenedMean(spec, scale, init)
-        check_int("rank", rank, 1)
-        factor = normal_like(self.mean.u, (spec.numel, rank))
-        self.factor_u = nn.Parameter(factor * (check_positive("spread", spread) / math.sqrt(rank)))
-        self.log_sigma = nn.Parameter(torch.full((spec.numel,), math.log(check_positive("sigma", sigma))))
+        super().__init__(weight_spec, scale, init)
+        self.rank = check_int("rank", rank, 1)
+        self.sigma = check_positive("sigma", sigma)
+        self.init_std = check_positive("init_std", init_std)
+        factor = normal_like(self.mean.u, (weight_spec.numel, rank))
+        self.factor_u = nn.Parameter(factor * (init_std / math.sqrt(rank)))
+        self.log_sigma = self._learned_log(sigma)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> LowRankGaussian:
-        """The distribution, whatever the condition."""
-        factor = self.mean.spread(self.factor_u.T).T
-        diag = self.mean.spread(self.log_sigma.exp()) ** 2
+        """Return the distribution, the same for every condition."""
+        factor = self.mean.scaled(self.factor_u.T).T
+        diag = self.mean.scaled(self.log_sigma.exp()) ** 2
         return LowRankGaussian(self.mean(), factor, diag, self.weight_spec, validate_args=False)
 
 
-class RadialPosterior(WeightPosterior):
+class RadialPosterior(_MeanPosterior):
     r"""A radial distribution per tensor with learned means and scales.
 
     Args:
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         sigma: initial scale in units of ``scale``; a weight of a tensor of ``d`` has standard deviation
             ``sigma / sqrt(d)``.
         scale: whitening as in :class:`MeanFieldPosterior`.
@@ -141,23 +169,25 @@ class RadialPosterior(WeightPosterior):
         torch.Size([4, 8])
     """
 
-    def __init__(self, spec: WeightSpec, sigma: float = 0.1, scale: Any = None, init: Tensor | None = None) -> None:
-        super().__init__()
-        self.weight_spec = spec
-        self.mean = WhitenedMean(spec, scale, init)
-        self.log_sigma = nn.Parameter(torch.full((spec.numel,), math.log(check_positive("sigma", sigma))))
+    @renamed_arguments(spec="weight_spec")
+    def __init__(
+        self, weight_spec: WeightSpec, sigma: float = 0.1, scale: Any = None, init: Tensor | None = None
+    ) -> None:
+        super().__init__(weight_spec, scale, init)
+        self.sigma = check_positive("sigma", sigma)
+        self.log_sigma = self._learned_log(sigma)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Radial:
-        """The distribution, whatever the condition."""
-        mean, spread = self.mean(), self.mean.spread(self.log_sigma.exp())
-        return Radial(mean, spread, self.weight_spec, validate_args=False)
+        """Return the distribution, the same for every condition."""
+        mean, scale = self.mean(), self.mean.scaled(self.log_sigma.exp())
+        return Radial(mean, scale, self.weight_spec, validate_args=False)
 
 
-class DiracPosterior(WeightPosterior):
-    """A single learned weight vector: maximum a-posteriori learning.
+class DiracPosterior(_MeanPosterior):
+    """A single learned weight vector, for maximum a-posteriori learning.
 
     Args:
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         scale: whitening as in :class:`MeanFieldPosterior`.
         init: initial weights ``(P,)``.
 
@@ -166,11 +196,10 @@ class DiracPosterior(WeightPosterior):
         torch.Size([4, 8])
     """
 
-    def __init__(self, spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
-        super().__init__()
-        self.weight_spec = spec
-        self.mean = WhitenedMean(spec, scale, init)
+    @renamed_arguments(spec="weight_spec")
+    def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
+        super().__init__(weight_spec, scale, init)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Dirac:
-        """The distribution, whatever the condition."""
+        """Return the distribution, the same for every condition."""
         return Dirac(self.mean(), self.weight_spec)

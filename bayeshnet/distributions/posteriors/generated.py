@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...deprecation import renamed_arguments
 from ...errors import check_choice, check_positive, type_error, value_error
 from ...hnets.hnet_interface import HyperNetInterface
 from ...weights import WeightSpec
@@ -23,20 +24,21 @@ Explicit = MeanFieldGaussian | Radial | Dirac
 
 
 class GeneratedPosterior(ConditionalPosterior[Explicit]):
-    r"""Means and scales of an explicit posterior, generated per condition by one hypernetwork.
+    r"""An explicit posterior whose means and scales are generated from the condition by a hypernetwork.
 
-    The hypernetwork's outputs are :math:`(\mu, \rho)` in u-space, of which :math:`w = loc + scale \odot u` and
-    :math:`\sigma = floor + \exp(\rho)\, (sigma - floor)`: an output of zero gives the initial ``sigma``.
+    The hypernetwork's outputs are means :math:`\mu` and log-scales :math:`\rho` of whitened weights :math:`u`, with
+    :math:`w = loc + scale \odot u` and :math:`\sigma = \sigma_{\min} + e^{\rho} (\sigma_0 - \sigma_{\min})`, where
+    :math:`\sigma_0` is ``sigma`` and :math:`\sigma_{\min}` is ``sigma_floor``.
 
     Args:
         hnet: hypernetwork without latent. Its ``target_shapes`` are the shapes of the weights for ``"dirac"``, and
-            these twice (means, then rhos) for the other families; see :meth:`target_shapes`.
+            these twice (for means and log-scales) for the other families; see :meth:`target_shapes`.
         family: ``"mean_field"``, ``"radial"`` or ``"dirac"``.
         sigma: scale at an output of zero, in units of ``scale``.
         scale: whitening as in :class:`HypernetPosterior`.
         cond_id: the condition used when none is given.
         weight_spec: names and shapes of the weights; from the hypernetwork's target shapes if None.
-        floor: the smallest scale.
+        sigma_floor: lower bound of the scale.
 
     References:
         Henning, Cervera et al., "Posterior meta-replay for continual learning", 2021.
@@ -50,6 +52,7 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
         torch.Size([5, 8])
     """
 
+    @renamed_arguments(floor="sigma_floor")
     def __init__(
         self,
         hnet: HyperNetInterface,
@@ -59,7 +62,7 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
         scale: Any = None,
         cond_id: int | None = None,
         weight_spec: WeightSpec | None = None,
-        floor: float = 1e-4,
+        sigma_floor: float = 1e-4,
     ) -> None:
         super().__init__()
         if not isinstance(hnet, HyperNetInterface):
@@ -77,9 +80,9 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
         self.hnet = hnet
         self.cond_id = cond_id
         self.weight_spec = _spec_of(hnet, family, weight_spec)
-        if check_positive("sigma", sigma) <= check_positive("floor", floor):
-            raise value_error("sigma", expected=f"a number above the floor {floor}", got=sigma)
-        self.floor, self._gain = floor, sigma - floor
+        if check_positive("sigma", sigma) <= check_positive("sigma_floor", sigma_floor):
+            raise value_error("sigma", expected=f"a number above the floor {sigma_floor}", got=sigma)
+        self.sigma, self.sigma_floor = sigma, sigma_floor
         like = next(iter(hnet.parameters()), torch.zeros(())).detach()
         whitening = resolve_whitening(scale, self.weight_spec, like)
         self.register_buffer("loc", like.new_zeros(()) if whitening is None else whitening.loc)
@@ -87,21 +90,21 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
 
     @staticmethod
     def target_shapes(shapes: list[list[int]], family: str = "mean_field") -> list[list[int]]:
-        """The ``target_shapes`` that a hypernetwork for weights of ``shapes`` needs."""
+        """Return the ``target_shapes`` of a hypernetwork for weights of ``shapes``."""
         check_choice("family", family, ("mean_field", "radial", "dirac"))
         return [list(s) for s in shapes] * (1 if family == "dirac" else 2)
 
     @property
     def num_conditions(self) -> int:
-        """Number of conditions that the hypernetwork keeps."""
+        """Number of conditions of the hypernetwork."""
         return int(self.hnet.num_known_conds)
 
     def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
-        """Make room for ``num`` more conditions; returns the new parameters."""
+        """Add ``num`` conditions and return the new parameters."""
         return list(self.hnet.add_conditions(num))
 
     def rows(self, cond_ids: Sequence[int] | None, cond_input: Tensor | None = None) -> Tensor:
-        r"""Generate :math:`\mu`, and behind it :math:`\rho` where there is one: ``(T, P)`` or ``(T, 2P)``."""
+        r"""Generate :math:`\mu`, followed by :math:`\rho` except for ``"dirac"``: ``(T, P)`` or ``(T, 2P)``."""
         flat: Tensor = self.hnet(cond_id=cond_ids, cond_input=cond_input, ret_format="flattened")
         return flat
 
@@ -112,7 +115,7 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
             return Dirac(torch.addcmul(loc, scale, row), self.weight_spec)
         mu, rho = row.split(self.weight_spec.numel)
         mean = torch.addcmul(loc, scale, mu)
-        std = torch.addcmul(self.floor * scale, scale, rho.exp(), value=self._gain)
+        std = torch.addcmul(self.sigma_floor * scale, scale, rho.exp(), value=self.sigma - self.sigma_floor)
         law = Radial if self.family == "radial" else MeanFieldGaussian
         return law(mean, std, self.weight_spec, validate_args=False)
 
@@ -121,20 +124,21 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
         if self.family == "dirac":
             return rows
         mu, rho = rows.split(self.weight_spec.numel, dim=-1)
-        sigma = self.floor + self._gain * rho.exp()
+        sigma = self.sigma_floor + (self.sigma - self.sigma_floor) * rho.exp()
         if self.family == "radial":
             sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
         return torch.cat([mu, sigma], dim=-1)
 
 
 def _spec_of(hnet: HyperNetInterface, family: str, spec: WeightSpec | None) -> WeightSpec:
+    """Return the given specification, or one from the target shapes, after checking both."""
     shapes = [list(s) for s in hnet.target_shapes]
     parts = 1 if family == "dirac" else 2
     half = len(shapes) // parts
     if len(shapes) % parts or shapes[:half] * parts != shapes:
         raise value_error(
             "hnet",
-            expected="target_shapes with the shapes of the weights twice, for means and rhos",
+            expected="target_shapes with the shapes of the weights twice, for means and log-scales",
             found=str(shapes),
             hint="Build them with GeneratedPosterior.target_shapes(shapes, family).",
         )

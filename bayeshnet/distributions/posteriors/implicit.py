@@ -1,4 +1,4 @@
-"""HypernetPosterior: any hypernetwork as a posterior over the weights of a main network."""
+"""HypernetPosterior: a posterior over weights that a hypernetwork generates from a random latent."""
 
 from __future__ import annotations
 
@@ -24,27 +24,28 @@ HyperWeights = Sequence[Tensor] | Mapping[str, Any]
 
 
 class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
-    r"""The weights that a hypernetwork makes of a random latent, plus noise of full support.
+    r"""A posterior over weights that a hypernetwork generates from a random latent, plus noise of full support.
 
     .. math:: w = loc + scale \odot (h(z, e; \theta) + \sigma \odot \varepsilon), \quad z \sim N(0, I_n),
         \; \varepsilon \sim N(0, I_P).
 
-    Called with a condition it returns a :class:`SemiImplicit` (or :class:`SharedNoise`) over weight space. The latent
-    size ``n`` is the hypernetwork's ``uncond_in_size``.
+    Called with a condition it returns this distribution as a :class:`SemiImplicit` (or :class:`SharedNoise`). The
+    latent size ``n`` is the hypernetwork's ``uncond_in_size``.
 
     Args:
-        hnet: the hypernetwork. An ``HPerturbWrapper`` is unwrapped, its noise equation and strength become the
-            defaults here, and noise is never added twice.
-        sigma: noise, in units of ``scale``. None (0.1 with a scale, 0.02 without), a number, a tensor with one value
-            per weight tensor or per weight, ``"learned"``, an ``nn.Parameter``, a hypernetwork or another module of
-            the condition. Never a function of the latent.
-        noise: ``"independent"``, or ``"shared"`` for the documented equation :math:`u = h(z_{1:n}) + \sigma z`.
+        hnet: the hypernetwork :math:`h`. An ``HPerturbWrapper`` is unwrapped; its noise equation and strength become
+            the defaults here, so that noise is added once.
+        sigma: standard deviation of the noise, in units of ``scale``: None (0.1 with a scale, 0.02 without), a number,
+            a tensor with one value per weight tensor or per weight, ``"learned"``, an ``nn.Parameter``, or a
+            hypernetwork or another module of the condition.
+        noise: ``"independent"``, or ``"shared"`` for the equation of ``HPerturbWrapper``,
+            :math:`u = h(z_{1:n}) + \sigma z`.
         cond_id: the condition used when none is given.
-        weights: parameters of the hypernetwork from outside: a list or dict of tensors, or a callable that takes the
-            condition, such as another hypernetwork (a hyper-hypernetwork). It is evaluated at each draw.
+        weights: parameters :math:`\theta` of the hypernetwork: None for its own, a list or dict of tensors, or a
+            function of the condition, such as another hypernetwork (a hyper-hypernetwork).
         scale: whitening: None, a number, a tensor ``(P,)``, a :class:`~bayeshnet.weights.Whitening` or ``"fan_in"``.
         weight_spec: names and shapes of the weights; from the hypernetwork's target shapes if None.
-        sigma_floor: the smallest value of a sigma that is learned or generated.
+        sigma_floor: lower bound of a sigma that is learned or generated.
 
     References:
         Henning, Cervera et al., "Posterior meta-replay for continual learning", 2021.
@@ -54,8 +55,8 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
         >>> from bayeshnet.hnets import HMLP
         >>> hnet = HMLP([[3, 2], [3]], uncond_in_size=4, cond_in_size=0, num_cond_embs=0, layers=[8], verbose=False)
         >>> posterior = HypernetPosterior(hnet, scale="fan_in")
-        >>> posterior.rsample((5,)).shape, posterior()
-        (torch.Size([5, 9]), SemiImplicit(n=4, P=9))
+        >>> posterior.rsample((5,)).shape, posterior().latent_size
+        (torch.Size([5, 9]), 4)
     """
 
     def __init__(
@@ -83,12 +84,13 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
         whitening = resolve_whitening(scale, self.weight_spec, like)
         self.register_buffer("loc", None if whitening is None else whitening.loc)
         self.register_buffer("scale", None if whitening is None else whitening.scale)
+        self.sigma_floor = check_positive("sigma_floor", sigma_floor)
         init = wrapped_sigma if wrapped_sigma is not None else (0.02 if whitening is None else 0.1)
-        self.sigma = resolve_sigma(sigma, self.weight_spec, init, check_positive("sigma_floor", sigma_floor), like)
+        self.sigma = resolve_sigma(sigma, self.weight_spec, init, sigma_floor, like)
 
     @property
     def latent_size(self) -> int:
-        """The number ``n`` of latents."""
+        """Number ``n`` of latents."""
         return int(self.hnet.uncond_in_size)
 
     @property
@@ -160,24 +162,20 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
 
     @property
     def num_conditions(self) -> int:
-        """Number of conditions that the hypernetwork, or the one that generates its parameters, keeps."""
+        """Number of conditions of the hypernetwork, or of the one that generates its parameters."""
         return max((hnet.num_known_conds for hnet in self._conditioned()), default=0)
 
     def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
-        """Make room for ``num`` more conditions, everywhere where they count; returns the new parameters."""
+        """Add ``num`` conditions to all hypernetworks that have conditions, and return the new parameters."""
         return [parameter for hnet in self._conditioned() for parameter in hnet.add_conditions(num)]
 
     def _conditioned(self) -> list[HyperNetInterface]:
         parts = (self.hnet, self._weights, getattr(self.sigma, "hnet", None))
         return [p for p in parts if isinstance(p, HyperNetInterface) and p.num_known_conds]
 
-    def extra_repr(self) -> str:
-        """What a printed posterior says of itself besides its parts."""
-        return f"noise={self.noise!r}, n={self.latent_size}, P={self.weight_spec.numel}, cond_id={self.cond_id}"
-
 
 def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
-    """The hypernetwork inside a perturbation wrapper, with the wrapper's noise strength and equation."""
+    """Return the hypernetwork inside a perturbation wrapper, with the wrapper's noise strength and equation."""
     if not isinstance(hnet, HyperNetInterface):
         raise type_error(
             "hnet",
@@ -192,7 +190,7 @@ def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
                 "hnet",
                 expected="a perturbation wrapper without custom handlers",
                 found="one with an input or output handler",
-                hint="What a handler does to the density is unknown: give the inner hypernetwork, sigma and noise.",
+                hint="The density is unknown with a handler: give the inner hypernetwork, sigma and noise.",
             )
         sigma, noise = float(hnet.sigma_noise), hnet.noise
         hnet = hnet.internal_hnet
@@ -209,15 +207,15 @@ def _unwrap(hnet: Any) -> tuple[HyperNetInterface, float | None, str]:
 
 
 def _spec_of(hnet: HyperNetInterface, spec: WeightSpec | None) -> WeightSpec:
-    """The specification given, or one from the hypernetwork's target shapes; both must agree in size."""
+    """Return the given specification, which must have the right size, or one from the target shapes."""
     if spec is None:
         return WeightSpec.of_shapes(hnet.target_shapes)
     if spec.numel != hnet.num_outputs:
         raise value_error(
             "weight_spec",
-            expected=f"{hnet.num_outputs} weights, as the hypernetwork makes",
+            expected=f"{hnet.num_outputs} weights, as the hypernetwork generates",
             found=str(spec.numel),
-            hint="Give the hypernetwork target_shapes=spec.shapes.",
+            hint="Give the hypernetwork target_shapes=weight_spec.shapes.",
         )
     return spec
 
@@ -227,7 +225,7 @@ def _same(shapes: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> b
 
 
 def _example_tensor(hnet: nn.Module, weights: Any) -> Tensor:
-    """A tensor of the dtype and on the device in which the hypernetwork works."""
+    """Return a tensor with dtype and device of the hypernetwork."""
     modules = [hnet, weights] if isinstance(weights, nn.Module) else [hnet]
     for module in modules:
         for parameter in module.parameters():

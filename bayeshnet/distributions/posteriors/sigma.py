@@ -1,4 +1,4 @@
-"""The noise of a posterior in weight space: fixed, learned, or generated from the condition, always above a floor."""
+"""Noise of a posterior in weight space: fixed, learned or generated from the condition; if learned, above a floor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...deprecation import renamed_arguments
 from ...errors import check_choice, check_positive, check_shape, value_error
 from ...hnets.hnet_interface import HyperNetInterface
+from ...representation import ModuleSettings
 from ...weights import WeightSpec
 
 __all__ = ["FixedSigma", "GeneratedSigma", "LearnedSigma", "ModuleSigma", "ParameterSigma", "resolve_sigma"]
@@ -20,8 +22,12 @@ _SIGMA_ADVICE = (
 )
 
 
-class FixedSigma(nn.Module):
-    """A constant standard deviation, ``()`` or ``(P,)``, kept as a buffer."""
+class FixedSigma(ModuleSettings, nn.Module):
+    """A constant standard deviation.
+
+    Args:
+        value: the standard deviation, ``()`` or ``(P,)``.
+    """
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
@@ -31,24 +37,25 @@ class FixedSigma(nn.Module):
         self.register_buffer("value", value.detach().clone())
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
-        """The standard deviation, whatever the condition."""
+        """Return the standard deviation, the same for every condition."""
         return self.value
 
 
-class LearnedSigma(nn.Module):
+class LearnedSigma(ModuleSettings, nn.Module):
     r"""A learned standard deviation :math:`\sigma = floor + \exp(\rho)`.
 
     Args:
-        spec: names and shapes of the weights.
+        weight_spec: names and shapes of the weights.
         init: initial value.
         size: ``"scalar"``, ``"tensor"`` (one value per weight tensor) or ``"weight"``.
-        floor: the smallest value; LIVI's gradient needs noise that does not vanish.
-        dtype: of the parameter.
+        floor: lower bound, since the gradient of LIVI needs noise that does not vanish.
+        dtype: dtype of the parameter.
     """
 
+    @renamed_arguments(spec="weight_spec")
     def __init__(
         self,
-        spec: WeightSpec,
+        weight_spec: WeightSpec,
         init: float = 0.1,
         size: str = "tensor",
         floor: float = 1e-4,
@@ -58,42 +65,48 @@ class LearnedSigma(nn.Module):
         check_choice("size", size, ("scalar", "tensor", "weight"))
         if check_positive("init", init) <= check_positive("floor", floor):
             raise value_error("init", expected=f"a number above the floor {floor}", got=init)
-        shape = {"scalar": (), "tensor": (len(spec.entries),), "weight": (spec.numel,)}[size]
+        shape = {"scalar": (), "tensor": (len(weight_spec.entries),), "weight": (weight_spec.numel,)}[size]
         self.rho = nn.Parameter(torch.full(shape, math.log(init - floor), dtype=dtype))
-        self.floor = floor
-        self._spec = spec if size == "tensor" else None
+        self.weight_spec, self.init, self.size, self.floor = weight_spec, init, size, floor
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
-        """The standard deviation ``()`` or ``(P,)``, whatever the condition."""
+        """Return the standard deviation ``()`` or ``(P,)``, the same for every condition."""
         sigma = self.floor + self.rho.exp()
-        return sigma if self._spec is None else self._spec.spread(sigma)
+        return self.weight_spec.spread(sigma) if self.size == "tensor" else sigma
 
 
-class ParameterSigma(nn.Module):
-    r"""A parameter of yours as standard deviation, always positive: :math:`\sigma = \sqrt{parameter^2 + floor^2}`."""
-
-    def __init__(self, parameter: nn.Parameter, spec: WeightSpec, floor: float = 1e-4) -> None:
-        super().__init__()
-        self.floor = check_positive("floor", floor)
-        self.parameter = parameter
-        self._spec = spec if _is_per_tensor(parameter, spec) else None
-
-    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
-        """The standard deviation ``()`` or ``(P,)``, whatever the condition."""
-        sigma = (self.parameter**2 + self.floor**2).sqrt()
-        return sigma if self._spec is None else self._spec.spread(sigma)
-
-
-class GeneratedSigma(nn.Module):
-    r"""A standard deviation per weight, generated from the condition by a hypernetwork of its own.
-
-    :math:`\sigma = floor + \exp(\log(init - floor) + g(e))` with the outputs :math:`g` of the hypernetwork, which thus
-    starts near ``init`` if its outputs start small.
+class ParameterSigma(ModuleSettings, nn.Module):
+    r"""A given parameter as standard deviation, :math:`\sigma = \sqrt{parameter^2 + floor^2}`.
 
     Args:
-        hnet: maps a condition to ``P`` outputs.
+        parameter: the parameter, ``()``, one value per weight tensor or ``(P,)``.
+        weight_spec: names and shapes of the weights.
+        floor: lower bound.
+    """
+
+    @renamed_arguments(spec="weight_spec")
+    def __init__(self, parameter: nn.Parameter, weight_spec: WeightSpec, floor: float = 1e-4) -> None:
+        super().__init__()
+        self.weight_spec = weight_spec
+        self.floor = check_positive("floor", floor)
+        self.parameter = parameter
+        self._per_tensor = _is_per_tensor(parameter, weight_spec)
+
+    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """Return the standard deviation ``()`` or ``(P,)``, the same for every condition."""
+        sigma = (self.parameter**2 + self.floor**2).sqrt()
+        return self.weight_spec.spread(sigma) if self._per_tensor else sigma
+
+
+class GeneratedSigma(ModuleSettings, nn.Module):
+    r"""Standard deviations of all weights, generated from the condition by a separate hypernetwork.
+
+    With the hypernetwork's outputs :math:`g(e)`, :math:`\sigma = floor + \exp(\log(init - floor) + g(e))`.
+
+    Args:
+        hnet: hypernetwork that maps a condition to ``P`` outputs.
         init: value at an output of zero.
-        floor: the smallest value.
+        floor: lower bound.
     """
 
     def __init__(self, hnet: nn.Module, init: float = 0.1, floor: float = 1e-4) -> None:
@@ -101,38 +114,46 @@ class GeneratedSigma(nn.Module):
         if check_positive("init", init) <= check_positive("floor", floor):
             raise value_error("init", expected=f"a number above the floor {floor}", got=init)
         self.hnet = hnet
-        self.floor = floor
+        self.init, self.floor = init, floor
         self._offset = math.log(init - floor)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
-        """The standard deviations ``(P,)`` at the condition."""
+        """Return the standard deviations ``(P,)`` at the condition."""
         flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened")
         return self.floor + (flat.reshape(-1) + self._offset).exp()
 
 
-class ModuleSigma(nn.Module):
-    r"""A module of the condition that returns a standard deviation: :math:`\sigma = \sqrt{module(e)^2 + floor^2}`."""
+class ModuleSigma(ModuleSettings, nn.Module):
+    r"""The output of a module as standard deviation, :math:`\sigma = \sqrt{module(e)^2 + floor^2}`.
 
-    def __init__(self, module: nn.Module, spec: WeightSpec, floor: float = 1e-4) -> None:
+    Args:
+        module: called with the condition, as a number or as a vector.
+        weight_spec: names and shapes of the weights.
+        floor: lower bound.
+    """
+
+    @renamed_arguments(spec="weight_spec")
+    def __init__(self, module: nn.Module, weight_spec: WeightSpec, floor: float = 1e-4) -> None:
         super().__init__()
         self.floor = check_positive("floor", floor)
         self.module = module
-        self._spec = spec
+        self.weight_spec = weight_spec
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
-        """The standard deviation ``()`` or ``(P,)`` at the condition."""
+        """Return the standard deviation ``()`` or ``(P,)`` at the condition."""
         value = (self.module(cond_id if cond_input is None else cond_input) ** 2 + self.floor**2).sqrt()
-        return self._spec.spread(value) if _is_per_tensor(value, self._spec) else value.reshape(value.shape[-1:])
+        per_tensor = _is_per_tensor(value, self.weight_spec)
+        return self.weight_spec.spread(value) if per_tensor else value.reshape(value.shape[-1:])
 
 
 def resolve_sigma(sigma: Any, spec: WeightSpec, init: float, floor: float, like: Tensor) -> nn.Module:
-    """The module that answers for ``sigma`` in any of the forms that :class:`HypernetPosterior` takes.
+    """Return a module for any value of the argument ``sigma`` of :class:`HypernetPosterior`.
 
     Args:
         sigma: None (``init``), a number, a tensor, ``"learned"``, a parameter, a hypernetwork or another module.
         spec: names and shapes of the weights.
-        init: the default and the initial value of what is learned.
-        floor: the smallest value of what is learned.
+        init: default value, and initial value if it is learned.
+        floor: lower bound if it is learned.
         like: a tensor of the wanted dtype and device.
     """
     if isinstance(sigma, (FixedSigma, LearnedSigma, ParameterSigma, GeneratedSigma, ModuleSigma)):
@@ -156,7 +177,7 @@ def resolve_sigma(sigma: Any, spec: WeightSpec, init: float, floor: float, like:
 
 
 def _is_per_tensor(value: Tensor, spec: WeightSpec) -> bool:
-    """Whether ``value`` has one entry per tensor; refuses shapes other than (), (len(entries),) and (P,)."""
+    """Return whether ``value`` has one entry per tensor; refuse shapes other than (), (len(entries),) and (P,)."""
     if value.ndim == 0:
         return False
     if value.ndim == 1 and value.shape[0] == len(spec.entries) != spec.numel:

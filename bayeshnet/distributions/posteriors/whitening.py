@@ -1,4 +1,4 @@
-"""What the ``scale`` argument of posteriors may be."""
+"""The argument ``scale`` of posteriors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ADVICE = "Use None, a number > 0, a tensor (P,), a Whitening, or 'fan_in'."
 
 
 def resolve_whitening(scale: Any, spec: WeightSpec, like: Tensor) -> Whitening | None:
-    """The affine map ``w = loc + scale * u`` that ``scale`` asks for, in the dtype and on the device of ``like``.
+    """Return the affine map ``w = loc + scale * u`` for the argument ``scale``, with dtype and device of ``like``.
 
     Example:
         >>> resolve_whitening("fan_in", WeightSpec.of_shapes([[2, 4]]), torch.zeros(())).scale[:2]
