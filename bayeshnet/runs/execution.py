@@ -21,6 +21,7 @@ from ..tasks import TaskStream
 from .assessment import assess
 from .curves import Curves
 from .experiment import Experiment
+from .experiment_config import open_folder
 from .figure_data import make_figure_data
 from .folder import RunFolder
 from .listener import Listener
@@ -29,7 +30,6 @@ from .ood import predict_all
 from .posterior_checks import posterior_drift
 from .progress import Progress, TaskShape
 from .records import Assessment, Seconds
-from .settings import open_folder
 from .summary import summarize_run
 
 __all__ = ["conclude", "execute", "run_experiment", "threads"]
