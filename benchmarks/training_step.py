@@ -33,7 +33,7 @@ from training_configurations import CONFIGURATIONS, NUM_DATA, Configuration, bui
 from training_step_page import write_page
 
 from bayeshnet import hnets
-from bayeshnet.builders import PosteriorFamily
+from bayeshnet.builders import PosteriorBuilder
 from bayeshnet.continual import OutputRegularizer
 from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import GeneratedPosterior, HypernetPosterior
@@ -53,7 +53,7 @@ LIMITS = {"library": None, "one old task": 1}
 TARGETS = 16
 
 
-class Generators(PosteriorFamily):
+class Generators(PosteriorBuilder):
     """The conditional posterior of a configuration."""
 
     def __init__(self, configuration: Configuration) -> None:

@@ -8,7 +8,7 @@ The builder builds a posterior with a condition per task, which returns a distri
 import torch
 from torch import Tensor, nn
 
-from bayeshnet.builders import MLPNetwork, PosteriorFamily
+from bayeshnet.builders import MLPNetwork, PosteriorBuilder
 from bayeshnet.continual import PosteriorReplay, Training
 from bayeshnet.continual.losses.output_regularizer import emitted
 from bayeshnet.data import get_stream
@@ -40,7 +40,7 @@ class GeneratedLowRank(WeightPosterior):
         return LowRankGaussian(self.loc + self.scale * (self.start + mean), factor, std**2, self.weight_spec)
 
 
-class LowRankGenerator(PosteriorFamily):
+class LowRankGenerator(PosteriorBuilder):
     """The builder of the posterior; its settings can be given in configuration files."""
 
     def __init__(self, rank: int = 4, gain: float | None = None) -> None:

@@ -1,8 +1,24 @@
-"""Builders: main networks and weight posteriors from a few settings, with the initialization that trains."""
+"""Builders of main networks and of weight posteriors, from a few settings and with an initialization that trains.
+
+Example:
+    Make a module Bayesian: build a posterior over its weights, and the prior to which it belongs.
+
+    >>> import torch
+    >>> from bayeshnet import WeightSpec
+    >>> net = torch.nn.Sequential(torch.nn.Linear(4, 16), torch.nn.Tanh(), torch.nn.Linear(16, 1))
+    >>> builder, weight_spec = ImplicitGenerator(latent_size=8), WeightSpec.of(net)
+    >>> posterior, prior = builder.build(weight_spec), builder.prior(weight_spec)
+    >>> posterior.rsample((5,)).shape
+    torch.Size([5, 97])
+
+    With Pyro, ``BayesianModel(net, prior, Gaussian(0.1), num_data)`` is the model and ``HypernetGuide(posterior)`` the
+    guide, see :mod:`bayeshnet.guides`; a table of all builders is in :mod:`bayeshnet.distributions`.
+"""
 
 from __future__ import annotations
 
-from .base import ConditionedPosterior, PosteriorFamily
+from ..deprecation import moved_names
+from .base import ConditionedPosterior, PosteriorBuilder
 from .explicit import LowRankWeights, MeanFieldWeights, PointWeights, RadialWeights
 from .generated import DiracGenerator, HyperHypernetwork, ImplicitGenerator, MeanFieldGenerator, RadialGenerator
 from .networks import ACTIVATIONS, ConvNetwork, MLPNetwork, NetworkBuilder
@@ -20,7 +36,9 @@ __all__ = [
     "MeanFieldWeights",
     "NetworkBuilder",
     "PointWeights",
-    "PosteriorFamily",
+    "PosteriorBuilder",
     "RadialGenerator",
     "RadialWeights",
 ]
+
+__getattr__ = moved_names(__name__, {"PosteriorFamily": "builders.PosteriorBuilder"})

@@ -1,39 +1,42 @@
-"""Builders of weight posteriors for streams of tasks: settings now, the module when the network is known."""
+"""The contract of builders of weight posteriors: settings now, the module when the weights are known."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import Protocol, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
+from ..deprecation import moved_names
 from ..distributions import FanInGaussian, WeightPosterior
 from ..errors import check_positive
+from ..representation import Settings
 from ..weights import WeightSpec, Whitening
 
-__all__ = ["ConditionedPosterior", "PosteriorFamily"]
+__all__ = ["ConditionedPosterior", "PosteriorBuilder"]
 
 
 @runtime_checkable
 class ConditionedPosterior(Protocol):
-    """A posterior with a condition per task, to which more can be added."""
+    """A posterior with a condition per task, to which conditions can be added."""
 
     @property
     def num_conditions(self) -> int:
-        """How many there are."""
+        """Number of conditions."""
 
     def add_conditions(self, num: int = 1) -> list[nn.Parameter]:
-        """Make room for ``num`` more; returns the new parameters."""
+        """Add ``num`` conditions and return the new parameters."""
 
 
-class PosteriorFamily(ABC):
-    """Builds a posterior over the weights of a network, with one condition to begin with.
+class PosteriorBuilder(Settings, ABC):
+    """A builder of posteriors over the weights of a network.
 
-    All families are whitened: weights are ``w = loc + scale * u`` with fan-in scales, and the prior is ``u ~ N(0, I)``,
-    under which the network is a freshly initialized one.
+    The posteriors are whitened: weights are ``w = loc + scale * u`` with fan-in scales. Draws from the prior, which is
+    ``u ~ N(0, I)``, are freshly initialized networks.
 
     Args:
-        gain: scale of hidden layers times the root of their fan-in; None for the Kaiming gain ``sqrt(2)``.
+        gain: scale of hidden layers' weights times the root of their fan-in; None for the Kaiming gain ``sqrt(2)``.
         last_gain: the same for the last layer.
         bias_scale: scale of biases.
     """
@@ -44,14 +47,18 @@ class PosteriorFamily(ABC):
         self.bias_scale = check_positive("bias_scale", bias_scale)
 
     @abstractmethod
-    def build(self, spec: WeightSpec) -> WeightPosterior:
-        """A new posterior over the weights of ``spec``; one that has conditions, with room for one."""
+    def build(self, weight_spec: WeightSpec) -> WeightPosterior:
+        """Build a new posterior over the weights of ``weight_spec``, with one condition if it has conditions."""
 
-    def whitening(self, spec: WeightSpec) -> Whitening:
-        """The map from whitened weights to weights."""
-        return spec.whitening(self.gain, self.last_gain, self.bias_scale)
+    def whitening(self, weight_spec: WeightSpec) -> Whitening:
+        """Return the map from whitened weights to weights."""
+        return weight_spec.whitening(self.gain, self.last_gain, self.bias_scale)
 
-    def prior(self, spec: WeightSpec, like: Tensor) -> FanInGaussian:
-        """The prior, ``N(0, I)`` over whitened weights, in the dtype and on the device of ``like``."""
+    def prior(self, weight_spec: WeightSpec, like: Tensor | None = None) -> FanInGaussian:
+        """Return the prior, ``N(0, I)`` over whitened weights, with dtype and device of ``like``."""
+        like = torch.empty(0) if like is None else like
         scales = (self.gain, self.last_gain, self.bias_scale)
-        return FanInGaussian(spec, *scales, dtype=like.dtype, device=like.device)
+        return FanInGaussian(weight_spec, *scales, dtype=like.dtype, device=like.device)
+
+
+__getattr__ = moved_names(__name__, {"PosteriorFamily": "builders.PosteriorBuilder"})

@@ -1,4 +1,4 @@
-"""Families without a hypernetwork: the numbers of an explicit posterior are parameters themselves."""
+"""Builders of explicit posteriors whose means and standard deviations are parameters."""
 
 from __future__ import annotations
 
@@ -10,19 +10,37 @@ from torch import Tensor
 from ..distributions import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior, WeightPosterior
 from ..errors import check_int, check_positive
 from ..weights import WeightSpec, Whitening
-from .base import PosteriorFamily
+from .base import PosteriorBuilder
 
 __all__ = ["LowRankWeights", "MeanFieldWeights", "PointWeights", "RadialWeights"]
 
 
-class _Plain(PosteriorFamily):
-    """What they have in common.
+class _ExplicitBuilder(PosteriorBuilder):
+    """A builder of posteriors whose initial means are a draw from the prior, with biases at zero."""
+
+    def build(self, weight_spec: WeightSpec) -> WeightPosterior:
+        """Build a new posterior over the weights of ``weight_spec``."""
+        whitening = self.whitening(weight_spec)
+        u = torch.randn(weight_spec.numel) * weight_spec.mask(lambda e: e.role in ("weight", "embedding"))
+        return self._with_means(weight_spec, whitening, whitening.loc + whitening.scale * u)
+
+    @abstractmethod
+    def _with_means(self, weight_spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
+        """Build the posterior with initial means ``init`` ``(P,)``."""
+
+
+class MeanFieldWeights(_ExplicitBuilder):
+    """Independent Gaussian weights (Bayes by backprop).
 
     Args:
-        sigma: standard deviation of whitened weights at the start.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        sigma: initial standard deviation of whitened weights.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
+
+    Example:
+        >>> MeanFieldWeights(sigma=0.05).build(WeightSpec.of(torch.nn.Linear(3, 2)))().scale.shape
+        torch.Size([8])
     """
 
     def __init__(
@@ -31,54 +49,39 @@ class _Plain(PosteriorFamily):
         super().__init__(gain, last_gain, bias_scale)
         self.sigma = check_positive("sigma", sigma)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
-        """A new posterior over the weights of ``spec``, whose means are a draw from the prior with biases at zero."""
-        whitening = self.whitening(spec)
-        start = torch.randn(spec.numel) * spec.mask(lambda e: e.role in ("weight", "embedding"))
-        return self._make(spec, whitening, whitening.loc + whitening.scale * start)
-
-    @abstractmethod
-    def _make(self, spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
-        """The posterior module with initial means ``init`` ``(P,)``."""
+    def _with_means(self, weight_spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
+        return MeanFieldPosterior(weight_spec, self.sigma, scale, init)
 
 
-class MeanFieldWeights(_Plain):
-    """Independent Gaussian weights (Bayes by backprop).
+class RadialWeights(_ExplicitBuilder):
+    """Radial weights, with a direction and a radius per tensor.
 
     Args:
-        sigma: standard deviation of whitened weights at the start.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        sigma: initial scale of whitened weights.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
     """
 
-    def _make(self, spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
-        return MeanFieldPosterior(spec, self.sigma, scale, init)
+    def __init__(
+        self, *, sigma: float = 0.1, gain: float | None = None, last_gain: float = 1.0, bias_scale: float = 0.1
+    ) -> None:
+        super().__init__(gain, last_gain, bias_scale)
+        self.sigma = check_positive("sigma", sigma)
+
+    def _with_means(self, weight_spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
+        return RadialPosterior(weight_spec, self.sigma, scale, init)
 
 
-class RadialWeights(_Plain):
-    """Radial weights, a direction and a length per tensor.
-
-    Args:
-        sigma: scale of whitened weights at the start.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
-    """
-
-    def _make(self, spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
-        return RadialPosterior(spec, self.sigma, scale, init)
-
-
-class LowRankWeights(_Plain):
+class LowRankWeights(_ExplicitBuilder):
     """Gaussian weights with a covariance of low rank plus diagonal.
 
     Args:
-        rank: of the correlated part.
-        sigma: standard deviation of whitened weights at the start.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        rank: rank of the correlated part, whose initial standard deviation is a tenth of ``sigma``.
+        sigma: initial standard deviation of whitened weights.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
     """
 
     def __init__(
@@ -90,24 +93,26 @@ class LowRankWeights(_Plain):
         last_gain: float = 1.0,
         bias_scale: float = 0.1,
     ) -> None:
-        super().__init__(sigma=sigma, gain=gain, last_gain=last_gain, bias_scale=bias_scale)
+        super().__init__(gain, last_gain, bias_scale)
         self.rank = check_int("rank", rank, 1)
+        self.sigma = check_positive("sigma", sigma)
 
-    def _make(self, spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
-        return LowRankPosterior(spec, self.rank, self.sigma, spread=0.1 * self.sigma, scale=scale, init=init)
+    def _with_means(self, weight_spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
+        init_std = 0.1 * self.sigma
+        return LowRankPosterior(weight_spec, self.rank, self.sigma, init_std=init_std, scale=scale, init=init)
 
 
-class PointWeights(_Plain):
-    """One weight vector: no posterior, the maximum a posteriori.
+class PointWeights(_ExplicitBuilder):
+    """One weight vector, for maximum a-posteriori learning.
 
     Args:
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
     """
 
     def __init__(self, *, gain: float | None = None, last_gain: float = 1.0, bias_scale: float = 0.1) -> None:
-        super().__init__(gain=gain, last_gain=last_gain, bias_scale=bias_scale)
+        super().__init__(gain, last_gain, bias_scale)
 
-    def _make(self, spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
-        return DiracPosterior(spec, scale, init)
+    def _with_means(self, weight_spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:
+        return DiracPosterior(weight_spec, scale, init)

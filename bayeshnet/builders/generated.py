@@ -1,47 +1,59 @@
-"""Families of conditional posteriors: implicit ones in both architectures, explicit ones with generated numbers."""
+"""Builders of posteriors that hypernetworks generate from a condition: implicit ones, and explicit ones."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
-from ..distributions import GeneratedPosterior, HypernetPosterior, WeightPosterior
+from ..deprecation import renamed_arguments
+from ..distributions import GeneratedPosterior, HypernetPosterior
 from ..errors import check_choice, check_int, check_number, check_positive
 from ..hnets import HMLP, ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
-from .base import PosteriorFamily
-from .initialization import init_generator, init_outer_generator
+from .base import PosteriorBuilder
+from .initialization import init_hypernetwork, init_outer_hypernetwork
 from .networks import make_activation
 
 __all__ = ["DiracGenerator", "HyperHypernetwork", "ImplicitGenerator", "MeanFieldGenerator", "RadialGenerator"]
 
 
-class ImplicitGenerator(PosteriorFamily):
-    r"""One hypernetwork of latent and task: :math:`u = h(z, e_t) + \sigma \epsilon` (architecture A).
+class ImplicitGenerator(PosteriorBuilder):
+    r"""One hypernetwork of latent and condition: :math:`u = h(z, e_t) + \sigma \epsilon` (architecture A).
 
     Args:
         latent_size: size ``n`` of the latent.
-        embedding_size: size of a task's embedding.
-        layers: hidden layers of the hypernetwork.
-        activation: of the hypernetwork.
-        sigma: standard deviation of the output noise in whitened units: a number, ``"learned"`` (per tensor, the same
-            for all tasks) or ``"generated"`` (per weight and task, by a second hypernetwork of the task alone).
-        spread: standard deviation over latents of a whitened weight at the start.
+        embedding_size: size of a condition's embedding.
+        hidden_layers: sizes of the hypernetwork's hidden layers.
+        activation: activation of the hypernetwork, a name in :data:`~bayeshnet.builders.ACTIVATIONS`.
+        sigma: standard deviation of the output noise of whitened weights: a number, ``"learned"`` (one per tensor, for
+            all conditions) or ``"generated"`` (one per weight and condition, by a second hypernetwork).
+        init_std: initial standard deviation of a whitened weight over latents.
         chunk_size: weights per chunk of a chunked hypernetwork; None for a full linear head.
         chunk_embedding_size: size of a chunk's embedding.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
+
+    Example:
+        >>> from torch import nn
+        >>> net = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Linear(16, 1))
+        >>> builder, weight_spec = ImplicitGenerator(latent_size=8), WeightSpec.of(net)
+        >>> posterior, prior = builder.build(weight_spec), builder.prior(weight_spec)
+        >>> posterior.rsample((5,)).shape, prior.whitened_by(posterior().whitening)
+        (torch.Size([5, 97]), True)
+        >>> networks = posterior.sample_networks(net, 3)
     """
 
+    @renamed_arguments(listed=True, layers="hidden_layers", spread="init_std")
     def __init__(
         self,
         *,
         latent_size: int = 8,
         embedding_size: int = 16,
-        layers: tuple[int, ...] = (32,),
+        hidden_layers: tuple[int, ...] = (32,),
         activation: str = "tanh",
         sigma: float | str = 0.1,
-        spread: float = 0.1,
+        init_std: float = 0.1,
         chunk_size: int | None = None,
         chunk_embedding_size: int = 16,
         gain: float | None = None,
@@ -51,71 +63,74 @@ class ImplicitGenerator(PosteriorFamily):
         super().__init__(gain, last_gain, bias_scale)
         self.latent_size = check_int("latent_size", latent_size, 1)
         self.embedding_size = check_int("embedding_size", embedding_size, 1)
-        self.layers = tuple(check_int("layers", size, 1) for size in layers)
+        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
         self.activation = activation
         if isinstance(sigma, str):
             check_choice("sigma", sigma, ("learned", "generated"), "Or give a number > 0.")
         self.sigma = sigma if isinstance(sigma, str) else check_positive("sigma", sigma)
-        self.spread = check_number("spread", spread, minimum=0.0)
+        self.init_std = check_number("init_std", init_std, minimum=0.0)
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
         self.chunk_embedding_size = check_int("chunk_embedding_size", chunk_embedding_size, 1)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
-        """Build the conditional generator."""
+    def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
+        """Build the hypernetwork and its posterior, with condition 0 as the default."""
         settings: dict[str, Any] = {
             "uncond_in_size": self.latent_size,
             "cond_in_size": self.embedding_size,
-            "layers": self.layers,
+            "layers": self.hidden_layers,
             "activation_fn": make_activation(self.activation),
             "verbose": False,
         }
         hnet: HyperNetInterface
         if self.chunk_size is None:
-            hnet = HMLP(spec.shapes, **settings)
+            hnet = HMLP(weight_spec.shapes, **settings)
         else:
-            hnet = ChunkedHMLP(spec.shapes, self.chunk_size, chunk_emb_size=self.chunk_embedding_size, **settings)
-        init_generator(hnet, spec, self.spread)
-        sigma = self._generated_sigma(spec) if self.sigma == "generated" else self.sigma
-        return HypernetPosterior(hnet, sigma=sigma, scale=self.whitening(spec), weight_spec=spec)
+            size, embedding_size = self.chunk_size, self.chunk_embedding_size
+            hnet = ChunkedHMLP(weight_spec.shapes, size, chunk_emb_size=embedding_size, **settings)
+        init_hypernetwork(hnet, weight_spec, self.init_std)
+        sigma = self._generated_sigma(weight_spec) if self.sigma == "generated" else self.sigma
+        scale = self.whitening(weight_spec)
+        return HypernetPosterior(hnet, sigma=sigma, cond_id=0, scale=scale, weight_spec=weight_spec)
 
-    def _generated_sigma(self, spec: WeightSpec) -> HMLP:
-        """A hypernetwork of the task alone, whose outputs are logarithms of sigma, zero but for the spread."""
-        activation = make_activation(self.activation)
-        hnet = HMLP(
-            spec.shapes, cond_in_size=self.embedding_size, layers=self.layers, activation_fn=activation, verbose=False
-        )
-        init_generator(hnet, WeightSpec.of_shapes(spec.shapes, roles=["bias"] * len(spec.shapes)), self.spread)
+    def _generated_sigma(self, weight_spec: WeightSpec) -> HMLP:
+        """Build a hypernetwork of the condition whose outputs, logarithms of sigma, have a mean of zero."""
+        shapes = weight_spec.shapes
+        hnet = _of_condition(shapes, self.embedding_size, self.hidden_layers, self.activation)
+        init_hypernetwork(hnet, WeightSpec.of_shapes(shapes, roles=["bias"] * len(shapes)), self.init_std)
         return hnet
 
 
-class HyperHypernetwork(PosteriorFamily):
-    r"""A hypernetwork of the task makes the parameters of another one: :math:`u = h(z; g(e_t)) + \sigma \epsilon`.
+class HyperHypernetwork(PosteriorBuilder):
+    r"""A hypernetwork that generates the parameters of another one: :math:`u = h(z; g(e_t)) + \sigma \epsilon`.
 
-    Architecture B: nothing is shared between latent and task, so each task's generator can be of its own shape.
+    Architecture B: each condition has an inner hypernetwork :math:`h` of the latent with parameters of its own, all
+    generated by the outer hypernetwork :math:`g`.
 
     Args:
         latent_size: size ``n`` of the latent.
-        embedding_size: size of a task's embedding.
-        layers: hidden layers of the inner hypernetwork, which maps latents to weights.
-        outer_layers: hidden layers of the outer one, which maps embeddings to the inner one's parameters.
-        activation: of both.
-        sigma: standard deviation of the output noise in whitened units.
-        spread: standard deviation over latents of a whitened weight at the start.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        embedding_size: size of a condition's embedding.
+        hidden_layers: sizes of the hidden layers of the inner hypernetwork, which maps latents to weights.
+        outer_hidden_layers: sizes of the hidden layers of the outer hypernetwork, which maps embeddings to the
+            parameters of the inner one.
+        activation: activation of both, a name in :data:`~bayeshnet.builders.ACTIVATIONS`.
+        sigma: standard deviation of the output noise of whitened weights.
+        init_std: initial standard deviation of a whitened weight over latents.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
     """
 
+    @renamed_arguments(listed=True, layers="hidden_layers", outer_layers="outer_hidden_layers", spread="init_std")
     def __init__(
         self,
         *,
         latent_size: int = 8,
         embedding_size: int = 16,
-        layers: tuple[int, ...] = (8,),
-        outer_layers: tuple[int, ...] = (8,),
+        hidden_layers: tuple[int, ...] = (8,),
+        outer_hidden_layers: tuple[int, ...] = (8,),
         activation: str = "tanh",
         sigma: float = 0.1,
-        spread: float = 0.1,
+        init_std: float = 0.1,
         gain: float | None = None,
         last_gain: float = 1.0,
         bias_scale: float = 0.1,
@@ -123,94 +138,107 @@ class HyperHypernetwork(PosteriorFamily):
         super().__init__(gain, last_gain, bias_scale)
         self.latent_size = check_int("latent_size", latent_size, 1)
         self.embedding_size = check_int("embedding_size", embedding_size, 1)
-        self.layers = tuple(check_int("layers", size, 1) for size in layers)
-        self.outer_layers = tuple(check_int("outer_layers", size, 1) for size in outer_layers)
+        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
+        self.outer_hidden_layers = tuple(check_int("outer_hidden_layers", size, 1) for size in outer_hidden_layers)
         self.activation = activation
         self.sigma = check_positive("sigma", sigma)
-        self.spread = check_number("spread", spread, minimum=0.0)
+        self.init_std = check_number("init_std", init_std, minimum=0.0)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
-        """Build both hypernetworks."""
-        inner = self._inner(spec, no_uncond_weights=True)
-        outer = HMLP(
-            inner.param_shapes,
-            cond_in_size=self.embedding_size,
-            layers=self.outer_layers,
-            activation_fn=make_activation(self.activation),
-            verbose=False,
+    def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
+        """Build both hypernetworks and their posterior, with condition 0 as the default."""
+        inner = self._inner(weight_spec, no_uncond_weights=True)
+        outer = _of_condition(inner.param_shapes, self.embedding_size, self.outer_hidden_layers, self.activation)
+        template = self._inner(weight_spec, no_uncond_weights=False)
+        init_outer_hypernetwork(outer, template, weight_spec, self.init_std)
+        scale = self.whitening(weight_spec)
+        return HypernetPosterior(
+            inner, sigma=self.sigma, cond_id=0, weights=outer, scale=scale, weight_spec=weight_spec
         )
-        init_outer_generator(outer, self._inner(spec, no_uncond_weights=False), spec, self.spread)
-        scale = self.whitening(spec)
-        return HypernetPosterior(inner, sigma=self.sigma, scale=scale, weights=outer, weight_spec=spec)
 
-    def _inner(self, spec: WeightSpec, no_uncond_weights: bool) -> HMLP:
+    def _inner(self, weight_spec: WeightSpec, no_uncond_weights: bool) -> HMLP:
+        """Build a hypernetwork of the latent, without parameters of its own if ``no_uncond_weights``."""
         return HMLP(
-            spec.shapes,
+            weight_spec.shapes,
             uncond_in_size=self.latent_size,
             cond_in_size=0,
             num_cond_embs=0,
-            layers=self.layers,
+            layers=self.hidden_layers,
             activation_fn=make_activation(self.activation),
             no_uncond_weights=no_uncond_weights,
             verbose=False,
         )
 
 
-class MeanFieldGenerator(PosteriorFamily):
-    """Means and standard deviations of independent Gaussian weights, generated from the task (Bayes by backprop).
+class _ExplicitGenerator(PosteriorBuilder):
+    """A hypernetwork of the condition that generates the parameters of an explicit posterior.
 
     Args:
-        embedding_size: size of a task's embedding.
-        layers: hidden layers of the hypernetwork.
-        activation: of the hypernetwork.
-        sigma: standard deviation of whitened weights at the start.
-        spread: standard deviation over tasks of a generated number at the start.
-        gain: see :class:`PosteriorFamily`.
-        last_gain: see :class:`PosteriorFamily`.
-        bias_scale: see :class:`PosteriorFamily`.
+        embedding_size: size of a condition's embedding.
+        hidden_layers: sizes of the hypernetwork's hidden layers.
+        activation: activation of the hypernetwork, a name in :data:`~bayeshnet.builders.ACTIVATIONS`.
+        sigma: initial standard deviation of whitened weights.
+        init_std: initial standard deviation of a generated number over conditions.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
     """
 
-    family = "mean_field"
-
+    @renamed_arguments(listed=True, layers="hidden_layers", spread="init_std")
     def __init__(
         self,
         *,
         embedding_size: int = 16,
-        layers: tuple[int, ...] = (32,),
+        hidden_layers: tuple[int, ...] = (32,),
         activation: str = "tanh",
         sigma: float = 0.1,
-        spread: float = 0.1,
+        init_std: float = 0.1,
         gain: float | None = None,
         last_gain: float = 1.0,
         bias_scale: float = 0.1,
     ) -> None:
         super().__init__(gain, last_gain, bias_scale)
         self.embedding_size = check_int("embedding_size", embedding_size, 1)
-        self.layers = tuple(check_int("layers", size, 1) for size in layers)
+        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
         self.activation = activation
         self.sigma = check_positive("sigma", sigma)
-        self.spread = check_number("spread", spread, minimum=0.0)
+        self.init_std = check_number("init_std", init_std, minimum=0.0)
 
-    def build(self, spec: WeightSpec) -> WeightPosterior:
-        """Build the generator of the explicit posterior's parameters."""
-        shapes = GeneratedPosterior.target_shapes([list(s) for s in spec.shapes], self.family)
-        hnet = HMLP(
-            shapes,
-            cond_in_size=self.embedding_size,
-            layers=self.layers,
-            activation_fn=make_activation(self.activation),
-            verbose=False,
-        )
-        init_generator(hnet, _repeated(spec, len(shapes) // len(spec.shapes)), self.spread)
-        scale = self.whitening(spec)
-        return GeneratedPosterior(hnet, self.family, sigma=self.sigma, scale=scale, weight_spec=spec)
+    @property
+    @abstractmethod
+    def family(self) -> str:
+        """Kind of the explicit posterior, see :class:`~bayeshnet.distributions.GeneratedPosterior`."""
+
+    def build(self, weight_spec: WeightSpec) -> GeneratedPosterior:
+        """Build the hypernetwork and its posterior, with condition 0 as the default."""
+        shapes = GeneratedPosterior.target_shapes([list(s) for s in weight_spec.shapes], self.family)
+        hnet = _of_condition(shapes, self.embedding_size, self.hidden_layers, self.activation)
+        init_hypernetwork(hnet, _repeated(weight_spec, len(shapes) // len(weight_spec.shapes)), self.init_std)
+        scale = self.whitening(weight_spec)
+        return GeneratedPosterior(hnet, self.family, sigma=self.sigma, cond_id=0, scale=scale, weight_spec=weight_spec)
 
 
-class RadialGenerator(MeanFieldGenerator):
-    """Means and scales of radial weights, generated from the task: no soap bubble in high dimension.
+class MeanFieldGenerator(_ExplicitGenerator):
+    """Independent Gaussian weights, with means and standard deviations generated from the condition.
 
-    Arguments are those of :class:`MeanFieldGenerator`; a weight of a tensor of ``d`` has standard deviation
-    ``sigma / sqrt(d)`` at the start.
+    Args:
+        embedding_size: size of a condition's embedding.
+        hidden_layers: sizes of the hypernetwork's hidden layers.
+        activation: activation of the hypernetwork, a name in :data:`~bayeshnet.builders.ACTIVATIONS`.
+        sigma: initial standard deviation of whitened weights.
+        init_std: initial standard deviation of a generated number over conditions.
+        gain: see :class:`PosteriorBuilder`.
+        last_gain: see :class:`PosteriorBuilder`.
+        bias_scale: see :class:`PosteriorBuilder`.
+    """
+
+    family = "mean_field"
+
+
+class RadialGenerator(_ExplicitGenerator):
+    """Radial weights, with means and scales generated from the condition.
+
+    Arguments are those of :class:`MeanFieldGenerator`; the initial standard deviation of a weight in a tensor of ``d``
+    is ``sigma / sqrt(d)``.
 
     References:
         Farquhar, Osborne, Gal, "Radial Bayesian neural networks", 2020.
@@ -219,8 +247,8 @@ class RadialGenerator(MeanFieldGenerator):
     family = "radial"
 
 
-class DiracGenerator(MeanFieldGenerator):
-    """One weight vector per task, generated from the task: the deterministic reference point. It has no KL.
+class DiracGenerator(_ExplicitGenerator):
+    """One weight vector per condition, generated from it: the deterministic baseline, which has no KL.
 
     Arguments are those of :class:`MeanFieldGenerator`; ``sigma`` has no effect.
     """
@@ -228,8 +256,19 @@ class DiracGenerator(MeanFieldGenerator):
     family = "dirac"
 
 
-def _repeated(spec: WeightSpec, times: int) -> WeightSpec:
-    """The specification of means followed by what else is generated, which starts at zero like biases."""
-    shapes = [list(s) for s in spec.shapes] * times
-    roles = [e.role for e in spec.entries] + ["bias"] * (len(spec.entries) * (times - 1))
+def _of_condition(shapes: Any, embedding_size: int, hidden_layers: tuple[int, ...], activation: str) -> HMLP:
+    """Build a hypernetwork of the condition alone, with one condition."""
+    return HMLP(
+        shapes,
+        cond_in_size=embedding_size,
+        layers=hidden_layers,
+        activation_fn=make_activation(activation),
+        verbose=False,
+    )
+
+
+def _repeated(weight_spec: WeightSpec, times: int) -> WeightSpec:
+    """Repeat a specification for means and further parameters, which are initialized at zero like biases."""
+    shapes = [list(s) for s in weight_spec.shapes] * times
+    roles = [e.role for e in weight_spec.entries] + ["bias"] * (len(weight_spec.entries) * (times - 1))
     return WeightSpec.of_shapes(shapes, roles=roles)

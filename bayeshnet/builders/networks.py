@@ -1,4 +1,4 @@
-"""Builders of main networks: settings now, the network when the shapes of a task are known."""
+"""Builders of main networks: settings now, the network when input shape and number of outputs are known."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from ..deprecation import renamed_arguments
 from ..errors import check_choice, check_int, value_error
 from ..layers.activations import GaussianBump
 from ..mnets import MLP, MainNetInterface, ModuleMainNet
+from ..representation import Settings
 
 __all__ = ["ACTIVATIONS", "ConvNetwork", "MLPNetwork", "NetworkBuilder", "make_activation"]
 
@@ -25,27 +27,27 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
     "gaussian": GaussianBump,
 }
-"""Activations by the names that configuration files use."""
+"""Activations by name, as in configuration files."""
 
 
 def make_activation(name: str) -> nn.Module:
-    """Activation module of a name in :data:`ACTIVATIONS`."""
+    """Return a new activation module by its name in :data:`ACTIVATIONS`."""
     return ACTIVATIONS[check_choice("activation", name, ACTIVATIONS)]()
 
 
-class NetworkBuilder(ABC):
-    """Builds a main network for inputs of a shape; learners call it with the first task's shapes."""
+class NetworkBuilder(Settings, ABC):
+    """A builder of main networks; learners call it with the shapes of the first task."""
 
     @abstractmethod
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
-        """A new network from inputs ``(N, *input_shape)`` to outputs ``(N, num_outputs)``, without own weights."""
+        """Build a network from inputs ``(N, *input_shape)`` to outputs ``(N, num_outputs)``, without own weights."""
 
 
 class MLPNetwork(NetworkBuilder):
     """A multi-layer perceptron; inputs of several dimensions are flattened.
 
     Args:
-        hidden: sizes of the hidden layers.
+        hidden_layers: sizes of the hidden layers.
         activation: a name in :data:`ACTIVATIONS`.
 
     Example:
@@ -53,18 +55,19 @@ class MLPNetwork(NetworkBuilder):
         2146
     """
 
-    def __init__(self, hidden: tuple[int, ...] = (100, 100), activation: str = "relu") -> None:
-        self.hidden = tuple(check_int("hidden", h, 1) for h in hidden)
+    @renamed_arguments(listed=True, hidden="hidden_layers")
+    def __init__(self, hidden_layers: tuple[int, ...] = (100, 100), activation: str = "relu") -> None:
+        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
         self.activation = activation
         make_activation(activation)
 
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
-        """Build the network; its weights come from outside."""
+        """Build the network, without weights of its own."""
         size = int(torch.Size(input_shape).numel())
         return MLP(
             n_in=size,
             n_out=num_outputs,
-            hidden_layers=self.hidden,
+            hidden_layers=self.hidden_layers,
             activation_fn=make_activation(self.activation),
             no_weights=True,
             verbose=False,
@@ -73,34 +76,35 @@ class MLPNetwork(NetworkBuilder):
 
 
 class ConvNetwork(NetworkBuilder):
-    """Convolutions of 3 x 3 with pooling by two after each, then a perceptron.
+    """3 x 3 convolutions, each followed by pooling by two, then a multi-layer perceptron.
 
     Args:
-        channels: of the convolutions.
-        hidden: sizes of the hidden layers after them.
+        channels: number of channels of each convolution.
+        hidden_layers: sizes of the hidden layers of the perceptron.
         activation: a name in :data:`ACTIVATIONS`.
-        image_shape: ``(channels, height, width)`` of flattened inputs; inputs of three dimensions do not need it.
+        image_shape: ``(channels, height, width)`` of flattened inputs; not needed for inputs of three dimensions.
 
     Example:
         >>> ConvNetwork((4,), (8,)).build((3, 8, 8), 2).weight_spec.shapes
         ((4, 3, 3, 3), (4,), (8, 64), (8,), (2, 8), (2,))
     """
 
+    @renamed_arguments(listed=True, hidden="hidden_layers")
     def __init__(
         self,
         channels: tuple[int, ...] = (32, 64),
-        hidden: tuple[int, ...] = (128,),
+        hidden_layers: tuple[int, ...] = (128,),
         activation: str = "relu",
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         self.channels = tuple(check_int("channels", c, 1) for c in channels)
-        self.hidden = tuple(check_int("hidden", h, 1) for h in hidden)
+        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
         self.activation = activation
         self.image_shape = None if image_shape is None else tuple(check_int("image_shape", n, 1) for n in image_shape)
         make_activation(activation)
 
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
-        """Build the network; images too small for the pooling are refused."""
+        """Build the network; raise ValueError for images that are too small for the pooling."""
         shape = self.image_shape or tuple(input_shape)
         if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
             expected = f"(channels, height, width) of inputs of shape {tuple(input_shape)}"
@@ -114,7 +118,7 @@ class ConvNetwork(NetworkBuilder):
             raise value_error("channels", expected=f"so few that images {shape} survive the pooling", got=self.channels)
         layers.append(nn.Flatten())
         size = planes * height * width
-        for hidden in self.hidden:
-            layers += [nn.Linear(size, hidden), make_activation(self.activation)]
-            size = hidden
+        for width in self.hidden_layers:
+            layers += [nn.Linear(size, width), make_activation(self.activation)]
+            size = width
         return ModuleMainNet(nn.Sequential(*layers, nn.Linear(size, num_outputs)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import estimators
-from ..builders import NetworkBuilder, PosteriorFamily
+from ..builders import NetworkBuilder, PosteriorBuilder
 from ..continual import Learner, PseudoOutliers
 from ..data.registry import STREAMS
 from ..estimators import KLEstimator
@@ -28,7 +28,7 @@ def main(words: Sequence[str]) -> int:
     for title, base in (
         ("estimators of the KL (--estimator)", KLEstimator),
         ("learners (--learner)", Learner),
-        ("posteriors (--learner.posterior)", PosteriorFamily),
+        ("posteriors (--learner.posterior)", PosteriorBuilder),
         ("networks (--learner.network)", NetworkBuilder),
         ("pseudo-outliers (--learner.outliers)", PseudoOutliers),
     ):

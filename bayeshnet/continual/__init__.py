@@ -79,7 +79,7 @@ __getattr__ = moved_names(
         "MeanFieldWeights": "builders.MeanFieldWeights",
         "NetworkBuilder": "builders.NetworkBuilder",
         "PointWeights": "builders.PointWeights",
-        "PosteriorFamily": "builders.PosteriorFamily",
+        "PosteriorFamily": "builders.PosteriorBuilder",
         "RadialGenerator": "builders.RadialGenerator",
         "RadialWeights": "builders.RadialWeights",
         "derive_seed": "rng.derive_seed",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..builders.base import PosteriorFamily
+from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import check_int
 from ..functional import batched_forward
@@ -45,7 +45,7 @@ class ReplayLearner(SharedLearner):
     def __init__(
         self,
         network: NetworkBuilder | nn.Module,
-        posterior: PosteriorFamily,
+        posterior: PosteriorBuilder,
         *,
         heads: Heads | None = None,
         replay_size: int = 32,
@@ -120,7 +120,7 @@ class ExperienceReplay(ReplayLearner):
     def __init__(
         self,
         network: NetworkBuilder | nn.Module,
-        posterior: PosteriorFamily,
+        posterior: PosteriorBuilder,
         *,
         heads: Heads | None = None,
         memory_size: int | None = 50,

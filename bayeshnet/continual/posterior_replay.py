@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from ..builders.base import PosteriorFamily
+from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import value_error
 from ..estimators import KLEstimator
@@ -65,7 +65,7 @@ class PosteriorReplay(PerTaskLearner):
     def __init__(
         self,
         network: NetworkBuilder | nn.Module,
-        posterior: PosteriorFamily,
+        posterior: PosteriorBuilder,
         *,
         regularizer: OutputRegularizer | None = None,
         coreset: Coreset | None = None,

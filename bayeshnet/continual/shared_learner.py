@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..builders.base import PosteriorFamily
+from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import type_error, value_error
 from ..mnets import MainNetInterface, OutputView
@@ -38,7 +38,7 @@ class SharedLearner(VariationalLearner):
     def __init__(
         self,
         network: NetworkBuilder | nn.Module,
-        posterior: PosteriorFamily,
+        posterior: PosteriorBuilder,
         *,
         heads: Heads | None = None,
         **settings: Any,

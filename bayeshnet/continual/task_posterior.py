@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..builders.base import ConditionedPosterior, PosteriorFamily
+from ..builders.base import ConditionedPosterior, PosteriorBuilder
 from ..deprecation import RenamedState, warn
 from ..distributions import FanInGaussian, WeightDistribution, WeightPosterior
 from ..errors import type_error, value_error
@@ -29,7 +29,7 @@ class TaskPosterior(WeightPosterior):
         num_tasks: number of tasks that it has been grown for.
     """
 
-    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+    def __init__(self, family: PosteriorBuilder, spec: WeightSpec) -> None:
         super().__init__()
         self._family = family
         self.weight_spec = spec
@@ -57,7 +57,7 @@ class GeneratedTasks(RenamedState, TaskPosterior):
 
     renamed_state: ClassVar[Mapping[str, str]] = {"generator": "conditional"}
 
-    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+    def __init__(self, family: PosteriorBuilder, spec: WeightSpec) -> None:
         super().__init__(family, spec)
         self.conditional = family.build(spec)
         if not isinstance(self.conditional, ConditionedPosterior):
@@ -89,7 +89,7 @@ class GeneratedTasks(RenamedState, TaskPosterior):
 class OneForAll(TaskPosterior):
     """One posterior for all tasks."""
 
-    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+    def __init__(self, family: PosteriorBuilder, spec: WeightSpec) -> None:
         super().__init__(family, spec)
         self.posterior = family.build(spec)
 
@@ -121,7 +121,7 @@ class OneForAll(TaskPosterior):
 class OnePerTask(TaskPosterior):
     """An independent posterior for each task."""
 
-    def __init__(self, family: PosteriorFamily, spec: WeightSpec) -> None:
+    def __init__(self, family: PosteriorBuilder, spec: WeightSpec) -> None:
         super().__init__(family, spec)
         self.posteriors = nn.ModuleList()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..builders.base import PosteriorFamily
+from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import check_int, check_number
 from ..estimators import KLEstimator
@@ -67,7 +67,7 @@ class VariationalLearner(Learner):
     def __init__(
         self,
         network: NetworkBuilder | nn.Module,
-        posterior: PosteriorFamily,
+        posterior: PosteriorBuilder,
         *,
         estimator: KLEstimator | None = None,
         training: Training | None = None,

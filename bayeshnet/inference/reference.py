@@ -155,10 +155,6 @@ class DrawnPosterior(WeightPosterior):
         self.register_buffer("samples", samples)
         self.weight_spec = spec
 
-    def extra_repr(self) -> str:
-        """Show the number of samples and of weights."""
-        return f"samples=tensor{tuple(self.samples.shape)}"
-
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """Return the distribution, whatever the condition."""
         return _Drawn(self.samples, self.weight_spec)

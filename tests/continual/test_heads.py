@@ -26,9 +26,9 @@ FAMILIES = {
     "low-rank": LowRankWeights(rank=2),
     "radial": RadialWeights(),
     "point": PointWeights(),
-    "generated": MeanFieldGenerator(embedding_size=3, layers=(4,)),
-    "implicit": ImplicitGenerator(latent_size=2, embedding_size=3, layers=(4,)),
-    "generated-sigma": ImplicitGenerator(latent_size=2, embedding_size=3, layers=(4,), sigma="generated"),
+    "generated": MeanFieldGenerator(embedding_size=3, hidden_layers=(4,)),
+    "implicit": ImplicitGenerator(latent_size=2, embedding_size=3, hidden_layers=(4,)),
+    "generated-sigma": ImplicitGenerator(latent_size=2, embedding_size=3, hidden_layers=(4,), sigma="generated"),
 }
 
 

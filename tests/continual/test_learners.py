@@ -28,7 +28,7 @@ from tests.support.tasks import learn, make_task, opposite_tasks, same_state
 
 FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_samples=4, beta=0.1)
 QUICK = {"training": FAST, "num_samples": 20}
-IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,))
+IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, hidden_layers=(8,))
 NET = MLPNetwork((8,), "tanh")
 
 

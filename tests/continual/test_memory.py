@@ -123,7 +123,10 @@ def _normal(size):
 def test_fine_tuning_on_coresets_tells_tasks_apart():
     """With no pseudo-outliers the entropy says little of the task; a few stored examples mend it."""
     training = Training(steps=300, batch_size=40, lr=1e-2, num_particles=4, num_samples=4, beta=0.01)
-    family, coreset = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,)), Coreset(10, finish=training)
+    family, coreset = (
+        ImplicitGenerator(latent_size=2, embedding_size=4, hidden_layers=(8,)),
+        Coreset(10, finish=training),
+    )
     learner = PosteriorReplay(NET, family, training=training, coreset=coreset, num_samples=30)
     tasks, state = [make_task(t) for t in range(3)], None
     for number, task in enumerate(tasks):
@@ -144,9 +147,9 @@ def test_fine_tuning_on_coresets_tells_tasks_apart():
 @pytest.mark.parametrize(
     "family",
     [
-        ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
-        HyperHypernetwork(latent_size=2, embedding_size=2, layers=(3,), outer_layers=(2,)),
-        MeanFieldGenerator(embedding_size=2, layers=(4,)),
+        ImplicitGenerator(latent_size=2, embedding_size=2, hidden_layers=(4,)),
+        HyperHypernetwork(latent_size=2, embedding_size=2, hidden_layers=(3,), outer_hidden_layers=(2,)),
+        MeanFieldGenerator(embedding_size=2, hidden_layers=(4,)),
     ],
     ids=lambda f: type(f).__name__,
 )

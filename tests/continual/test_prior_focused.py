@@ -62,7 +62,7 @@ def test_the_prior_of_the_second_task_is_the_first_posterior():
     """And new outputs follow the prior of all; nothing of it is trained."""
     x, y = torch.randn(30, 4), torch.arange(30) % 2
     tasks = [Task(str(i), Split(x, y), Split(x, y), 2) for i in range(2)]
-    for family in (MeanFieldWeights(), ImplicitGenerator(latent_size=2, embedding_size=3, layers=(4,))):
+    for family in (MeanFieldWeights(), ImplicitGenerator(latent_size=2, embedding_size=3, hidden_layers=(4,))):
         learner = PriorFocused(MLPNetwork((5,)), family, training=Training(steps=2, batch_size=8), num_samples=5)
         before = learner.learn(None, tasks[0])
         after = learner.learn(before, tasks[1])
@@ -88,7 +88,7 @@ def test_the_sign_of_an_implicit_prior_holds_the_posterior():
     """With no data in the way, the KL to the previous posterior pulls a displaced one back, and not away."""
     x, y = torch.randn(8, 2), torch.zeros(8, 1)
     task = Task("0", Split(x, y), Split(x, y), 1, "regression")
-    family = ImplicitGenerator(latent_size=2, embedding_size=3, layers=(6,), sigma=0.3)
+    family = ImplicitGenerator(latent_size=2, embedding_size=3, hidden_layers=(6,), sigma=0.3)
     learner = PriorFocused(
         nn.Linear(2, 1, bias=False),
         family,

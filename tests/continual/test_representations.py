@@ -60,7 +60,7 @@ def test_task_posteriors_show_their_builder_and_the_number_of_tasks(kind):
     family = ImplicitGenerator(latent_size=2)
     posterior = kind(family, SPEC)
     posterior.grow()
-    assert f"family={family!r}, num_tasks=1" in repr(posterior)
+    assert f"family={family!r}, num_tasks=1".replace("\n", "\n  ") in repr(posterior)
 
 
 def test_predictions_show_their_sizes():

@@ -46,27 +46,29 @@ from tests.support.tasks import learn, make_task, same_state
 
 FAST = Training(steps=30, batch_size=16, lr=1e-2, num_particles=4, num_samples=4, beta=0.1)
 NET = MLPNetwork((8,), "tanh")
-IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,))
+IMPLICIT = ImplicitGenerator(latent_size=2, embedding_size=4, hidden_layers=(8,))
 QUICK = {"training": FAST, "num_samples": 20}
 LEARNERS = {
     "replay": lambda: PosteriorReplay(NET, IMPLICIT, **QUICK),
     "replay-outliers": lambda: PosteriorReplay(NET, IMPLICIT, outliers=PatchOutliers(0.1), **QUICK),
     "replay-some-tasks": lambda: PosteriorReplay(NET, IMPLICIT, regularizer=OutputRegularizer(max_tasks=1), **QUICK),
     "replay-hyper": lambda: PosteriorReplay(
-        NET, HyperHypernetwork(latent_size=2, embedding_size=4, layers=(4,), outer_layers=(4,)), **QUICK
+        NET, HyperHypernetwork(latent_size=2, embedding_size=4, hidden_layers=(4,), outer_hidden_layers=(4,)), **QUICK
     ),
     "replay-generated-sigma": lambda: PosteriorReplay(
-        NET, ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,), sigma="generated"), **QUICK
+        NET, ImplicitGenerator(latent_size=2, embedding_size=4, hidden_layers=(8,), sigma="generated"), **QUICK
     ),
     "replay-mean-field": lambda: PosteriorReplay(
-        NET, MeanFieldGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **QUICK
+        NET, MeanFieldGenerator(embedding_size=4, hidden_layers=(8,)), estimator=MonteCarlo(), **QUICK
     ),
     "replay-mean-field-local": lambda: PosteriorReplay(
-        NET, MeanFieldGenerator(embedding_size=4, layers=(8,)), **{**QUICK, "training": replace(FAST, local_noise=True)}
+        NET,
+        MeanFieldGenerator(embedding_size=4, hidden_layers=(8,)),
+        **{**QUICK, "training": replace(FAST, local_noise=True)},
     ),
-    "replay-dirac": lambda: PosteriorReplay(NET, DiracGenerator(embedding_size=4, layers=(8,)), **QUICK),
+    "replay-dirac": lambda: PosteriorReplay(NET, DiracGenerator(embedding_size=4, hidden_layers=(8,)), **QUICK),
     "replay-radial": lambda: PosteriorReplay(
-        NET, RadialGenerator(embedding_size=4, layers=(8,)), estimator=MonteCarlo(), **QUICK
+        NET, RadialGenerator(embedding_size=4, hidden_layers=(8,)), estimator=MonteCarlo(), **QUICK
     ),
     "replay-coreset": lambda: PosteriorReplay(NET, IMPLICIT, coreset=Coreset(size=7, doubt=0.5), **QUICK),
     "prior-focused": lambda: PriorFocused(NET, MeanFieldWeights(), **QUICK),

@@ -17,9 +17,9 @@ from tests.support.guide_toys import data, gradients_of
 from tests.support.oracles import DTYPE
 
 POSTERIORS = {
-    "HMLP": ImplicitGenerator(latent_size=2, embedding_size=3, layers=(6,)),
-    "ChunkedHMLP": ImplicitGenerator(latent_size=2, embedding_size=3, layers=(6,), chunk_size=4),
-    "mean field": MeanFieldGenerator(embedding_size=3, layers=(6,)),
+    "HMLP": ImplicitGenerator(latent_size=2, embedding_size=3, hidden_layers=(6,)),
+    "ChunkedHMLP": ImplicitGenerator(latent_size=2, embedding_size=3, hidden_layers=(6,), chunk_size=4),
+    "mean field": MeanFieldGenerator(embedding_size=3, hidden_layers=(6,)),
 }
 SWITCHED_OFF = {
     "direct": {"direct": False},

@@ -30,7 +30,7 @@ from bayeshnet.weights import WeightSpec
 def make_experiment(data="modes2d", **changes):
     learner = PosteriorReplay(
         MLPNetwork((8,), "gaussian"),
-        ImplicitGenerator(latent_size=2, embedding_size=4, layers=(8,)),
+        ImplicitGenerator(latent_size=2, embedding_size=4, hidden_layers=(8,)),
         training=Training(steps=20, batch_size=10, num_particles=2, num_samples=2),
         num_samples=10,
     )
@@ -96,7 +96,7 @@ KEEPERS = {
     "examples": lambda: ExperienceReplay(NET, MeanFieldWeights(), memory_size=5, training=TINY, num_samples=3),
     "coreset and a generator": lambda: PosteriorReplay(
         NET,
-        ImplicitGenerator(latent_size=2, embedding_size=2, layers=(4,)),
+        ImplicitGenerator(latent_size=2, embedding_size=2, hidden_layers=(4,)),
         coreset=Coreset(4, doubt=0.1, finish=TINY),
         training=TINY,
         num_samples=3,

@@ -10,7 +10,6 @@ import bayeshnet
 CONCRETE_PARENTS = {
     "Callback": "each of its hooks does nothing by default, so that a callback writes those it needs",
     "HypernetGuide": "guides for one law build their posterior from a network and add nothing else",
-    "MeanFieldGenerator": "radial and Dirac posteriors are generated from the same numbers",
     "ModuleSettings": "a mixin: settings in the representation of a module",
     "RenamedState": "a mixin: former names in a state dict",
     "Settings": "a mixin: settings in the representation",

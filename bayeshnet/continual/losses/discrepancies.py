@@ -1,4 +1,4 @@
-"""What an output regularizer holds small: discrepancies between what a generator emits now and emitted before."""
+"""Discrepancies between a hypernetwork's outputs for old tasks and their previous values."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from ...errors import check_choice, type_error
 __all__ = ["DISCREPANCIES", "Discrepancy", "discrepancy_for"]
 
 Discrepancy = Callable[[Tensor, Tensor], Tensor]
-"""Maps outputs now and before, ``(*B, K)`` each, to the mean over ``B`` of their discrepancy ``()``."""
+"""Maps outputs and previous outputs, ``(*B, K)`` each, to the mean of their discrepancy over ``B``: ``()``."""
 
 
-def squared(now: Tensor, before: Tensor) -> Tensor:
-    """Squared distance, summed over outputs."""
-    return F.mse_loss(now, before, reduction="sum") * (now.shape[-1] / now.numel())
+def squared(outputs: Tensor, previous: Tensor) -> Tensor:
+    """Compute the squared distance, summed over outputs."""
+    return F.mse_loss(outputs, previous, reduction="sum") * (outputs.shape[-1] / outputs.numel())
 
 
-def forward_kl(now: Tensor, before: Tensor) -> Tensor:
-    """KL of the Gaussian before from the one now, ``KL(before || now)``, in nats."""
-    return _gaussian_kl(before, now)
+def forward_kl(outputs: Tensor, previous: Tensor) -> Tensor:
+    """Compute the KL ``KL(previous || current)`` of Gaussians, in nats."""
+    return _gaussian_kl(previous, outputs)
 
 
-def reverse_kl(now: Tensor, before: Tensor) -> Tensor:
-    """KL of the Gaussian now from the one before, ``KL(now || before)``, in nats."""
-    return _gaussian_kl(now, before)
+def reverse_kl(outputs: Tensor, previous: Tensor) -> Tensor:
+    """Compute the KL ``KL(current || previous)`` of Gaussians, in nats."""
+    return _gaussian_kl(outputs, previous)
 
 
 def _gaussian_kl(q: Tensor, p: Tensor) -> Tensor:
-    """Mean KL between Gaussians given as means and standard deviations, one behind the other."""
-    (loc, scale), (other, width) = q.chunk(2, dim=-1), p.chunk(2, dim=-1)
-    return diagonal_kl(loc, scale, other, width) / (loc.numel() // loc.shape[-1])
+    """Compute the mean KL between Gaussians given as means followed by standard deviations, ``(*B, 2P)`` each."""
+    (loc, scale), (other_loc, other_scale) = q.chunk(2, dim=-1), p.chunk(2, dim=-1)
+    return diagonal_kl(loc, scale, other_loc, other_scale) / (loc.numel() // loc.shape[-1])
 
 
 DISCREPANCIES: dict[str, Discrepancy] = {
     "squared": squared,
-    "wasserstein": squared,  # of Gaussians given by means and standard deviations it is the squared distance
+    "wasserstein": squared,  # the squared distance of means and standard deviations
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
 }
-"""By name. All but ``"squared"`` are for Gaussians with independent weights."""
+"""Discrepancies by name. All but ``"squared"`` are for Gaussians with independent weights."""
 
 
 def discrepancy_for(name: str, distribution: Distribution) -> Discrepancy:
-    """The discrepancy of a name, if it means something for distributions like this one."""
+    """Return the discrepancy of a name; raise TypeError if it is not defined for a distribution of this kind."""
     check_choice("distance", name, DISCREPANCIES)
     if name != "squared" and not isinstance(distribution, MeanFieldGaussian):
         raise type_error(

@@ -1,4 +1,4 @@
-"""Posteriors: modules that own parameters and, called with a condition, return a weight distribution."""
+"""Posteriors: modules with learned parameters that return a weight distribution for a condition."""
 
 from __future__ import annotations
 

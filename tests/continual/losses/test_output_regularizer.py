@@ -28,13 +28,13 @@ def make(family, tasks=3):
 
 
 FAMILIES = {
-    "implicit": ImplicitGenerator(latent_size=3, embedding_size=4, layers=(6,)),
-    "chunked": ImplicitGenerator(latent_size=3, embedding_size=4, layers=(6,), chunk_size=7),
-    "generated-sigma": ImplicitGenerator(latent_size=3, embedding_size=4, layers=(6,), sigma="generated"),
-    "hyper": HyperHypernetwork(latent_size=3, embedding_size=4, layers=(5,), outer_layers=(4,)),
-    "radial": RadialGenerator(embedding_size=4, layers=(6,)),
-    "mean-field": MeanFieldGenerator(embedding_size=4, layers=(6,)),
-    "dirac": DiracGenerator(embedding_size=4, layers=(6,)),
+    "implicit": ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,)),
+    "chunked": ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,), chunk_size=7),
+    "generated-sigma": ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,), sigma="generated"),
+    "hyper": HyperHypernetwork(latent_size=3, embedding_size=4, hidden_layers=(5,), outer_hidden_layers=(4,)),
+    "radial": RadialGenerator(embedding_size=4, hidden_layers=(6,)),
+    "mean-field": MeanFieldGenerator(embedding_size=4, hidden_layers=(6,)),
+    "dirac": DiracGenerator(embedding_size=4, hidden_layers=(6,)),
 }
 
 
@@ -133,7 +133,7 @@ def test_discrepancies_of_gaussian_posteriors(distance, fixed):
 def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
     """Ridge regression towards the old outputs: outputs W c for conditions c, a new target, old ones held."""
     spec = WeightSpec.of_shapes([[3], [2]])
-    family = DiracGenerator(embedding_size=2, layers=())
+    family = DiracGenerator(embedding_size=2, hidden_layers=())
     torch.manual_seed(0)
     posterior = GeneratedTasks(family, spec).double()
     for _ in range(3):
