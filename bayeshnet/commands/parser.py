@@ -11,7 +11,7 @@ from typing import Any
 
 from ..runs.configuration import named_configuration
 from ..runs.experiment import Experiment
-from ..runs.experiment_parser import experiment_from, make_experiment_parser
+from ..runs.experiment_config import experiment_from, make_experiment_parser
 from ..runs.folder import RunFolder
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]

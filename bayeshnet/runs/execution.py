@@ -20,6 +20,7 @@ from ..rng import derive_seed
 from ..tasks import TaskStream
 from .curves import Curves
 from .experiment import Experiment
+from .experiment_config import open_folder
 from .folder import RunFolder
 from .listener import Listener
 from .loading import TrainedRun, restore_state
@@ -30,7 +31,6 @@ from .results.ood import predict_all
 from .results.posterior_checks import posterior_drift
 from .results.records import Assessment, Seconds
 from .results.summary import summarize_run
-from .settings import open_folder
 
 __all__ = ["conclude", "execute", "run_experiment", "threads"]
 

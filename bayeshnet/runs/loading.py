@@ -11,11 +11,10 @@ from ..errors import value_error
 from ..reports import RunResult
 from ..tasks import Task, TaskStream
 from .experiment import Experiment, resolve_device
-from .experiment_parser import read_experiment
+from .experiment_config import lacks_learner, read_experiment
 from .folder import RunFolder
 from .progress import Progress
 from .results.records import Assessment
-from .settings import lacks_learner
 
 __all__ = ["TrainedRun", "load_run", "restore_state"]
 

@@ -55,7 +55,7 @@ def _is_json_scalar(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """What is saved beside a checkpoint.
+    """The record that is saved beside a checkpoint.
 
     Args:
         assessments: one per task learned.

@@ -1,4 +1,4 @@
-"""The contract of hypernetworks: a class joins by saying how its variants are built, and inherits all these tests."""
+"""The contract of hypernetworks: a subclass lists functions that build a hypernetwork, and inherits all tests."""
 
 import copy
 import pickle
@@ -17,7 +17,7 @@ BATCH = 3
 
 
 def scatter(net):
-    """Bring ``net`` to double precision, with parameters and statistics that no symmetry hides."""
+    """Convert ``net`` to double precision, with random parameters and statistics that break all symmetries."""
     net = net.double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -31,13 +31,13 @@ def scatter(net):
 
 
 class HypernetworkContract:
-    """Give ``variants``: names and functions that build a hypernetwork whose parameters are all kept inside."""
+    """Subclasses set ``variants``: names and functions that build a hypernetwork whose tensors are all parameters."""
 
     variants: ClassVar = {}
     external: ClassVar = {}
-    """The same classes, built without some of their parameters."""
+    """The same classes, some of whose tensors are passed in."""
     takes_both = False
-    """Whether a condition and a conditional input may be given together."""
+    """True if a condition and a conditional input may be passed together."""
 
     def pytest_generate_tests(self, metafunc):
         for name, table in (("build", self.variants), ("build_external", self.external)):
@@ -49,7 +49,7 @@ class HypernetworkContract:
 
     @pytest.fixture(autouse=True)
     def _no_weights_are_built(self):
-        """Geometries go the way of long weight vectors, however short they are here."""
+        """Use the algorithms for long weight vectors."""
         with speed.using(short_weights=0):
             yield
 
@@ -76,7 +76,7 @@ class HypernetworkContract:
 
     @staticmethod
     def one(net):
-        """Arguments that say at which condition the geometry is taken."""
+        """Arguments that select the condition of the geometry."""
         if net.num_known_conds:
             return {"cond_id": net.num_known_conds - 1}
         if getattr(net, "cond_in_size", 0):
@@ -406,7 +406,7 @@ class HypernetworkContract:
 
     @staticmethod
     def total(g, z, other, v, center, precision):
-        """A scalar in which every method of a geometry has a part."""
+        """A scalar that depends on every method of a geometry."""
         eye = torch.eye(z.shape[-1], dtype=z.dtype)
         uneven = torch.arange(1.0, 1.0 + eye.numel(), dtype=z.dtype).view_as(eye)
         index = torch.tensor([0, g.num_weights - 1])
@@ -427,7 +427,7 @@ class HypernetworkContract:
         )
 
     def test_geometry_gradients(self, build):
-        """Gradients to parameters, latents, center, vectors and precision, with weights from outside."""
+        """Gradients with respect to parameters, latents, center, vectors and precision, with weights passed in."""
         net = self.make(build)
         if not net.uncond_in_size:
             pytest.skip("no latent")
@@ -459,7 +459,7 @@ class HypernetworkContract:
         else:
             net.geometry(**self.one(net))
 
-    # Parameters that come from outside.
+    # Parameters that are passed in.
 
     def test_external_parameters(self, build_external):
         net = build_external().double().eval()
@@ -482,7 +482,7 @@ class HypernetworkContract:
         ids = kwargs.get("cond_id", [])
         used = [r for r in net._ledger.learned if not r.conditional or int(r.group[4:]) in ids]
         assert sum(g is not None for g in grads) == len(used)
-        # Another hypernetwork generates them: the gradient of its bias is that of what it generates.
+        # Another hypernetwork generates them: the gradient of its bias is that of its outputs.
         outer = HMLP(learned, 0, 2, layers=[], verbose=False).double()
         made = outer(cond_input=torch.ones(1, 2, dtype=torch.float64))
         (got,) = torch.autograd.grad(self.flat(net, weights=made, **kwargs).sin().sum(), outer.params["layer1_bias"])

@@ -1,4 +1,4 @@
-"""Hypernetworks made of parts, each under the contract."""
+"""The contract for composed hypernetworks."""
 
 from typing import ClassVar
 
@@ -16,7 +16,7 @@ BODY = {"layers": [6], "activation_fn": nn.Tanh()}
 
 
 def stack(chunks):
-    """The last two chunks together make the last two tensors."""
+    """The last two chunks are concatenated to the last two tensors."""
     assert len(chunks) == 5
     return [*chunks[0], *chunks[1], *chunks[2]] + [
         torch.cat([tensor, chunks[4][t]], dim=0) for t, tensor in enumerate(chunks[3])
@@ -42,7 +42,7 @@ def structured(fct=stack, sizes=3, kwargs=BODY, **options):
 
 
 def single(**options):
-    """One chunk of each kind, so that no embeddings are needed."""
+    """One chunk of each kind, which needs no embeddings."""
     shapes = [[4, 2], [4], [3]]
     return lambda: StructuredHMLP(
         shapes, [[[3]], [[4, 2], [4]]], [1, 1], [0, 2], [BODY, {"layers": []}], turn, **{"verbose": False, **options}
@@ -225,7 +225,7 @@ class TestHContainer(HypernetworkContract):
             net(z, cond_id=0, weights={"hnets": [{"uncond_weights": []}, {}]})
 
     def test_condition_and_conditional_input_together(self):
-        """The condition chooses the container's own tensors, the input goes to the hypernetworks."""
+        """The condition selects the container's own tensors, the input is passed to the hypernetworks."""
         net = self.make(self.variants["plain-and-hnet"])
         x = torch.randn(1, 2).double()
         out = net(cond_input=x, cond_id=1)
@@ -254,7 +254,7 @@ class TestHContainer(HypernetworkContract):
 
 @pytest.mark.parametrize("external", [False, True])
 def test_nested_hypernetworks_grow_to_the_conditions_of_a_state(external):
-    """The state of a wrapper around a container: conditions are counted where their tensors are, however deep."""
+    """The state of a wrapper around a container: conditions are counted by their tensors, at any depth."""
 
     def build():
         chunked = ChunkedHMLP([[4]], 2, 2, True, 2, 0, [3], num_cond_embs=2, verbose=False, no_cond_weights=external)

@@ -1,4 +1,4 @@
-"""Deconvolutional hypernetworks, each under the contract."""
+"""The contract for deconvolutional hypernetworks."""
 
 import itertools
 from typing import ClassVar
@@ -82,7 +82,7 @@ class TestHDeconv(HypernetworkContract):
         assert plan.layers[-1].channels == (128, 1)
 
     def test_attention_mixes_all_positions(self):
-        """With an open gate all pixels depend on all positions of the layer; with a closed one only neighbors do."""
+        """With an open gate all pixels depend on all positions of the layer; with a closed one on neighbors only."""
         net = deconv((32, 4), 2, 0, num_layers=2, num_filters=[8], kernel_size=3, sa_units=(0,), activation_fn=None)()
         seen = []
         net.subnet.attention["0"].register_forward_hook(lambda m, args, out: seen.append((args[0], out)))

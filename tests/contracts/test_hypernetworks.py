@@ -1,4 +1,4 @@
-"""The hypernetworks of the library in their variants, each under the contract."""
+"""The contract for perceptron hypernetworks in all variants."""
 
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ def hmlp(*args, **kwargs):
 
 
 def stretched(*args, **kwargs):
-    """A perceptron whose stretch is not that of the beginning, zero."""
+    """A perceptron whose stretch is not zero as at initialization."""
 
     def build():
         net = hmlp(*args, **kwargs)()

@@ -42,7 +42,7 @@ def test_log_prob_is_that_of_the_distribution(case, batch):
 @cases
 @pytest.mark.parametrize("batch", [(), (S,), (2, S)])
 def test_sum_of_log_probs(case, batch):
-    """Value and gradients of the sum, which some likelihoods make in another way."""
+    """Value and gradients of the sum, which some likelihoods compute in another way."""
     likelihood, _, draw = CASES[case]
     outputs, y = outputs_of(case, *batch), draw()
     ours, theirs = likelihood.log_prob_sum(outputs, y), likelihood.log_prob(outputs, y).sum()
@@ -61,7 +61,7 @@ def test_sum_of_log_probs_with_one_learned_noise():
 
 
 @pytest.mark.parametrize("kind", [Gaussian, Categorical])
-def test_who_changes_log_prob_changes_its_sum(kind):
+def test_an_overridden_log_prob_changes_its_sum(kind):
     class Tempered(kind):
         def log_prob(self, outputs, y):
             return 0.5 * super().log_prob(outputs, y)

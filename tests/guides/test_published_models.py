@@ -1,4 +1,4 @@
-"""AutoHypernet on published models, held against the no-U-turn sampler on the same model, or against exact draws."""
+"""AutoHypernet on published models, compared with the no-U-turn sampler on the same model, or with exact draws."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class Case:
 
     ``mean`` is the largest error of a mean in standard deviations of the reference, ``std`` the smallest and largest
     ratio of standard deviations. Positive unknowns in ``logs`` are compared on the logarithmic scale, where the guide
-    works. Those in ``loose``, the spreads of hierarchies, of which the guide is too sure, are held to less: within half
-    a standard deviation, and 0.35 to 1.3 times as wide.
+    works. Those in ``loose``, the scales of hierarchies, whose uncertainty the guide underestimates, have wider limits:
+    within half a standard deviation, and 0.35 to 1.3 times as wide.
     ``stretch`` is the guide's.
     ``halved`` asks for less than half the distance of a full Gaussian guide.
     """

@@ -1,4 +1,4 @@
-"""Chunkings of residual networks: layer groups, the paper's vertical chunking, and networks that are generated so."""
+"""Chunkings of residual networks: layer groups, the paper's vertical chunking, and networks with generated weights."""
 
 import itertools
 import math
@@ -46,14 +46,14 @@ def test_the_chunking_of_the_paper():
 
 
 def test_the_documented_chunking():
-    """Without the vertical chunking the second layer group is made of whole layers."""
+    """Without vertical chunking, the second layer group consists of whole layers."""
     shapes, counts, _ = wrn_chunking(paper())
     assert (shapes[2], counts[2]) == ([[160, 160, 3, 3]], 7)
     assert counts == [1, 1, 7, 15, 15, 1, 1, 1]
 
 
 def test_eleven_layer_groups():
-    """Where no width is half or twice the one before, all eleven layer groups are there."""
+    """If no width is half or twice the one before, there are all eleven layer groups."""
     net = wrn((2, 6, 18, 54), use_bias=True)
     shapes, counts, _ = wrn_chunking(net, ignore_bn_weights=False, ignore_out_weights=False)
     convolutions = [[2, 2], [6, 2], [6, 6], [18, 6], [18, 18], [54, 18], [54, 54]]
@@ -67,7 +67,7 @@ def test_eleven_layer_groups():
 @pytest.mark.parametrize("flags", list(itertools.product((False, True), repeat=4)))
 @pytest.mark.parametrize("maps", [(2, 3, 4, 6), (2, 6, 6, 12), (4, 12, 6, 3), (3, 9, 15, 30)])
 def test_chunks_hold_every_weight(maps, flags):
-    """A network cut into chunks by hand is put together again; surplus biases are not used."""
+    """Chunks cut by hand are assembled to the same network; surplus biases are not used."""
     net, options = wrn(maps, use_bias=True), dict(zip(FLAGS, flags, strict=True))
     shapes, counts, assembly = wrn_chunking(net, **options)
     each = [group for group, count in zip(shapes, counts, strict=True) for _ in range(count)]
@@ -128,7 +128,7 @@ def test_resnet_groups():
     ],
 )
 def test_a_generated_network(build):
-    """The network under what a structured hypernetwork makes; gradients reach all of its parameters."""
+    """The network with weights from a structured hypernetwork; gradients reach all parameters of the hypernetwork."""
     torch.manual_seed(0)
     net, chunking = build()
     more = {"ignore_bn_weights": False, "ignore_out_weights": False} if chunking is wrn_chunking else {}
@@ -136,7 +136,7 @@ def test_a_generated_network(build):
     hnet = StructuredHMLP(
         net.param_shapes, shapes, counts, 3, {"layers": [4]}, assembly, uncond_in_size=2, cond_in_size=0, verbose=False
     )
-    assert hnet.assembly.selection() is not None  # so that its geometry goes part by part
+    assert hnet.assembly.selection() is not None  # so that its geometry is computed part by part
     # Several, since rectifiers may be dead in one.
     outputs = [net(torch.randn(4, 72), weights=weights) for weights in hnet(torch.randn(8, 2))]
     torch.stack(outputs).square().sum().backward()

@@ -1,4 +1,4 @@
-"""Drawn constructor arguments of every hypernetwork: what is accepted works, what is refused is named."""
+"""Random constructor arguments of every hypernetwork: accepted ones work, errors name the refused one."""
 
 import inspect
 import re
@@ -81,7 +81,7 @@ def structured(draw):
 
 @st.composite
 def inner(draw, conds):
-    """A hypernetwork for others to contain."""
+    """A hypernetwork inside another one."""
     options = {
         "num_cond_embs": conds,
         "layers": draw(LAYERS),
@@ -158,7 +158,7 @@ def inputs(net, batch):
 
 
 def use(net):
-    """Do with a network all that one may do with any."""
+    """Use all functions of a hypernetwork."""
     kwargs = inputs(net, 2)
     batch = 2 if len(kwargs) > 1 else 1
     for train in (True, False):
@@ -187,7 +187,7 @@ def use(net):
 @pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_what_is_accepted_works(cls, data):
+def test_accepted_arguments_work(cls, data):
     """One argument, or none, may be replaced by a wrong value."""
     arguments = {"verbose": False, **data.draw(CLASSES[cls])}
     spoilt = data.draw(st.sampled_from([*[None] * len(arguments), *arguments]))
@@ -207,8 +207,8 @@ def test_what_is_accepted_works(cls, data):
 
 @settings(max_examples=60, deadline=None)
 @given(st.fixed_dictionaries({**MLP, "stretch": FLAG}))
-def test_what_is_possible_is_accepted(arguments):
-    """A perceptron is refused only without inputs, and a skip connection without what it skips or comes from."""
+def test_possible_arguments_are_accepted(arguments):
+    """A perceptron is refused only without inputs, a skip connection only without latent or hidden layers."""
     usable = arguments["uncond_in_size"] + arguments["cond_in_size"] > 0
     skip = not arguments["linear_skip"] or (arguments["layers"] and arguments["uncond_in_size"])
     skip = skip and (arguments["linear_skip"] or not arguments["stretch"])

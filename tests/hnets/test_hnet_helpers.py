@@ -111,7 +111,7 @@ def test_default_is_normal(name):
 
 @pytest.mark.parametrize("name", BUILDS)
 def test_conditional_parameters(name):
-    """Exactly the parameters with which the output of a condition changes, and no other condition's."""
+    """The parameters of a condition are exactly those that change its output and no other condition's."""
     net = BUILDS[name]()
     z = {"uncond_input": torch.randn(1, net.uncond_in_size)} if net.uncond_in_size else {}
     for i in range(2):

@@ -80,7 +80,7 @@ def test_skip_connection_is_counted():
 
 
 def test_kinds_of_tensors_by_the_main_network():
-    """Norms start as the identity, whatever the input; names decide where a list does not."""
+    """Norms are initialized to the identity; a dict by names applies to all tensors of a name."""
     main = MLP(4, 3, (5,), use_batch_norm=True, no_weights=True, verbose=False)
     net = HMLP(main.hyper_shapes_learned, verbose=False)
     net.apply_hyperfan_init(mnet=main, b_val={"bn_shift": 0.25}, w_val={"bias": 3.0}, w_var={"bias": 0.0})
@@ -94,8 +94,8 @@ def test_kinds_of_tensors_by_the_main_network():
     assert all((weights[i] == 3.0).all() for i in at)
 
 
-def test_unsaid_values_keep_their_defaults():
-    """Only the variance of one tensor is given; its mean, and all else, is as without."""
+def test_omitted_values_have_their_defaults():
+    """The variance of one tensor does not change its mean or other tensors."""
     torch.manual_seed(0)
     plain = build()
     plain.apply_hyperfan_init(generator=torch.Generator().manual_seed(1))
@@ -166,7 +166,7 @@ def test_variances_of_chunk_embeddings(method, normal):
         assert normal or embedding.abs().max() <= math.sqrt(3 * ((8 + 400) * wanted.item() - 8 * u) / 400) + 1e-6
 
 
-def test_wanted_variances_may_be_given():
+def test_target_variances_as_arguments():
     net = chunked(2400, cond_chunk_embs=True, num_cond_embs=2)
     net.apply_chunked_hyperfan_init(target_vars=[5.0, None, None, 0.5], uncond_var=0.0, cond_var=0.0)
     for cond in range(2):

@@ -1,4 +1,4 @@
-"""Hypernetworks batched over their weights against one after the other, and how their output is cut to size."""
+"""Hypernetworks batched over their weights against a loop, and the truncation of their outputs."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_batched_over_weights_is_one_after_the_other(name):
+def test_batched_over_weights_equals_a_loop(name):
     torch.manual_seed(0)
     hnet = NETWORKS[name]()
     flat = torch.randn(3, hnet.num_params, dtype=DTYPE, requires_grad=True)
@@ -60,7 +60,7 @@ def test_batched_over_weights_is_one_after_the_other(name):
         {"cond_in_size": 2, "num_cond_embs": 2},
     ],
 )
-def test_what_is_more_than_products_and_activations_is_left_to_be_done_one_by_one(options):
+def test_other_layers_have_no_batched_pass(options):
     for build in (full, chunked):
         settings = {"layers": (5,), **options}
         if build is full and "cond_in_size" in options:
@@ -72,7 +72,7 @@ def test_what_is_more_than_products_and_activations_is_left_to_be_done_one_by_on
 
 
 @pytest.mark.parametrize("kind", [HMLP, ChunkedHMLP])
-def test_another_forward_pass_is_not_passed_by(kind):
+def test_subclasses_with_another_forward_have_no_batched_pass(kind):
     class Doubled(kind):
         def forward(self, *args, **kwargs):
             return 2 * super().forward(*args, **kwargs)
@@ -100,7 +100,7 @@ def test_a_cut_may_be_differentiated_transformed_and_changed_in_place():
 
 @pytest.mark.parametrize("use_bias", [True, False])
 def test_a_condition_with_its_own_chunks_joins_the_product(use_bias):
-    """More rows than inputs: parts of the first layer are computed apart; with a condition each they are one sum."""
+    """With more rows than inputs, terms of the first layer are computed separately and added in one product."""
     torch.manual_seed(0)
     options = {"chunk_size": 2, "cond_chunk_embs": True, "cond_in_size": 2, "layers": (4,), "num_cond_embs": 3}
     hnet = ChunkedHMLP(SHAPES, chunk_emb_size=1, uncond_in_size=0, use_bias=use_bias, verbose=False, **options).to(

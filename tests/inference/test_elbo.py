@@ -1,4 +1,4 @@
-"""ImplicitELBO against Trace_ELBO, against loss written by hand, direct against traced, and its refusals."""
+"""ImplicitELBO against Trace_ELBO and a loss written by hand, direct against traced evaluation, and its refusals."""
 
 import math
 
@@ -20,13 +20,13 @@ from tests.support.oracles import DTYPE
 
 
 def traced(model):
-    """The same program as a plain function, which keeps the direct way from being taken."""
+    """Return the same program as a plain function, which is evaluated from traces."""
     return lambda *args, **kwargs: model(*args, **kwargs)
 
 
 @pytest.mark.parametrize("make", [regression, classification])
 @pytest.mark.parametrize("nesting", [1, float("inf")])
-def test_the_direct_way_is_the_traced_one(make, nesting):
+def test_direct_and_traced_evaluation_agree(make, nesting):
     model, guide = make(num_data=48)
     x, y = data(classes=3 if make is classification else None)
     found = []
@@ -75,7 +75,7 @@ def test_particles_one_by_one_give_the_same_mean():
 
 
 def repeated(elbo, model, guide, seeds):
-    """Value and gradient of many evaluations, one per row."""
+    """Return value and gradient of many evaluations, one per row."""
     rows = []
     for seed in seeds:
         torch.manual_seed(seed)
@@ -87,10 +87,10 @@ def repeated(elbo, model, guide, seeds):
 @pytest.mark.parametrize("noise", [0.5, 100.0])
 @pytest.mark.parametrize("linear", [True, False])
 def test_it_equals_trace_elbo_in_expectation_with_less_variance(linear, noise):
-    """Means over many particles agree within their errors, and gradients spread less.
+    """Means over many particles agree within their errors, and gradients have less variance.
 
     With little noise the likelihood, which both losses share, gives most of the variance; with much of it the KL is
-    nearly all of the loss. The gradient of sigma, the last one, profits most.
+    nearly all of the loss. The gradient of sigma, the last one, improves most.
     """
     model, guide = regression(num_data=24, linear=linear)
     model.likelihood.log_scale.fill_(math.log(noise))
@@ -131,7 +131,7 @@ def test_a_generator_fixes_all_draws_and_leaves_the_global_one_alone():
 
 
 class Valueless(KLEstimator):
-    """Has a gradient and no value, as score estimators do."""
+    """An estimator with a gradient and no value, such as those of the score."""
 
     def _estimate(self, q, p, num_samples, generator):
         return KLEstimate(None, q.draw(2, generator).w.square().sum())
@@ -217,7 +217,7 @@ def test_other_latents_are_treated_by_their_densities(vectorize):
     assert (ours.mean() - theirs.mean()).abs() < 4 * ((ours.var() + theirs.var()) / 8).sqrt()
 
 
-def test_handlers_around_it_are_heeded():
+def test_handlers_around_it_are_respected():
     model, guide = regression(linear=True)
     x, y = data()
     elbo = ImplicitELBO(ClosedForm(), num_particles=2, max_plate_nesting=1)
@@ -258,7 +258,7 @@ def test_families_and_estimators_are_one_argument_away():
     assert type(model) is BayesianModel
 
 
-def test_further_inputs_join_the_batch_only_where_rows_are_known_not_to_mix():
+def test_further_inputs_join_the_batch_only_where_examples_are_known_to_be_independent():
     """A view of some outputs hides nothing of the network behind it."""
     nets = {
         MLP(n_in=2, n_out=3, hidden_layers=[4], no_weights=True, verbose=False): True,

@@ -303,7 +303,7 @@ def test_parameters_of_the_model_are_trained_too():
     assert likelihood.scale.item() == pytest.approx(float(residuals.square().mean().sqrt()), rel=0.05)
 
 
-class Told(Callback):
+class Calls(Callback):
     def __init__(self, stop_at=None):
         self.events, self.stop_at = [], stop_at
 
@@ -319,9 +319,9 @@ class Told(Callback):
         self.events.append("end")
 
 
-def test_callbacks_are_told_and_can_stop_the_run():
+def test_callbacks_are_called_and_can_stop_the_run():
     model, guide = ridge()
-    told = Told(stop_at=3)
+    told = Calls(stop_at=3)
     result = fit(model, guide, data(), num_steps=10, callbacks=[told])
     assert told.events == ["start", 1, 2, 3, "end"]
     assert (result.steps, result.stopped) == (3, "enough")
@@ -467,7 +467,7 @@ def test_data_that_do_not_fit_are_refused():
 def test_a_loss_that_is_not_finite_ends_the_run_at_once():
     model, guide = ridge()
     x, y = data()
-    told = Told()
+    told = Calls()
     with pytest.raises(ValueError, match="finite loss"):
         fit(model, guide, (x * float("nan"), y), num_steps=10, callbacks=[told])
     assert told.events == ["start", "end"]

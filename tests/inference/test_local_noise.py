@@ -102,7 +102,7 @@ def test_one_linear_layer_is_exact():
     assert (correlation - torch.eye(4, dtype=DTYPE)).abs().max() < 0.08
 
 
-def test_the_loss_is_the_same_on_average_and_its_gradient_spreads_less():
+def test_the_loss_is_the_same_on_average_and_its_gradient_has_less_variance():
     model, guide = regression(num_data=120, sigma=0.4)
     x, y = data(N=60)
     model = BayesianModel(model.net, model.prior, Gaussian(torch.tensor(1.0, dtype=DTYPE)), 120)
@@ -171,7 +171,7 @@ def test_a_mean_field_guide_trains_without_drawing_weights(monkeypatch):
     assert result.history["loss"][-10:].mean() < result.history["loss"][:10].mean()
 
 
-def test_the_mean_field_loss_is_the_same_on_average_and_its_gradient_spreads_less():
+def test_the_mean_field_loss_is_the_same_on_average_and_its_gradient_has_less_variance():
     model, _ = regression(num_data=120)
     guide, (x, y) = HypernetGuide(MeanFieldPosterior(model.weight_spec, sigma=0.4).to(DTYPE)), data(N=60)
 

@@ -175,8 +175,8 @@ def test_draws_follow_the_generator_and_the_condition():
     assert not first.requires_grad
 
 
-def test_many_inputs_in_float32_do_not_lose_the_spread():
-    """Means a thousand times larger than their spread: variances formed from squares would be lost."""
+def test_many_inputs_in_float32_do_not_lose_the_variance():
+    """Means a thousand times larger than their standard deviation: variances formed from squares would be lost."""
     net = nn.Linear(1, 1)
     posterior = MeanFieldPosterior(WeightSpec.of(net), sigma=0.01, init=torch.tensor([0.0, 1000.0]))
     result = Predictive(posterior, net, num_samples=400, sample_chunk=7)(torch.zeros(3, 1), generator=generator())

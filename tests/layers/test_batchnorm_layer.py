@@ -1,4 +1,4 @@
-"""Batch norm against its formula, against torch's own layer, and its bookkeeping of statistics."""
+"""Batch norm against its formula and torch's layer; its sets of statistics."""
 
 import copy
 import pickle

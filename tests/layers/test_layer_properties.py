@@ -1,4 +1,4 @@
-"""Drawn arguments of layers: what is accepted works, what is refused is named."""
+"""Random arguments of layers: accepted ones work, errors name the refused one."""
 
 import re
 
@@ -59,7 +59,7 @@ def use(layer, arguments):
 @pytest.mark.parametrize("cls", LAYERS, ids=lambda cls: cls.__name__)
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_what_is_accepted_works(cls, data):
+def test_accepted_arguments_work(cls, data):
     """One argument, or none, may be replaced by a wrong value."""
     arguments = data.draw(st.fixed_dictionaries(LAYERS[cls]))
     spoilt = data.draw(st.none() | st.sampled_from(list(arguments)))

@@ -1,4 +1,4 @@
-"""What is particular to each class of main networks, beyond the contract and the parity with hypnettorch."""
+"""Properties of single classes of main networks, besides the contract and the parity with hypnettorch."""
 
 import logging
 
@@ -24,7 +24,7 @@ def test_mlp_is_a_stack_of_linear_layers():
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1, 3), (3, 1, 2)])
-def test_mlp_flattens_inputs_if_it_is_to(shape):
+def test_mlp_flattens_inputs(shape):
     size = torch.Size(shape).numel()
     net, flat = (MLP(size, 2, (4,), no_weights=True, flatten_inputs=flatten) for flatten in (True, False))
     x, weights = torch.randn(5, 6, *shape), torch.randn(5, net.weight_spec.numel)

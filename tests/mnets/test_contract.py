@@ -1,4 +1,4 @@
-"""What every main network keeps to, whatever its class and options."""
+"""The contract of main networks of all classes and options."""
 
 import copy
 import math

@@ -1,4 +1,4 @@
-"""Drawn constructor arguments: what is accepted works, what is refused names the argument."""
+"""Random constructor arguments: accepted ones work, errors name the refused one."""
 
 import inspect
 import re
@@ -41,7 +41,7 @@ IMAGES = {
 
 
 def check(build, options, inputs):
-    """Build, and run as every network must run; refusals must name an argument."""
+    """Build and run a network; an error must name an argument."""
     names = set(inspect.signature(build.__init__).parameters) | set(MODULATION)
     try:
         net = build(**options)

@@ -1,4 +1,4 @@
-"""Main networks and layers give what hypnettorch 0.0.4 gives, with the same parameters on the same inputs."""
+"""Main networks and layers have the outputs of hypnettorch 0.0.4, with the same parameters on the same inputs."""
 
 import itertools
 import random

@@ -1,4 +1,4 @@
-"""Any module as a main network: equal to torch's functional_call, and what is handled or refused."""
+"""Any module as a main network: equality to torch's functional_call, special cases and refusals."""
 
 import copy
 

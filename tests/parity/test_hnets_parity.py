@@ -1,4 +1,4 @@
-"""The documented hypernetworks give what hypnettorch 0.0.4 gives: outputs, gradients, lists, initial variances."""
+"""The documented hypernetworks agree with hypnettorch 0.0.4: outputs, gradients, lists, initial variances."""
 
 import contextlib
 import io
@@ -36,7 +36,7 @@ FORMATS = ("flattened", "sequential", "squeezed")
 
 
 def quiet(build, *args, **kwargs):
-    """Call what prints and warns."""
+    """Call a function without its output and warnings."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return build(*args, **kwargs)
@@ -47,7 +47,7 @@ def contain(hnets, uncond, cond):
 
 
 def make(package, name, **kwargs):
-    """A hypernetwork of ours, or the same of theirs."""
+    """The same hypernetwork of bayeshnet or of hypnettorch."""
     cls = getattr(ours, name) if package is ours else THEIRS[name]
     kwargs = {"verbose": False, **kwargs}
     if name == "StructuredHMLP":
@@ -112,7 +112,7 @@ def build(case, dtype):
 
 
 def inputs(net, dtype, batch):
-    """Forward arguments in each way of saying a condition."""
+    """Forward arguments in each way of passing a condition."""
     z = {"uncond_input": torch.randn(batch, net.uncond_in_size, dtype=dtype)} if net.uncond_in_size else {}
     if not net.num_known_conds:
         return [z]
@@ -200,7 +200,7 @@ MISSING = [("no_uncond_weights",), ("no_cond_weights",), ("no_uncond_weights", "
 @pytest.mark.parametrize("name", EXTERNAL)
 @pytest.mark.parametrize("missing", MISSING, ids=["uncond", "cond", "both"])
 def test_weights_that_are_not_kept(name, missing):
-    """A network of ours that does not keep some tensors, against one of theirs that keeps all of the same values."""
+    """A network with tensors that are passed in, against one of hypnettorch whose parameters have the same values."""
     other = build(CASES[name], torch.float64)[1].eval()
     mine = make(ours, CASES[name][0], **CASES[name][1], **dict.fromkeys(missing, True)).double().eval()
     assert mine.param_shapes == [list(s) for s in other.param_shapes]
@@ -379,14 +379,14 @@ def test_chunked_hyperfan(use_xavier, options):
 
 
 def test_hyperfan_of_other_tensors():
-    """Norms and modulation by the main network's names, by default and as said."""
+    """Norms and modulation by the main network's names, by default and with arguments."""
     said = {
         "w_val": {"bn_shift": 0.5},
         "w_var": {"bn_scale": 2.0, "bn_shift": 3.0},
         "b_val": {"bn_scale": 4.0},
         "b_var": {"bn_shift": 1.0},
     }
-    # What is not said must be said to the other one, which otherwise ignores the rest.
+    # hypnettorch needs all four values, and ignores them otherwise.
     full = {key: {"bn_scale": 0.0, "bn_shift": 0.0, **values} for key, values in said.items()}
     for mine, other in (({}, {}), (said, full)):
         nets = []
@@ -406,7 +406,7 @@ def test_hyperfan_of_other_tensors():
 
 @pytest.mark.parametrize("name", ["HMLP", "ChunkedHMLP"])
 def test_generated_variances(name):
-    """Variances of what is generated after initialization, over initializations and inputs."""
+    """Variances of generated weights after initialization, over initializations and inputs."""
     torch.manual_seed(0)
     shapes = [[20, 30], [20], [10, 20], [10]]
     sizes = [torch.Size(s).numel() for s in shapes]

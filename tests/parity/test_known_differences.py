@@ -1,4 +1,4 @@
-"""What the documentation says of hypnettorch where it differs from ours is so."""
+"""The differences to hypnettorch on the page about parity exist."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ SHAPES = [[4, 3], [4]]
 
 
 def quiet(build, *args, **kwargs):
-    """Call what prints and warns."""
+    """Call a function without its output and warnings."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return build(*args, **kwargs)
@@ -124,7 +124,7 @@ def test_index_of_a_tensor_that_is_not_kept():
     assert found == [[0, 1, -1, -1], [0, 1, 1, 1]]
 
 
-def test_the_caller_keeps_his_dict():
+def test_dicts_of_the_caller_are_not_changed():
     mine, other = both("ChunkedHMLP", SHAPES, 5, 2, True, cond_in_size=0)
     for net, left in ((mine, {"chunk_embs"}), (other, set())):
         weights = {"chunk_embs": torch.randn(1, 4, 2)}

@@ -1,4 +1,4 @@
-"""Names, order and defaults of arguments are those of hypnettorch 0.0.4; what is more is keyword-only or at the end."""
+"""Names, order and defaults of arguments are those of hypnettorch 0.0.4; others are keyword-only or at the end."""
 
 import inspect
 import warnings
@@ -69,7 +69,7 @@ LEFT_OUT = {
 
 
 def arguments(function):
-    """Names and defaults, modules by what they are."""
+    """Names and defaults, modules by their representation."""
     found = []
     for p in inspect.signature(function).parameters.values():
         if p.kind is p.KEYWORD_ONLY:

@@ -1,4 +1,4 @@
-"""Small main networks of every class, in many variants, for the suites that all of them join."""
+"""Small main networks of every class, in many variants, for tests of all main networks."""
 
 from __future__ import annotations
 

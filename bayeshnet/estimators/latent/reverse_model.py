@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ...deprecation import RenamedState
 from ...rng import normal_like
 from ..perceptron import make_mlp
 
 __all__ = ["ReverseModel", "ReverseView"]
 
 
-class ReverseModel(nn.Module):
+class ReverseModel(RenamedState, nn.Module):
     r"""The density :math:`\tau(z | w)`.
 
     Weights are standardized by the samples given at creation. A perceptron maps them to features, from which mean and
@@ -29,6 +31,8 @@ class ReverseModel(nn.Module):
         num_flows: number of coupling layers.
         generator: of the initial weights.
     """
+
+    renamed_state: ClassVar[Mapping[str, str]] = {"spread": "scale"}
 
     def __init__(
         self,

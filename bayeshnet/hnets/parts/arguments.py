@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_int, check_shape, type_error, value_error
+from ...errors import check_int, check_ints, check_shape, type_error, value_error
 
 __all__ = [
     "check_batch",
@@ -27,12 +27,7 @@ def check_targets(target_shapes: Any) -> list[tuple[int, ...]]:
     """Return the shapes of the tensors to generate as tuples."""
     if not isinstance(target_shapes, (list, tuple)) or not target_shapes:
         raise value_error("target_shapes", expected="a list of at least one shape", got=target_shapes)
-    shapes = []
-    for shape in target_shapes:
-        if not isinstance(shape, (list, tuple)):
-            raise type_error("target_shapes", expected="a list of lists of integers", got=target_shapes)
-        shapes.append(tuple(check_int("target_shapes", size, 1) for size in shape))
-    return shapes
+    return [tuple(check_ints("target_shapes", shape, 1)) for shape in target_shapes]
 
 
 def check_has_input(uncond_in_size: int, cond_in_size: int, chunked: bool | None = None, num_conds: int = 0) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import check_int, type_error, value_error
+from ...errors import check_int, check_ints, value_error
 
 __all__ = ["DeconvPlan", "LayerPlan", "check_image", "plan_deconv"]
 
@@ -54,15 +54,11 @@ class DeconvPlan:
 
 def check_image(hyper_img_shape: Any) -> tuple[int, int, int]:
     """Return ``(width, height)`` or ``(width, height, channels)`` as ``(channels, height, width)``."""
-    if not isinstance(hyper_img_shape, (list, tuple)):
-        raise type_error(
-            "hyper_img_shape", expected="a tuple (width, height) or (width, height, channels)", got=hyper_img_shape
-        )
-    if len(hyper_img_shape) not in (2, 3):
-        raise value_error(
-            "hyper_img_shape", expected="a tuple (width, height) or (width, height, channels)", got=hyper_img_shape
-        )
-    width, height, channels = [check_int("hyper_img_shape", n, 1) for n in (*hyper_img_shape, 1)[:3]]
+    sizes = check_ints("hyper_img_shape", hyper_img_shape, 1)
+    if len(sizes) not in (2, 3):
+        expected = "a tuple (width, height) or (width, height, channels)"
+        raise value_error("hyper_img_shape", expected=expected, got=hyper_img_shape)
+    width, height, channels = (*sizes, 1)[:3]
     return channels, height, width
 
 
@@ -110,11 +106,7 @@ def _layer(
 def _filters(num_filters: Any, count: int) -> list[int]:
     if num_filters is None:
         return [LAST_FILTERS * 2**k for k in range(count - 1, -1, -1)]
-    if not isinstance(num_filters, (list, tuple)):
-        raise type_error("num_filters", expected=f"a list of {count} integers", got=num_filters)
-    if len(num_filters) != count:
-        raise value_error("num_filters", expected=f"{count} integers, one for each hidden layer", got=list(num_filters))
-    return [check_int("num_filters", n, 1) for n in num_filters]
+    return check_ints("num_filters", num_filters, 1, count, "There is one for each hidden layer.")
 
 
 def _kernels(kernel_size: Any, count: int) -> list[tuple[int, int]]:
@@ -135,9 +127,7 @@ def _kernels(kernel_size: Any, count: int) -> list[tuple[int, int]]:
 
 
 def _attention(sa_units: Any, filters: Sequence[int]) -> tuple[int, ...]:
-    if not isinstance(sa_units, (list, tuple)):
-        raise type_error("sa_units", expected="a list or tuple of layer indices", got=sa_units)
-    units = tuple(check_int("sa_units", u, 0) for u in sa_units)
+    units = tuple(check_ints("sa_units", sa_units, 0))
     for unit in units:
         if unit >= len(filters):
             raise value_error(

@@ -93,7 +93,7 @@ def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, n
 
 @dataclass(frozen=True)
 class DetectionRates:
-    """How well scores separate OOD inputs from test inputs, in percent: ``{set: {score: value}}``.
+    """Results of detection: separation of OOD inputs from test inputs, in percent: ``{set: {score: value}}``.
 
     Args:
         auroc: area under the ROC curve.

@@ -1,0 +1,110 @@
+"""The ``config.yaml`` of an experiment.
+
+The command line writes all settings, including those of the learner, and reads them by a parser made from the signature
+of :class:`~bayeshnet.runs.Experiment`. The learner of an experiment that was made in Python has no description in YAML.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields
+from typing import Any, NoReturn
+
+from ..errors import MissingExtraError, value_error
+from .experiment import Experiment
+from .folder import RunFolder
+
+__all__ = [
+    "experiment_from",
+    "lacks_learner",
+    "make_experiment_parser",
+    "open_folder",
+    "read_experiment",
+    "settings_text",
+]
+
+_HEAD = "# An experiment that was made in Python: its learner is shown in comments only."
+
+
+def make_experiment_parser(prog: str = "experiment") -> Any:
+    """Build a ``jsonargparse`` parser with ``--config`` and the arguments of an experiment.
+
+    Its errors are ``ValueError``.
+
+    Raises:
+        MissingExtraError: if jsonargparse is not installed.
+    """
+    try:
+        import jsonargparse
+    except ImportError:
+        raise MissingExtraError("jsonargparse", "app", "reading the configuration of a run") from None
+
+    class Parser(jsonargparse.ArgumentParser):
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            raise ValueError(message) from None
+
+    parser = Parser(prog=prog, description=(Experiment.__doc__ or "").partition("\n")[0])
+    parser.add_argument("--config", action="config", help="YAML file over the named configuration; may be repeated")
+    parser.add_class_arguments(Experiment)
+    return parser
+
+
+def experiment_from(parser: Any, settings: Any) -> Experiment:
+    """Build the experiment from the settings that the parser returned."""
+    names = {f.name for f in fields(Experiment)}
+    return Experiment(**{name: value for name, value in vars(parser.instantiate(settings)).items() if name in names})
+
+
+def read_experiment(config: str) -> Experiment:
+    """Build the experiment that a ``config.yaml`` written by ``bayeshnet run`` describes.
+
+    Args:
+        config: YAML text.
+
+    Raises:
+        ValueError: if the text lacks the settings of the learner, or they are not valid.
+    """
+    parser = make_experiment_parser()
+    try:
+        return experiment_from(parser, parser.parse_args([f"--config={config}"]))
+    except ValueError as error:
+        raise value_error("config", expected="the configuration of an experiment", found=str(error)) from None
+
+
+def settings_text(experiment: Experiment) -> str:
+    """Return the settings as YAML, those of the learner as comments.
+
+    Device and threads are left out, since a run may be continued with others.
+    """
+    lines = [f"# {line}" for line in f"learner: {experiment.learner!r}".splitlines()]
+    for name in ("data", "data_dir", "data_options", "method", "seed", "judge_on"):
+        lines.append(f"{name}: {json.dumps(getattr(experiment, name), default=str)}")
+    return "\n".join([_HEAD, *lines, ""])
+
+
+def lacks_learner(config: str) -> bool:
+    """Return whether ``config`` was written by :func:`settings_text`."""
+    return config.startswith(_HEAD)
+
+
+def open_folder(folder: RunFolder, experiment: Experiment) -> None:
+    """Create the folder of a run, unless it has been begun with the same settings.
+
+    Raises:
+        ValueError: if the folder holds something else.
+    """
+    if not folder.config.is_file():
+        folder.create(settings_text(experiment))
+        return
+    known, wanted = folder.open(), settings_text(experiment)
+    if lacks_learner(known) and _settings(known) != _settings(wanted):
+        raise value_error(
+            "folder",
+            expected="a new folder, or one of a run with the same settings",
+            got=str(folder.path),
+            hint=f"Compare {folder.config} with the experiment.",
+        )
+
+
+def _settings(config: str) -> list[str]:
+    return [line for line in config.splitlines() if line and not line.startswith("#")]
