@@ -100,7 +100,7 @@ def test_is_my_kl_right(capsys, tmp_path, monkeypatch):
 def test_long_examples(name, capsys):
     pytest.importorskip("sklearn")
     load(name).main(steps=20)
-    assert capsys.readouterr().out.count("told the task") == 5
+    assert capsys.readouterr().out.count("task given") == 5
 
 
 @pytest.mark.slow

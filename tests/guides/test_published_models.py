@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bayeshnet.guides import AutoHypernet
 from bayeshnet.inference import Annealing, fit, reference_posterior
-from bayeshnet.metrics import sample_comparison as agreement
+from bayeshnet.metrics import compare_samples
 from tests.support import published_models as models
 
 
@@ -153,11 +153,11 @@ def test_moments_are_those_of_the_reference(name):
         generator=torch.Generator().manual_seed(0),
     )
     draws = guide.sample_posterior(4000, *arguments, generator=torch.Generator().manual_seed(1))
-    found = agreement(flat(draws, case), reference, torch.Generator().manual_seed(0))
+    found = compare_samples(flat(draws, case), reference, torch.Generator().manual_seed(0))
     assert found.mean_error < case.mean
     assert case.std[0] < found.std_ratio[0] <= found.std_ratio[1] < case.std[1]
     if case.loose:
-        found = agreement(flat(draws, case, loose=True), flat(known, case, loose=True))
+        found = compare_samples(flat(draws, case, loose=True), flat(known, case, loose=True))
         assert found.mean_error < 0.5
         assert 0.35 < found.std_ratio[0] <= found.std_ratio[1] < 1.3
     if case.halved:
@@ -173,4 +173,4 @@ def distance_of_a_gaussian(case: Case, reference: Tensor) -> float:
     fit(case.model, guide, num_steps=case.steps, lr=0.01, scheduler="cosine", elbo=loss)
     with torch.no_grad(), pyro.plate("draws", 4000, dim=-2):
         draws = guide()
-    return agreement(flat(draws, case), reference, torch.Generator().manual_seed(0)).sliced_wasserstein
+    return compare_samples(flat(draws, case), reference, torch.Generator().manual_seed(0)).sliced_wasserstein
