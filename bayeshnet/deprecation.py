@@ -64,6 +64,7 @@ _MODULES = {
     "estimators.sivi": "estimators.latent.sivi",
     "estimators.ssge": "estimators.samples.ssge",
     "estimators.stein": "estimators.samples.stein",
+    "guides.defaults": "guides.implicit_site",
     "guides.flat": "distributions.flat",
     "guides.local_noise": "inference.bound.local_noise",
     "guides.unfolded_livi": "estimators.latent.livi_unfolded",
@@ -204,6 +205,8 @@ class MovedModules(Loader):
         new = import_module(f"bayeshnet.{_MODULES[old.partition('.')[2]]}")
         warn(old, new.__name__, stacklevel=6)
         module.__dict__.update({k: v for k, v in vars(new).items() if not k.startswith("__")}, __all__=new.__all__)
+        if hasattr(new, "__getattr__"):  # names that have changed besides
+            module.__dict__["__getattr__"] = new.__getattr__
 
 
 def install() -> None:

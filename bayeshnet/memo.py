@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import Parameter
 
 from .speed import shortcuts
 
@@ -21,11 +22,14 @@ class Memo(Generic[Value]):
 
     A cached value is reused if all of these conditions hold, else it is computed again:
 
-    - the keys are the same objects, and no tensor among them has been modified in place since;
+    - the keys are the same objects, and no tensor among them has been modified in place since, nor been given other
+      data (``module.to(...)``, ``vector_to_parameters``);
     - autograd would record the same graph: gradients are enabled as before, if any key requires them;
     - inference mode is the same as before, since a tensor created in it cannot be used for training.
 
-    Tensors created in inference mode have no version counter: they must not be modified in place while they are keys.
+    Changes that torch does not count are not seen: those of tensors created in inference mode, which have no version
+    counter, changes through ``x.data``, and steps of torch's fused optimizers unless they are made by
+    :func:`~bayeshnet.optim.make_adam`. After these call ``torch.autograd.graph.increment_version``.
     Nothing is cached or reused under ``torch.func`` transforms, forward-mode differentiation or compilation, or with
     the shortcut ``memo`` switched off.
 
@@ -104,5 +108,11 @@ def _state(keys: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the modes and the versions of tensors that a value depends on besides its keys."""
     tensors = [key for key in keys if isinstance(key, Tensor)]
     recorded = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    versions = tuple(0 if t.is_inference() else t._version for t in tensors)
+    versions = tuple(_version(t) for t in tensors)
     return recorded, torch.is_inference_mode_enabled(), versions
+
+
+def _version(x: Tensor) -> tuple[Any, ...]:
+    """Return what changes with the data of a tensor: its counter, and where the data are."""
+    address = x.data_ptr() if type(x) in (Tensor, Parameter) else 0  # subclasses may have no data
+    return 0 if x.is_inference() else x._version, address, x.dtype

@@ -57,6 +57,7 @@ class DirectAdam(torch.optim.Adam):
                 amsgrad=group["amsgrad"],
                 maximize=group["maximize"],
             )
+            torch.autograd.graph.increment_version(lists[0])  # the fused kernel does not, and caches rely on it
         return loss
 
     step.hooked = True  # type: ignore[attr-defined] # torch does not wrap such a step
@@ -69,4 +70,13 @@ def make_adam(parameters: Iterable[nn.Parameter], lr: float) -> torch.optim.Adam
     if len(kinds) == 1 and all(p.is_floating_point() and p.device.type == "cpu" for p in given):
         return DirectAdam(given, lr)
     fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in given)
-    return torch.optim.Adam(given, lr=lr, fused=fused)
+    adam = torch.optim.Adam(given, lr=lr, fused=fused)
+    if fused:
+        adam.register_step_post_hook(_count_changes)
+    return adam
+
+
+def _count_changes(optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    """Count a change of all parameters that have a gradient, which fused kernels leave uncounted."""
+    changed = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    torch.autograd.graph.increment_version(changed)

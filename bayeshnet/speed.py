@@ -18,7 +18,7 @@ class Shortcuts:
     Attributes:
         memo: cache values computed from tensors that have not changed (:class:`~bayeshnet.memo.Memo`).
         one_pass: generate the weights of several conditions in one pass of the hypernetwork.
-            direct: evaluate the bound of a Bayesian network with one weights site directly, without Pyro's traces.
+        direct: evaluate the bound of a Bayesian network with one weights site directly, without Pyro's traces.
         short_weights: maximum number of entries of weight vectors that are generated explicitly, instead of using the
             Gram matrix of the head.
         jacobian_block: maximum number of entries of a Jacobian of activations in memory; larger ones are recomputed

@@ -62,13 +62,13 @@ Beside the sampler
 ``tests/guides/test_published_models.py`` holds the guide against the no-U-turn sampler on published models, in its
 default settings but for the length of training: eight schools, centered and non-centered (Rubin, 1981), a logistic
 regression on tumours, a hierarchical Poisson regression of colonies on doses (Breslow, 1984), and a mixture whose
-clusters bear no names; and against exact draws on a banana. The tolerances of means and standard deviations are there.
-Of the spread of a hierarchy the guide is too sure: the standard deviation of its logarithm is half to three quarters of
-the true one on the centered schools and on the colonies. With ``AutoHypernet(model, stretch=True)``, where earlier
-unknowns stretch later ones, it is within the tolerances on the colonies, which are tested so; on the centered schools
-it is not, and the mixture is found worse.
+clusters are interchangeable; and against exact draws on a banana. The tolerances of means and standard deviations are
+there. The guide is overconfident about the scale of a hierarchy: the standard deviation of its logarithm is half to
+three quarters of the true one on the centered schools and on the colonies. With ``AutoHypernet(model, stretch=True)``,
+where earlier unknowns stretch later ones, it is within the tolerances on the colonies, as the tests check; on the
+centered schools it is not, and the mixture is approximated less well.
 :func:`~bayeshnet.inference.reference_posterior` runs the sampler on any model, and
-:func:`~bayeshnet.metrics.sample_comparison` compares.
+:func:`~bayeshnet.metrics.compare_samples` compares.
 """
 
 
@@ -86,8 +86,8 @@ def write_page(path: Path, results: dict[str, Any], seconds: float, seeds: int, 
         audits.append([name, *(f"{statistics.mean(column):.3f}" for column in zip(*found["audit"], strict=True))])
     given = f"{seconds:g} s of processor time for each guide, one thread, {seeds} runs, 256 draws a step; {machine}.\n"
     audit_text = (
-        "What training took for the entropy, beside the two-sided audit of the same guides. A map that folds would be "
-        "seen\nas a claim below the audit; a claim above it gives the guide less credit than it has.\n\n"
+        "The entropy as training estimated it, and the two-sided audit of the same guides. A map that folds would show "
+        "as an\nestimate below the audit; an estimate above it underestimates the entropy of the guide.\n\n"
     )
     parts = [TOP, given, MEANING, _table(rows), "\nHow many steps the time was good for:\n\n", _table(steps), "\n"]
     path.write_text("".join([*parts, audit_text, _table(audits), "\n", SAMPLER]), encoding="utf-8")

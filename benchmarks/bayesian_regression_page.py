@@ -53,7 +53,7 @@ light ones those of a new value; the dotted line is the true function.
 All methods have the same network of 20 tanh units, the same Gaussian prior and the true noise; for the ensemble and
 dropout the prior is weight decay. The log-likelihood is that of the mixture over draws, in nats per test point; an
 interval is calibrated if it covers as much as it says; the spread is the standard deviation of the function over draws.
-The sampler is the truth that the others are to come near: far from the data all of them doubt too little.
+The sampler is the reference: far from the data all other methods are overconfident.
 
 """
 

@@ -28,10 +28,10 @@ def published_step(hnets: Any, mlp: Any, wrapper: Any, c: Configuration, task: i
 
 
 class PublishedStep:
-    """What the methods share: networks, targets of the regularizer, the optimizer and the likelihood."""
+    """Common parts of the methods: networks, targets of the regularizer, the optimizer and the likelihood."""
 
     def __init__(self, hnets: Any, mlp: Any, wrapper: Any, c: Configuration, task: int) -> None:
-        """Build the networks and keep what the generator emits for old tasks."""
+        """Build the networks and keep the outputs of the hypernetwork for old tasks."""
         self.c, self.task = c, task
         self.net, inner, outer = build_networks(hnets, mlp, c)
         self.generator = inner if outer is None else outer
@@ -121,7 +121,7 @@ class MeanFieldStep(PublishedStep):
 
 
 class ImplicitStep(PublishedStep):
-    """What steps with a hyper-hypernetwork share."""
+    """Common part of steps with a hyper-hypernetwork."""
 
     def sample(self, num: int, theta: list[Tensor]) -> list[list[Tensor]]:
         """Weights of ``num`` samples, tensor by tensor."""
@@ -218,7 +218,7 @@ class AdversarialStep(ImplicitStep):
         self.dis_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=c.lr)
 
     def logits(self, w: Tensor) -> Tensor:
-        """What the discriminator says of weights ``(S, P)``."""
+        """Logits of the discriminator for weights ``(S, P)``."""
         if self.c.batch_mean:
             w = torch.cat([w, w.mean(0, keepdim=True).expand_as(w)], dim=1)
         return self.discriminator(w, weights=list(self.discriminator.internal_params))

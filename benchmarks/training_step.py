@@ -156,7 +156,7 @@ def library_steps(c: Configuration, task: int) -> dict[str, LibraryStep]:
 
 
 def load_published() -> Callable[[Configuration, int], Any] | None:
-    """What makes published steps, or None where hypnettorch is not installed."""
+    """Load the function that makes published steps; None where hypnettorch is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""What all tests share: one seed, a figure backend without a screen, and the conditions of marked tests."""
+"""Common settings of all tests: one seed, a figure backend without a screen, and the conditions of marked tests."""
 
 import os
 import sys

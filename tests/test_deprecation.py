@@ -11,6 +11,12 @@ from torch import nn
 
 import bayeshnet
 from bayeshnet import deprecation
+from bayeshnet.builders import MeanFieldWeights
+from bayeshnet.continual import SplitHeads
+from bayeshnet.estimators import NuMethod
+from bayeshnet.geometry import ConstantGeometry
+from bayeshnet.hnets import HMLP
+from bayeshnet.weights import WeightSpec
 
 
 @pytest.mark.parametrize("old", sorted(deprecation._MODULES))
@@ -45,6 +51,50 @@ def test_moved_names_warn(package, old, new):
     with pytest.warns(DeprecationWarning, match=f"use bayeshnet.{new}"):
         found = getattr(importlib.import_module(f"bayeshnet.{package}"), old)
     assert found is getattr(importlib.import_module(f"bayeshnet.{home}"), name)
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("continual.families", "PosteriorFamily", "builders.PosteriorBuilder"),
+        ("continual.initialization", "init_generator", "builders.initialization.init_hypernetwork"),
+        ("estimators.nearest_neighbour", "NearestNeighbour", "estimators.NearestNeighbor"),
+        ("guides.defaults", "has_exact_density", "guides.implicit_site.has_exact_density"),
+        ("guides.sites", "bare", "guides.sites.unwrapped"),
+        ("hnets.selection_geometry", "ConstantGeometry", "geometry.ConstantGeometry"),
+        ("metrics.continual", "summarise", "metrics.summarize"),
+        ("reports.comparison", "comparison_pictures", "reports.comparison_figures"),
+        ("reports.html", "run_pictures", "reports.run_figures"),
+        ("reports.records", "RunArrays", "reports.FigureData"),
+        ("reports.style", "TASK_COLOURS", "reports.style.TASK_COLORS"),
+        ("reports.tables", "foreign_table", "reports.ood_table"),
+        ("runs.arrays", "make_arrays", "runs.results.figure_data.make_figure_data"),
+        ("runs.evaluation", "predict_seen", "runs.results.assessment.predict_test_inputs"),
+        ("runs.experiment", "Listener", "runs.Listener"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_old_names_are_found_in_their_old_modules(module, old, new):
+    home, _, name = new.rpartition(".")
+    found = getattr(importlib.import_module(f"bayeshnet.{module}"), old)
+    assert found is getattr(importlib.import_module(f"bayeshnet.{home}"), name)
+
+
+def test_old_keyword_arguments_are_accepted():
+    spec = WeightSpec.of(nn.Linear(2, 3))
+    builder, geometry = MeanFieldWeights(), ConstantGeometry(torch.tensor([1.0, 2.0]), 3)
+    hnet = HMLP([[2, 3]], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, layers=(), verbose=False)
+    z, center = torch.zeros(2), torch.ones(6)
+    with pytest.warns(DeprecationWarning, match="argument spec is deprecated: use weight_spec"):
+        assert builder.build(spec=spec).weight_spec is builder.prior(spec=spec).weight_spec
+    with pytest.warns(DeprecationWarning, match="argument centre is deprecated: use center"):
+        assert geometry.sqdist(torch.zeros(3), centre=torch.ones(2)) == 1
+    with pytest.warns(DeprecationWarning, match="argument centre is deprecated: use center"):
+        assert hnet.sqdist(z, centre=center) == hnet.sqdist(z, center)
+    with pytest.warns(DeprecationWarning, match="argument number is deprecated: use task_id"):
+        assert SplitHeads().block(number=1, size=2) == SplitHeads().block(1, 2)
+    with pytest.warns(DeprecationWarning, match="regularisation is deprecated: use regularization"):
+        assert NuMethod(regularisation=0.5).regularization == 0.5
 
 
 def test_unknown_names_are_refused():

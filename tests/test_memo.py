@@ -50,6 +50,22 @@ def test_none_is_a_value():
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda layer: layer.double(),
+        lambda layer: torch.nn.utils.vector_to_parameters(torch.ones(3), layer.parameters()),
+        lambda layer: setattr(layer.weight, "data", torch.ones(1, 2)),
+    ],
+    ids=["dtype", "vector", "data"],
+)
+def test_other_data_of_a_parameter_invalidate(change, make):
+    layer, memo = torch.nn.Linear(2, 1), Memo()
+    value = memo.get((layer.weight,), make)
+    change(layer)
+    assert memo.get((layer.weight,), make) is not value
+
+
 def test_errors_are_not_cached(make):
     memo, x = Memo(), torch.zeros(2)
     with pytest.raises(ZeroDivisionError):

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from bayeshnet.hnets import HMLP
 from bayeshnet.inference.optimizers import Stepper, clip_norm
-from bayeshnet.optim import DirectAdam
+from bayeshnet.optim import DirectAdam, make_adam
 
 
 def test_it_is_torchs_adam_step_by_step():
@@ -100,3 +101,29 @@ def test_gradients_are_clipped_as_torch_clips(largest, dtypes):
     for a, b in zip(ours[:2], theirs[:2], strict=True):
         torch.testing.assert_close(a.grad, b.grad)
     assert ours[2].grad is None
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float32,), (torch.float32, torch.float64)], ids=["direct", "fused"])
+def test_steps_are_counted_as_changes(dtypes):
+    """Otherwise caches of values that depend on the parameters would not notice a step."""
+    parameters = [nn.Parameter(torch.ones(2, dtype=dtype)) for dtype in dtypes]
+    unused = nn.Parameter(torch.ones(2))
+    optimizer = make_adam([*parameters, unused], 0.1)
+    sum(p.square().sum() for p in parameters).backward()
+    before = [p._version for p in (*parameters, unused)]
+    optimizer.step()
+    assert all(p._version > v for p, v in zip(parameters, before, strict=False))
+    assert unused._version == before[-1]
+
+
+def test_a_geometry_sees_the_steps_of_the_optimizer():
+    """A distribution that is kept while its hypernetwork is trained has the distances of the new parameters."""
+    hnet = HMLP([[300, 200], [300]], uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=[8], verbose=False)
+    geometry, z = hnet.geometry(), torch.randn(5, 3)
+    with torch.no_grad():
+        before = geometry.sqdist(z)
+    hnet(uncond_input=z, ret_format="flattened").square().sum().backward()
+    make_adam(hnet.parameters(), 0.1).step()
+    with torch.no_grad():
+        torch.testing.assert_close(geometry.sqdist(z), hnet.geometry().sqdist(z))
+        assert not torch.allclose(geometry.sqdist(z), before)

@@ -30,6 +30,16 @@ def test_package(check):
     assert not found, "\n" + "\n".join(found)
 
 
+@pytest.mark.parametrize("folder", ["tests", "benchmarks", "examples"])
+@pytest.mark.parametrize("check", [rules.check_docstrings, rules.check_formatting], ids=lambda check: check.__name__)
+def test_rules_of_all_code(folder, check):
+    found = []
+    for path in sorted((ROOT / folder).rglob("*.py")):
+        if path != Path(__file__):  # the examples of violations
+            found += check(path.read_text(encoding="utf-8"), str(path.relative_to(ROOT)))
+    assert not found, "\n" + "\n".join(found)
+
+
 def test_no_import_circle():
     sources = {file: (PACKAGE / file).read_text(encoding="utf-8") for file in FILES if file not in TOP}
     assert rules.cycles(sources) == []
@@ -80,7 +90,7 @@ def test_public_interface_is_the_snapshot():
 
 
 def test_public_names_resolve():
-    """What the package's top loads at first use exists, and no public module is missing there."""
+    """Names that the package loads at first use exist, and no public module is missing among them."""
     for name in dir(bayeshnet):
         getattr(bayeshnet, name)
     modules = {module.name for module in pkgutil.iter_modules(bayeshnet.__path__)} - {"cli", "commands"}

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from ..deprecation import moved_names
+from ..deprecation import moved_names, renamed_arguments
 from ..distributions import FanInGaussian, WeightPosterior
 from ..errors import check_positive
 from ..representation import Settings
@@ -47,13 +47,16 @@ class PosteriorBuilder(Settings, ABC):
         self.bias_scale = check_positive("bias_scale", bias_scale)
 
     @abstractmethod
+    @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> WeightPosterior:
         """Build a new posterior over the weights of ``weight_spec``, with one condition if it has conditions."""
 
+    @renamed_arguments(spec="weight_spec")
     def whitening(self, weight_spec: WeightSpec) -> Whitening:
         """Return the map from whitened weights to weights."""
         return weight_spec.whitening(self.gain, self.last_gain, self.bias_scale)
 
+    @renamed_arguments(spec="weight_spec")
     def prior(self, weight_spec: WeightSpec, like: Tensor | None = None) -> FanInGaussian:
         """Return the prior, ``N(0, I)`` over whitened weights, with dtype and device of ``like``."""
         like = torch.empty(0) if like is None else like

@@ -7,6 +7,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor
 
+from ..deprecation import renamed_arguments
 from ..distributions import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior, WeightPosterior
 from ..errors import check_int, check_positive
 from ..weights import WeightSpec, Whitening
@@ -18,6 +19,7 @@ __all__ = ["LowRankWeights", "MeanFieldWeights", "PointWeights", "RadialWeights"
 class _ExplicitBuilder(PosteriorBuilder):
     """A builder of posteriors whose initial means are a draw from the prior, with biases at zero."""
 
+    @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> WeightPosterior:
         """Build a new posterior over the weights of ``weight_spec``."""
         whitening = self.whitening(weight_spec)

@@ -72,6 +72,7 @@ class ImplicitGenerator(PosteriorBuilder):
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
         self.chunk_embedding_size = check_int("chunk_embedding_size", chunk_embedding_size, 1)
 
+    @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
         """Build the hypernetwork and its posterior, with condition 0 as the default."""
         settings: dict[str, Any] = {
@@ -144,6 +145,7 @@ class HyperHypernetwork(PosteriorBuilder):
         self.sigma = check_positive("sigma", sigma)
         self.init_std = check_number("init_std", init_std, minimum=0.0)
 
+    @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
         """Build both hypernetworks and their posterior, with condition 0 as the default."""
         inner = self._inner(weight_spec, no_uncond_weights=True)
@@ -208,6 +210,7 @@ class _ExplicitGenerator(PosteriorBuilder):
     def family(self) -> str:
         """Kind of the explicit posterior, see :class:`~bayeshnet.distributions.GeneratedPosterior`."""
 
+    @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> GeneratedPosterior:
         """Build the hypernetwork and its posterior, with condition 0 as the default."""
         shapes = GeneratedPosterior.target_shapes([list(s) for s in weight_spec.shapes], self.family)

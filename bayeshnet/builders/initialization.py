@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..deprecation import moved_names
+from ..deprecation import moved_names, renamed_arguments
 from ..hnets import ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
 
@@ -17,6 +17,7 @@ _TANH_POWER = 0.4
 """Mean square of tanh of a standard normal variable."""
 
 
+@renamed_arguments(spec="weight_spec", spread="init_std")
 @torch.no_grad()
 def init_hypernetwork(hnet: HyperNetInterface, weight_spec: WeightSpec, init_std: float) -> None:
     """Initialize a hypernetwork of whitened weights so that its outputs resemble a draw from the prior.
@@ -57,6 +58,7 @@ def _init_inputs(hnet: HyperNetInterface, first: Tensor, factor: float) -> None:
             part.normal_(std=scale / math.sqrt(size))
 
 
+@renamed_arguments(spec="weight_spec", spread="init_std")
 @torch.no_grad()
 def init_outer_hypernetwork(
     outer: HyperNetInterface, inner: HyperNetInterface, weight_spec: WeightSpec, init_std: float

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from ..deprecation import renamed_arguments
 from ..errors import check_int, value_error
 from ..representation import Settings
 
@@ -24,13 +25,16 @@ class Heads(Settings, ABC):
         """Return the number of outputs of the network after ``num_tasks`` tasks."""
 
     @abstractmethod
+    @renamed_arguments(number="task_id")
     def block(self, task_id: int, size: int) -> tuple[int, int]:
         """Return the range ``(start, stop)`` of the outputs of task ``task_id``."""
 
+    @renamed_arguments(number="task_id")
     def offset(self, task_id: int, size: int) -> int:
         """Return the index of the task's first class among the outputs that compete in its training."""
         return self.block(task_id, size)[0] if self.joint else 0
 
+    @renamed_arguments(number="task_id")
     def competing(self, task_id: int, num_tasks: int, size: int) -> tuple[int, int]:
         """Return the range of the outputs that compete in training: the task's own, or all in a joint softmax."""
         return (0, self.width(num_tasks, size)) if self.joint else self.block(task_id, size)
@@ -39,6 +43,7 @@ class Heads(Settings, ABC):
 class _OwnOutputs(Heads):
     """Heads that give each task outputs of its own, one task after the other."""
 
+    @renamed_arguments(number="task_id")
     def block(self, task_id: int, size: int) -> tuple[int, int]:
         """Return the range of the task's own outputs."""
         return task_id * size, (task_id + 1) * size
@@ -51,6 +56,7 @@ class SharedHead(Heads):
         """Return ``size``, whatever the number of tasks."""
         return size
 
+    @renamed_arguments(number="task_id")
     def block(self, task_id: int, size: int) -> tuple[int, int]:
         """Return the range of all outputs."""
         return 0, size

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..deprecation import renamed_arguments
 from ..errors import check_shape, type_error
 
 __all__ = ["Geometry", "Precision", "split_precision"]
@@ -49,6 +50,7 @@ class Geometry(ABC):
         r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""
 
     @abstractmethod
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         r"""Compute :math:`(h(z)-c)^\top \Lambda (h(z)-c)` for a ``center`` ``(P,)`` (zero if None): ``(*B,)``."""
 

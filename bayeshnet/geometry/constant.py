@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..deprecation import renamed_arguments
 from .base import Geometry, Precision, split_precision
 
 __all__ = ["ConstantGeometry"]
@@ -38,6 +39,7 @@ class ConstantGeometry(Geometry):
         """Return zeros ``(*B, n, n)``."""
         return self.value.new_zeros(*z.shape[:-1], self.latent_size, self.latent_size)
 
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         """Compute the squared distance of the weights to ``center``: ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ..deprecation import renamed_arguments
 from ..errors import check_shape
 from ..memo import Memo
 from .base import Geometry, Precision
@@ -36,6 +37,7 @@ class EmbeddedGeometry(Geometry):
         """Compute the Gram matrix: ``(*B, n, n)``."""
         return self.inner_map.gram(z, self._at(precision))
 
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         """Compute the squared distance to ``center``: ``(*B,)``."""
         if center is None:

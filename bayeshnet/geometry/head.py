@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..deprecation import renamed_arguments
 from ..errors import check_shape
 from ..speed import shortcuts
 from .base import Geometry, Precision, split_precision
@@ -87,6 +88,7 @@ class HeadGeometry(Geometry):
         gram = weighted.gram(moved, start, stop)
         return gram.expand(*z.shape[:-1], -1, -1)
 
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``."""
         values, factor = split_precision(precision, self.num_weights)

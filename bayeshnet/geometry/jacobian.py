@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ..deprecation import renamed_arguments
 from ..errors import check_int, check_shape, type_error
 from .base import Geometry, Precision, split_precision
 
@@ -101,6 +102,7 @@ class JacobianGeometry(Geometry):
         weighted = columns if values is None else columns * values
         return weighted @ columns.mT
 
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``."""
         values = self(z)

@@ -10,11 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..deprecation import moved_names, renamed_arguments
 from ..errors import check_shape, value_error
 from ..memo import Memo
 from .base import Geometry, Precision, split_precision
 
 __all__ = ["Selection", "SelectionGeometry"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "ConstantGeometry": "geometry.ConstantGeometry",
+    },
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +117,7 @@ class SelectionGeometry(Geometry):
         parts, factor = self._weighted(precision)
         return factor * _sum(part.gram(z, p) for part, p in parts)
 
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``.
 

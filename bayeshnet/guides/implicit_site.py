@@ -10,6 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
+from ..deprecation import renamed_arguments
 from ..distributions.base import WeightDistribution, WeightDraw
 from ..distributions.dirac import Dirac
 from ..distributions.flat import Flat
@@ -40,6 +41,7 @@ class ImplicitSite(TorchDistribution):
     support = constraints.real_vector
     has_rsample = True
 
+    @renamed_arguments(num_latents="num_samples")
     def __init__(
         self,
         base: WeightDistribution,

@@ -11,9 +11,17 @@ from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
+from ..deprecation import moved_names
 from ..errors import type_error, value_error
 
 __all__ = ["WeightPrior", "as_pyro", "unwrapped"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "bare": "guides.sites.unwrapped",
+    },
+)
 
 
 class WeightPrior(TorchDistribution):

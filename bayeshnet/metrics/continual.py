@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..deprecation import moved_names
 from ..errors import check_choice, check_int, check_shape, type_error, value_error
 
 __all__ = [
@@ -25,6 +26,13 @@ __all__ = [
     "summarize",
     "task_inference_accuracy",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "summarise": "metrics.summarize",
+    },
+)
 
 
 def _checked(matrix: Tensor) -> Tensor:

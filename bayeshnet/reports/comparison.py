@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..deprecation import moved_names
 from ..errors import value_error
 from .figures import ReportFigure
 from .html import report_html
@@ -19,6 +20,13 @@ from .style import new_figure, png, styled, task_colors
 from .table import Cell, Column, Table
 
 __all__ = ["comparison_curves", "comparison_figures", "comparison_page", "comparison_table", "comparison_tables"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "comparison_pictures": "reports.comparison_figures",
+    },
+)
 
 
 def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from ..deprecation import renamed_argument
+from ..deprecation import moved_names, renamed_argument
 from ..files import write_bytes, write_text
 from .figure_data import FigureData
 from .figures import ReportFigure, run_figures
@@ -17,6 +17,14 @@ from .table import Table
 from .tables import run_tables
 
 __all__ = ["report_html", "write_report"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Picture": "reports.ReportFigure",
+        "run_pictures": "reports.run_figures",
+    },
+)
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">

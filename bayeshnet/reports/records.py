@@ -9,10 +9,20 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..deprecation import moved_names
 from ..errors import check_choice, type_error, value_error
 from ..files import write_text
 
 __all__ = ["InformationRecord", "KLRecord", "RunResult", "load_results"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Bands": "reports.Bands",
+        "Planes": "reports.Planes",
+        "RunArrays": "reports.FigureData",
+    },
+)
 
 
 @dataclass(frozen=True)

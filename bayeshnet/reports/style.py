@@ -8,10 +8,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..deprecation import moved_names
 from ..errors import MissingExtraError
 from ..files import write_bytes
 
 __all__ = ["TASK_COLORS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colors"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "TASK_COLOURS": "reports.style.TASK_COLORS",
+        "task_colours": "reports.style.task_colors",
+    },
+)
 
 # The palette of Okabe and Ito, suitable for color-blind readers; yellow, too pale for lines, comes last.
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..deprecation import moved_names
 from ..errors import value_error
 from .measures import by, criteria_of, final, judged, measures
 from .records import RunResult
@@ -19,6 +20,13 @@ __all__ = [
     "summary_table",
     "task_table",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "foreign_table": "reports.ood_table",
+    },
+)
 
 _Row = tuple[Cell | str, ...]
 _SHOWN = ("entropy", "combined")

@@ -7,6 +7,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ..deprecation import renamed_arguments
 from ..inference import Callback, Run
 from ..representation import Settings
 
@@ -25,6 +26,7 @@ class Curves(Settings, Callback):
             unknown values are left out.
     """
 
+    @renamed_arguments(most="max_blocks")
     def __init__(self, max_blocks: int = 100) -> None:
         self.max_blocks = max_blocks
         self.record: dict[str, list[float]] = {}

@@ -10,10 +10,19 @@ import torch
 
 from ..continual import Learner
 from ..data import get_stream
+from ..deprecation import moved_names
 from ..errors import check_choice, check_int, value_error
 from ..tasks import TaskStream
 
 __all__ = ["Experiment", "resolve_device"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Listener": "runs.Listener",
+        "execute": "runs.execution.execute",
+    },
+)
 
 
 @dataclass(frozen=True)

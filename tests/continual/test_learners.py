@@ -1,4 +1,4 @@
-"""What single learners do beyond the contract in ``tests/contracts/test_learners_contract.py``."""
+"""Properties of single learners beyond the contract in ``tests/contracts/test_learners_contract.py``."""
 
 from __future__ import annotations
 

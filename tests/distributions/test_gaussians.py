@@ -89,7 +89,7 @@ def test_kl_between_gaussians_is_the_dense_one(ranks):
 
 @pytest.mark.parametrize("change", [(1e-4, 0.0), (0.0, 1e-4), (3e-5, 3e-5), (1.0, 3.0), (0.0, 1e-9 - 1)])
 def test_kl_of_neighbors_in_single_precision(change):
-    """What is close, as a posterior to the one before it, has a KL that is small but right."""
+    """The KL of nearby Gaussians, such as a posterior and the one before it, is small and yet accurate."""
     loc, scale = torch.randn(100_000, generator=generator()), torch.rand(100_000, generator=generator(1)) + 0.5
     q = MeanFieldGaussian(loc + change[0] * scale, scale * (1 + change[1]))
     p, wide = MeanFieldGaussian(loc, scale), MeanFieldGaussian(loc.double(), scale.double())

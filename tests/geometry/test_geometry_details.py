@@ -1,4 +1,4 @@
-"""What the contract does not see of geometries: activations, accuracy, sharing, memory, transforms."""
+"""Properties of geometries that the contract leaves out: activations, accuracy, sharing, memory, transforms."""
 
 import subprocess
 import sys

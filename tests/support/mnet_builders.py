@@ -13,7 +13,7 @@ from bayeshnet.mnets import MLP, WRN, LeNet, MainNetInterface, ModuleMainNet, Re
 
 @dataclass(frozen=True)
 class Case:
-    """How to build a network and inputs for it; ``stateful`` if a pass in training mode changes buffers."""
+    """Functions that build a network and inputs for it; ``stateful`` if a pass in training mode changes buffers."""
 
     name: str
     build: Callable[[], MainNetInterface]

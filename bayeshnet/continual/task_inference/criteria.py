@@ -14,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...deprecation import renamed_arguments
 from ...errors import value_error
 from ...inference import Prediction
 from ...representation import Settings
@@ -163,6 +164,7 @@ CRITERIA: dict[str, Criterion] = {
 """All criteria by name."""
 
 
+@renamed_arguments(evidence="stream")
 def criteria_for(stream: TaskPredictions) -> tuple[str, ...]:
     """Return the names of the criteria that apply to these predictions."""
     kind = stream.predictions[0].kind

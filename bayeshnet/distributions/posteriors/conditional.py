@@ -19,7 +19,7 @@ from .base import WeightPosterior
 __all__ = ["ConditionalPosterior", "Rows"]
 
 Rows = Tensor | Sequence[Any]
-"""What is generated for ``T`` conditions: a tensor with ``T`` rows, or a sequence of ``T`` objects."""
+"""Outputs generated for ``T`` conditions: a tensor with ``T`` rows, or a sequence of ``T`` objects."""
 
 Group = tuple[int, ...]
 Law = TypeVar("Law", bound=WeightDistribution)

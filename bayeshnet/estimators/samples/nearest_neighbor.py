@@ -7,12 +7,20 @@ import math
 import torch
 from torch.distributions import Distribution
 
+from ...deprecation import moved_names
 from ...errors import check_int, value_error
 from ..base import KLEstimate, KLEstimator
 from ..draws import draw_from, sample_from, whiten_like
 from .kernels import cross_distances
 
 __all__ = ["NearestNeighbor"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "NearestNeighbour": "estimators.NearestNeighbor",
+    },
+)
 
 
 class NearestNeighbor(KLEstimator):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...deprecation import renamed_arguments
 from ...errors import check_choice, check_positive
 from .kernels import check_width
 from .scores import Score, ScoreEstimator
@@ -48,6 +49,7 @@ class NuMethod(ScoreEstimator):
         Zhou, Shi, Zhu, "Nonparametric score estimators", 2020.
     """
 
+    @renamed_arguments(regularisation="regularization")
     def __init__(
         self,
         num_samples: int = 100,

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...deprecation import renamed_arguments
 from ...geometry.base import Geometry, Precision
 
 __all__ = ["GeometryMethods"]
@@ -29,6 +30,7 @@ class GeometryMethods(ABC):
         r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z`` ``(*B, n)``: ``(*B, n, n)``."""
         return self.geometry(**where).gram(z, precision)
 
+    @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0, **where: Any) -> Tensor:
         r"""Compute the squared distance :math:`(h(z)-c)^\top \Lambda (h(z)-c)`: ``(*B,)``."""
         return self.geometry(**where).sqdist(z, center, precision)

@@ -10,10 +10,18 @@ from torch import Tensor
 from ... import metrics
 from ...continual import Learner, LearnerState, StreamPrediction
 from ...continual.task_inference.criteria import variances
+from ...deprecation import moved_names
 from ...tasks import TaskStream
 from .records import Assessment, ClassificationScores, PerTask, RegressionScores
 
 __all__ = ["BATCH", "assess", "predict_test_inputs"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "predict_seen": "runs.results.assessment.predict_test_inputs",
+    },
+)
 
 BATCH = 10
 """Number of inputs of one task that are judged together, for task inference in batches."""

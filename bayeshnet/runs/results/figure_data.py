@@ -6,11 +6,19 @@ import torch
 from torch import Tensor
 
 from ...continual import Learner, LearnerState
+from ...deprecation import moved_names
 from ...reports import Bands, FigureData, Planes
 from ...tasks import Task, TaskStream
 from .ood import FinalPredictions
 
 __all__ = ["make_figure_data"]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "make_arrays": "runs.results.figure_data.make_figure_data",
+    },
+)
 
 _GRID = 100
 
