@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -41,7 +42,10 @@ def describe(value: Any) -> str:
     """
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}, {value.dtype} on {value.device}"
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= 80 else f"a {type(value).__name__}, {text[:60]}..."
 
 
@@ -76,7 +80,11 @@ def _message(argument: str, expected: str, got: Any, found: str | None, hint: st
 
 def check_choice(argument: str, value: Any, choices: Collection[Any], hint: str = "") -> Any:
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
-    if value not in choices:
+    try:
+        known = bool(value in choices)
+    except (TypeError, ValueError, RuntimeError):  # of what has no hash, or no single truth
+        known = False
+    if not known:
         raise value_error(argument, expected="one of " + ", ".join(repr(c) for c in choices), got=value, hint=hint)
     return value
 
@@ -86,7 +94,10 @@ def check_int(argument: str, value: Any, minimum: int | None = None, hint: str =
     expected = "an integer" if minimum is None else f"an integer >= {minimum}"
     if isinstance(value, bool) or not hasattr(value, "__index__") or isinstance(value, torch.Tensor):
         raise type_error(argument, expected=expected, got=value, hint=hint)
-    number = int(value.__index__())
+    try:
+        number = int(value.__index__())
+    except TypeError as error:  # of an array
+        raise type_error(argument, expected=expected, got=value, hint=hint) from error
     if minimum is not None and number < minimum:
         raise value_error(argument, expected=expected, got=value, hint=hint)
     return number
@@ -137,7 +148,12 @@ def check_number(
     expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
     if isinstance(value, (bool, str, torch.Tensor)) or not hasattr(value, "__float__"):
         raise type_error(argument, expected=expected, got=value, hint=hint)
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError) as error:  # of an array
+        raise type_error(argument, expected=expected, got=value, hint=hint) from error
+    except OverflowError:
+        number = math.inf
     low = minimum is not None and number < minimum
     high = maximum is not None and number > maximum
     if number != number or abs(number) == float("inf") or low or high:

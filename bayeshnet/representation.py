@@ -10,9 +10,10 @@ from typing import Any, Concatenate, ParamSpec
 
 from torch import Tensor, nn
 
-__all__ = ["ModuleSettings", "Settings", "settings_of", "shows_arguments"]
+__all__ = ["ModuleSettings", "Settings", "flat_settings", "settings_of", "shows_arguments"]
 
 _WIDTH, _VALUE_WIDTH = 100, 60
+_FEW = 16
 _NO_SETTINGS = {"validate_args"}
 
 P = ParamSpec("P")
@@ -113,6 +114,29 @@ def settings_of(thing: Any) -> dict[str, Any]:
         if not handed_on:
             break
     return found
+
+
+def flat_settings(thing: Any, name: str = "") -> dict[str, str]:
+    """Return all settings of ``thing`` as text, those of its parts under names with dots.
+
+    Modules are shown with the numbers in them, such as the noise of a likelihood, where they are few.
+
+    Example:
+        >>> class Sum(Settings):
+        ...     def __init__(self, size: int, part: Settings | None = None) -> None:
+        ...         self.size, self.part = size, part
+        >>> flat_settings(Sum(3, Sum(4)), "sum")
+        {'sum': 'Sum', 'sum.size': '3', 'sum.part': 'Sum', 'sum.part.size': '4', 'sum.part.part': 'None'}
+    """
+    if isinstance(thing, nn.Module):
+        numbers = {key: value.tolist() for key, value in thing.state_dict().items() if value.numel() <= _FEW}
+        return {name: " ".join(f"{thing!r} {numbers or ''}".split())}
+    if not isinstance(thing, Settings) and (isinstance(thing, type) or not is_dataclass(thing)):
+        return {name: _show(thing)}
+    flat = {name: type(thing).__name__}
+    for key, value in settings_of(thing).items():
+        flat.update(flat_settings(value, f"{name}.{key}"))
+    return flat
 
 
 def _show(value: Any) -> str:

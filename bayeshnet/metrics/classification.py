@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import MissingExtraError, check_int, check_positive
-from ._checks import check_pair
+from ..errors import MissingExtraError, check_number, check_positive
+from ._checks import check_bins, check_pair, check_scores
 
 __all__ = ["ReliabilityBins", "accuracy", "brier", "ece", "nll", "reliability_bins"]
 
@@ -17,8 +17,8 @@ def accuracy(probs: Tensor, y: Tensor) -> Tensor:
     """Compute the fraction of examples whose most probable class is the true one.
 
     Args:
-        probs: class probabilities, logits or any scores ``(N, C)``.
-        y: true classes ``(N,)``.
+        probs: class probabilities, logits or any scores ``(N, C)``, of which only the order matters.
+        y: true classes ``(N,)``, from 0 to ``C - 1``.
 
     Returns:
         Fraction in [0, 1], of shape ``()``.
@@ -27,15 +27,15 @@ def accuracy(probs: Tensor, y: Tensor) -> Tensor:
         >>> accuracy(torch.tensor([[0.9, 0.1], [0.2, 0.8]]), torch.tensor([0, 0]))
         tensor(0.5000)
     """
-    probs, y = check_pair(probs, y)
-    return (probs.argmax(-1) == y).to(probs.dtype).mean()
+    scores, y = check_scores(probs, y)
+    return (scores.argmax(-1) == y).to(scores.dtype).mean()
 
 
 def nll(probs: Tensor, y: Tensor, smallest: float = 1e-12) -> Tensor:
     r"""Compute the mean negative log-probability of the true class, :math:`-\frac1N \sum_i \log p_i(y_i)`, in nats.
 
     Args:
-        probs: class probabilities ``(N, C)``.
+        probs: class probabilities ``(N, C)``; logits are refused.
         y: true classes ``(N,)``.
         smallest: lower bound for probabilities, so that a confident mistake does not make the mean infinite.
 
@@ -44,7 +44,8 @@ def nll(probs: Tensor, y: Tensor, smallest: float = 1e-12) -> Tensor:
         tensor(0.6931)
     """
     probs, y = check_pair(probs, y)
-    return -probs.gather(1, y[:, None]).clamp(min=check_positive("smallest", smallest)).log().mean()
+    check_number("smallest", check_positive("smallest", smallest), torch.finfo(probs.dtype).tiny, 1)
+    return -probs.gather(1, y[:, None]).clamp(min=smallest).log().mean()
 
 
 def brier(probs: Tensor, y: Tensor) -> Tensor:
@@ -68,7 +69,7 @@ def ece(probs: Tensor, y: Tensor, num_bins: int = 15) -> Tensor:
     confidence is compared with the accuracy. Computed by torchmetrics.
 
     Args:
-        probs: class probabilities ``(N, C)``.
+        probs: class probabilities ``(N, C)``; logits are refused.
         y: true classes ``(N,)``.
         num_bins: number of bins on [0, 1].
 
@@ -87,7 +88,7 @@ def ece(probs: Tensor, y: Tensor, num_bins: int = 15) -> Tensor:
         tensor(0.4000)
     """
     probs, y = check_pair(probs, y)
-    check_int("num_bins", num_bins, 1)
+    num_bins = check_bins(num_bins)
     try:
         from torchmetrics.functional.classification import multiclass_calibration_error as error_of
     except ImportError as error:
@@ -118,7 +119,7 @@ def reliability_bins(probs: Tensor, y: Tensor, num_bins: int = 15) -> Reliabilit
     """Compute mean confidence and accuracy in bins of confidence of equal width, the last one closed.
 
     Args:
-        probs: class probabilities ``(N, C)``.
+        probs: class probabilities ``(N, C)``; logits are refused.
         y: true classes ``(N,)``.
         num_bins: number of bins on [0, 1].
 
@@ -127,7 +128,8 @@ def reliability_bins(probs: Tensor, y: Tensor, num_bins: int = 15) -> Reliabilit
         tensor([0.0000, 0.5000])
     """
     probs, y = check_pair(probs, y)
-    edges = torch.linspace(0, 1, check_int("num_bins", num_bins, 1) + 1, dtype=probs.dtype, device=probs.device)
+    num_bins = check_bins(num_bins)
+    edges = torch.linspace(0, 1, num_bins + 1, dtype=probs.dtype, device=probs.device)
     confidence, predicted = probs.max(1)
     bins = (torch.bucketize(confidence, edges, right=True) - 1).clamp(0, num_bins - 1)
 

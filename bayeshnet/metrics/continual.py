@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from ..deprecation import moved_names
-from ..errors import check_choice, check_int, check_shape, type_error, value_error
+from ..errors import check_choice, check_int, check_number, check_shape, type_error, value_error
+from ._checks import check_no_overflow, check_numbers, check_ordered, check_same_device, check_values
 
 __all__ = [
     "ContinualSummary",
@@ -36,23 +37,22 @@ __getattr__ = moved_names(
 
 
 def _checked(matrix: Tensor) -> Tensor:
-    if not isinstance(matrix, Tensor) or not matrix.is_floating_point():
-        raise type_error("matrix", expected="a floating tensor of accuracies (T, T)", got=matrix)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or len(matrix) == 0:
+    matrix = check_values("matrix", matrix, "a floating tensor of accuracies (T, T)")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
         raise value_error("matrix", expected="accuracies (T, T): rows in time, columns of tasks", got=matrix)
-    if bool(matrix.tril().isnan().any()):
-        raise value_error("matrix", expected="numbers on and below the diagonal", found="NaN among them")
+    if not bool(matrix.tril().isfinite().all()):
+        raise value_error("matrix", expected="numbers on and below the diagonal", found="NaN or infinity among them")
     return matrix
 
 
 def during_accuracy(matrix: Tensor) -> Tensor:
     r"""Compute the mean accuracy on each task just after learning it, :math:`\frac1T \sum_t A_{tt}`."""
-    return _checked(matrix).diagonal().mean()
+    return check_no_overflow("matrix", _checked(matrix).diagonal().mean())
 
 
 def final_accuracy(matrix: Tensor) -> Tensor:
     r"""Compute the mean accuracy on all tasks after the last one, :math:`\frac1T \sum_t A_{Tt}`."""
-    return _checked(matrix)[-1].mean()
+    return check_no_overflow("matrix", _checked(matrix)[-1].mean())
 
 
 def average_accuracy(matrix: Tensor) -> Tensor:
@@ -62,8 +62,10 @@ def average_accuracy(matrix: Tensor) -> Tensor:
         >>> average_accuracy(torch.tensor([[1.0, torch.nan], [0.5, 1.0]]))
         tensor(0.8750)
     """
-    lower = _checked(matrix).tril().nan_to_num(0.0)
-    return (lower.sum(1) / torch.arange(1, len(matrix) + 1, dtype=matrix.dtype, device=matrix.device)).mean()
+    matrix = _checked(matrix)
+    lower = matrix.tril().nan_to_num(0.0)
+    counts = torch.arange(1, len(matrix) + 1, dtype=matrix.dtype, device=matrix.device)
+    return check_no_overflow("matrix", (lower.sum(1) / counts).mean())
 
 
 def backward_transfer(matrix: Tensor) -> Tensor:
@@ -72,8 +74,9 @@ def backward_transfer(matrix: Tensor) -> Tensor:
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz, Ranzato; 2017).
     """
-    change = (_checked(matrix)[-1] - matrix.diagonal())[:-1]
-    return change.mean() if len(change) else matrix.new_zeros(())
+    matrix = _checked(matrix)
+    change = (matrix[-1] - matrix.diagonal())[:-1]
+    return check_no_overflow("matrix", change.mean()) if len(change) else matrix.new_zeros(())
 
 
 def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
@@ -86,14 +89,23 @@ def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
     References:
         Gradient Episodic Memory for Continual Learning (Lopez-Paz, Ranzato; 2017).
     """
-    ahead = _checked(matrix).diagonal(1)
-    if bool(ahead.isnan().any()):
+    matrix = _checked(matrix)
+    ahead = matrix.diagonal(1)
+    if not bool(ahead.isfinite().all()):
         raise value_error(
-            "matrix", expected="numbers just above the diagonal", found="NaN there", hint="Evaluate the next task too."
+            "matrix",
+            expected="numbers just above the diagonal",
+            found="NaN or infinity there",
+            hint="Evaluate the next task too.",
         )
-    if isinstance(baseline, Tensor) and baseline.ndim:
-        baseline = check_shape("baseline", baseline, (len(matrix),))[1:]
-    return (ahead - baseline).mean() if len(ahead) else matrix.new_zeros(())
+    if isinstance(baseline, Tensor):
+        baseline = check_numbers("baseline", baseline, "a number, or a floating tensor (T,)", integers=True)
+        baseline = check_same_device("baseline", baseline, matrix).to(matrix.dtype)
+        if baseline.ndim:
+            baseline = check_shape("baseline", baseline, (len(matrix),))[1:]
+    else:
+        baseline = check_number("baseline", baseline)
+    return check_no_overflow("matrix", (ahead - baseline).mean()) if len(ahead) else matrix.new_zeros(())
 
 
 def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
@@ -115,13 +127,14 @@ def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
     """
     check_choice("reference", reference, ("during", "best"))
     if reference == "during":
-        return during_accuracy(matrix) - final_accuracy(matrix)
-    size = len(_checked(matrix))
+        return check_no_overflow("matrix", during_accuracy(matrix) - final_accuracy(matrix))
+    matrix = _checked(matrix)
+    size = len(matrix)
     if size == 1:
         return matrix.new_zeros(())
     later = torch.ones(size, size, dtype=torch.bool, device=matrix.device).tril()
     best = matrix.masked_fill(~later, -torch.inf)[:-1, :-1].amax(0)
-    return (best - matrix[-1, :-1]).mean()
+    return check_no_overflow("matrix", (best - matrix[-1, :-1]).mean())
 
 
 def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int = 1) -> Tensor:
@@ -141,17 +154,34 @@ def task_inference_accuracy(scores: Tensor, task: Tensor | int, batch_size: int 
         >>> task_inference_accuracy(scores[:2], 0), task_inference_accuracy(scores, 0, batch_size=3)
         (tensor(0.5000), tensor(1.))
     """
+    scores = check_ordered("scores", scores, "a tensor of scores (N, T)")
     check_shape("scores", scores, (None, None))
-    each = isinstance(task, Tensor) and bool(task.ndim)
-    if each:
-        check_shape("task", torch.as_tensor(task), (len(scores),))
+    index = _task_index(task, scores)
     if check_int("batch_size", batch_size, 1) > 1:
-        if each:
+        if index.ndim:
             raise value_error("task", expected="one number for all inputs if they are judged in batches", got=task)
         size = min(batch_size, len(scores))
-        scores = scores[: len(scores) // size * size].unflatten(0, (-1, size)).sum(1)
+        sums = scores[: len(scores) // size * size].unflatten(0, (-1, size)).sum(1)
+        scores = check_ordered("scores", sums, "scores whose sums can be ordered")
     dtype = scores.dtype if scores.is_floating_point() else torch.get_default_dtype()
-    return (scores.argmax(1) == task).to(dtype).mean()
+    return (scores.argmax(1) == index).to(dtype).mean()
+
+
+def _task_index(task: Tensor | int, scores: Tensor) -> Tensor:
+    """Return the true task as an index ``()`` or ``(N,)`` of the columns of ``scores``."""
+    if not isinstance(task, Tensor):
+        task = torch.tensor(check_number("task", check_int("task", task), 0, scores.shape[1] - 1))
+        return task.long().to(scores.device)
+    if task.ndim:
+        check_shape("task", task, (len(scores),))
+    if task.is_floating_point() or task.dtype == torch.bool:
+        raise type_error("task", expected="indices of tasks, integers", got=task)
+    task = check_values("task", task, "indices of tasks, integers", integers=True)
+    if task.ndim:
+        check_same_device("task", task, scores)
+    if float(task.double().min()) < 0 or float(task.double().max()) >= scores.shape[1]:
+        raise value_error("task", expected=f"indices of tasks from 0 to {scores.shape[1] - 1}", found="others")
+    return task.long().to(scores.device)
 
 
 @dataclass(frozen=True)
@@ -173,6 +203,7 @@ def summarize(matrix: Tensor) -> ContinualSummary:
         >>> summarize(torch.tensor([[1.0, torch.nan], [0.5, 1.0]])).final
         0.75
     """
+    matrix = _checked(matrix).detach()
     return ContinualSummary(
         during=float(during_accuracy(matrix)),
         final=float(final_accuracy(matrix)),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import MissingExtraError, check_number, type_error, value_error
+from ..errors import MissingExtraError, check_number, value_error
+from ._checks import check_ordered, check_same_device
 
 __all__ = ["auroc", "fpr95", "fpr_at"]
 
@@ -70,18 +71,23 @@ def fpr95(known: Tensor, foreign: Tensor) -> Tensor:
 
 
 def _ranked(known: Tensor, foreign: Tensor) -> tuple[Tensor, Tensor]:
-    for name, scores in (("known", known), ("foreign", foreign)):
-        if not isinstance(scores, Tensor):
-            raise type_error(name, expected="a tensor of scores (N,)", got=scores)
-        if scores.ndim != 1 or len(scores) == 0:
-            raise value_error(name, expected="scores of shape (N,), at least one", got=scores)
-        if bool(scores.isnan().any()):
-            raise value_error(name, expected="scores that can be ordered", found="NaN among them")
+    known, foreign = _ordered("known", known), _ordered("foreign", foreign)
+    if known.is_floating_point() != foreign.is_floating_point():
+        known, foreign = known.double(), foreign.double()
+    check_same_device("foreign", foreign, known)
     # Ranks in [0, 1]: torchmetrics applies a sigmoid to scores outside of it, which makes large ones equal.
     _, ranks = torch.cat([known, foreign]).unique(return_inverse=True)
     scores = ranks.to(torch.get_default_dtype()) / ranks.max().clamp(min=1)
     positive = torch.cat([torch.zeros_like(known), torch.ones_like(foreign)]).long()
     return scores, positive
+
+
+def _ordered(name: str, scores: Tensor) -> Tensor:
+    """Return scores ``(N,)`` that can be ordered."""
+    scores = check_ordered(name, scores, "a tensor of scores (N,)")
+    if scores.ndim != 1:
+        raise value_error(name, expected="scores of shape (N,)", got=scores)
+    return scores
 
 
 def _torchmetrics():  # type: ignore[no-untyped-def]

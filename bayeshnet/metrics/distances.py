@@ -5,16 +5,21 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..errors import check_int, check_positive, check_shape, value_error
+from ..errors import check_flags, check_int, check_number, check_positive, check_shape, value_error
+from ._checks import check_generator, check_no_overflow, check_numbers, check_same_device
 
 __all__ = ["median_distance", "mmd", "sliced_wasserstein"]
 
+_MOST_PROJECTIONS = 1_000_000
 
-def _checked(x: Tensor, y: Tensor, least: int = 1) -> None:
-    check_shape("x", x, (None, None))
-    check_shape("y", y, (None, x.shape[1]))
+
+def _checked(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
+    x = check_shape("x", check_numbers("x", x, "a floating tensor of samples (N, D)"), (None, None))
+    y = check_shape("y", check_numbers("y", y, "a floating tensor of samples (M, D)"), (None, x.shape[1]))
     if min(len(x), len(y)) < least:
         raise value_error("x and y", expected=f"at least {least} samples in each", found=f"{len(x)} and {len(y)}")
+    dtype = torch.promote_types(x.dtype, check_same_device("y", y, x).dtype)
+    return x.to(dtype), y.to(dtype)
 
 
 def median_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -24,8 +29,8 @@ def median_distance(x: Tensor, y: Tensor) -> Tensor:
         x: samples ``(N, D)``.
         y: samples ``(M, D)``.
     """
-    _checked(x, y)
-    return torch.pdist(torch.cat([x, y])).median()
+    x, y = _checked(x, y)
+    return check_no_overflow("x and y", torch.pdist(torch.cat([x, y])).median())
 
 
 def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: bool = True) -> Tensor:
@@ -53,11 +58,18 @@ def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: 
         >>> mmd(x, x + 100, width=1.0)
         tensor(2.)
     """
-    _checked(x, y, 2 if unbiased else 1)
+    check_flags(unbiased=unbiased)
+    x, y = _checked(x, y, 2 if unbiased else 1)
     if width is None:
         width = median_distance(x, y)
+        if float(width) == 0:
+            raise value_error(
+                "width", expected="samples that differ", found="a median distance of 0", hint="Give the width."
+            )
     elif not isinstance(width, Tensor):
         check_positive("width", width)
+    elif not bool((check_numbers("width", check_shape("width", width, ()), "a number > 0") > 0).all()):
+        raise value_error("width", expected="a number > 0", found=f"{float(width):.4g}")
 
     def kernel(a: Tensor, b: Tensor) -> Tensor:
         # From differences, since samples of one posterior are close to each other and far from 0.
@@ -70,7 +82,7 @@ def mmd(x: Tensor, y: Tensor, width: Tensor | float | None = None, *, unbiased: 
             return values.mean()
         return (values.sum() - values.diagonal().sum()) / (len(a) * (len(a) - 1))
 
-    return within(x) + within(y) - 2 * kernel(x, y).mean()
+    return check_no_overflow("x and y", within(x) + within(y) - 2 * kernel(x, y).mean())
 
 
 def sliced_wasserstein(
@@ -100,10 +112,11 @@ def sliced_wasserstein(
         >>> sliced_wasserstein(x, x + 2)
         tensor(2.)
     """
-    _checked(x, y)
-    check_int("num_projections", num_projections, 1)
-    if check_positive("order", order) < 1:
-        raise value_error("order", expected="a number >= 1", got=order)
+    x, y = _checked(x, y)
+    if check_int("num_projections", num_projections, 1) > _MOST_PROJECTIONS:
+        raise value_error("num_projections", expected=f"an integer from 1 to {_MOST_PROJECTIONS}", got=num_projections)
+    check_number("order", order, 1)
+    check_generator(generator)
     # Drawn on the device of the generator, so that a seed gives the same directions for samples on every device.
     device = generator.device if generator is not None else torch.device("cpu")
     directions = torch.randn(x.shape[1], num_projections, generator=generator, dtype=x.dtype, device=device).to(
@@ -115,7 +128,12 @@ def sliced_wasserstein(
     widths = steps.diff(prepend=steps.new_zeros(1))
     middles = steps - widths / 2
     gaps = left[(middles * len(x)).long()] - right[(middles * len(y)).long()]
-    return (widths.to(x.dtype) @ gaps.abs().pow(order)).mean().pow(1 / order)
+    largest = check_no_overflow("x and y", gaps.abs().max()).detach()
+    value = (widths.to(x.dtype) @ gaps.abs().pow(order)).mean().pow(1 / order)
+    if float(largest) == 0 or (bool(value.isfinite()) and float(value.detach()) > 0):
+        return value
+    # A high power that neither underflows nor overflows.
+    return largest * (widths.to(x.dtype) @ (gaps.abs() / largest).pow(order)).mean().pow(1 / order)
 
 
 def _steps(count: int) -> Tensor:

@@ -1,4 +1,9 @@
-"""Metrics of predictive distributions of values: RMSE, log-likelihood, coverage, CRPS."""
+"""Metrics of predictive distributions of values: RMSE, log-likelihood, coverage, CRPS.
+
+Values are ``(N, C)``: ``N`` examples of ``C`` targets. Everywhere ``(N,)`` stands for a single target, ``(N, 1)``: the
+``mean``, ``std`` and ``samples`` of a :class:`~bayeshnet.inference.Prediction` are scored as they are. A standard
+deviation ``(N,)`` beside several targets is refused.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from ..errors import check_number, check_shape, type_error, value_error
+from ..errors import check_number, value_error
+from ._checks import check_mean, check_no_overflow, check_scale, check_targets
 
 __all__ = [
     "coverage",
@@ -20,6 +26,8 @@ __all__ = [
     "sample_log_likelihood",
 ]
 
+_QUANTILE_LIMIT = 16_000_000  # torch.quantile takes no more numbers at once.
+
 
 def mse(mean: Tensor, y: Tensor) -> Tensor:
     """Compute the mean squared error of the predictive mean over examples and outputs.
@@ -28,7 +36,8 @@ def mse(mean: Tensor, y: Tensor) -> Tensor:
         mean: predicted values ``(N, C)``.
         y: true values ``(N, C)``.
     """
-    return (mean - check_shape("y", y, mean.shape)).square().mean()
+    mean, y = _pair(mean, y)
+    return check_no_overflow("y", (mean - y).square().mean())
 
 
 def rmse(mean: Tensor, y: Tensor) -> Tensor:
@@ -41,20 +50,24 @@ def rmse(mean: Tensor, y: Tensor) -> Tensor:
     return mse(mean, y).sqrt()
 
 
-def gaussian_log_likelihood(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
+def gaussian_log_likelihood(mean: Tensor, std: Tensor | float, y: Tensor) -> Tensor:
     r"""Compute the mean over examples of :math:`\sum_c \log N(y_c; \mu_c, \sigma_c^2)`, in nats.
 
     Args:
         mean: predictive means ``(N, C)``.
-        std: predictive standard deviations, including noise, that broadcast against the means.
+        std: predictive standard deviations, including noise: a number, ``(N,)`` for a single target, or a tensor that
+            broadcasts against the means.
         y: true values ``(N, C)``.
 
     Example:
         >>> gaussian_log_likelihood(torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1))
         tensor(-0.9189)
     """
-    z = (check_shape("y", y, mean.shape) - mean) / std
-    return (-0.5 * z.square() - torch.log(torch.as_tensor(std)) - 0.5 * math.log(2 * math.pi)).sum(-1).mean()
+    mean, y = _pair(mean, y)
+    std = check_scale("std", std, mean)
+    z = (y - mean) / std
+    each = -0.5 * z.square() - torch.log(std) - 0.5 * math.log(2 * math.pi)
+    return check_no_overflow("y", each.flatten(1).sum(-1).mean())
 
 
 def sample_log_likelihood(samples: Tensor, noise_std: Tensor | float, y: Tensor) -> Tensor:
@@ -70,10 +83,11 @@ def sample_log_likelihood(samples: Tensor, noise_std: Tensor | float, y: Tensor)
         >>> sample_log_likelihood(torch.zeros(4, 1, 1), 1.0, torch.zeros(1, 1))
         tensor(-0.9189)
     """
-    noise = torch.as_tensor(noise_std, dtype=samples.dtype, device=samples.device)
-    z = (_checked(samples, y) - y) / noise
-    each = (-0.5 * z.square() - noise.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
-    return (each.logsumexp(0) - math.log(len(samples))).mean()
+    samples, y = _samples(samples, y)
+    noise = check_scale("noise_std", noise_std, samples)
+    z = (samples - y) / noise
+    each = (-0.5 * z.square() - noise.log() - 0.5 * math.log(2 * math.pi)).flatten(2).sum(-1)
+    return check_no_overflow("y", (each.logsumexp(0) - math.log(len(samples))).mean())
 
 
 def coverage(samples: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
@@ -89,17 +103,24 @@ def coverage(samples: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
         tensor(1.)
     """
     check_number("level", level, 0, 1)
+    samples, y = _samples(samples, y)
+    if len(samples) > _QUANTILE_LIMIT:
+        raise value_error("samples", expected=f"at most {_QUANTILE_LIMIT} draws", got=samples)
     tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=samples.dtype, device=samples.device)
-    low, high = torch.quantile(_checked(samples, y), tails, dim=0)
+    parts = samples.flatten(1).split(max(1, _QUANTILE_LIMIT // len(samples)), dim=1)
+    low, high = torch.cat([torch.quantile(part, tails, dim=0) for part in parts], 1)
+    check_no_overflow("samples", high - low)
+    y = y.flatten()
     return ((low <= y) & (y <= high)).to(samples.dtype).mean()
 
 
-def gaussian_coverage(mean: Tensor, std: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
+def gaussian_coverage(mean: Tensor, std: Tensor | float, y: Tensor, level: float = 0.95) -> Tensor:
     r"""Compute the fraction of true values within :math:`\mu \pm z \sigma`, which contains ``level`` of the Gaussian.
 
     Args:
         mean: predictive means ``(N, C)``.
-        std: predictive standard deviations, including noise, that broadcast against the means.
+        std: predictive standard deviations, including noise: a number, ``(N,)`` for a single target, or a tensor that
+            broadcasts against the means.
         y: true values ``(N, C)``.
         level: probability of the interval, from 0 to 1; the coverage of calibrated predictions is the same.
 
@@ -108,8 +129,10 @@ def gaussian_coverage(mean: Tensor, std: Tensor, y: Tensor, level: float = 0.95)
         tensor(0.5000)
     """
     check_number("level", level, 0, 1)
+    mean, y = _pair(mean, y)
+    std = check_scale("std", std, mean)
     width = math.sqrt(2) * torch.erfinv(torch.as_tensor(level, dtype=mean.dtype, device=mean.device))
-    return ((check_shape("y", y, mean.shape) - mean).abs() <= width * std).to(mean.dtype).mean()
+    return (check_no_overflow("y", y - mean).abs() <= width * std).to(mean.dtype).mean()
 
 
 def crps(samples: Tensor, y: Tensor) -> Tensor:
@@ -131,21 +154,23 @@ def crps(samples: Tensor, y: Tensor) -> Tensor:
         >>> crps(torch.tensor([[[0.0]], [[2.0]]]), torch.tensor([[1.0]]))
         tensor(0.5000)
     """
+    samples, y = _samples(samples, y)
     size = len(samples)
-    ordered = _checked(samples, y).sort(0).values
+    ordered = samples.sort(0).values
     ranks = torch.arange(1, size + 1, dtype=samples.dtype, device=samples.device)
     weights = (2 * ranks - size - 1).reshape(-1, *[1] * (samples.ndim - 1)) / size**2
-    return ((samples - y).abs().mean(0) - (weights * ordered).sum(0)).mean()
+    return check_no_overflow("y", ((samples - y).abs().mean(0) - (weights * ordered).sum(0)).mean())
 
 
-def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
+def gaussian_crps(mean: Tensor, std: Tensor | float, y: Tensor) -> Tensor:
     r"""Compute the CRPS of Gaussian predictions in closed form, mean over examples and outputs.
 
     .. math:: \sigma \big[z (2 \Phi(z) - 1) + 2 \varphi(z) - \pi^{-1/2}\big], \qquad z = (y - \mu)/\sigma
 
     Args:
         mean: predictive means ``(N, C)``.
-        std: predictive standard deviations that broadcast against the means.
+        std: predictive standard deviations: a number, ``(N,)`` for a single target, or a tensor that broadcasts against
+            the means.
         y: true values ``(N, C)``.
 
     References:
@@ -155,15 +180,19 @@ def gaussian_crps(mean: Tensor, std: Tensor, y: Tensor) -> Tensor:
         >>> gaussian_crps(torch.zeros(1, 1), torch.ones(1, 1), torch.zeros(1, 1))
         tensor(0.2337)
     """
-    z = (check_shape("y", y, mean.shape) - mean) / std
+    mean, y = _pair(mean, y)
+    std = check_scale("std", std, mean)
+    z = (y - mean) / std
     density = torch.exp(-0.5 * z.square()) / math.sqrt(2 * math.pi)
-    return (std * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))).mean()
+    each = std * (z * torch.erf(z / math.sqrt(2)) + 2 * density - 1 / math.sqrt(math.pi))
+    return check_no_overflow("y", each.mean())
 
 
-def _checked(samples: Tensor, y: Tensor) -> Tensor:
-    if not isinstance(samples, Tensor) or not samples.is_floating_point():
-        raise type_error("samples", expected="a floating tensor (S, N, C)", got=samples)
-    if samples.ndim < 2 or len(samples) == 0:
-        raise value_error("samples", expected="predictions under S weight samples (S, N, C)", got=samples)
-    check_shape("y", y, samples.shape[1:], "Samples come first: (S, N, C) against (N, C).")
-    return samples
+def _pair(mean: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    mean = check_mean(mean)
+    return mean, check_targets(y, mean.shape, mean)
+
+
+def _samples(samples: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    samples = check_mean(samples, "samples", 2)
+    return samples, check_targets(y, samples.shape[1:], samples, "Samples come first: (S, N, C) against (N, C).")

@@ -23,7 +23,7 @@ def entropy(probs: Tensor) -> Tensor:
         >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
         tensor([0.6931, 0.0000])
     """
-    return torch.special.entr(check_probs(probs)).sum(-1)
+    return _entropy(check_probs(probs))
 
 
 def expected_entropy(samples: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def expected_entropy(samples: Tensor) -> Tensor:
         >>> expected_entropy(torch.tensor([[[1.0, 0.0]], [[0.5, 0.5]]]))
         tensor([0.3466])
     """
-    return entropy(check_samples(samples)).mean(0)
+    return _entropy(check_samples(samples)).mean(0)
 
 
 def mutual_information(samples: Tensor) -> Tensor:
@@ -62,7 +62,8 @@ def mutual_information(samples: Tensor) -> Tensor:
         >>> mutual_information(torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]]))
         tensor([0.6931])
     """
-    mean = check_samples(samples).mean(0)
+    samples = check_samples(samples)
+    mean = samples.mean(0)
     # 0 log 0 - 0 log mean = 0, also where the mean is 0.
     divergence = torch.xlogy(samples, samples) - torch.xlogy(samples, mean)
     return divergence.sum(-1).mean(0).clamp(min=0)
@@ -106,3 +107,7 @@ def agreement(samples: Tensor) -> Tensor:
         tensor([0.5000])
     """
     return 1 - check_samples(samples).std(0, correction=0).mean(-1)
+
+
+def _entropy(probs: Tensor) -> Tensor:
+    return torch.special.entr(probs).sum(-1)

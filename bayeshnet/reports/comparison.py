@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from .html import report_html
 from .learning import comparison_chart, floor
 from .measures import judged, measures
 from .records import RunResult
+from .repetitions import find_repetitions
 from .style import new_figure, png, styled, task_colors
 from .table import Cell, Column, Table
 
@@ -30,11 +31,14 @@ __getattr__ = moved_names(
 
 
 def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:
-    """Compare runs of one stream: one row per method, mean and standard deviation over its runs; the best mean is bold.
+    """Compare runs of one stream: mean and standard deviation over runs of a method; the best mean is bold.
+
+    Only runs that are equal in all but the seed are averaged. A method that was run with several settings has a row for
+    each, which says what differs; the same seed again is no other run, and is counted once.
 
     Args:
         results: results of runs on one data set.
-        label: returns the name of a run's row; runs of the same name are averaged. By default the method.
+        label: returns the name of a run's row. By default the method.
 
     Raises:
         ValueError: if there is no run, or runs are of different data sets or judged on different splits.
@@ -49,7 +53,8 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
     if len({r.judged_on for r in results}) > 1:
         got = "some judged on test and some on validation examples"
         raise value_error("results", expected="runs judged alike", found=got, hint="Compare them one split at a time.")
-    groups = _grouped(results, label)
+    repetitions = find_repetitions(results, label)
+    groups = repetitions.rows
     columns, entries = [], []
     for measure in measures(results):
         cells = [_over_seeds([measure.get(r) for r in runs]) for runs in groups.values()]
@@ -59,16 +64,18 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
     rows: tuple[tuple[Cell | str, ...], ...] = tuple(
         (name, str(len(runs)), *(cells[i] for cells in entries)) for i, (name, runs) in enumerate(groups.items())
     )
-    title = f"{results[0].data}, {len(results[0].tasks)} tasks{judged(results[0])}"
-    return Table(title, (Column("method"), Column("runs"), *columns), rows, _note(results))
+    counts = " or ".join(map(str, sorted({len(r.tasks) for r in results})))
+    title = f"{results[0].data}, {counts} tasks{judged(results[0])}"
+    return Table(title, (Column("method"), Column("runs"), *columns), rows, _note(results, groups) + repetitions.note())
 
 
-def _note(results: Sequence[RunResult]) -> str:
+def _note(results: Sequence[RunResult], groups: Mapping[str, Sequence[RunResult]]) -> str:
     seeds = sorted({r.seed for r in results})
-    if len(seeds) > 1:
-        note = f"Mean ± standard deviation over seeds {', '.join(map(str, seeds))}."
+    listed = ", ".join(map(str, seeds))
+    if any(len(runs) > 1 for runs in groups.values()):
+        note = f"Mean ± standard deviation over seeds {listed}."
     else:
-        note = f"Seed {seeds[0]}."
+        note = f"Seed{'s' if len(seeds) > 1 else ''} {listed}."
     if results[0].kind == "classification":
         note += (
             " Accuracy with the task given, and with the task inferred: by entropy alone, combined with the density."
@@ -76,12 +83,10 @@ def _note(results: Sequence[RunResult]) -> str:
     return note
 
 
-def _grouped(
-    results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None
-) -> dict[str, list[RunResult]]:
+def _grouped(results: Sequence[RunResult], label: Callable[[RunResult], str]) -> dict[str, list[RunResult]]:
     groups: dict[str, list[RunResult]] = {}
     for result in results:
-        groups.setdefault(label(result) if label else result.method, []).append(result)
+        groups.setdefault(label(result), []).append(result)
     return groups
 
 
@@ -107,7 +112,7 @@ def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
 
 @styled
 def comparison_curves(results: Sequence[RunResult]) -> Any:
-    """Draw the mean accuracy (error) on the tasks so far against their number: a line per method, a band over seeds.
+    """Draw the mean accuracy (error) on the tasks so far against their number: a line per row, a band over seeds.
 
     Args:
         results: results of runs on one data set.
@@ -115,7 +120,7 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
     Returns:
         A matplotlib figure: a panel with the task given, and those with the task inferred by entropy and combined.
     """
-    groups, classes = _grouped(results), results[0].kind == "classification"
+    groups, classes = find_repetitions(results).rows, results[0].kind == "classification"
     shown = [c for c in ("given", "entropy", "combined") if all(c in r.matrix for r in results)]
     if not shown:
         raise value_error("results", expected="runs with matrices of accuracy", found="none in some")
@@ -159,5 +164,5 @@ def comparison_figures(results: Sequence[RunResult]) -> list[ReportFigure]:
 def comparison_page(results: Sequence[RunResult]) -> str:
     """Build one self-contained page with the tables and figures of several runs."""
     names = ", ".join(_grouped(results, lambda r: r.data))
-    about = f"{len(results)} runs of {len(_grouped(results))} methods"
+    about = f"{len(results)} runs of {len({r.method for r in results})} methods"
     return report_html(f"Comparison on {names}", comparison_tables(results), comparison_figures(results), about=about)

@@ -94,6 +94,8 @@ class RunResult:
         seconds: wall time: ``train``, ``assess``, ``per_task``.
         versions: versions of the software.
         judged_on: ``"test"``, or ``"validation"`` where settings were being chosen.
+        settings: settings of the learner and options of the stream, the seed of the data among them, as text by name;
+            empty in records of earlier versions.
     """
 
     data: str
@@ -111,6 +113,7 @@ class RunResult:
     seconds: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
     judged_on: str = "test"
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the kind, the split and the shape of the matrices."""

@@ -10,7 +10,9 @@ import json
 from dataclasses import fields
 from typing import Any, NoReturn
 
+from ..data import STREAMS, stream_options
 from ..errors import MissingExtraError, value_error
+from ..representation import flat_settings
 from .experiment import Experiment
 from .folder import RunFolder
 
@@ -20,6 +22,7 @@ __all__ = [
     "make_experiment_parser",
     "open_folder",
     "read_experiment",
+    "recorded_settings",
     "settings_text",
 ]
 
@@ -80,6 +83,18 @@ def settings_text(experiment: Experiment) -> str:
     for name in ("data", "data_dir", "data_options", "method", "seed", "judge_on"):
         lines.append(f"{name}: {json.dumps(getattr(experiment, name), default=str)}")
     return "\n".join([_HEAD, *lines, ""])
+
+
+def recorded_settings(experiment: Experiment) -> dict[str, str]:
+    """Return the settings on which results depend, as text by name, for the record of a run.
+
+    They are those of the learner and the options of the stream, defaults included. Data, method, seed and split have
+    fields of their own in the record; device, threads and the folder of the data do not matter.
+    """
+    known = stream_options(experiment.data) if experiment.data in STREAMS else {}
+    options = {**known, **(experiment.data_options or {})}
+    stream = {f"data_options.{name}": repr(value) for name, value in options.items() if name != "data_dir"}
+    return {**flat_settings(experiment.learner, "learner"), **stream}
 
 
 def lacks_learner(config: str) -> bool:

@@ -91,6 +91,18 @@ def test_run_compare_and_list(tmp_path, capsys):
     assert metrics["data"] == "modes2d"
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--format", "markdown"]) == 0
     assert re.search(r"\| posterior-replay +\| 2 +\|", capsys.readouterr().out)
+    assert json.loads((tmp_path / "b" / "metrics.json").read_text())["settings"] == metrics["settings"]
+    assert metrics["settings"]["data_options.data_seed"] == "0"
+    beta = metrics["settings"]["learner.training.beta"]
+    assert main([*words, str(tmp_path / "c"), "--learner.training.beta", "0.3"]) == 0
+    capsys.readouterr()
+    assert main(["compare", *(str(tmp_path / name) for name in "aabc"), "--format", "json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    rows = {row["method"]: row["runs"] for row in table["rows"]}
+    assert rows == {f"posterior-replay (training.beta={beta})": "2", "posterior-replay (training.beta=0.3)": "1"}
+    assert (
+        f"Counted once, since the seed is no other: posterior-replay (training.beta={beta}), seed 0." in table["note"]
+    )
     page, figures = tmp_path / "page.html", tmp_path / "figures"
     words = ["compare", str(tmp_path / "a"), "--format", "html", "--output", str(page), "--figures", str(figures)]
     assert main(words) == 0

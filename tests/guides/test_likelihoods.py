@@ -135,6 +135,21 @@ def test_classes_must_be_integers():
         Categorical().log_prob(torch.zeros(2, 3), torch.zeros(2))
 
 
+@pytest.mark.parametrize("likelihood", [Categorical(), Bernoulli()])
+def test_impossible_outcomes_have_no_entropy(likelihood):
+    """Logits of -inf are those of classes that a mask rules out: 0 log 0 = 0, with finite gradients."""
+    rest = torch.tensor([[[0.3, -1.2], [2.0, 0.5]]], dtype=torch.float64)
+    outputs = torch.cat([rest, torch.full((1, 2, 2), -torch.inf, dtype=torch.float64)], -1).requires_grad_()
+    expected = likelihood.noise(rest)
+    torch.testing.assert_close(likelihood.noise(outputs), expected)
+    mean = likelihood.mean(outputs)[0]
+    torch.testing.assert_close(likelihood.total(mean, mean, expected), expected[0])
+    (gradient,) = torch.autograd.grad(likelihood.noise(outputs).sum(), outputs)
+    right = torch.autograd.functional.jacobian(lambda f: likelihood.noise(f).sum(), rest)
+    torch.testing.assert_close(gradient[..., :2], right)
+    assert bool((gradient[..., 2:] == 0).all())
+
+
 def test_learned_noise_is_a_parameter_and_fixed_noise_a_buffer():
     assert [name for name, _ in Gaussian(0.5, learn=True).named_parameters()] == ["log_scale"]
     fixed = Gaussian(0.5)

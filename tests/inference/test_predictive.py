@@ -213,3 +213,28 @@ def test_wrong_questions_are_refused():
         Predictive(ToyPosterior(small_net().weight_spec), small_net(), "gaussian")
     with pytest.raises(ValueError, match="num_samples"):
         Predictive(ToyPosterior(small_net().weight_spec), small_net(), num_samples=0)
+
+
+def test_classes_that_a_mask_rules_out_leave_uncertainties_finite():
+    """Logits of -inf: all uncertainty is that of the classes that are left."""
+
+    class Masked(nn.Module):
+        def __init__(self, masked):
+            super().__init__()
+            self.linear = nn.Linear(3, 6)
+            self.masked = masked
+
+        def forward(self, x):
+            logits = self.linear(x)
+            impossible = torch.tensor([0, 0, 0, 0, 1, 1], dtype=torch.bool)
+            return logits.masked_fill(impossible, -torch.inf) if self.masked else logits[..., :4]
+
+    found = []
+    for masked in (True, False):
+        torch.manual_seed(0)
+        net, x = Masked(masked), torch.randn(4, 3)
+        generator = torch.Generator().manual_seed(1)
+        found.append(Predictive(MeanFieldGuide(net), net, Categorical(), num_samples=20)(x, generator=generator))
+    masked, left = found
+    for name in ("total", "aleatoric", "epistemic", "confidence", "label"):
+        torch.testing.assert_close(getattr(masked, name), getattr(left, name))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import builtins
+import math
 
 import pytest
 import torch
@@ -112,3 +113,54 @@ def test_without_torchmetrics_the_message_says_what_to_install(monkeypatch):
         ece(torch.full((3, 2), 0.5), torch.zeros(3, dtype=torch.int64))
     with pytest.raises(MissingExtraError, match=r"bayeshnet\[app\]"):
         auroc(torch.rand(3), torch.rand(3))
+
+
+@pytest.mark.parametrize("metric", [nll, brier, ece, reliability_bins])
+def test_logits_are_not_scored_as_probabilities(metric, predictions):
+    probs, y = predictions
+    with pytest.raises(ValueError, match=r"probs: .*softmax"):
+        metric(probs.log(), y)
+    with pytest.raises(ValueError, match=r"probs: .*softmax"):
+        metric(probs.log_softmax(-1) - 3, y)
+    with pytest.raises(ValueError, match=r"probs: .*torch.cat\(\[1 - p, p\]"):
+        metric(probs[:, 1:2], y)
+
+
+def test_the_order_of_logits_is_that_of_probabilities(predictions):
+    probs, y = predictions
+    assert accuracy(probs.log(), y) == accuracy(probs, y)
+    with pytest.raises(ValueError, match=r"y: .*from 0 to 0"):
+        accuracy(probs[:, 1:2].logit(), y)
+
+
+def test_rounding_of_probabilities_is_clamped():
+    probs = torch.tensor([[1.0005, -0.0005], [0.3, 0.7]])
+    y = torch.tensor([0, 1])
+    right = probs.double().clamp(0, 1)
+    for metric in (nll, brier, ece):
+        assert float(metric(probs, y)) == pytest.approx(float(metric(right, y)), abs=1e-6)
+    assert float(nll(probs, y)) == pytest.approx(-math.log(0.7) / 2)
+
+
+@pytest.mark.parametrize("label", [-100, -1, 5])
+def test_labels_are_columns(label):
+    probs, y = torch.full((3, 5), 0.2), torch.tensor([0, 1, label])
+    for metric in (accuracy, nll, brier, ece, reliability_bins):
+        with pytest.raises(ValueError, match=rf"y: expected class indices from 0 to 4.*{label}"):
+            metric(probs, y)
+
+
+@pytest.mark.parametrize("dtype", [torch.int32, torch.uint8, torch.int16, torch.bool])
+def test_labels_of_any_integer_type(dtype):
+    probs = torch.tensor([[0.8, 0.2], [0.4, 0.6], [0.9, 0.1]])
+    y = torch.tensor([0, 1, 1])
+    for metric in (accuracy, nll, brier, ece):
+        assert torch.equal(metric(probs, y.to(dtype)), metric(probs, y))
+
+
+def test_half_precision_is_summed_in_single():
+    y = torch.arange(20_000) % 3
+    probs = torch.full((20_000, 3), 0.25)
+    probs[:, 0] = 0.5
+    for metric in (accuracy, nll, brier, ece):
+        assert float(metric(probs.half(), y)) == pytest.approx(float(metric(probs.double(), y)), rel=1e-5)

@@ -157,3 +157,91 @@ def test_distances_check_their_input():
         mmd(torch.zeros(1, 2), torch.zeros(3, 2))
     with pytest.raises(ValueError, match="order"):
         sliced_wasserstein(torch.zeros(3, 2), torch.zeros(3, 2), order=0.5)
+
+
+@pytest.fixture(scope="module")
+def record():
+    """A prediction of one target, of the library's own making, and targets."""
+    from torch import nn
+
+    from bayeshnet.guides import Gaussian, MeanFieldGuide
+    from bayeshnet.inference import Predictive
+
+    torch.manual_seed(0)
+    net = nn.Linear(1, 1)
+    predict = Predictive(MeanFieldGuide(net), net, Gaussian(0.5), num_samples=30)
+    x = normal(40, 1).float()
+    return predict(x, keep_samples=True), 3 * x + normal(40, 1, seed=1).float()
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_prediction_is_scored_as_it_is(record, flat):
+    p, y = record
+    mean, std, samples, true = (v.detach().double().numpy().reshape(-1) for v in (p.mean, p.std, p.samples, y))
+    samples = samples.reshape(30, 40)
+    assert (p.mean.shape, p.std.shape, p.samples.shape) == ((40, 1), (40,), (30, 40, 1))
+    y = y[:, 0] if flat else y
+    assert float(mse(p.mean, y)) == pytest.approx(np.mean((mean - true) ** 2), rel=1e-5)
+    assert float(rmse(p.mean, y)) == pytest.approx(np.sqrt(np.mean((mean - true) ** 2)), rel=1e-5)
+    assert float(gaussian_log_likelihood(p.mean, p.std, y)) == pytest.approx(
+        norm.logpdf(true, mean, std).mean(), rel=1e-5
+    )
+    z = (true - mean) / std
+    scores = std * (z * (2 * norm.cdf(z) - 1) + 2 * norm.pdf(z) - 1 / np.sqrt(np.pi))
+    assert float(gaussian_crps(p.mean, p.std, y)) == pytest.approx(scores.mean(), rel=1e-5)
+    assert float(gaussian_coverage(p.mean, p.std, y, 0.9)) == pytest.approx(np.mean(np.abs(z) <= norm.ppf(0.95)))
+    mixture = norm.pdf(true, samples, 0.5).mean(0)
+    assert float(sample_log_likelihood(p.samples, 0.5, y)) == pytest.approx(np.log(mixture).mean(), rel=1e-5)
+    noise = torch.full((40,), 0.5)
+    assert float(sample_log_likelihood(p.samples, noise, y)) == pytest.approx(np.log(mixture).mean(), rel=1e-5)
+    low, high = np.quantile(samples, [0.05, 0.95], axis=0)
+    assert float(coverage(p.samples, y, 0.9)) == pytest.approx(np.mean((low <= true) & (true <= high)))
+    pairs = np.abs(samples[:, None] - samples[None]).mean((0, 1)) / 2
+    assert float(crps(p.samples, y)) == pytest.approx((np.abs(samples - true).mean(0) - pairs).mean(), rel=1e-5)
+
+
+def test_one_target_needs_no_dimension_of_its_own():
+    mean, y, std = normal(20, 1), normal(20, 1, seed=1), normal(20, 1, seed=2).exp()
+    expected = norm.logpdf(y, mean, std).mean()
+    for a, b, c in ((mean[:, 0], std[:, 0], y[:, 0]), (mean[:, 0], std, y), (mean, std[:, 0], y[:, 0])):
+        assert float(gaussian_log_likelihood(a, b, c)) == pytest.approx(expected)
+    assert float(gaussian_log_likelihood(mean, 0.5, y)) == pytest.approx(norm.logpdf(y, mean, 0.5).mean())
+
+
+def test_a_deviation_of_several_targets_is_not_guessed():
+    mean, y = normal(3, 3), normal(3, 3, seed=1)
+    std = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64)
+    for metric in (gaussian_log_likelihood, gaussian_crps, gaussian_coverage):
+        with pytest.raises(ValueError, match=r"std: .*std\[None\]"):
+            metric(mean, std, y)
+    expected = norm.logpdf(y, mean, std[None]).sum(1).mean()
+    assert float(gaussian_log_likelihood(mean, std[None], y)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_single(dtype):
+    mean, y = (300 + normal(5000, 1)).to(dtype), (310 + normal(5000, 1, seed=1)).to(dtype)
+    exact = (mean.double() - y.double()).square().mean()
+    assert mse(mean, y).dtype == torch.float32
+    assert float(mse(mean, y)) == pytest.approx(float(exact), rel=1e-5)
+    expected = norm.logpdf(y.double(), mean.double(), 2.0).mean()
+    assert float(gaussian_log_likelihood(mean, 2.0, y)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_coverage_of_more_numbers_than_torch_sorts_at_once():
+    samples = torch.linspace(0, 1, 101)[:, None, None].expand(101, 170_000, 1)
+    y = torch.full((170_000, 1), 0.5)
+    y[:17_000] = 2.0
+    assert float(coverage(samples, y, 0.9)) == pytest.approx(0.9)
+
+
+def test_wasserstein_of_a_high_order_is_the_largest_shift():
+    x = torch.tensor([[0.0], [1.0]])
+    y = x + torch.tensor([[0.25], [0.5]])
+    assert float(sliced_wasserstein(x, y, order=1e6)) == pytest.approx(0.5, rel=1e-4)
+
+
+def test_equal_samples_need_a_width():
+    with pytest.raises(ValueError, match="width"):
+        mmd(torch.zeros(3, 2), torch.zeros(3, 2))
+    assert float(mmd(torch.zeros(3, 2), torch.zeros(3, 2), 1.0)) == 0

@@ -28,8 +28,8 @@ from bayeshnet.runs.results.records import Assessment
 class Known:
     """A learner that predicts what a table says: nothing is learnt, and every answer is known."""
 
-    def __init__(self, kind="classification"):
-        self.kind = kind
+    def __init__(self, kind="classification", names=range(100)):
+        self.kind, self.names = kind, names
 
     def predict_each(self, state, x, tasks=None, *, seed=0):
         numbers = range(state.num_tasks) if tasks is None else tasks
@@ -47,7 +47,11 @@ class Known:
             aleatoric = 0.5 * total
             predictions.append(Prediction(mean, total, aleatoric, total - aleatoric, variance, self.kind, 5))
         density = torch.stack([-(x[:, 0] - t).square() for t in numbers], -1)
-        labels = tuple((2 * t, 2 * t + 1) for t in numbers) if self.kind == "classification" else None
+        labels = (
+            tuple((self.names[2 * t], self.names[2 * t + 1]) for t in numbers)
+            if self.kind == "classification"
+            else None
+        )
         return StreamPrediction(tuple(predictions), density, torch.tensor(1.0), 0.5, labels)
 
 
@@ -110,8 +114,9 @@ def test_an_assessment_of_classes_against_a_loop_over_examples():
     assert assess(learner, Learnt(3), tasks).ahead is None
 
 
-def test_labels_are_judged_with_the_posterior_over_tasks():
-    tasks, state, learner = stream(), Learnt(3), Known()
+@pytest.mark.parametrize("names", [range(6), (-1, 12768682, 7, 3, 2119789, 5)])
+def test_labels_are_judged_with_the_posterior_over_tasks(names):
+    tasks, state, learner = stream(), Learnt(3), Known(names=names)
     found = assess(learner, state, tasks).scores.labels
     losses, right = [], []
     for t, task in enumerate(tasks):

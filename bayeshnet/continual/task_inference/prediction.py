@@ -106,16 +106,22 @@ class StreamPrediction:
         """Return the global label of the likeliest class under the inferred task, ``(N,)``."""
         return self._labels()[self.task(criterion), self.mean(criterion).argmax(dim=-1)]
 
+    @property
+    def all_labels(self) -> Tensor:
+        """The global labels that exist, in ascending order: those of the columns of :meth:`label_probs`, ``(L,)``."""
+        return self._labels().unique()
+
     def label_probs(self, criterion: str = "combined") -> Tensor:
         r"""Compute the probability of each global label, :math:`p(l|x) = \sum_t p(t|x)\, p_t(l|x)`, ``(N, L)``.
 
         Returns:
-            ``L`` is the largest label plus one; labels of no task have probability 0.
+            One column for each of :attr:`all_labels`. Labels are names, which may be any integers.
         """
         joint = self.task_posterior(criterion).unsqueeze(-1) * self.means
         table = self._labels()
-        total = joint.new_zeros(len(joint), int(table.max()) + 1)
-        return total.index_add(1, table.flatten(), joint.flatten(1))
+        names = self.all_labels
+        total = joint.new_zeros(len(joint), len(names))
+        return total.index_add(1, torch.searchsorted(names, table.flatten()), joint.flatten(1))
 
     def _labels(self) -> Tensor:
         if self.labels is None:

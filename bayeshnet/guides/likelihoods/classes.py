@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 import pyro.distributions as dist
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -56,7 +57,8 @@ class Categorical(Likelihood):
     def noise(self, outputs: Tensor) -> Tensor:
         """Compute the entropy of the class probabilities, in nats: ``(*B, N)``."""
         log_probs = outputs.log_softmax(-1)
-        return -(log_probs.exp() * log_probs).sum(-1)
+        # 0 log 0 = 0: an impossible class adds nothing.
+        return -(log_probs.exp() * log_probs.clamp(min=torch.finfo(log_probs.dtype).min)).sum(-1)
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
         """Compute the entropy of the mean class probabilities, in nats: ``(N,)``."""
@@ -92,8 +94,10 @@ class Bernoulli(Likelihood):
 
     def noise(self, outputs: Tensor) -> Tensor:
         """Compute the entropy of the targets, summed, in nats: ``(*B, N)``."""
+        # 0 log 0 = 0, also where the logit is infinite.
+        least = torch.finfo(outputs.dtype).min
         one, zero = F.logsigmoid(outputs), F.logsigmoid(-outputs)
-        return -(one.exp() * one + zero.exp() * zero).sum(-1)
+        return -(one.exp() * one.clamp(min=least) + zero.exp() * zero.clamp(min=least)).sum(-1)
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
         """Compute the entropy of the mean probabilities, summed over targets, in nats: ``(N,)``."""

@@ -118,9 +118,9 @@ def _judge_labels(prediction: StreamPrediction, y: Tensor, number: Tensor) -> di
     if prediction.labels is None:
         return {}
     label = torch.tensor(prediction.labels, device=y.device)[number, y]
-    probs = prediction.label_probs()
+    column, probs = torch.searchsorted(prediction.all_labels, label), prediction.label_probs()
     judges = {"accuracy": metrics.accuracy, "nll": metrics.nll, "brier": metrics.brier, "ece": metrics.ece}
-    return {name: float(judge(probs, label)) for name, judge in judges.items()}
+    return {name: float(judge(probs, column)) for name, judge in judges.items()}
 
 
 def _judge_values(

@@ -14,6 +14,7 @@ from ...reports import RunResult
 from ...rng import derive_seed
 from ...tasks import TaskStream
 from ..experiment import Experiment
+from ..experiment_config import recorded_settings
 from .final_numbers import accuracy_matrices, final_numbers, mean, task_numbers
 from .ood import AbstentionRates, DetectionRates, FinalPredictions, measure_abstention, measure_detection
 from .posterior_checks import check_posterior
@@ -65,6 +66,7 @@ def summarize_run(
         seconds={"train": sum(train), "assess": sum(a.seconds.assess for a in assessments), "per_task": train},
         versions={"bayeshnet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         judged_on=experiment.judge_on,
+        settings=recorded_settings(experiment),
     )
 
 

@@ -88,6 +88,21 @@ def test_probabilities_of_labels_are_those_of_tasks_and_classes(stream):
     torch.testing.assert_close(shared.label_probs(), expected)
 
 
+@pytest.mark.parametrize("labels", [((-1, 1), (7, 3)), ((2119789, 12768682), (5, 2119789)), ((4, 4), (4, 4))])
+def test_labels_are_names_not_positions(stream, labels):
+    """Each label that exists has one column, whatever its number; a loop over tasks and classes adds up its parts."""
+    named = StreamPrediction(stream.predictions, stream.log_density, stream.temperature, 1.5, labels)
+    names, posterior = named.all_labels.tolist(), named.task_posterior()
+    assert names == sorted({label for task in labels for label in task})
+    expected = torch.zeros(3, len(names), dtype=torch.float64)
+    for t, p in enumerate(stream.predictions):
+        for c in range(2):
+            expected[:, names.index(labels[t][c])] += posterior[:, t] * p.mean[:, c]
+    torch.testing.assert_close(named.label_probs(), expected)
+    torch.testing.assert_close(named.label_probs().sum(1), torch.ones(3, dtype=torch.float64))
+    assert set(named.label().tolist()) <= set(names)
+
+
 def test_a_new_criterion_is_a_line(stream, monkeypatch):
     monkeypatch.setitem(CRITERIA, "mean", Criterion(lambda s: s.predictions[0].mean))
     assert stream.task("mean").shape == (3,)
