@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..errors import check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
+from ..guides.likelihoods.contract import as_outputs, count_inputs
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..representation import Settings
 from .prediction import Moments, Prediction, predictive_quantiles
@@ -89,7 +90,7 @@ class Predictive(Settings):
         kept: list[list[Tensor]] = [[] for _ in chunks]
         for weights in self._draws(cond_id, cond_input, generator):
             for i, inputs in enumerate(chunks):
-                outputs = batched_forward(self.net, weights, inputs)
+                outputs = self._outputs(weights, inputs)
                 moments[i].add(outputs)
                 if keep_samples or levels:
                     kept[i].append(outputs)
@@ -107,6 +108,7 @@ class Predictive(Settings):
             self.num_samples,
             torch.cat([self._mean(outputs) for outputs in joined], dim=1) if keep_samples else None,
             {level: torch.cat([part[level] for part in found]) for level in levels},
+            self.likelihood is None or self.likelihood.exclusive,
         )
 
     @torch.no_grad()
@@ -124,11 +126,14 @@ class Predictive(Settings):
             raise value_error(
                 "likelihood", expected="a likelihood, for log_likelihood", got=None, hint="Give one to Predictive."
             )
+        if not isinstance(y, Tensor) or not y.ndim or len(y) != count_inputs(x):
+            raise value_error("y", expected=f"a tensor of targets of {count_inputs(x)} inputs", got=y)
+        self.likelihood.check_targets(y)
         chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
         sums: list[Tensor | None] = [None] * len(chunks)
         for weights in self._draws(cond_id, cond_input, generator):
             for i, (inputs, targets) in enumerate(chunks):
-                log_prob = self.likelihood.log_prob(batched_forward(self.net, weights, inputs), targets).logsumexp(0)
+                log_prob = self.likelihood.log_prob(self._outputs(weights, inputs), targets).logsumexp(0)
                 old = sums[i]
                 sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
         return torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples)
@@ -144,6 +149,12 @@ class Predictive(Settings):
             size = min(left, self.sample_chunk or left)
             left -= size
             yield q.draw(size, generator).w
+
+    def _outputs(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Compute outputs ``(S, N, C)``."""
+        outputs = batched_forward(self.net, weights, inputs)
+        checked = as_outputs if self.likelihood is None else self.likelihood.outputs
+        return checked(outputs, count_inputs(inputs))
 
     def _mean(self, outputs: Tensor) -> Tensor:
         return outputs if self.likelihood is None else self.likelihood.mean(outputs)
