@@ -60,7 +60,7 @@ class Task:
         name: name in tables and figures.
         train: training examples.
         test: test examples; for synthetic regression their targets may be free of noise.
-        num_outputs: number ``C`` of classes or of target values.
+        num_outputs: number ``C`` of classes or of target values; a single value may be ``(N,)``.
         kind: ``"classification"`` or ``"regression"``.
         labels: global label of each of the ``C`` classes; by default ``0..C-1``.
         validation: examples for choosing settings, if any.
@@ -80,6 +80,9 @@ class Task:
         """Refuse labels outside the range, float labels and splits of different input shape."""
         check_choice("kind", self.kind, KINDS)
         check_int("num_outputs", self.num_outputs, 1)
+        for part, split in self.splits().items():
+            if self.kind == "regression" and self.num_outputs == 1 and split.y.ndim == 1:
+                object.__setattr__(self, part, Split(split.x, split.y.unsqueeze(-1)))
         for part, split in self.splits().items():
             if split.x.shape[1:] != self.train.x.shape[1:]:
                 expected = f"inputs of shape {tuple(self.train.x.shape[1:])} as in train"

@@ -166,7 +166,7 @@ def diagonal_fisher(
     spec = net.weight_spec
 
     def log_prob(flat: Tensor, one_x: Tensor, one_y: Tensor) -> Tensor:
-        outputs = net(one_x.unsqueeze(0), weights=spec.split(flat))
+        outputs = likelihood.outputs(net(one_x.unsqueeze(0), weights=spec.split(flat)).unsqueeze(0), 1)
         return likelihood.log_prob(outputs, one_y.unsqueeze(0)).sum()
 
     per_example = vmap(grad(log_prob), in_dims=(None, 0, 0))

@@ -88,7 +88,7 @@ class ReplayLearner(SharedLearner):
 
         def term(weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
             old_x, old_y, task = memory.draw(self.replay_size, generator)
-            outputs, nll = batched_forward(state.net, weights, old_x), []
+            outputs, nll = state.likelihood.outputs(batched_forward(state.net, weights, old_x), len(old_x)), []
             sizes = torch.bincount(task, minlength=count).tolist()
             parts = zip(outputs.split(sizes, dim=1), old_y.split(sizes), ranges, offsets, strict=True)
             for made, targets, (start, stop), offset in parts:

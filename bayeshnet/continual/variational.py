@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import check_int, check_number
+from ..errors import check_int, check_number, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
@@ -139,6 +139,7 @@ class VariationalLearner(Learner):
     def initial_state(self, task: Task) -> LearnerState:
         """Build an empty state for tasks like ``task``."""
         likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
+        check_likelihood(likelihood, task)
         net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
         state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
         state.memory = self.new_memory(task)
@@ -256,6 +257,14 @@ class VariationalLearner(Learner):
             return self.network.build(input_shape, num_outputs)
         net = copy.deepcopy(self.network)
         return net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+
+
+def check_likelihood(likelihood: Likelihood, task: Task) -> None:
+    """Refuse likelihoods of values, or of several answers of yes or no, for tasks with classes."""
+    if task.kind == "classification" and not (likelihood.kind == "classification" and likelihood.exclusive):
+        expected = f"one of classes, such as Categorical(), for task {task.name!r}"
+        advice = 'For Bernoulli() state the answers as values 0 and 1, in a task of kind="regression".'
+        raise value_error("likelihood", expected=expected, got=likelihood, hint=advice)
 
 
 def default_likelihood(task: Task) -> Likelihood:

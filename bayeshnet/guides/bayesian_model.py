@@ -17,6 +17,7 @@ from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
 from .likelihoods import Likelihood
+from .likelihoods.contract import count_inputs
 from .sites import as_pyro
 
 __all__ = ["BayesianModel"]
@@ -90,7 +91,8 @@ class BayesianModel(ModuleSettings, nn.Module):
 
     def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
         """Compute outputs ``(S, N, C)`` at inputs ``x`` ``(N, ...)`` under ``weights`` ``(S, P)``."""
-        return batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
+        outputs = batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
+        return self.likelihood.outputs(outputs, count_inputs(x))
 
     def log_likelihood(self, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from the batch ``x``, ``y``."""
@@ -98,11 +100,11 @@ class BayesianModel(ModuleSettings, nn.Module):
 
     def log_likelihood_of(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from outputs ``(S, N, C)``."""
-        return self.likelihood.log_prob(outputs, y).sum(-1) * self.scale(len(y))
+        return self.likelihood.log_prob(self._rows(outputs), y).sum(-1) * self.scale(len(y))
 
     def negative_log_likelihood(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute minus the mean of :meth:`log_likelihood_of` over the ``S`` weight draws: ``()``, in nats."""
-        return self.likelihood.log_prob_sum(outputs, y) * (-self.scale(len(y)) / len(outputs))
+        return self.likelihood.log_prob_sum(self._rows(outputs), y) * (-self.scale(len(y)) / len(outputs))
 
     def scale(self, batch_size: int) -> float:
         """Return the number of data per example of a batch, ``num_data / batch_size``."""
@@ -120,15 +122,18 @@ class BayesianModel(ModuleSettings, nn.Module):
         declare_parameters("model", self)
         weights = pyro.sample("weights", as_pyro(self.prior, self.weight_spec.numel))
         outputs = self._batched_outputs(weights, x)
-        size = len(x)
+        size = count_inputs(x)
         if y is None:
-            plate = pyro.plate("data", size, dim=-1)
-        else:
-            self.scale(size)
-            total = size if self.num_data is None else self.num_data
-            plate = pyro.plate("data", total, subsample=torch.arange(size, device=x.device), dim=-1)
-        with plate:
-            return pyro.sample("y", self.likelihood.distribution(outputs), obs=y)
+            with pyro.plate("data", size, dim=-1):
+                return pyro.sample("y", self.likelihood.distribution(outputs))
+        self.scale(size)
+        total = size if self.num_data is None else self.num_data
+        distribution, targets = self.likelihood.observed(outputs, y)
+        with pyro.plate("data", total, subsample=torch.arange(size, device=outputs.device), dim=-1):
+            return pyro.sample("y", distribution, obs=targets)
+
+    def _rows(self, outputs: Tensor) -> Tensor:
+        return self.likelihood.outputs(outputs, outputs.shape[1] if outputs.ndim > 1 else 0)
 
     def _batched_outputs(self, weights: Tensor, x: Tensor) -> Tensor:
         """Compute outputs ``(*B, N, C)`` under weights ``(*B, 1, P)`` (1 for the data plate) or ``(P,)``."""

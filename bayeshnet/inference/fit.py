@@ -16,7 +16,7 @@ from ..errors import check_int, check_positive, type_error, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel
 from ..rng import seeded
-from .batches import make_batches
+from .batches import LoaderBatches, TensorBatches, make_batches
 from .callbacks import EarlyStopping, Progress
 from .elbo import ImplicitELBO
 from .loop import Loop
@@ -121,8 +121,8 @@ def fit(
         (100, 'finished', True)
     """
     batches = make_batches(data, batch_size, generator)
-    if isinstance(model, BayesianModel) and model.num_data is None and batches is not None:
-        model = model.with_data(batches.num_data)
+    if isinstance(model, BayesianModel) and batches is not None:
+        model = _with_data(model, batches)
     num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
     if elbo is None:
         elbo = ImplicitELBO(estimator, num_particles, num_samples, generator=generator, local_noise=local_noise)
@@ -148,6 +148,13 @@ def fit(
         ]
         loop.go(run, listeners)
     return FitResult(run.history(), run.step, run.seconds, run.stopped or "finished", loop.state_dict(run.step))
+
+
+def _with_data(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> BayesianModel:
+    """Return the model for data of the size of ``batches``, unless it has one, after a check of their targets."""
+    if isinstance(batches, TensorBatches) and len(batches.tensors) > 1:
+        model.likelihood.check_targets(batches.tensors[1])
+    return model if model.num_data is not None else model.with_data(batches.num_data)
 
 
 def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator: Any, local: bool) -> tuple[Any, Any]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import check_number, value_error
+from ..guides import BayesianModel
+from ..guides.likelihoods.contract import support_named
 from .elbo import ImplicitELBO
 from .losses import AddedLoss, StepContext
 from .run import PARTS
@@ -94,7 +96,8 @@ class Objective:
 
     def _other(self, step: int, batch: Sequence[Tensor], record: Record) -> Tensor:
         """Evaluate the bound by another Pyro loss, and the losses."""
-        bound = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments)
+        with support_named() if isinstance(self.model, BayesianModel) else nullcontext():
+            bound = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments)
         return self._with_losses(bound / self.num_data, StepContext(step, batch), record)
 
     def _with_losses(self, loss: Tensor, context: StepContext, record: Record, early: Tensor | None = None) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
+from ..errors import value_error
 from ..guides import Likelihood
 
 __all__ = ["Moments", "Prediction", "normal_mixture_quantile", "predictive_quantiles"]
@@ -34,6 +35,7 @@ class Prediction:
         samples: mean under each draw ``(S, N, C)``, if requested.
         quantiles: by level, ``(N, C)``, if requested: of the targets, noise included, for values; of the probabilities
             over draws for classes.
+        exclusive: for classes, True if one of ``C`` is right, False if each of ``C`` answers is yes or no.
     """
 
     mean: Tensor
@@ -45,13 +47,21 @@ class Prediction:
     num_samples: int
     samples: Tensor | None = None
     quantiles: Mapping[float, Tensor] = field(default_factory=dict)
+    exclusive: bool = True
 
     @property
     def confidence(self) -> Tensor:
-        """Probability of the most likely class, ``(N,)``."""
+        """Probability of :attr:`label`, of the same shape: of the most likely class, or of each yes or no."""
         if self.kind != "classification":
             raise ValueError("confidence: expected a prediction of classes, got one of values. Use total.")
-        return self.mean.amax(-1)
+        if self.exclusive:
+            return self.mean.amax(-1)
+        return _single(torch.maximum(self.mean, 1 - self.mean))
+
+    @property
+    def certainty(self) -> Tensor:
+        """Probability that all of :attr:`label` is right, ``(N,)``: a product over independent yes-or-no answers."""
+        return self.confidence if self.exclusive else self.confidence.reshape(self.mean.shape).prod(-1)
 
     @property
     def disagreement(self) -> Tensor:
@@ -60,10 +70,24 @@ class Prediction:
 
     @property
     def label(self) -> Tensor:
-        """The most likely class, ``(N,)``."""
+        """The most likely class, ``(N,)``; of yes-or-no answers 1 for yes: ``(N,)`` for one, else ``(N, C)``."""
         if self.kind != "classification":
             raise ValueError("label: expected a prediction of classes, got one of values. Use mean.")
-        return self.mean.argmax(-1)
+        return self.mean.argmax(-1) if self.exclusive else _single((self.mean > 0.5).long())
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities ``(N, C)`` of classes, which metrics take; no and yes, ``(N, 2)``, for a single answer."""
+        if self.kind != "classification":
+            raise ValueError("probs: expected a prediction of classes, got one of values. Use mean.")
+        if self.exclusive:
+            return self.mean
+        if self.mean.shape[-1] != 1:
+            got = f"{self.mean.shape[-1]} answers of yes or no"
+            raise value_error(
+                "probs", expected="classes, or one answer", found=got, hint="Use mean, a column for each."
+            )
+        return torch.cat([1 - self.mean, self.mean], -1)
 
     @property
     def std(self) -> Tensor:
@@ -71,6 +95,11 @@ class Prediction:
         if self.kind != "regression":
             raise ValueError("std: expected a prediction of values, got one of classes. Use total.")
         return self.total.sqrt()
+
+
+def _single(answers: Tensor) -> Tensor:
+    """Return answers ``(N, C)``, or ``(N,)`` if there is one for each input."""
+    return answers.squeeze(-1) if answers.shape[-1] == 1 else answers
 
 
 class Moments:

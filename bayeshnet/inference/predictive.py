@@ -9,11 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_int, type_error, value_error
+from ..errors import check_flags, check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
+from ..guides.likelihoods.contract import as_outputs, count_inputs
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..representation import Settings
+from .modes import predicting
 from .prediction import Moments, Prediction, predictive_quantiles
 
 __all__ = ["Predictive"]
@@ -25,6 +27,9 @@ class Predictive(Settings):
     All inputs of a call share the same draws, which are not stored: memory is needed for one chunk of draws, one chunk
     of inputs and the results. Only ``keep_samples`` and ``quantiles`` need more.
 
+    The network predicts in evaluation mode, whatever its mode is before and afterwards: batch norm uses its running
+    statistics, so that no prediction depends on its neighbors, and dropout is off. The guide keeps its own mode.
+
     Args:
         guide: a guide over the network's weights, or a posterior module.
         net: the main network, or the ``torch.nn.Module`` of the model.
@@ -32,6 +37,10 @@ class Predictive(Settings):
         num_samples: number of draws ``S``.
         sample_chunk: draws at a time; all of them if None.
         input_chunk: inputs at a time; all of them if None.
+        mc_dropout: True to leave dropout on, whose masks then count as epistemic uncertainty beside the weights.
+
+    References:
+        Gal, Ghahramani, "Dropout as a Bayesian approximation: representing model uncertainty in deep learning", 2016.
 
     Example:
         >>> from bayeshnet.guides import Categorical, MeanFieldGuide
@@ -50,6 +59,7 @@ class Predictive(Settings):
         *,
         sample_chunk: int | None = None,
         input_chunk: int | None = None,
+        mc_dropout: bool = False,
     ) -> None:
         if not isinstance(guide, nn.Module) or not hasattr(guide, "weight_spec"):
             raise type_error("guide", expected="a guide over weights or a posterior module", got=guide)
@@ -61,6 +71,8 @@ class Predictive(Settings):
         self.num_samples = check_int("num_samples", num_samples, 1)
         self.sample_chunk = None if sample_chunk is None else check_int("sample_chunk", sample_chunk, 1)
         self.input_chunk = None if input_chunk is None else check_int("input_chunk", input_chunk, 1)
+        check_flags(mc_dropout=mc_dropout)
+        self.mc_dropout = mc_dropout
 
     @torch.no_grad()
     def __call__(
@@ -89,7 +101,7 @@ class Predictive(Settings):
         kept: list[list[Tensor]] = [[] for _ in chunks]
         for weights in self._draws(cond_id, cond_input, generator):
             for i, inputs in enumerate(chunks):
-                outputs = batched_forward(self.net, weights, inputs)
+                outputs = self._outputs(weights, inputs)
                 moments[i].add(outputs)
                 if keep_samples or levels:
                     kept[i].append(outputs)
@@ -107,6 +119,7 @@ class Predictive(Settings):
             self.num_samples,
             torch.cat([self._mean(outputs) for outputs in joined], dim=1) if keep_samples else None,
             {level: torch.cat([part[level] for part in found]) for level in levels},
+            self.likelihood is None or self.likelihood.exclusive,
         )
 
     @torch.no_grad()
@@ -124,11 +137,14 @@ class Predictive(Settings):
             raise value_error(
                 "likelihood", expected="a likelihood, for log_likelihood", got=None, hint="Give one to Predictive."
             )
+        if not isinstance(y, Tensor) or not y.ndim or len(y) != count_inputs(x):
+            raise value_error("y", expected=f"a tensor of targets of {count_inputs(x)} inputs", got=y)
+        self.likelihood.check_targets(y)
         chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
         sums: list[Tensor | None] = [None] * len(chunks)
         for weights in self._draws(cond_id, cond_input, generator):
             for i, (inputs, targets) in enumerate(chunks):
-                log_prob = self.likelihood.log_prob(batched_forward(self.net, weights, inputs), targets).logsumexp(0)
+                log_prob = self.likelihood.log_prob(self._outputs(weights, inputs), targets).logsumexp(0)
                 old = sums[i]
                 sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
         return torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples)
@@ -144,6 +160,13 @@ class Predictive(Settings):
             size = min(left, self.sample_chunk or left)
             left -= size
             yield q.draw(size, generator).w
+
+    def _outputs(self, weights: Tensor, inputs: Tensor) -> Tensor:
+        """Compute outputs ``(S, N, C)``."""
+        with predicting(self.net, self.mc_dropout):
+            outputs = batched_forward(self.net, weights, inputs)
+        checked = as_outputs if self.likelihood is None else self.likelihood.outputs
+        return checked(outputs, count_inputs(inputs))
 
     def _mean(self, outputs: Tensor) -> Tensor:
         return outputs if self.likelihood is None else self.likelihood.mean(outputs)

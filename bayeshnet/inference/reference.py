@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
 from ..errors import check_int, value_error
+from ..guides import BayesianModel
+from ..guides.likelihoods.contract import support_named
 from ..rng import seeded
 from ..weights import WeightSpec
 
@@ -95,10 +98,13 @@ def reference_posterior(
     check_int("num_samples", num_samples, 1)
     check_int("num_chains", num_chains, 1)
     warmup = num_samples if num_warmup is None else check_int("num_warmup", num_warmup, 0)
+    if isinstance(model, BayesianModel) and (len(args) > 1 or kwargs.get("y") is not None):
+        model.likelihood.check_targets(args[1] if len(args) > 1 else kwargs["y"])
     begin = time.perf_counter()
     chains: list[dict[str, Tensor]] = []
     divergences = 0
-    with seeded(generator):
+    named = support_named() if isinstance(model, BayesianModel) else nullcontext()
+    with seeded(generator), named:
         for _ in range(num_chains):
             mcmc = MCMC(NUTS(model, **dict(nuts or {})), num_samples, warmup_steps=warmup, disable_progbar=True)
             mcmc.run(*args, **kwargs)

@@ -53,21 +53,23 @@ class OutputView(MainNetInterface):
         condition: Any = None,
     ) -> Any:
         """Compute the outputs of the view; see :meth:`MainNetInterface.forward`."""
-        return self._select(self.net(x, weights=weights, distilled_params=distilled_params, condition=condition))
+        return self._select(self.net(x, weights=weights, distilled_params=distilled_params, condition=condition), 1)
 
     def batched_forward(self, weights: Tensor, x: Tensor, *, per_sample_inputs: bool = False) -> Any | None:
         """Compute the outputs of the view by the batched forward pass of the network, if it has one."""
         outputs = self.net.batched_forward(weights, x, per_sample_inputs=per_sample_inputs)
-        return None if outputs is None else self._select(outputs)
+        return None if outputs is None else self._select(outputs, 2)
 
     def gaussian_forward(
         self, means: Sequence[Tensor], stds: Sequence[Tensor], x: Tensor, num: int, generator: torch.Generator | None
     ) -> Tensor | None:
         """Draw the outputs of the view by the Gaussian forward pass of the network, if it has one."""
         outputs = self.net.gaussian_forward(means, stds, x, num, generator)
-        return None if outputs is None else self._select(outputs)
+        return None if outputs is None else self._select(outputs, 2)
 
-    def _select(self, outputs: Tensor) -> Tensor:
+    def _select(self, outputs: Tensor, batch_dims: int) -> Tensor:
+        if outputs.ndim == batch_dims:
+            outputs = outputs.unsqueeze(-1)
         if outputs.shape[-1] < self.stop:
             raise value_error(
                 "net", expected=f"a network of at least {self.stop} outputs", found=f"{outputs.shape[-1]}"

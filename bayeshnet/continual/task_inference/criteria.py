@@ -59,8 +59,8 @@ def entropy(stream: TaskPredictions) -> Tensor:
 
 
 def confidence(stream: TaskPredictions) -> Tensor:
-    """Compute the probability of the likeliest class; the negative variance for values."""
-    return _for_each_task(stream, lambda p: p.confidence if p.kind == "classification" else -p.total)
+    """Compute the probability of the likeliest class, or of all answers; the negative variance for values."""
+    return _for_each_task(stream, lambda p: p.certainty if p.kind == "classification" else -p.total)
 
 
 def agreement(stream: TaskPredictions) -> Tensor:
@@ -97,7 +97,7 @@ def superposition(stream: TaskPredictions) -> Tensor:
         Supermasks in Superposition (Wortsman, Ramanujan, Liu, Kembhavi, Rastegari, Yosinski, Farhadi; 2020).
     """
     if stream.predictions[0].kind == "classification":
-        means = _for_each_task(stream, lambda p: p.mean)
+        means = _for_each_task(stream, lambda p: p.mean if p.exclusive else torch.cat([p.mean, 1 - p.mean], -1))
         return torch.xlogy(means, means.mean(-1, keepdim=True)).sum(1) + 1
     mean, variance = _for_each_task(stream, lambda p: p.mean), _for_each_task(stream, variances)
     # The trapezoidal rule converges fast for smooth, decaying integrands; its nodes resolve the peaks of other tasks.

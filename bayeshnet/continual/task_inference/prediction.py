@@ -83,12 +83,15 @@ class StreamPrediction:
         with the predictive mean and variance.
 
         Args:
-            y: class indices within a task ``(N,)``, or values ``(N, C)``.
+            y: class indices within a task ``(N,)``, or values or yes-or-no answers ``(N, C)``.
         """
         if self.labels is not None:
             check_shape("y", y, (self.means.shape[0],))
             return torch.stack([p.mean.gather(1, y[:, None])[:, 0] for p in self.predictions], -1).log()
         check_shape("y", y, tuple(self.predictions[0].mean.shape))
+        if self.predictions[0].kind == "classification":
+            right = [torch.where(y > 0.5, p.mean, 1 - p.mean) for p in self.predictions]
+            return torch.stack(right, -1).log().sum(1)
         each = [torch.distributions.Normal(p.mean, variances(p).sqrt()).log_prob(y) for p in self.predictions]
         return torch.stack(each, -1).sum(1)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ...errors import check_int, value_error
 from ...representation import ModuleSettings
+from .contract import Targets, as_outputs
 
 __all__ = ["Likelihood"]
 
@@ -23,13 +24,47 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
     Attributes:
         kind: ``"classification"``, where uncertainty is measured by entropies (nats), or ``"regression"``, where it is
             measured by variances summed over targets.
+        exclusive: for classes, True if one of ``C`` is right, False if each of ``C`` answers is yes or no.
+        takes: which targets it takes; None for those of the shape that :meth:`distribution` says.
     """
 
     kind: ClassVar[str]
+    exclusive: ClassVar[bool] = True
+    takes: Targets | None = None
 
     def num_outputs(self, num_targets: int) -> int:
         """Return the number of outputs that a network needs for ``num_targets`` classes or target values."""
         return check_int("num_targets", num_targets, 1)
+
+    def outputs(self, outputs: Any, num_inputs: int) -> Tensor:
+        """Return outputs of a network for ``N`` inputs as this likelihood takes them, ``(S, N, C)``; refuse others."""
+        return as_outputs(outputs, num_inputs)
+
+    def targets(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """Return targets as :meth:`distribution` takes them, for outputs ``(*B, N, C)``; refuse others.
+
+        Shapes and types are checked, which costs nothing; values are checked by :meth:`check_targets`.
+        """
+        if self.takes is not None:
+            return self.takes.convert(y, outputs, outputs.shape[-1] // self.num_outputs(1))
+        shape = (outputs.shape[-2], *self.distribution(outputs).event_shape)
+        if y.shape != shape:
+            raise value_error("y", expected=f"targets of shape {shape}", got=y)
+        return y
+
+    def check_targets(self, y: Tensor) -> None:
+        """Refuse targets whose values have no density; for data on their way in, since it waits for the device."""
+        if self.takes is not None:
+            self.takes.check(y)
+
+    def observed(self, outputs: Tensor, y: Tensor) -> tuple[TorchDistribution, Tensor]:
+        """Return distribution and targets for an observed site of a Pyro program; ignored targets are masked."""
+        distribution, targets = self.distribution(outputs), self.targets(outputs, y)
+        ignored = getattr(self.takes, "ignore_index", None)
+        if ignored is None:
+            return distribution, targets
+        known = targets != ignored
+        return distribution.mask(known), targets.where(known, 0)
 
     @abstractmethod
     def distribution(self, outputs: Tensor) -> TorchDistribution:
@@ -64,13 +99,3 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
             between: variance over draws of :meth:`mean`, ``(N, C)``.
             noise: mean over draws of :meth:`noise`, ``(N,)``.
         """
-
-
-def check_values(outputs: Tensor, y: Tensor, num_targets: int) -> Tensor:
-    """Return ``y`` if it is ``(N, C)`` for outputs ``(*B, N, ...)``; ``(N,)`` would be broadcast wrongly."""
-    if y.shape != (outputs.shape[-2], num_targets):
-        expected = f"targets of shape ({outputs.shape[-2]}, {num_targets})"
-        raise value_error(
-            "y", expected=expected, got=y, hint="One column per target value: y.unsqueeze(-1) for a single one."
-        )
-    return y

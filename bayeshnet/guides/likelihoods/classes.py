@@ -9,17 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...errors import value_error
-from .base import Likelihood, check_values
+from ...errors import check_int, value_error
+from .base import Likelihood
+from .contract import Classes, Values, is_answer
 
 __all__ = ["Bernoulli", "Categorical"]
+
+_NONE = torch.iinfo(torch.int64).min
+"""Number of no class, where torch would ignore -100 by default."""
 
 
 class Categorical(Likelihood):
     r"""One of ``C`` classes, outputs are logits: :math:`p(y = c) = \exp(f_c) / \sum_k \exp(f_k)`.
 
+    Args:
+        ignore_index: label of examples whose class is unknown, such as -100. They count as data with a log-probability
+            of 0: the labeled ones of a batch stand for the labeled ones of the data set. None refuses labels below 0.
+
     Shape:
-        Outputs are ``(*B, N, C)``, targets are class indices ``(N,)``.
+        Outputs are ``(*B, N, C)``, targets are class indices ``(N,)``, of any integer type.
 
     Example:
         >>> import torch
@@ -28,6 +36,13 @@ class Categorical(Likelihood):
     """
 
     kind: ClassVar[str] = "classification"
+    takes = Classes()
+
+    def __init__(self, ignore_index: int | None = None) -> None:
+        super().__init__()
+        if ignore_index is not None:  # an attribute, and shown, only where it is set
+            self.ignore_index = check_int("ignore_index", ignore_index)
+            self.takes = Classes(self.ignore_index)
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return the categorical distribution with logits ``outputs``."""
@@ -43,12 +58,16 @@ class Categorical(Likelihood):
             return super().log_prob_sum(outputs, y)
         return -self._cross_entropy(outputs, y, "sum")
 
-    @staticmethod
-    def _cross_entropy(outputs: Tensor, y: Tensor, reduction: str) -> Tensor:
-        if y.shape != outputs.shape[-2:-1] or y.is_floating_point():
-            raise value_error("y", expected=f"class indices of shape ({outputs.shape[-2]},)", got=y)
-        index = y.expand(outputs.shape[:-1]).reshape(-1)
-        return F.cross_entropy(outputs.reshape(-1, outputs.shape[-1]), index, reduction=reduction)
+    def _cross_entropy(self, outputs: Tensor, y: Tensor, reduction: str) -> Tensor:
+        index = self.targets(outputs, y).expand(outputs.shape[:-1]).reshape(-1)
+        logits, ignored = outputs.reshape(-1, outputs.shape[-1]), self.takes.ignore_index
+        try:
+            return F.cross_entropy(
+                logits, index, reduction=reduction, ignore_index=_NONE if ignored is None else ignored
+            )
+        except IndexError as error:
+            expected = f"class indices from 0 to {outputs.shape[-1] - 1}, one for each output"
+            raise value_error("y", expected=expected, found=f"another one ({error})", hint=self.takes.hint) from error
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Compute class probabilities ``(*B, N, C)``."""
@@ -69,7 +88,7 @@ class Bernoulli(Likelihood):
     r"""``C`` independent binary targets, outputs are logits: :math:`p(y_c = 1) = 1 / (1 + \exp(-f_c))`.
 
     Shape:
-        Outputs are ``(*B, N, C)``, targets are floats 0 or 1 of shape ``(N, C)``.
+        Outputs are ``(*B, N, C)``, targets are 0 or 1 of shape ``(N, C)``, or ``(N,)`` for a single one.
 
     Example:
         >>> import torch
@@ -78,6 +97,8 @@ class Bernoulli(Likelihood):
     """
 
     kind: ClassVar[str] = "classification"
+    exclusive: ClassVar[bool] = False
+    takes = Values(is_answer, "targets 0 or 1", same_type=True)
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return Bernoulli distributions with logits ``outputs``, with the last dimension as the event."""
@@ -85,7 +106,7 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-probability of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
-        target = check_values(outputs, y, outputs.shape[-1]).to(outputs.dtype).expand(outputs.shape)
+        target = self.targets(outputs, y).expand(outputs.shape)
         return -F.binary_cross_entropy_with_logits(outputs, target, reduction="none").sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:

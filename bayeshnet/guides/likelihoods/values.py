@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import check_int, check_positive, value_error
-from .base import Likelihood, check_values
+from .base import Likelihood
+from .contract import Values, is_count
 
 __all__ = ["Gaussian", "HeteroscedasticGaussian", "Poisson"]
 
@@ -23,6 +24,7 @@ class _Values(Likelihood, ABC):
     """Likelihoods whose uncertainty is a variance, by the law of total variance."""
 
     kind: ClassVar[str] = "regression"
+    takes = Values(torch.isfinite, "finite values")
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
         """Compute the mean variance of the noise plus the variance of the mean, summed over targets: ``(N,)``."""
@@ -75,15 +77,14 @@ class Gaussian(_Values):
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
-        check_values(outputs, y, outputs.shape[-1])
-        standard = (y - outputs) * (-self.log_scale).exp()
+        standard = (self.targets(outputs, y) - outputs) * (-self.log_scale).exp()
         return torch.sub(-_HALF_LOG_2PI - self.log_scale, standard.square(), alpha=0.5).sum(-1)
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the sum ``()`` of :meth:`log_prob`, from one sum of squares where the noise is one number."""
         if self.log_scale.ndim or self.changes_log_prob(Gaussian):
             return super().log_prob_sum(outputs, y)
-        residual = check_values(outputs, y, outputs.shape[-1]) - outputs
+        residual = self.targets(outputs, y) - outputs
         squares = (residual * residual).sum()
         constant = outputs.numel() * (-_HALF_LOG_2PI - self.log_scale)
         return torch.addcmul(constant, (-2 * self.log_scale).exp(), squares, value=-0.5).to(squares)
@@ -133,7 +134,7 @@ class HeteroscedasticGaussian(_Values):
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         mean, scale = self.split(outputs)
-        check_values(outputs, y, mean.shape[-1])
+        y = self.targets(outputs, y)
         return (-0.5 * ((y - mean) / scale).square() - scale.log() - _HALF_LOG_2PI).sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:
@@ -149,12 +150,14 @@ class Poisson(_Values):
     r"""Counts whose logarithmic rate the network predicts: :math:`y_c \sim \mathrm{Poisson}(e^{f_c})`.
 
     Shape:
-        Outputs are ``(*B, N, C)``, targets are counts as floats ``(N, C)``.
+        Outputs are ``(*B, N, C)``, targets are counts ``(N, C)``.
 
     Example:
         >>> Poisson().log_prob(torch.zeros(1, 1), torch.ones(1, 1))
         tensor([-1.])
     """
+
+    takes = Values(is_count, "counts 0, 1, 2, ...", same_type=True)
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return Poisson distributions, with the last dimension as the event."""
@@ -162,7 +165,7 @@ class Poisson(_Values):
 
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-probability of the counts ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
-        counts = check_values(outputs, y, outputs.shape[-1]).to(outputs.dtype)
+        counts = self.targets(outputs, y)
         return (counts * outputs - outputs.exp() - torch.lgamma(counts + 1)).sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...distributions import WeightDraw
 from ...estimators import KLEstimate
 from ...guides import BayesianModel, HypernetGuide
+from ...guides.likelihoods.contract import count_inputs
 from ...layers import BatchNormLayer
 from ...mnets import ModuleMainNet
 from .evaluation import Evaluation, EvaluationSettings
@@ -82,7 +83,10 @@ class DirectEvaluation(Evaluation):
     def _run_batch(self) -> Tensor:
         """Run the network on the batch, unless that has been done: outputs ``(S, N, C)``."""
         if self._batch_outputs is None:
-            self._batch_outputs = self._local_outputs() if self.settings.local_noise else self._weight_outputs()
+            if self.settings.local_noise:
+                self._batch_outputs = self.model.likelihood.outputs(self._local_outputs(), count_inputs(self.x))
+            else:
+                self._batch_outputs = self._weight_outputs()
         return self._batch_outputs
 
     def _weight_outputs(self) -> Tensor:

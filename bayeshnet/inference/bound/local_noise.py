@@ -55,7 +55,10 @@ def local_outputs(
         tensors = spec.unflatten(flat)
         noisy = {id(tensors[name]): value for name, value in stds.items()}
         with _NoisyLinear(noisy, generator):
-            outputs.append(net(x, weights=list(tensors.values())))
+            made = net(x, weights=list(tensors.values()))
+        if not isinstance(made, Tensor):
+            raise type_error("net", expected="a network that returns one floating tensor", got=made)
+        outputs.append(made)
     return torch.stack(outputs)
 
 

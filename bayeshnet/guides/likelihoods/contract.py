@@ -1,0 +1,170 @@
+"""The contract of outputs and targets: where both meet, their shapes and types are checked here and nowhere else.
+
+Outputs are ``(S, N, C)``: ``C`` numbers for each of ``N`` inputs under each of ``S`` weight draws. Targets are values
+``(N, C)`` or class indices ``(N,)``. A single output or value per input may lack its dimension: ``(N,)`` is taken as
+``(N, 1)``. Integers and booleans are converted, to class indices or to the type of the outputs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ...errors import type_error, value_error
+
+__all__ = ["Classes", "Targets", "Values", "as_outputs", "count_inputs", "support_named"]
+
+
+def count_inputs(x: Any) -> int:
+    """Return the number of examples of inputs ``(N, ...)``, or of a tuple of such inputs."""
+    return len(x[0]) if isinstance(x, (tuple, list)) else len(x)
+
+
+def as_outputs(outputs: Any, num_inputs: int) -> Tensor:
+    """Return outputs as ``(S, N, C)``.
+
+    Args:
+        outputs: ``(S, N, C)``, or ``(S, N)`` for a single output per input.
+        num_inputs: the number ``N`` of inputs.
+
+    Raises:
+        ValueError: if there is no row of outputs per input.
+        TypeError: if these are several tensors, or not floating.
+
+    Example:
+        >>> import torch
+        >>> as_outputs(torch.zeros(5, 2), num_inputs=2).shape
+        torch.Size([5, 2, 1])
+    """
+    if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
+        advice = "Wrap the network in a module that returns the outputs that the targets depend on."
+        raise type_error("net", expected="a network that returns one floating tensor", got=outputs, hint=advice)
+    if outputs.ndim == 2:
+        outputs = outputs.unsqueeze(-1)
+    if outputs.ndim != 3 or outputs.shape[1] != num_inputs or not outputs.shape[2]:
+        expected = f"a network with outputs of shape ({num_inputs}, C), or ({num_inputs},) for a single one"
+        several = "For answers per pixel or step, write a Likelihood that sums over them."
+        advice = several if outputs.ndim > 3 else "One row of outputs per input."
+        raise value_error("net", expected=expected, found=f"outputs of shape {tuple(outputs.shape[1:])}", hint=advice)
+    return outputs
+
+
+class Targets(ABC):
+    """The targets that a likelihood takes.
+
+    Attributes:
+        expected: description of them.
+        hint: advice about others.
+    """
+
+    expected: str
+    hint: ClassVar[str] = ""
+
+    @abstractmethod
+    def convert(self, y: Any, outputs: Tensor, num_targets: int) -> Tensor:
+        """Return targets in the one shape and type that the likelihood computes with; refuse others.
+
+        Args:
+            y: targets of ``N`` inputs.
+            outputs: ``(*B, N, C)``.
+            num_targets: values per input.
+        """
+
+    @abstractmethod
+    def allowed(self, y: Tensor) -> Tensor:
+        """Return which targets have a density."""
+
+    def check(self, y: Any) -> None:
+        """Refuse targets without a density; for data on their way in, since it waits for the device."""
+        if not isinstance(y, Tensor):
+            raise type_error("y", expected=f"a tensor of {self.expected}", got=y)
+        if y.device.type != "meta" and not bool((allowed := self.allowed(y)).all()):
+            bad = y[~allowed].flatten()
+            found = f"{bad[0].item()!r} among them ({len(bad)} such of {y.numel()})"
+            raise value_error("y", expected=self.expected, found=found, hint=self.hint)
+
+
+@dataclass(frozen=True)
+class Classes(Targets):
+    """Class indices ``(N,)``.
+
+    Args:
+        ignore_index: label of examples whose class is unknown, or None.
+        expected: description of the targets.
+    """
+
+    ignore_index: int | None = None
+    expected: str = "class indices 0, 1, 2, ..."
+    hint: ClassVar[str] = "Leave out examples without a label, or give their label to Categorical(ignore_index=...)."
+
+    def convert(self, y: Any, outputs: Tensor, num_targets: int) -> Tensor:
+        """Return class indices as 64-bit integers ``(N,)``."""
+        num = outputs.shape[-2]
+        if not isinstance(y, Tensor):
+            raise type_error("y", expected=f"a tensor of class indices of shape ({num},)", got=y)
+        if y.shape != (num,) or y.is_floating_point() or y.is_complex():
+            advice = "Take y.long()." if y.shape == (num,) else "One class per input; for one-hot targets y.argmax(-1)."
+            raise value_error("y", expected=f"class indices of shape ({num},)", got=y, hint=advice)
+        return y.long()
+
+    def allowed(self, y: Tensor) -> Tensor:
+        """Return which labels are at least 0, or the one to be ignored."""
+        return y >= 0 if self.ignore_index is None else (y >= 0) | (y == self.ignore_index)
+
+
+@dataclass(frozen=True)
+class Values(Targets):
+    """Real numbers ``(N, C)``; a single one may be ``(N,)``.
+
+    Args:
+        support: function that returns which values have a density.
+        expected: description of the targets.
+        same_type: True if floating targets are given the type of the outputs as well, as those that need no digits.
+    """
+
+    support: Callable[[Tensor], Tensor]
+    expected: str
+    same_type: bool = False
+
+    def convert(self, y: Any, outputs: Tensor, num_targets: int) -> Tensor:
+        """Return values ``(N, num_targets)``; integers and booleans are given the type of the outputs."""
+        num = outputs.shape[-2]
+        if not isinstance(y, Tensor) or y.is_complex():
+            raise type_error("y", expected=f"a tensor of {self.expected}, of shape ({num}, {num_targets})", got=y)
+        if num_targets == 1 and y.shape == (num,):
+            y = y.unsqueeze(-1)
+        if y.shape != (num, num_targets):
+            either = f"({num}, {num_targets})" + (f" or ({num},)" if num_targets == 1 else "")
+            raise value_error("y", expected=f"targets of shape {either}", got=y, hint="One column per target value.")
+        return y.to(outputs.dtype) if self.same_type or not y.is_floating_point() else y
+
+    def allowed(self, y: Tensor) -> Tensor:
+        """Return which values are in the support."""
+        return self.support(y)
+
+
+@contextmanager
+def support_named() -> Iterator[None]:
+    """Name the targets where Pyro finds some out of the support of their distribution, with its error as the cause."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        if "within the support" not in str(error) and "out of bounds" not in str(error):
+            raise
+        advice = "Class indices run from 0 to the number of outputs less one."
+        raise value_error("y", expected="targets that the likelihood can have", found="others", hint=advice) from error
+
+
+def is_count(y: Tensor) -> Tensor:
+    """Return which values are 0, 1, 2, ..."""
+    return (y >= 0) & (y == y.round() if y.is_floating_point() else y == y) & y.isfinite()
+
+
+def is_answer(y: Tensor) -> Tensor:
+    """Return which values are 0 or 1."""
+    return (y == 0) | (y == 1)
