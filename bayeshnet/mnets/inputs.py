@@ -1,0 +1,92 @@
+"""Inputs of a network, a tensor or a tuple of several, as one thing that has a length and can be taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import describe, type_error, value_error
+
+__all__ = ["Inputs", "describe_nested", "device_of", "map_tensors", "num_examples", "split_inputs", "take"]
+
+Inputs = Tensor | tuple[Tensor, ...]
+"""Inputs ``(N, ...)``, or a tuple of several with one row per example each, which become arguments of the network."""
+
+
+def num_examples(x: Any, argument: str = "x") -> int:
+    """Return the number ``N`` of examples in inputs; refuse what is neither a tensor nor a tuple of tensors.
+
+    Example:
+        >>> num_examples((torch.zeros(5, 3), torch.zeros(5, 2)))
+        5
+    """
+    parts = x if isinstance(x, tuple) else (x,)
+    if not parts or not all(isinstance(part, Tensor) and part.ndim > 0 for part in parts):
+        expected = "inputs (N, ...), or a tuple of several such tensors"
+        raise type_error(argument, expected=expected, found=describe_nested(x))
+    sizes = {len(part) for part in parts}
+    if len(sizes) > 1:
+        expected = "a tuple of inputs with one row per example each"
+        raise value_error(argument, expected=expected, found="lengths " + ", ".join(str(len(p)) for p in parts))
+    return sizes.pop()
+
+
+def device_of(x: Inputs) -> torch.device:
+    """Return the device of inputs."""
+    return x[0].device if isinstance(x, tuple) else x.device
+
+
+def take(x: Any, index: Any) -> Any:
+    """Return the examples ``index`` (a slice or a tensor) of inputs."""
+    return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
+
+
+def split_inputs(x: Inputs, size: int) -> tuple[Any, ...]:
+    """Split inputs into chunks of at most ``size`` examples.
+
+    Example:
+        >>> [len(part[0]) for part in split_inputs((torch.zeros(5, 3), torch.zeros(5, 2)), 2)]
+        [2, 2, 1]
+    """
+    if isinstance(x, tuple):
+        return tuple(zip(*(part.split(size) for part in x), strict=True))
+    return x.split(size)
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Apply ``function`` to all tensors of a nest of tuples, lists and dicts; lists become tuples.
+
+    Example:
+        >>> map_tensors(torch.exp, [torch.zeros(1), {"a": torch.zeros(1), "b": "text"}])
+        (tensor([1.]), {'a': tensor([1.]), 'b': 'text'})
+    """
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: map_tensors(function, entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(map_tensors(function, entry) for entry in value)
+    return value
+
+
+def describe_nested(value: Any) -> str:
+    """Describe a nest of tensors in a few words for an error message.
+
+    Example:
+        >>> describe_nested({"pixels": torch.zeros(5, 3), "labels": torch.zeros(5).long()})
+        "a dict with the keys 'pixels', 'labels'"
+        >>> describe_nested((torch.zeros(5, 3), [torch.zeros(5)]))
+        'a tuple of a tensor of shape (5, 3) and a list of a tensor of shape (5,)'
+    """
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys " + ", ".join(repr(key) for key in list(value)[:6])
+    if isinstance(value, (tuple, list)) and 0 < len(value) <= 4:
+        return f"a {type(value).__name__} of " + " and ".join(describe_nested(entry) for entry in value)
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return describe(value)
