@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.func import grad, vmap
 
 from ..builders.explicit import PointWeights
 from ..builders.networks import NetworkBuilder
 from ..distributions import MeanFieldGaussian, WeightDistribution, embed
-from ..errors import check_int, check_number, check_positive, type_error
-from ..guides import Likelihood
+from ..errors import check_int, check_number, check_positive, type_error, value_error
+from ..functional import mixes_examples, per_example_gradients
+from ..guides import BayesianModel, Likelihood
 from ..mnets import MainNetInterface
+from ..mnets.inputs import floating_like
 from ..representation import ModuleSettings
 from ..tasks import Task
 from .heads import Heads
@@ -86,6 +87,13 @@ class EWC(SharedLearner):
             return prior
         return embed(self._laplace(previous), previous.net.weight_spec.places_in(state.net.weight_spec), prior)
 
+    def check(self, state: LearnerState, model: BayesianModel, data: tuple[Tensor, Tensor]) -> None:
+        """Refuse networks for which there is no Fisher matrix, which is computed after training."""
+        super().check(state, model, data)
+        x, y = data
+        loc = torch.zeros(model.weight_spec.numel, dtype=floating_like(x).dtype, device=x.device)
+        diagonal_fisher(model.net, state.likelihood, loc, x[:1], y[:1])
+
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
         """Add the Fisher matrix of the task to the precision."""
         if not isinstance(state.memory, Laplace):
@@ -152,6 +160,9 @@ def diagonal_fisher(
     Returns:
         Of shape ``(P,)``.
 
+    Raises:
+        ValueError: if batch norm uses the statistics of the batch: gradients per example then mean nothing.
+
     References:
         Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
 
@@ -163,15 +174,17 @@ def diagonal_fisher(
         torch.Size([26])
     """
     check_int("batch_size", batch_size, 1)
+    if mixes_examples(net):
+        expected = "a network that treats each example independently of the others in its batch"
+        advice = 'Batch norm may use running statistics: batch_norm="track" or "eval", in evaluation mode.'
+        raise value_error("net", expected=expected, found="one with the statistics of the batch", hint=advice)
     spec = net.weight_spec
 
     def log_prob(flat: Tensor, one_x: Tensor, one_y: Tensor) -> Tensor:
         outputs = net(one_x.unsqueeze(0), weights=spec.split(flat))
         return likelihood.log_prob(outputs, one_y.unsqueeze(0)).sum()
 
-    per_example = vmap(grad(log_prob), in_dims=(None, 0, 0))
-    flat = weights.detach()
-    total = torch.zeros_like(flat)
+    total = torch.zeros_like(weights)
     for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        total += per_example(flat, some_x, some_y).square().sum(0)
+        total += per_example_gradients(log_prob, weights, some_x, some_y).square().sum(0)
     return total

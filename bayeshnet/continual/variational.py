@@ -17,6 +17,7 @@ from ..estimators import KLEstimator
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..mnets.inputs import check_network, floating_like
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
@@ -115,6 +116,17 @@ class VariationalLearner(Learner):
     def task_log_prob(self, state: LearnerState, x: Tensor, tasks: Sequence[int], seed: int) -> Tensor | None:
         """Return the log-probability ``(N, T)`` of ``tasks`` under one softmax over the classes of all, or None."""
 
+    def check(self, state: LearnerState, model: BayesianModel, data: tuple[Tensor, Tensor]) -> None:
+        """Refuse before the training what would fail in it or after it: a network that does not take the inputs.
+
+        Args:
+            state: the state that is about to be fitted; its network is put into evaluation mode.
+            model: the model of the task.
+            data: inputs and targets of the task.
+        """
+        state.net.eval()
+        check_network(model.net, data[0])
+
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
     ) -> list[AddedLoss | Term]:
@@ -153,23 +165,26 @@ class VariationalLearner(Learner):
                 state.memory.make_room()
             state.record_task(task, self.density.empty(task.input_shape))
         state.net.eval()
-        return state.to(device=task.train.x.device, dtype=task.train.x.dtype)
+        like = floating_like(task.train.x)
+        return state.to(device=like.device, dtype=like.dtype)
 
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
         """Learn one more task; see :meth:`Learner.learn`."""
         example = task.train.x
+        like = floating_like(example)
         with seeded(derive_seed(seed, 0)):
             new = self.initial_state(task) if state is None else copy.deepcopy(state)
             new.check(task)
-            new.to(device=example.device, dtype=example.dtype)
+            new.to(device=like.device, dtype=like.dtype)
             self.extend(new)
-        new.to(device=example.device, dtype=example.dtype)
+        new.to(device=like.device, dtype=like.dtype)
         generator = torch.Generator(device=example.device).manual_seed(derive_seed(seed, 1))
         task_id = new.num_tasks
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
+        self.check(new, model, (example, targets))
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
@@ -235,7 +250,7 @@ class VariationalLearner(Learner):
         densities = [state.densities[t] for t in numbers]
         return StreamPrediction(
             tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
-            log_densities(densities, x),
+            log_densities(densities, x) if x.is_floating_point() else None,
             torch.stack([density.log_density_std for density in densities]).mean(),
             self.entropy_weight,
             tuple(state.labels[t] for t in numbers) if state.kind == "classification" else None,

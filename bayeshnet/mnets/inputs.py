@@ -10,7 +10,17 @@ from torch import Tensor
 
 from ..errors import describe, type_error, value_error
 
-__all__ = ["Inputs", "describe_nested", "device_of", "map_tensors", "num_examples", "split_inputs", "take"]
+__all__ = [
+    "Inputs",
+    "check_network",
+    "describe_nested",
+    "device_of",
+    "floating_like",
+    "map_tensors",
+    "num_examples",
+    "split_inputs",
+    "take",
+]
 
 Inputs = Tensor | tuple[Tensor, ...]
 """Inputs ``(N, ...)``, or a tuple of several with one row per example each, which become arguments of the network."""
@@ -37,6 +47,11 @@ def num_examples(x: Any, argument: str = "x") -> int:
 def device_of(x: Inputs) -> torch.device:
     """Return the device of inputs."""
     return x[0].device if isinstance(x, tuple) else x.device
+
+
+def floating_like(x: Tensor) -> Tensor:
+    """Return a tensor with the dtype and on the device of the outputs for inputs ``x``, which may be integers."""
+    return x if x.is_floating_point() else torch.empty(0, device=x.device)
 
 
 def take(x: Any, index: Any) -> Any:
@@ -90,3 +105,23 @@ def describe_nested(value: Any) -> str:
     if isinstance(value, (tuple, list)):
         return f"a {type(value).__name__} of {len(value)}"
     return describe(value)
+
+
+@torch.no_grad()
+def check_network(net: Any, x: Tensor) -> None:
+    """Run a main network once, with zero weights on two examples of ``x``, and refuse inputs that it does not take.
+
+    Neither the state of random generators nor that of the network changes, if this is in evaluation mode.
+    """
+    some = x[:2]
+    like = floating_like(x)
+    weights = net.weight_spec.split(torch.zeros(net.weight_spec.numel, dtype=like.dtype, device=like.device))
+    try:
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            net(some, weights=weights)
+    except Exception as error:
+        if ": expected " in str(error):  # A message of this library says it better.
+            raise
+        found = f"{type(error).__name__}: {error}"
+        advice = "Tokens and other integers are for networks with embeddings: see Split and from_arrays(tokens=True)."
+        raise value_error("network", expected=f"one that takes {describe(some)}", found=found, hint=advice) from error
