@@ -204,9 +204,12 @@ def per_example_gradients(log_prob: Callable[..., Tensor], weights: Tensor, *dat
     return found
 
 
-def mixes_examples(net: nn.Module) -> bool:
-    """Return whether batch norm makes an output of ``net``, in its present mode, depend on the rest of its batch."""
-    return any(_uses_batch(module) for module in net.modules())
+def check_examples_apart(net: nn.Module) -> None:
+    """Refuse a network in which batch norm, in its present mode, makes an output depend on the rest of the batch."""
+    if any(_uses_batch(module) for module in net.modules()):
+        expected = "a network that treats each example independently of the others in its batch"
+        advice = "Let batch norm use running statistics: batch_norm='track' or 'eval', and evaluation mode."
+        raise value_error("net", expected=expected, found="one with the statistics of the batch", hint=advice)
 
 
 def _uses_batch(module: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,10 @@ from torch.distributions import Distribution
 from ..builders.explicit import PointWeights
 from ..builders.networks import NetworkBuilder
 from ..distributions import MeanFieldGaussian, WeightDistribution, embed
-from ..errors import check_int, check_number, check_positive, type_error, value_error
-from ..functional import mixes_examples, per_example_gradients
-from ..guides import BayesianModel, Likelihood
+from ..errors import check_int, check_number, check_positive, type_error
+from ..functional import check_examples_apart, per_example_gradients
+from ..guides import Likelihood
 from ..mnets import MainNetInterface
-from ..mnets.inputs import floating_like
 from ..representation import ModuleSettings
 from ..tasks import Task
 from .heads import Heads
@@ -50,6 +49,8 @@ class EWC(SharedLearner):
         Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
         Schwarz et al., "Progress and compress: a scalable framework for continual learning", 2018.
     """
+
+    needs_example_gradients: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -86,13 +87,6 @@ class EWC(SharedLearner):
         if previous is None:
             return prior
         return embed(self._laplace(previous), previous.net.weight_spec.places_in(state.net.weight_spec), prior)
-
-    def check(self, state: LearnerState, model: BayesianModel, data: tuple[Tensor, Tensor]) -> None:
-        """Refuse networks for which there is no Fisher matrix, which is computed after training."""
-        super().check(state, model, data)
-        x, y = data
-        loc = torch.zeros(model.weight_spec.numel, dtype=floating_like(x).dtype, device=x.device)
-        diagonal_fisher(model.net, state.likelihood, loc, x[:1], y[:1])
 
     def remember(self, state: LearnerState, task: Task, generator: torch.Generator) -> None:
         """Add the Fisher matrix of the task to the precision."""
@@ -174,10 +168,7 @@ def diagonal_fisher(
         torch.Size([26])
     """
     check_int("batch_size", batch_size, 1)
-    if mixes_examples(net):
-        expected = "a network that treats each example independently of the others in its batch"
-        advice = 'Batch norm may use running statistics: batch_norm="track" or "eval", in evaluation mode.'
-        raise value_error("net", expected=expected, found="one with the statistics of the batch", hint=advice)
+    check_examples_apart(net)
     spec = net.weight_spec
 
     def log_prob(flat: Tensor, one_x: Tensor, one_y: Tensor) -> Tensor:

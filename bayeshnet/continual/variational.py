@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import check_int, check_number
 from ..estimators import KLEstimator
+from ..functional import check_examples_apart
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
@@ -63,7 +65,13 @@ class VariationalLearner(Learner):
         density: settings of the density of each task's inputs, for task inference.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
+
+    Attributes:
+        needs_example_gradients: True for learners that use gradients per example, which there are only if the network
+            treats each example independently; this is checked before training.
     """
+
+    needs_example_gradients: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -115,17 +123,6 @@ class VariationalLearner(Learner):
     @abstractmethod
     def task_log_prob(self, state: LearnerState, x: Tensor, tasks: Sequence[int], seed: int) -> Tensor | None:
         """Return the log-probability ``(N, T)`` of ``tasks`` under one softmax over the classes of all, or None."""
-
-    def check(self, state: LearnerState, model: BayesianModel, data: tuple[Tensor, Tensor]) -> None:
-        """Refuse before the training what would fail in it or after it: a network that does not take the inputs.
-
-        Args:
-            state: the state that is about to be fitted; its network is put into evaluation mode.
-            model: the model of the task.
-            data: inputs and targets of the task.
-        """
-        state.net.eval()
-        check_network(model.net, data[0])
 
     def terms(
         self, state: LearnerState, previous: LearnerState | None, model: BayesianModel, generator: torch.Generator
@@ -184,7 +181,7 @@ class VariationalLearner(Learner):
         task_id = new.num_tasks
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
-        self.check(new, model, (example, targets))
+        self._check_beforehand(new, net, example)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
@@ -199,6 +196,13 @@ class VariationalLearner(Learner):
         self.remember(new, task, generator)
         new.record_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
         return new
+
+    def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
+        """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
+        state.net.eval()
+        check_network(net, x)
+        if self.needs_example_gradients:
+            check_examples_apart(net)
 
     def fit(
         self,
