@@ -127,7 +127,8 @@ class _Job:
         if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
-            outputs = None if self.hook is None else self.hook(weights, x, per_sample_inputs=self.per_sample)
+            several = not isinstance(x, Tensor)
+            outputs = None if self.hook is None or several else self.hook(weights, x, per_sample_inputs=self.per_sample)
             if outputs is not None:
                 return outputs
             if strategy == "bmm":

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SubsetRandomSampler, TensorDataset
 
 from ..errors import check_int, type_error, value_error
-from ..mnets.inputs import describe_nested, device_of, map_tensors, num_examples, take
+from ..mnets.inputs import device_of, map_tensors, num_examples, take
 from ..tasks import Split
 
 __all__ = ["LoaderBatches", "TensorBatches", "as_batch", "make_batches"]
@@ -131,7 +131,7 @@ def make_batches(
     if isinstance(data, (tuple, list)):
         if not data or not all(_is_tensor(t) or (_is_tuple(t) and all(map(_is_tensor, t))) for t in data):
             expected = "tensors (x, y) of one length, where x may be a tuple of several inputs"
-            raise type_error("data", expected=expected, found=describe_nested(data))
+            raise type_error("data", expected=expected, got=data)
         return TensorBatches(as_batch(data), batch_size, generator)
     if isinstance(data, Dataset):
         return _dataset_batches(data, batch_size, generator)
@@ -142,7 +142,7 @@ def make_batches(
         if loader.per_epoch == 0:
             raise _no_batch()
         return loader
-    raise type_error("data", expected="(x, y), a Split, a Dataset or a DataLoader", found=describe_nested(data))
+    raise type_error("data", expected="(x, y), a Split, a Dataset or a DataLoader", got=data)
 
 
 def _dataset_batches(data: Dataset[Any], batch_size: int | None, generator: torch.Generator | None) -> LoaderBatches:

@@ -13,7 +13,6 @@ from ..errors import describe, type_error, value_error
 __all__ = [
     "Inputs",
     "check_network",
-    "describe_nested",
     "device_of",
     "floating_like",
     "map_tensors",
@@ -36,7 +35,7 @@ def num_examples(x: Any, argument: str = "x") -> int:
     parts = x if isinstance(x, tuple) else (x,)
     if not parts or not all(isinstance(part, Tensor) and part.ndim > 0 for part in parts):
         expected = "inputs (N, ...), or a tuple of several such tensors"
-        raise type_error(argument, expected=expected, found=describe_nested(x))
+        raise type_error(argument, expected=expected, got=x)
     sizes = {len(part) for part in parts}
     if len(sizes) > 1:
         expected = "a tuple of inputs with one row per example each"
@@ -85,26 +84,6 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(map_tensors(function, entry) for entry in value)
     return value
-
-
-def describe_nested(value: Any) -> str:
-    """Describe a nest of tensors in a few words for an error message.
-
-    Example:
-        >>> describe_nested({"pixels": torch.zeros(5, 3), "labels": torch.zeros(5).long()})
-        "a dict with the keys 'pixels', 'labels'"
-        >>> describe_nested((torch.zeros(5, 3), [torch.zeros(5)]))
-        'a tuple of a tensor of shape (5, 3) and a list of a tensor of shape (5,)'
-    """
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    if isinstance(value, Mapping):
-        return f"a {type(value).__name__} with the keys " + ", ".join(repr(key) for key in list(value)[:6])
-    if isinstance(value, (tuple, list)) and 0 < len(value) <= 4:
-        return f"a {type(value).__name__} of " + " and ".join(describe_nested(entry) for entry in value)
-    if isinstance(value, (tuple, list)):
-        return f"a {type(value).__name__} of {len(value)}"
-    return describe(value)
 
 
 @torch.no_grad()

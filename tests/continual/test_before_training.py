@@ -8,13 +8,14 @@ from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.continual import (
     EWC,
     ExperienceReplay,
+    NoiseOutliers,
     PosteriorReplay,
     PriorFocused,
     SharedHead,
     Training,
     diagonal_fisher,
 )
-from bayeshnet.data import from_arrays, from_datasets
+from bayeshnet.data import from_arrays, from_datasets, split_by_class
 from bayeshnet.guides import Categorical
 from bayeshnet.mnets import ModuleMainNet
 from bayeshnet.tasks import Split, Task, TaskStream
@@ -209,3 +210,18 @@ def test_splits_refuse_what_is_no_data():
         Split(x.to(torch.complex64), y)
     with pytest.raises(ValueError, match="x and y: expected one row per example"):
         Split(torch.tensor(1.0), torch.tensor(1))
+
+
+def test_tokens_can_be_split_by_class():
+    x, y = torch.randint(50, (40, 3)), torch.arange(40) % 4
+    stream = split_by_class(x, y, tokens=True)
+    assert [one.train.x.dtype for one in stream] == [torch.int64] * 2
+    rows = {tuple(row) for row in x[y < 2].tolist()}
+    assert {tuple(row) for part in stream[0].splits().values() for row in part.x.tolist()} == rows
+    assert split_by_class(x, y)[0].train.x.dtype == torch.float32
+
+
+def test_outlier_exposure_refuses_tokens():
+    learner = PriorFocused(text(), MeanFieldWeights(), heads=SharedHead(), training=SHORT, outliers=NoiseOutliers())
+    with pytest.raises(TypeError, match="outliers: expected None, or floating inputs in one tensor"):
+        learner.learn(None, task(torch.randint(50, (20, 3))))

@@ -15,7 +15,7 @@ from ...estimators import KLEstimate
 from ...guides import BayesianModel, HypernetGuide
 from ...layers import BatchNormLayer
 from ...mnets import ModuleMainNet
-from ...mnets.inputs import Inputs, describe_nested, num_examples
+from ...mnets.inputs import Inputs, num_examples
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
 from .terms import BoundParts
@@ -133,8 +133,8 @@ def check_batch(batch: Sequence[Any]) -> tuple[Inputs, Tensor]:
     if len(batch) != 2 or not isinstance(batch[1], Tensor):
         expected = "inputs and targets (x, y), with a tuple x of several inputs"
         advice = 'Write ((x, z), y), or give fit transform=lambda batch, generator: (batch["x"], batch["y"]).'
-        found = describe_nested(batch[0] if len(batch) == 1 else tuple(batch))
-        raise type_error("data", expected=expected, found=found, hint=advice)
+        got = batch[0] if len(batch) == 1 else tuple(batch)
+        raise type_error("data", expected=expected, got=got, hint=advice)
     num_examples(batch[0])
     return batch[0], batch[1]
 
