@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -39,14 +40,38 @@ def describe(value: Any) -> str:
     Example:
         >>> describe(torch.zeros(2, 3))
         'a tensor of shape (2, 3), torch.float32 on cpu'
+        >>> describe({"pixels": torch.zeros(2, 3)})
+        "a dict with the keys 'pixels'"
+        >>> describe((torch.zeros(2, 3), [torch.zeros(2)]))
+        'a tuple of a tensor of shape (2, 3) and a list of a tensor of shape (2,)'
     """
     if isinstance(value, torch.Tensor):
         return f"a tensor of shape {tuple(value.shape)}, {value.dtype} on {value.device}"
+    if _holds_tensors(value):
+        return _describe_nested(value)
     try:
         text = repr(value)
     except ValueError:  # an integer of thousands of digits
         return f"a {type(value).__name__} that is too long to show"
     return text if len(text) <= 80 else f"a {type(value).__name__}, {text[:60]}..."
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Return whether a tuple, list or dict has a tensor among the first of its entries, at any depth."""
+    if isinstance(value, (Mapping, tuple, list)):
+        entries = value.values() if isinstance(value, Mapping) else value
+        return any(isinstance(entry, torch.Tensor) or _holds_tensors(entry) for entry in islice(entries, 4))
+    return False
+
+
+def _describe_nested(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return f"a {type(value).__name__} with the keys " + ", ".join(repr(key) for key in islice(value, 6))
+    if isinstance(value, (tuple, list)) and 0 < len(value) <= 4:
+        return f"a {type(value).__name__} of " + " and ".join(_describe_nested(entry) for entry in value)
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, torch.Tensor) else describe(value)
 
 
 def value_error(

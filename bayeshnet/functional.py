@@ -127,7 +127,8 @@ class _Job:
         if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
-            outputs = None if self.hook is None else self.hook(weights, x, per_sample_inputs=self.per_sample)
+            several = not isinstance(x, Tensor)
+            outputs = None if self.hook is None or several else self.hook(weights, x, per_sample_inputs=self.per_sample)
             if outputs is not None:
                 return outputs
             if strategy == "bmm":
@@ -140,10 +141,7 @@ class _Job:
         if strategy == "vmap":
             return self.vmap(weights, x)
         if strategy == "auto" and self.vmap_pays(weights, x):
-            try:
-                return self.vmap(weights, x)
-            except RuntimeError:  # An operation has no batching rule, which only trying can tell.
-                pass
+            return vectorized_or_not(lambda: self.vmap(weights, x), lambda: self.loop(weights, x))
         return self.loop(weights, x)
 
     def loop(self, weights: Tensor, x: Any) -> Any:
@@ -168,6 +166,57 @@ class _Job:
         if any(e.role == "weight" and len(e.shape) > 2 for e in self.spec.entries):
             return math.prod(shape) * self.spec.numel <= _CONV_WORK
         return shape[0] * self.spec.numel <= _WORK
+
+
+def vectorized_or_not(vectorized: Callable[[], Any], looped: Callable[[], Any]) -> Any:
+    """Return ``vectorized()``, which vectorizes a network by ``torch.func``, or ``looped()`` if that is impossible.
+
+    A network may look at values, change its buffers or use an operation without a batching rule, which only trying can
+    tell. What then fails in the loop is a fault of the network, whose message is the one to be seen.
+    """
+    try:
+        with _vmap_surroundings():
+            return vectorized()
+    except RuntimeError:
+        pass
+    return looped()
+
+
+def per_example_gradients(log_prob: Callable[..., Tensor], weights: Tensor, *data: Tensor) -> Tensor:
+    """Compute the gradients ``(N, P)`` of ``log_prob(weights, *example)`` for each example, a row of ``data``.
+
+    Args:
+        log_prob: function of flat weights ``(P,)`` and of one row of each tensor of the data, with a scalar result.
+        weights: ``(P,)``.
+        data: tensors of one length ``N``.
+    """
+
+    def looped() -> Tensor:
+        flat = weights.detach().requires_grad_()
+        rows = []
+        with torch.enable_grad():
+            for example in zip(*data, strict=True):
+                rows.append(torch.autograd.grad(log_prob(flat, *example), flat)[0])
+        return torch.stack(rows)
+
+    gradients = torch.func.grad(log_prob)
+    mapped = torch.func.vmap(gradients, in_dims=(None, *[0] * len(data)), randomness="different")
+    found: Tensor = vectorized_or_not(lambda: mapped(weights.detach(), *data), looped)
+    return found
+
+
+def check_examples_apart(net: nn.Module) -> None:
+    """Refuse a network in which batch norm, in its present mode, makes an output depend on the rest of the batch."""
+    if any(_uses_batch(module) for module in net.modules()):
+        expected = "a network that treats each example independently of the others in its batch"
+        advice = "Let batch norm use running statistics: batch_norm='track' or 'eval', and evaluation mode."
+        raise value_error("net", expected=expected, found="one with the statistics of the batch", hint=advice)
+
+
+def _uses_batch(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return module.training or module.running_mean is None
+    return bool(getattr(module, "uses_batch", False))
 
 
 @contextmanager

@@ -19,7 +19,14 @@ SCENARIOS = ("task", "domain", "class")
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs ``x`` ``(N, *input_shape)`` and targets ``y``: class indices ``(N,)``, or values ``(N, C)``."""
+    """Inputs ``x`` ``(N, *input_shape)`` and targets ``y``: class indices ``(N,)``, or values ``(N, C)``.
+
+    Integer and boolean targets become ``int64``. Integer inputs, such as tokens, stay integers.
+
+    Example:
+        >>> Split(torch.randn(2, 3), torch.tensor([True, False])).y
+        tensor([1, 0])
+    """
 
     x: Tensor
     y: Tensor
@@ -28,12 +35,21 @@ class Split:
         """Refuse empty and mismatched tensors."""
         if not isinstance(self.x, Tensor) or not isinstance(self.y, Tensor):
             raise type_error(
-                "x and y", expected="tensors", found=f"{type(self.x).__name__} and {type(self.y).__name__}"
+                "x and y",
+                expected="tensors",
+                found=f"{type(self.x).__name__} and {type(self.y).__name__}",
+                hint="Networks of several inputs are trained by fit.",
             )
+        if self.x.ndim == 0 or self.y.ndim == 0:
+            raise value_error("x and y", expected="one row per example", found="a tensor without dimensions")
+        if self.x.is_complex() or self.y.is_complex():
+            raise type_error("x and y", expected="real tensors", found="complex ones")
         if len(self.x) != len(self.y):
             raise value_error("y", expected=f"as many targets as inputs ({len(self.x)})", found=f"{len(self.y)}")
         if len(self.x) == 0:
             raise value_error("x", expected="at least one example in each split of a task", found="none")
+        if not self.y.is_floating_point() and self.y.dtype != torch.int64:
+            object.__setattr__(self, "y", self.y.to(torch.int64))
 
     def __len__(self) -> int:
         """Return the number of examples."""
@@ -45,11 +61,11 @@ class Split:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
         """Return the split on another device or with another dtype, which applies to floating tensors only."""
+        return Split(_moved(self.x, device, dtype), _moved(self.y, device, dtype))
 
-        def move(t: Tensor) -> Tensor:
-            return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
 
-        return Split(move(self.x), move(self.y))
+def _moved(t: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
+    return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
 
 
 @dataclass(frozen=True)
@@ -253,5 +269,5 @@ class TaskStream(Sequence[Task]):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskStream:
         """Return the stream with all tasks and outliers on another device or with another dtype."""
-        outliers = {k: x.to(device=device, dtype=dtype) for k, x in self.outliers.items()}
+        outliers = {k: _moved(x, device, dtype) for k, x in self.outliers.items()}
         return TaskStream([t.to(device, dtype) for t in self.tasks], self.name, self.scenario, outliers)

@@ -36,7 +36,7 @@ def main(steps: int = 600) -> float:
 
     # The square matrices come from outside; the first and last layers and all biases stay parameters of the network.
     names = [name for name, p in module.named_parameters() if p.shape == (WIDTH, WIDTH)]
-    net = ModuleMainNet(module, select=names)
+    net = ModuleMainNet(module, select=names, train_rest=True)
 
     # A linear hypernetwork without biases: its weights are the templates, and a layer's coefficients are its embedding.
     hnet = StructuredHMLP(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.func import grad, vmap
 
 from ..builders.explicit import PointWeights
 from ..builders.networks import NetworkBuilder
 from ..distributions import MeanFieldGaussian, WeightDistribution, embed
 from ..errors import check_int, check_number, check_positive, type_error
+from ..functional import check_examples_apart, per_example_gradients
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
 from ..representation import ModuleSettings
@@ -49,6 +49,8 @@ class EWC(SharedLearner):
         Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
         Schwarz et al., "Progress and compress: a scalable framework for continual learning", 2018.
     """
+
+    needs_example_gradients: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -152,6 +154,9 @@ def diagonal_fisher(
     Returns:
         Of shape ``(P,)``.
 
+    Raises:
+        ValueError: if batch norm uses the statistics of the batch: gradients per example then mean nothing.
+
     References:
         Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
 
@@ -163,15 +168,14 @@ def diagonal_fisher(
         torch.Size([26])
     """
     check_int("batch_size", batch_size, 1)
+    check_examples_apart(net)
     spec = net.weight_spec
 
     def log_prob(flat: Tensor, one_x: Tensor, one_y: Tensor) -> Tensor:
         outputs = likelihood.outputs(net(one_x.unsqueeze(0), weights=spec.split(flat)).unsqueeze(0), 1)
         return likelihood.log_prob(outputs, one_y.unsqueeze(0)).sum()
 
-    per_example = vmap(grad(log_prob), in_dims=(None, 0, 0))
-    flat = weights.detach()
-    total = torch.zeros_like(flat)
+    total = torch.zeros_like(weights)
     for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        total += per_example(flat, some_x, some_y).square().sum(0)
+        total += per_example_gradients(log_prob, weights, some_x, some_y).square().sum(0)
     return total

@@ -13,6 +13,7 @@ from ..builders.base import ConditionedPosterior, PosteriorBuilder
 from ..deprecation import RenamedState, warn
 from ..distributions import FanInGaussian, WeightDistribution, WeightPosterior
 from ..errors import type_error, value_error
+from ..mnets.inputs import floating_like
 from ..weights import WeightSpec
 
 __all__ = ["GeneratedTasks", "OneForAll", "OnePerTask", "TaskPosterior"]
@@ -37,7 +38,7 @@ class TaskPosterior(WeightPosterior):
 
     def prior(self, like: Tensor) -> FanInGaussian:
         """Return the prior of all tasks, ``N(0, I)`` over whitened weights, with dtype and device of ``like``."""
-        return self._family.prior(self.weight_spec, like)
+        return self._family.prior(self.weight_spec, floating_like(like))
 
     @abstractmethod
     def grow(self) -> None:

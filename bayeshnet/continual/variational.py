@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +15,11 @@ from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import check_int, check_number, value_error
 from ..estimators import KLEstimator
+from ..functional import check_examples_apart
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..mnets.inputs import check_network, floating_like
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
@@ -62,7 +65,13 @@ class VariationalLearner(Learner):
         density: settings of the density of each task's inputs, for task inference.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
+
+    Attributes:
+        needs_example_gradients: True for learners that use gradients per example, which there are only if the network
+            treats each example independently; this is checked before training.
     """
+
+    needs_example_gradients: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -154,23 +163,26 @@ class VariationalLearner(Learner):
                 state.memory.make_room()
             state.record_task(task, self.density.empty(task.input_shape))
         state.net.eval()
-        return state.to(device=task.train.x.device, dtype=task.train.x.dtype)
+        like = floating_like(task.train.x)
+        return state.to(device=like.device, dtype=like.dtype)
 
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
         """Learn one more task; see :meth:`Learner.learn`."""
         example = task.train.x
+        like = floating_like(example)
         with seeded(derive_seed(seed, 0)):
             new = self.initial_state(task) if state is None else copy.deepcopy(state)
             new.check(task)
-            new.to(device=example.device, dtype=example.dtype)
+            new.to(device=like.device, dtype=like.dtype)
             self.extend(new)
-        new.to(device=example.device, dtype=example.dtype)
+        new.to(device=like.device, dtype=like.dtype)
         generator = torch.Generator(device=example.device).manual_seed(derive_seed(seed, 1))
         task_id = new.num_tasks
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
+        self._check_beforehand(new, net, example)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
@@ -185,6 +197,13 @@ class VariationalLearner(Learner):
         self.remember(new, task, generator)
         new.record_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
         return new
+
+    def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
+        """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
+        state.net.eval()
+        check_network(net, x)
+        if self.needs_example_gradients:
+            check_examples_apart(net)
 
     def fit(
         self,
@@ -236,7 +255,7 @@ class VariationalLearner(Learner):
         densities = [state.densities[t] for t in numbers]
         return StreamPrediction(
             tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
-            log_densities(densities, x),
+            log_densities(densities, x) if x.is_floating_point() else None,
             torch.stack([density.log_density_std for density in densities]).mean(),
             self.entropy_weight,
             tuple(state.labels[t] for t in numbers) if state.kind == "classification" else None,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import check_choice, check_int, type_error, value_error
+from ..errors import check_choice, check_flags, check_int, type_error, value_error
 from ..tasks import KINDS, SCENARIOS, Split, Task, TaskStream
-from .selection import as_inputs, as_labels, as_values, held_out, limited
+from .selection import as_inputs, as_labels, as_stored, as_tokens, as_values, held_out, limited
 
 __all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class", "split_dataset"]
 
@@ -59,6 +59,7 @@ def split_by_class(
     info: Mapping[str, Any] | None = None,
     outliers: Mapping[str, Tensor] | None = None,
     data_seed: int = 0,
+    tokens: bool = False,
 ) -> TaskStream:
     """Split one labeled data set into tasks of a few classes each.
 
@@ -83,6 +84,7 @@ def split_by_class(
         info: attribute ``info`` of every task.
         outliers: inputs that belong to none of the tasks.
         data_seed: seed of all random choices above.
+        tokens: True for inputs that are integers and stay so, see :func:`from_arrays`.
 
     Example:
         >>> stream = split_by_class(torch.rand(40, 3), torch.arange(40) % 4, name="toy")
@@ -90,13 +92,15 @@ def split_by_class(
         (2, 2, (2, 3))
     """
     check_choice("scenario", scenario, SCENARIOS)
-    train = Split(_tensor_inputs(x, "x"), as_labels(y))
+    check_flags(tokens=tokens)
+    inputs = as_tokens if tokens else as_stored
+    train = Split(inputs(x, "x"), as_labels(y))
     if (x_test is None) != (y_test is None):
         raise value_error("x_test and y_test", expected="both or neither", found="one of them")
     if x_test is None:
         train, test = held_out(train, test_fraction, data_seed, "test_fraction")
     else:
-        test = Split(_tensor_inputs(x_test, "x_test"), as_labels(y_test, "y_test"))
+        test = Split(inputs(x_test, "x_test"), as_labels(y_test, "y_test"))
     available = torch.unique(train.y).tolist()
     _check_known("test", test.y, available)
     names = dict(zip(available, class_names or map(str, available), strict=class_names is not None))
@@ -111,12 +115,6 @@ def split_by_class(
         title = _title([names[c] for c in classes], len(tasks))
         tasks.append(_with_validation(title, parts, len(classes), labels, validation_fraction, data_seed, info))
     return TaskStream(tasks, name, scenario, outliers)
-
-
-def _tensor_inputs(x: Any, argument: str) -> Tensor:
-    # Images stay bytes until the classes of a task have been selected, which takes a quarter of the memory.
-    tensor = torch.as_tensor(x) if hasattr(x, "dtype") else as_inputs(x, argument)
-    return tensor if tensor.dtype == torch.uint8 and tensor.ndim else as_inputs(tensor, argument)
 
 
 def _check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
@@ -144,7 +142,8 @@ def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str)
         if not present:
             raise value_error(f"labels in {where}", expected=f"examples of class {label}", found="none")
     rows = hits.any(1).nonzero()[:, 0]
-    x = as_inputs(split.x[rows])
+    x = split.x[rows]
+    x = x if x.dtype == torch.int64 else as_inputs(x)
     return Split(x.flatten(1) if flatten else x, hits[rows].int().argmax(1))
 
 
@@ -181,6 +180,7 @@ def from_arrays(
     info: Mapping[str, Any] | None = None,
     outliers: Mapping[str, Tensor] | None = None,
     data_seed: int = 0,
+    tokens: bool = False,
 ) -> TaskStream:
     """Build a stream of one ``(x, y)`` or ``(x, y, x_test, y_test)`` per task.
 
@@ -198,6 +198,8 @@ def from_arrays(
         info: attribute ``info`` of every task.
         outliers: inputs that belong to none of the tasks.
         data_seed: seed of the random choices.
+        tokens: True for inputs that are integers and stay so, for networks with embeddings; else inputs become floating
+            tensors. Integers have no density by which a task could be inferred.
 
     Example:
         >>> stream = from_arrays([(torch.rand(8, 3), [5, 7] * 4), (torch.rand(8, 3), [1, 2] * 4)])
@@ -208,7 +210,10 @@ def from_arrays(
     check_choice("scenario", scenario, SCENARIOS)
     if names is not None and len(names) != len(tasks):
         raise value_error("names", expected=f"one name for each of the {len(tasks)} tasks", got=names)
-    read = [_read_pair(arrays, kind, i, test_fraction, data_seed) for i, arrays in enumerate(tasks)]
+    check_flags(tokens=tokens)
+    inputs = as_tokens if tokens else as_inputs
+    read = [_read_pair(arrays, inputs, kind, i) for i, arrays in enumerate(tasks)]
+    read = [p if len(p) == 2 else [*held_out(p[0], test_fraction, data_seed, "test_fraction")] for p in read]
     everything = [parts[0] for parts in read]
     built = []
     for i, parts in enumerate(read):
@@ -223,7 +228,7 @@ def from_arrays(
     return TaskStream(built, name, scenario, outliers)
 
 
-def _read_pair(arrays: Any, kind: str, index: int, test_fraction: float, seed: int) -> list[Split]:
+def _read_pair(arrays: Any, inputs: Callable[[Any, str], Tensor], kind: str, index: int) -> list[Split]:
     if not isinstance(arrays, (tuple, list)) or len(arrays) not in (2, 4):
         raise type_error(f"tasks[{index}]", expected="(x, y) or (x, y, x_test, y_test)", got=arrays)
     if not all(len(part) for part in arrays):
@@ -231,11 +236,10 @@ def _read_pair(arrays: Any, kind: str, index: int, test_fraction: float, seed: i
             f"tasks[{index}]", expected="at least one example", found="none", hint="Leave empty tasks out."
         )
     targets = as_labels if kind == "classification" else as_values
-    splits = [
-        Split(as_inputs(arrays[j], f"x of tasks[{index}]"), targets(arrays[j + 1], f"y of tasks[{index}]"))
+    return [
+        Split(inputs(arrays[j], f"x of tasks[{index}]"), targets(arrays[j + 1], f"y of tasks[{index}]"))
         for j in range(0, len(arrays), 2)
     ]
-    return splits if len(splits) == 2 else list(held_out(splits[0], test_fraction, seed, "test_fraction"))
 
 
 def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None = None, **options: Any) -> TaskStream:

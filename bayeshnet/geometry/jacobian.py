@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ..deprecation import renamed_arguments
 from ..errors import check_int, check_shape, type_error
+from ..functional import vectorized_or_not
 from .base import Geometry, Precision, split_precision
 
 __all__ = ["JacobianGeometry"]
@@ -28,7 +29,8 @@ class JacobianGeometry(Geometry):
         num_weights: number :math:`P` of weights.
         like: a tensor of the dtype and on the device of the map.
         chunk_size: number of latents whose Jacobians are held at once, None for all.
-        vectorize: compute the columns together by ``torch.func.vmap``; False is for functions that it does not support.
+        vectorize: compute the columns together by ``torch.func.vmap``, or one by one if it does not support the
+            function; False to compute them one by one from the start.
 
     Shape:
         As in :class:`~bayeshnet.geometry.base.Geometry`.
@@ -81,9 +83,11 @@ class JacobianGeometry(Geometry):
             return torch.func.jvp(fn, (z,), (axis.expand_as(z),))[1]
 
         axes = torch.eye(self.latent_size, dtype=z.dtype, device=z.device)
-        if self.vectorize:
-            return torch.func.vmap(along)(axes)
-        return torch.stack([along(axis) for axis in axes])
+
+        def looped() -> Tensor:
+            return torch.stack([along(axis) for axis in axes])
+
+        return vectorized_or_not(lambda: torch.func.vmap(along)(axes), looped) if self.vectorize else looped()
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
         r"""Compute the Gram matrix :math:`J^\top \Lambda J` at ``z``: ``(*B, n, n)``."""

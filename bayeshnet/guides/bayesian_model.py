@@ -13,11 +13,11 @@ from torch.distributions import Distribution
 from ..errors import check_int, type_error, value_error
 from ..functional import batched_forward
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..mnets.inputs import Inputs, num_examples
 from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
 from .likelihoods import Likelihood
-from .likelihoods.contract import count_inputs
 from .sites import as_pyro
 
 __all__ = ["BayesianModel"]
@@ -89,12 +89,12 @@ class BayesianModel(ModuleSettings, nn.Module):
         other.num_data = check_int("num_data", num_data, 1)
         return other
 
-    def outputs(self, weights: Tensor, x: Tensor) -> Tensor:
-        """Compute outputs ``(S, N, C)`` at inputs ``x`` ``(N, ...)`` under ``weights`` ``(S, P)``."""
+    def outputs(self, weights: Tensor, x: Inputs) -> Tensor:
+        """Compute outputs ``(S, N, C)`` at inputs ``(N, ...)``, or a tuple of such, under weights ``(S, P)``."""
         outputs = batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
-        return self.likelihood.outputs(outputs, count_inputs(x))
+        return self.likelihood.outputs(outputs, num_examples(x))
 
-    def log_likelihood(self, weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    def log_likelihood(self, weights: Tensor, x: Inputs, y: Tensor) -> Tensor:
         """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from the batch ``x``, ``y``."""
         return self.log_likelihood_of(self.outputs(weights, x), y)
 
@@ -114,15 +114,15 @@ class BayesianModel(ModuleSettings, nn.Module):
             raise value_error("x", expected=f"at most num_data = {self.num_data} examples", found=str(batch_size))
         return self.num_data / batch_size
 
-    def forward(self, x: Tensor, y: Tensor | None = None, *, cond_id: Any = None, cond_input: Any = None) -> Tensor:
-        """Run the program on inputs ``x`` ``(N, ...)``; observe ``y`` if given, else draw it.
+    def forward(self, x: Inputs, y: Tensor | None = None, *, cond_id: Any = None, cond_input: Any = None) -> Tensor:
+        """Run the program on inputs ``x`` ``(N, ...)``, or a tuple of several; observe ``y`` if given, else draw it.
 
         ``cond_id`` and ``cond_input`` are for guides, which Pyro calls with the same arguments.
         """
         declare_parameters("model", self)
+        size = num_examples(x)
         weights = pyro.sample("weights", as_pyro(self.prior, self.weight_spec.numel))
         outputs = self._batched_outputs(weights, x)
-        size = count_inputs(x)
         if y is None:
             with pyro.plate("data", size, dim=-1):
                 return pyro.sample("y", self.likelihood.distribution(outputs))
@@ -135,7 +135,7 @@ class BayesianModel(ModuleSettings, nn.Module):
     def _rows(self, outputs: Tensor) -> Tensor:
         return self.likelihood.outputs(outputs, outputs.shape[1] if outputs.ndim > 1 else 0)
 
-    def _batched_outputs(self, weights: Tensor, x: Tensor) -> Tensor:
+    def _batched_outputs(self, weights: Tensor, x: Inputs) -> Tensor:
         """Compute outputs ``(*B, N, C)`` under weights ``(*B, 1, P)`` (1 for the data plate) or ``(P,)``."""
         batch = weights.shape[:-1]
         if batch and batch[-1] != 1:

@@ -49,7 +49,7 @@ def fit(
     losses: Sequence[AddedLoss | Callable[[StepContext], Tensor]] = (),
     penalties: Sequence[AddedLoss | Penalty] = (),
     extra_terms: Sequence[AddedLoss | Term] = (),
-    transform: Callable[..., tuple[Tensor, ...]] | None = None,
+    transform: Callable[..., tuple[Any, ...]] | None = None,
     arguments: Mapping[str, Any] | None = None,
     callbacks: Sequence[Callback] = (),
     progress: Callable[[Run], None] | None = None,
@@ -70,11 +70,12 @@ def fit(
         model: a :class:`~bayeshnet.guides.BayesianModel` or any Pyro model; one without ``num_data`` is given the size
             of ``data``.
         guide: a guide with parameters.
-        data: ``(x, y)``, a :class:`~bayeshnet.tasks.Split`, any tensors of one length that model and guide take, a
-            ``Dataset`` or ``DataLoader``; None for a model without arguments.
+        data: ``(x, y)``, where ``x`` may be a tuple of several inputs; a :class:`~bayeshnet.tasks.Split`; any tensors
+            of one length that model and guide take; a ``Dataset`` or ``DataLoader``; None for a model without
+            arguments. With a stream of unknown length the model has ``num_data``, and ``num_steps`` is given.
         num_steps: number of optimizer steps in all; this or ``num_epochs``.
         num_epochs: number of passes through the data.
-        batch_size: examples per step; None for all.
+        batch_size: examples per step, all of them if there are fewer; None for all.
         optimizer: an optimizer, an optimizer class (called with the parameters and ``lr``) or a function of the
             parameters; None for Adam. It gets the parameters of guide and model.
         lr: learning rate.
@@ -93,7 +94,9 @@ def fit(
         penalties: losses as functions without arguments, or of the number of the step.
         extra_terms: losses as functions called as ``term(weights, x, y, step)`` with the step's weight draws
             ``(S, P)`` and batch; see :data:`~bayeshnet.inference.Term`.
-        transform: called with each batch and ``generator=...``, returns the batch to use (augmentation).
+        transform: called with the parts of each batch and ``generator=...``, returns the batch to use: augmentation, or
+            the way in for batches of another form, such as dicts:
+            ``transform=lambda batch, generator: (batch["pixels"], batch["labels"])``.
         arguments: more keyword arguments of model and guide, such as ``{"cond_id": 2}``.
         callbacks: objects called at the start, after each step and at the end.
         progress: called with the :class:`~bayeshnet.inference.Run` ten times a second at most.
@@ -122,13 +125,13 @@ def fit(
     """
     batches = make_batches(data, batch_size, generator)
     if isinstance(model, BayesianModel) and batches is not None:
-        model = _with_data(model, batches)
+        _check_targets(model, batches)
+    model, size = _sized(model, batches)
     num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
     if elbo is None:
         elbo = ImplicitELBO(estimator, num_particles, num_samples, generator=generator, local_noise=local_noise)
     else:
         elbo, beta = _given(elbo, beta, num_particles, num_samples, estimator, local_noise)
-    size = getattr(model, "num_data", None) or (batches.num_data if batches is not None else 1)
     added = as_losses(losses, penalties, extra_terms)
     objective = Objective(elbo, model, guide, size, beta, arguments, losses=added)
     per_epoch = None if batches is None else batches.per_epoch
@@ -150,11 +153,10 @@ def fit(
     return FitResult(run.history(), run.step, run.seconds, run.stopped or "finished", loop.state_dict(run.step))
 
 
-def _with_data(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> BayesianModel:
-    """Return the model for data of the size of ``batches``, unless it has one, after a check of their targets."""
+def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> None:
+    """Check the targets of data in memory once, before the first step."""
     if isinstance(batches, TensorBatches) and len(batches.tensors) > 1:
         model.likelihood.check_targets(batches.tensors[1])
-    return model if model.num_data is not None else model.with_data(batches.num_data)
 
 
 def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator: Any, local: bool) -> tuple[Any, Any]:
@@ -174,6 +176,18 @@ def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator:
     return copy.copy(elbo), own if own is not None and beta == 1.0 else beta
 
 
+def _sized(model: Any, batches: TensorBatches | LoaderBatches | None) -> tuple[Any, int]:
+    """Return the model, told the size of the data if it has none of its own, and that size."""
+    num_data = None if batches is None else batches.num_data
+    if isinstance(model, BayesianModel) and model.num_data is None and num_data is not None:
+        model = model.with_data(num_data)
+    size = getattr(model, "num_data", None) or num_data
+    if batches is not None and size is None:
+        advice = "Give the size to the model, num_data=N."
+        raise value_error("data", expected="data of a known size", found="a loader without a length", hint=advice)
+    return model, 1 if size is None else size
+
+
 def _planned(num_steps: int | None, num_epochs: int | None, per_epoch: int | None) -> int:
     """Return the number of steps."""
     if (num_steps is None) == (num_epochs is None):
@@ -183,6 +197,6 @@ def _planned(num_steps: int | None, num_epochs: int | None, per_epoch: int | Non
         return check_int("num_steps", num_steps, 0)
     if per_epoch is None:
         raise value_error(
-            "num_epochs", expected="None for a model without data", got=num_epochs, hint="Give num_steps."
+            "num_epochs", expected="None without data of a known length", got=num_epochs, hint="Give num_steps."
         )
     return check_int("num_epochs", num_epochs, 0) * per_epoch

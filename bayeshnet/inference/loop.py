@@ -7,9 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .batches import LoaderBatches, TensorBatches
+from ..guides import BayesianModel
+from ..mnets.inputs import map_tensors
+from .batches import Batch, LoaderBatches, TensorBatches, as_batch
+from .bound import check_batch
 from .objective import Objective
 from .optimizers import Stepper
 from .run import Callback, Run
@@ -36,28 +39,37 @@ class Loop:
         self,
         batches: TensorBatches | LoaderBatches | None,
         objective: Objective,
-        transform: Callable[..., tuple[Tensor, ...]] | None,
+        transform: Callable[..., tuple[Any, ...]] | None,
         generator: torch.Generator | None,
     ) -> None:
         self.batches, self.objective, self.transform, self.generator = batches, objective, transform, generator
+        self._first: Batch | None = None
         guide = objective.guide
         example = next(guide.parameters(), None) if isinstance(guide, nn.Module) else None
         self.device = example.device if example is not None else None
 
-    def batch(self) -> tuple[Tensor, ...]:
+    def batch(self) -> Batch:
         """Return the next batch, on the guide's device."""
         if self.batches is None:
             return ()
+        if self._first is not None:
+            batch, self._first = self._first, None
+            return batch
         batch = self.batches.next()
-        if self.device is not None and batch[0].device != self.device:
-            batch = tuple(t.to(self.device, non_blocking=True) for t in batch)
-        return batch if self.transform is None else tuple(self.transform(*batch, generator=self.generator))
+        device = self.device
+        if device is not None:
+            batch = map_tensors(lambda t: t if t.device == device else t.to(device, non_blocking=True), batch)
+        if self.transform is not None:
+            batch = as_batch(self.transform(*batch, generator=self.generator))
+        if isinstance(self.objective.model, BayesianModel):
+            check_batch(batch)
+        return batch
 
     def first(self) -> None:
-        """Run the guide once, for guides that create their parameters at their first call."""
-        batch = () if self.batches is None else self.batches.next()
+        """Run the guide once on the first batch, for guides that create their parameters at their first call."""
+        self._first = self.batch() if self.batches is not None else None
         with torch.no_grad():
-            self.objective.guide(*batch, **self.objective.arguments)
+            self.objective.guide(*(self._first or ()), **self.objective.arguments)
 
     def go(self, run: Run, listeners: Sequence[Callback]) -> None:
         """Make steps until all planned ones are done or a callback stops the run."""
@@ -91,6 +103,7 @@ class Loop:
         """Resume from the state of another run."""
         if state is None:
             return
+        self._first = None
         self.stepper.load_state_dict(state["stepper"])
         if self.batches is not None:
             self.batches.load_state_dict(state["batches"])

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..errors import check_flags, check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
-from ..guides.likelihoods.contract import as_outputs, count_inputs
+from ..guides.likelihoods.contract import as_outputs
 from ..mnets import MainNetInterface, ModuleMainNet
+from ..mnets.inputs import Inputs, num_examples, split_inputs
 from ..representation import Settings
 from .modes import predicting
 from .prediction import Moments, Prediction, predictive_quantiles
@@ -77,7 +78,7 @@ class Predictive(Settings):
     @torch.no_grad()
     def __call__(
         self,
-        x: Tensor,
+        x: Inputs,
         cond_id: Any = None,
         cond_input: Tensor | None = None,
         *,
@@ -88,7 +89,7 @@ class Predictive(Settings):
         """Predict for inputs ``x`` ``(N, ...)``.
 
         Args:
-            x: inputs.
+            x: inputs, or a tuple of several with one row per example each.
             cond_id: condition of the guide, such as the task.
             cond_input: the same as a vector.
             keep_samples: True to keep the mean under each draw, ``(S, N, C)``.
@@ -125,7 +126,7 @@ class Predictive(Settings):
     @torch.no_grad()
     def log_likelihood(
         self,
-        x: Tensor,
+        x: Inputs,
         y: Tensor,
         cond_id: Any = None,
         cond_input: Tensor | None = None,
@@ -137,8 +138,8 @@ class Predictive(Settings):
             raise value_error(
                 "likelihood", expected="a likelihood, for log_likelihood", got=None, hint="Give one to Predictive."
             )
-        if not isinstance(y, Tensor) or not y.ndim or len(y) != count_inputs(x):
-            raise value_error("y", expected=f"a tensor of targets of {count_inputs(x)} inputs", got=y)
+        if not isinstance(y, Tensor) or not y.ndim or len(y) != num_examples(x):
+            raise value_error("y", expected=f"a tensor of targets of {num_examples(x)} inputs", got=y)
         self.likelihood.check_targets(y)
         chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
         sums: list[Tensor | None] = [None] * len(chunks)
@@ -149,8 +150,9 @@ class Predictive(Settings):
                 sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
         return torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples)
 
-    def _chunks(self, x: Tensor) -> tuple[Tensor, ...]:
-        return (x,) if self.input_chunk is None or len(x) <= self.input_chunk else x.split(self.input_chunk)
+    def _chunks(self, x: Inputs) -> tuple[Any, ...]:
+        size = num_examples(x)
+        return (x,) if self.input_chunk is None or size <= self.input_chunk else split_inputs(x, self.input_chunk)
 
     def _draws(self, cond_id: Any, cond_input: Tensor | None, generator: torch.Generator | None) -> Iterator[Tensor]:
         """Iterate over chunks ``(at most sample_chunk, P)`` of ``num_samples`` weight draws in all."""
@@ -166,7 +168,7 @@ class Predictive(Settings):
         with predicting(self.net, self.mc_dropout):
             outputs = batched_forward(self.net, weights, inputs)
         checked = as_outputs if self.likelihood is None else self.likelihood.outputs
-        return checked(outputs, count_inputs(inputs))
+        return checked(outputs, num_examples(inputs))
 
     def _mean(self, outputs: Tensor) -> Tensor:
         return outputs if self.likelihood is None else self.likelihood.mean(outputs)

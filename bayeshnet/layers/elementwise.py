@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..functional import vectorized_or_not
 from .activations import GaussianBump
 
 __all__ = ["Activation", "elementwise", "pull_slope", "push_slope", "value_and_slope"]
@@ -138,7 +139,9 @@ def push_slope(act: Callable[[Tensor], Tensor], x: Tensor, tangents: Tensor) -> 
         return torch.func.jvp(act, (rows,), (tangent,))[1]
 
     flat = tangents.expand(-1, *x.shape).reshape(tangents.shape[0], *rows.shape)
-    pushed = torch.func.vmap(along)(flat)
+    pushed = vectorized_or_not(
+        lambda: torch.func.vmap(along)(flat), lambda: torch.stack([along(tangent) for tangent in flat])
+    )
     return act(rows).reshape(x.shape), pushed.reshape(-1, *x.shape)
 
 

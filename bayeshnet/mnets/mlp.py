@@ -209,7 +209,9 @@ class MLP(MainNetInterface):
 
     def _flat(self, x: Tensor, batch_dims: int = 1) -> Tensor:
         """Flatten inputs behind ``batch_dims`` batch dimensions, if the network takes them in any shape."""
-        return x.reshape(*x.shape[:batch_dims], -1) if self._flatten_inputs else x
+        if not self._flatten_inputs or not isinstance(x, Tensor):
+            return x
+        return x.reshape(*x.shape[:batch_dims], -1)
 
     @property
     def _is_elementary(self) -> bool:

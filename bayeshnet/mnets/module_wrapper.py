@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import check_choice, check_shape, value_error
+from ..errors import check_choice, check_flags, check_shape, value_error
 from ..functional import parameter_places
 from ..representation import shows_arguments
 from ..weights import WeightSpec
@@ -28,10 +28,10 @@ _NORMS = nn.modules.batchnorm._NormBase
 class ModuleMainNet(MainNetInterface):
     r"""A copy of any :class:`torch.nn.Module` whose selected parameters are passed to :meth:`forward`.
 
-    Parameters that are not selected remain trainable parameters of the network. The values of selected ones are kept
-    as buffers, which take part in no computation and are returned by :meth:`module_weights`. A tied parameter is one
-    tensor, under its first name. For a parametrized one (``torch.nn.utils.parametrize``) the tensors are those from
-    which the parametrization computes it.
+    Parameters that are not selected remain parameters of the network: frozen ones, unless ``train_rest`` is set. The
+    values of selected ones are kept as buffers, which take part in no computation and are returned by
+    :meth:`module_weights`. A tied parameter is one tensor, under its first name. For a parametrized one
+    (``torch.nn.utils.parametrize``) the tensors are those from which the parametrization computes it.
 
     Args:
         module: the module to copy; it is not changed.
@@ -40,10 +40,12 @@ class ModuleMainNet(MainNetInterface):
         batch_norm: treatment of layers with running statistics. All weight samples share these statistics, so updates
             average over samples and must be chosen explicitly:
 
-            - ``None``: follow ``train()`` and ``eval()``, but refuse training mode;
+            - ``None``: follow ``train()`` and ``eval()``, but refuse training mode; ``"eval"`` for frozen layers;
             - ``"eval"``: always use running statistics and never update them;
             - ``"batch"``: always use the statistics of the batch;
             - ``"track"``: as in PyTorch, use the batch and update running statistics in training mode.
+        train_rest: True to leave the parameters that are not selected as they are in ``module``, trainable if they are
+            there; False freezes them (``requires_grad=False``).
 
     Shape:
         as for the module; a tuple of inputs becomes several arguments.
@@ -59,12 +61,20 @@ class ModuleMainNet(MainNetInterface):
         >>> net.weight_spec.names, len(net.internal_params)
         (('2.weight', '2.bias'), 2)
         >>> net(torch.ones(3, 4), weights=[torch.zeros(2, 8), torch.ones(2)])[0]
-        tensor([1., 1.], grad_fn=<SelectBackward0>)
+        tensor([1., 1.])
     """
 
     @shows_arguments
-    def __init__(self, module: nn.Module, select: Selection = None, batch_norm: str | None = None) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        select: Selection = None,
+        batch_norm: str | None = None,
+        *,
+        train_rest: bool = False,
+    ) -> None:
         check_module(module)
+        check_flags(train_rest=train_rest)
         check_choice("batch_norm", batch_norm, BATCH_NORM_POLICIES)
         spec = WeightSpec.of(module)
         final = owner_of(module, spec.names[-1])[0]
@@ -80,13 +90,22 @@ class ModuleMainNet(MainNetInterface):
         self._places = parameter_places(self.module)
         self._selected = select_names(select, aliases(self.module), dict(self.module.named_parameters()))
         self._declare_entries(spec)
+        self._norms = [m for m in self.module.modules() if isinstance(m, _NORMS) and m.running_mean is not None]
+        frozen = [] if train_rest or select is None else self._without_selected()
+        self._still = self._norms if batch_norm == "eval" else frozen if batch_norm is None else []
         for name in self._selected:
             to_buffer(self.module, self._places[name])
-        self._norms = [m for m in self.module.modules() if isinstance(m, _NORMS) and m.running_mean is not None]
+        if not train_rest:
+            self.module.requires_grad_(False)
         if batch_norm == "batch":
             for norm in self._norms:
                 norm.running_mean, norm.running_var, norm.track_running_stats = None, None, False
         self.train(module.training)
+
+    def _without_selected(self) -> list[nn.Module]:
+        """Return the layers with running statistics of which no parameter is selected."""
+        owners = {id(owner_of(self.module, place)[0]) for name in self._selected for place in self._places[name]}
+        return [norm for norm in self._norms if id(norm) not in owners]
 
     def _declare_entries(self, spec: WeightSpec) -> None:
         """Declare all parameters; the submodules that own any are numbered as layers."""
@@ -106,11 +125,10 @@ class ModuleMainNet(MainNetInterface):
             )
 
     def train(self, mode: bool = True) -> ModuleMainNet:
-        """Set the mode; with the batch-norm policy ``"eval"``, batch norm stays in evaluation mode."""
+        """Set the mode; batch norm that is frozen, or has the policy ``"eval"``, stays in evaluation mode."""
         super().train(mode)
-        if self._batch_norm == "eval":
-            for norm in self._norms:
-                norm.eval()
+        for norm in self._still:
+            norm.eval()
         return self
 
     def forward(

@@ -146,9 +146,9 @@ def test_other_guides_and_samplers_work_on_it():
     pyro.clear_param_store()
 
 
-def test_a_bayesian_last_layer_leaves_the_body_trainable():
+def test_a_bayesian_last_layer_leaves_the_body_trainable_if_asked():
     body = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 3)).to(DTYPE)
-    net = ModuleMainNet(body, select="2.*")
+    net = ModuleMainNet(body, select="2.*", train_rest=True)
     model = BayesianModel(net, FanInGaussian(net.weight_spec, dtype=DTYPE), Categorical())
     x, y = data(classes=3)
     model.log_likelihood(torch.randn(2, 15, dtype=DTYPE), x, y).sum().backward()

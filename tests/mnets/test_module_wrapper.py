@@ -70,7 +70,7 @@ def test_selection():
     by_predicate = ModuleMainNet(module, lambda name, p: p.ndim == 2)
     assert by_predicate.weight_spec.names == ("5.weight",)
     assert by_predicate.weight_spec.entries[0].last
-    net = ModuleMainNet(module, ["5.*"])
+    net = ModuleMainNet(module, ["5.*"], train_rest=True)
     assert {n.removeprefix("module.") for n, _ in net.named_parameters()} == rest
     assert net.hyper_shapes_learned == [[2, 12], [2]]
     assert net.hyper_shapes_learned_ref == [4, 5]

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import check_number, value_error
+from ...errors import check_number, type_error, value_error
 from ...inference import AddedLoss, StepContext
 from ...representation import Settings
 
@@ -155,6 +155,9 @@ class OutlierExposure(AddedLoss):
 
     def __call__(self, context: StepContext) -> Tensor:
         """Compute the loss, a scalar in nats per example, on as many pseudo-outliers as the batch has inputs."""
+        if not isinstance(context.x, Tensor) or not context.x.is_floating_point():
+            advice = "Leave outliers out for tokens, and for several inputs."
+            raise type_error("outliers", expected="None, or floating inputs in one tensor", got=context.x, hint=advice)
         outputs = context.outputs(self.outliers.make(context.x, self.generator))
         return self.outliers.weight * uniform_cross_entropy(outputs)
 

@@ -33,8 +33,8 @@ class TaskPredictions(Protocol):
         """Predictions under each task."""
 
     @property
-    def log_density(self) -> Tensor:
-        """Log-density of the inputs under each task, ``(N, T)``."""
+    def log_density(self) -> Tensor | None:
+        """Log-density of the inputs under each task, ``(N, T)``; None for inputs that have none, such as tokens."""
 
     @property
     def temperature(self) -> Tensor:
@@ -111,6 +111,11 @@ def superposition(stream: TaskPredictions) -> Tensor:
 
 def density(stream: TaskPredictions) -> Tensor:
     r"""Compute the tempered log-density of the input under each task, :math:`\log p_t(x) / \tau`."""
+    if stream.log_density is None:
+        advice = "Integer inputs have no density: give the task, or take a criterion of the predictions, 'entropy' say."
+        raise value_error(
+            "criterion", expected="one that these predictions have", found="one of densities", hint=advice
+        )
     return stream.log_density / stream.temperature
 
 
@@ -158,8 +163,8 @@ CRITERIA: dict[str, Criterion] = {
     "superposition": Criterion(superposition),
     "predictive_density": Criterion(predictive_density, ("regression",)),
     "softmax": Criterion(softmax, ("classification",), needs="task_log_prob"),
-    "density": Criterion(density),
-    "combined": Criterion(combined),
+    "density": Criterion(density, needs="log_density"),
+    "combined": Criterion(combined, needs="log_density"),
 }
 """All criteria by name."""
 

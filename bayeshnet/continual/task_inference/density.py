@@ -66,7 +66,8 @@ class DensitySettings:
 
         The inputs of each class are divided by k-means into its share of the parts, or into fewer, so that each part
         has three examples per direction; each part is then fitted by probabilistic PCA. Without classes, or with more
-        classes than parts, all inputs are divided together.
+        classes than parts, all inputs are divided together. Integers, such as tokens, have no Gaussian density: for
+        these it is left empty.
 
         Args:
             x: inputs ``(N, *input_shape)``, at least one.
@@ -79,6 +80,8 @@ class DensitySettings:
             raise value_error("x", expected="at least one input", got=x)
         if y is not None:
             check_shape("y", y, (len(x),))
+        if not x.is_floating_point():
+            return self.empty(x.shape[1:]).to(x.device)
         density = self.empty(x.shape[1:]).to(device=x.device, dtype=x.dtype)
         features = density.features_of(x)
         generator = torch.Generator().manual_seed(self.seed)

@@ -31,7 +31,8 @@ class StreamPrediction:
 
     Attributes:
         predictions: one :class:`~bayeshnet.inference.Prediction` per task.
-        log_density: log-density of the inputs under the stored density of each task, ``(N, T)``.
+        log_density: log-density of the inputs under the stored density of each task, ``(N, T)``; None for integer
+            inputs, which have none.
         temperature: the number :math:`\tau`, ``()``.
         entropy_weight: the number :math:`\kappa`.
         labels: global labels of the classes of each task, or None for regression.
@@ -39,7 +40,7 @@ class StreamPrediction:
     """
 
     predictions: tuple[Prediction, ...]
-    log_density: Tensor
+    log_density: Tensor | None
     temperature: Tensor
     entropy_weight: float = 0.5
     labels: tuple[tuple[int, ...], ...] | None = None
@@ -47,7 +48,7 @@ class StreamPrediction:
 
     def __repr__(self) -> str:
         """Show sizes and labels rather than all tensors."""
-        inputs, tasks = self.log_density.shape
+        inputs, tasks = len(self.predictions[0].mean), len(self.predictions)
         return f"StreamPrediction({inputs} inputs, {tasks} tasks, labels={self.labels})"
 
     @property
@@ -129,4 +130,4 @@ class StreamPrediction:
     def _labels(self) -> Tensor:
         if self.labels is None:
             raise ValueError("label: expected tasks of kind 'classification', got regression. Use mean().")
-        return torch.tensor(self.labels, device=self.log_density.device)
+        return torch.tensor(self.labels, device=self.predictions[0].mean.device)

@@ -17,12 +17,7 @@ from torch import Tensor
 
 from ...errors import type_error, value_error
 
-__all__ = ["Classes", "Targets", "Values", "as_outputs", "count_inputs", "support_named"]
-
-
-def count_inputs(x: Any) -> int:
-    """Return the number of examples of inputs ``(N, ...)``, or of a tuple of such inputs."""
-    return len(x[0]) if isinstance(x, (tuple, list)) else len(x)
+__all__ = ["Classes", "Targets", "Values", "as_outputs", "support_named"]
 
 
 def as_outputs(outputs: Any, num_inputs: int) -> Tensor:

@@ -1,6 +1,6 @@
 """The evidence lower bound: its parts, and two ways to evaluate them, direct and traced."""
 
-from .direct import DirectEvaluation, is_direct
+from .direct import DirectEvaluation, check_batch, is_direct
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
 from .terms import BoundParts, ELBOTerms, join
@@ -13,6 +13,7 @@ __all__ = [
     "Evaluation",
     "EvaluationSettings",
     "TracedEvaluation",
+    "check_batch",
     "count_plates",
     "independent_outputs",
     "is_direct",

@@ -10,16 +10,17 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ...distributions import WeightDraw
+from ...errors import type_error
 from ...estimators import KLEstimate
 from ...guides import BayesianModel, HypernetGuide
-from ...guides.likelihoods.contract import count_inputs
 from ...layers import BatchNormLayer
 from ...mnets import ModuleMainNet
+from ...mnets.inputs import Inputs, num_examples
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
 from .terms import BoundParts
 
-__all__ = ["DirectEvaluation", "is_direct", "treats_examples_independently"]
+__all__ = ["DirectEvaluation", "check_batch", "is_direct", "treats_examples_independently"]
 
 
 class DirectEvaluation(Evaluation):
@@ -42,7 +43,7 @@ class DirectEvaluation(Evaluation):
         kwargs: Mapping[str, Any],
     ) -> None:
         self.settings, self.model = settings, model
-        self.x, self.y, condition = _arguments(*args, **kwargs)
+        self.x, self.y, condition = _arguments(args, **kwargs)
         self.q = guide.distribution(*condition)
         self.estimator = guide.estimator if settings.estimator is None else settings.estimator
         self._draw: WeightDraw | None = None
@@ -58,11 +59,12 @@ class DirectEvaluation(Evaluation):
     @property
     def joins_inputs(self) -> bool:
         """True if the network treats each example independently and its noise is that of weights."""
-        return not self.settings.local_noise and treats_examples_independently(self.model.net)
+        single = isinstance(self.x, Tensor) and not self.settings.local_noise
+        return single and treats_examples_independently(self.model.net)
 
     def outputs(self, inputs: Tensor) -> Tensor:
         """Compute outputs ``(S, K, C)`` at inputs ``(K, ...)``, in the network pass of the batch if possible."""
-        if self._batch_outputs is None and self.joins_inputs:
+        if self._batch_outputs is None and self.joins_inputs and isinstance(self.x, Tensor):
             both = self.model.outputs(self._sampled().w, torch.cat([self.x, inputs]))
             self._batch_outputs, further = both.split([len(self.x), len(inputs)], dim=1)
             return further
@@ -84,7 +86,7 @@ class DirectEvaluation(Evaluation):
         """Run the network on the batch, unless that has been done: outputs ``(S, N, C)``."""
         if self._batch_outputs is None:
             if self.settings.local_noise:
-                self._batch_outputs = self.model.likelihood.outputs(self._local_outputs(), count_inputs(self.x))
+                self._batch_outputs = self.model.likelihood.outputs(self._local_outputs(), num_examples(self.x))
             else:
                 self._batch_outputs = self._weight_outputs()
         return self._batch_outputs
@@ -129,8 +131,25 @@ def treats_examples_independently(net: nn.Module) -> bool:
     return not any(isinstance(part, unknown) for part in net.modules())
 
 
+def check_batch(batch: Sequence[Any]) -> tuple[Inputs, Tensor]:
+    """Return inputs and targets, the arguments of a Bayesian network; refuse any others in one sentence."""
+    if len(batch) != 2 or not isinstance(batch[1], Tensor):
+        expected = "inputs and targets (x, y), with a tuple x of several inputs"
+        advice = 'Write ((x, z), y), or give fit transform=lambda batch, generator: (batch["x"], batch["y"]).'
+        got = batch[0] if len(batch) == 1 else tuple(batch)
+        raise type_error("data", expected=expected, got=got, hint=advice)
+    num_examples(batch[0])
+    return batch[0], batch[1]
+
+
 def _arguments(
-    x: Tensor, y: Tensor, *, cond_id: Any = None, cond_input: Tensor | None = None
-) -> tuple[Tensor, Tensor, tuple[Any, Tensor | None]]:
+    args: Sequence[Any],
+    *,
+    x: Any = None,
+    y: Any = None,
+    cond_id: Any = None,
+    cond_input: Tensor | None = None,
+) -> tuple[Inputs, Tensor, tuple[Any, Tensor | None]]:
     """Return inputs, targets and condition among the arguments of model and guide."""
-    return x, y, (cond_id, cond_input)
+    named = [value for value in (x, y) if value is not None]
+    return *check_batch([*args, *named]), (cond_id, cond_input)

@@ -13,12 +13,13 @@ from torch.overrides import TorchFunctionMode
 from ...distributions import LowRankGaussian, MeanFieldGaussian, SemiImplicit, WeightDraw
 from ...errors import type_error, value_error
 from ...mnets import MainNetInterface
+from ...mnets.inputs import Inputs, take
 
 __all__ = ["independent_outputs", "local_outputs"]
 
 
 def local_outputs(
-    net: MainNetInterface, q: Any, draw: WeightDraw, x: Tensor, generator: torch.Generator | None = None
+    net: MainNetInterface, q: Any, draw: WeightDraw, x: Inputs, generator: torch.Generator | None = None
 ) -> Tensor:
     r"""Compute outputs ``(S, N, C)`` with the distribution, at each input, of those under noisy weights.
 
@@ -63,7 +64,7 @@ def local_outputs(
 
 
 def independent_outputs(
-    net: MainNetInterface, q: Any, num: int, x: Tensor, generator: torch.Generator | None = None
+    net: MainNetInterface, q: Any, num: int, x: Inputs, generator: torch.Generator | None = None
 ) -> Tensor | None:
     """Compute outputs ``(num, N, C)`` distributed as those of :func:`local_outputs`, without drawing any weights.
 
@@ -80,7 +81,7 @@ def independent_outputs(
     Returns:
         The outputs; None for other distributions and networks.
     """
-    if not isinstance(q, MeanFieldGaussian):
+    if not isinstance(q, MeanFieldGaussian) or not isinstance(x, Tensor):
         return None
     spec = net.weight_spec
     return net.gaussian_forward(spec.split(q.loc), spec.split(q.scale), x, num, generator)
@@ -150,11 +151,11 @@ class _Uses(TorchFunctionMode):
 
 
 @torch.no_grad()
-def _local_names(net: MainNetInterface, flat: Tensor, x: Tensor) -> set[str]:
+def _local_names(net: MainNetInterface, flat: Tensor, x: Inputs) -> set[str]:
     """Return names of the weights that are used once, in a linear layer on inputs ``(N, d)``."""
     tensors = net.weight_spec.unflatten(flat)
     with _Uses({id(tensor): name for name, tensor in tensors.items()}) as uses:
-        net(x[:1], weights=list(tensors.values()))
+        net(take(x, slice(1)), weights=list(tensors.values()))
     return {name for name, count in uses.linear.items() if count == 1} - uses.other
 
 

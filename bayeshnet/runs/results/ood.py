@@ -66,6 +66,9 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_NUM_CALIBRATION]
         chosen = chosen.to(split.x.device)
         prediction = learner.predict_each(state, split.x[chosen], [t], seed=seed)
+        if not split.x.is_floating_point():
+            calibration.append(prediction)
+            continue
         if validated or not isinstance(learner, VariationalLearner):
             density = state.densities[t].log_density(split.x[chosen], noise)
         else:

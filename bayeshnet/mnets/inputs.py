@@ -1,0 +1,106 @@
+"""Inputs of a network, a tensor or a tuple of several, as one thing that has a length and can be taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import describe, type_error, value_error
+
+__all__ = [
+    "Inputs",
+    "check_network",
+    "device_of",
+    "floating_like",
+    "map_tensors",
+    "num_examples",
+    "split_inputs",
+    "take",
+]
+
+Inputs = Tensor | tuple[Tensor, ...]
+"""Inputs ``(N, ...)``, or a tuple of several with one row per example each, which become arguments of the network."""
+
+
+def num_examples(x: Any, argument: str = "x") -> int:
+    """Return the number ``N`` of examples in inputs; refuse what is neither a tensor nor a tuple of tensors.
+
+    Example:
+        >>> num_examples((torch.zeros(5, 3), torch.zeros(5, 2)))
+        5
+    """
+    parts = x if isinstance(x, tuple) else (x,)
+    if not parts or not all(isinstance(part, Tensor) and part.ndim > 0 for part in parts):
+        expected = "inputs (N, ...), or a tuple of several such tensors"
+        raise type_error(argument, expected=expected, got=x)
+    sizes = {len(part) for part in parts}
+    if len(sizes) > 1:
+        expected = "a tuple of inputs with one row per example each"
+        raise value_error(argument, expected=expected, found="lengths " + ", ".join(str(len(p)) for p in parts))
+    return sizes.pop()
+
+
+def device_of(x: Inputs) -> torch.device:
+    """Return the device of inputs."""
+    return x[0].device if isinstance(x, tuple) else x.device
+
+
+def floating_like(x: Tensor) -> Tensor:
+    """Return a tensor with the dtype and on the device of the outputs for inputs ``x``, which may be integers."""
+    return x if x.is_floating_point() else torch.empty(0, device=x.device)
+
+
+def take(x: Any, index: Any) -> Any:
+    """Return the examples ``index`` (a slice or a tensor) of inputs."""
+    return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
+
+
+def split_inputs(x: Inputs, size: int) -> tuple[Any, ...]:
+    """Split inputs into chunks of at most ``size`` examples.
+
+    Example:
+        >>> [len(part[0]) for part in split_inputs((torch.zeros(5, 3), torch.zeros(5, 2)), 2)]
+        [2, 2, 1]
+    """
+    if isinstance(x, tuple):
+        return tuple(zip(*(part.split(size) for part in x), strict=True))
+    return x.split(size)
+
+
+def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """Apply ``function`` to all tensors of a nest of tuples, lists and dicts; lists become tuples.
+
+    Example:
+        >>> map_tensors(torch.exp, [torch.zeros(1), {"a": torch.zeros(1), "b": "text"}])
+        (tensor([1.]), {'a': tensor([1.]), 'b': 'text'})
+    """
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: map_tensors(function, entry) for key, entry in value.items()}
+    if isinstance(value, (tuple, list)):
+        return tuple(map_tensors(function, entry) for entry in value)
+    return value
+
+
+@torch.no_grad()
+def check_network(net: Any, x: Tensor) -> None:
+    """Run a main network once, with zero weights on two examples of ``x``, and refuse inputs that it does not take.
+
+    Neither the state of random generators nor that of the network changes, if this is in evaluation mode.
+    """
+    some = x[:2]
+    like = floating_like(x)
+    weights = net.weight_spec.split(torch.zeros(net.weight_spec.numel, dtype=like.dtype, device=like.device))
+    try:
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            net(some, weights=weights)
+    except Exception as error:
+        if ": expected " in str(error):  # A message of this library says it better.
+            raise
+        found = f"{type(error).__name__}: {error}"
+        advice = "Tokens and other integers are for networks with embeddings: see Split and from_arrays(tokens=True)."
+        raise value_error("network", expected=f"one that takes {describe(some)}", found=found, hint=advice) from error
