@@ -45,7 +45,7 @@ SHOWN = [
     reports.Bands(torch.zeros(2), torch.zeros(1, 2), torch.zeros(1, 2), [], []),
     metrics.summarize(MATRIX),
     metrics.compare_samples(torch.randn(9, 2), torch.randn(9, 2)),
-    metrics.reliability_bins(MATRIX, torch.tensor([0, 1])),
+    metrics.reliability_bins(torch.eye(2), torch.tensor([0, 1])),
 ]
 # Large, or an old name of another argument.
 HIDDEN = {"state", "assessments", "result", "entropy_foreign"}
