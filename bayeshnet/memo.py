@@ -114,5 +114,6 @@ def _state(keys: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _version(x: Tensor) -> tuple[Any, ...]:
     """Return what changes with the data of a tensor: its counter, and where the data are."""
-    address = x.data_ptr() if type(x) in (Tensor, Parameter) else 0  # subclasses may have no data
+    stored = type(x) in (Tensor, Parameter) and x.layout == torch.strided  # others may have no address
+    address = x.data_ptr() if stored else 0
     return 0 if x.is_inference() else x._version, address, x.dtype

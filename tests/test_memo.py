@@ -66,6 +66,12 @@ def test_other_data_of_a_parameter_invalidate(change, make):
     assert memo.get((layer.weight,), make) is not value
 
 
+@pytest.mark.parametrize("x", [torch.zeros(2, device="meta"), torch.eye(2).to_sparse()], ids=["meta", "sparse"])
+def test_keys_without_an_address(x, make):
+    memo = Memo()
+    assert memo.get((x,), make) is memo.get((x,), make)
+
+
 def test_errors_are_not_cached(make):
     memo, x = Memo(), torch.zeros(2)
     with pytest.raises(ZeroDivisionError):
