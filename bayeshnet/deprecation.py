@@ -88,7 +88,10 @@ _MODULES = {
 
 
 def warn(old: str, new: str, stacklevel: int = 3) -> None:
-    """Warn that ``old`` is now called ``new``."""
+    """Warn that ``old`` is now called ``new``, at the caller's line: wrappers of this module are passed over."""
+    frame = sys._getframe(stacklevel - 1)
+    while frame.f_code.co_filename == __file__ and frame.f_back is not None:
+        frame, stacklevel = frame.f_back, stacklevel + 1
     warnings.warn(f"{old} is deprecated: use {new}.", DeprecationWarning, stacklevel=stacklevel)
 
 

@@ -139,7 +139,7 @@ class Predictive(Settings):
                 "likelihood", expected="a likelihood, for log_likelihood", got=None, hint="Give one to Predictive."
             )
         if not isinstance(y, Tensor) or not y.ndim or len(y) != num_examples(x):
-            raise value_error("y", expected=f"a tensor of targets of {num_examples(x)} inputs", got=y)
+            raise value_error("y", expected=f"as many targets as inputs ({num_examples(x)}), in a tensor", got=y)
         self.likelihood.check_targets(y)
         chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
         sums: list[Tensor | None] = [None] * len(chunks)
