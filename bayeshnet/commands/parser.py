@@ -105,21 +105,31 @@ def _first_pass(words: Sequence[str]) -> argparse.Namespace:
         options, _ = first.parse_known_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
-    for path in options.config:
-        if not path.is_file():
-            raise ValueError(f"--config: expected a YAML file, got {str(path)!r}, which does not exist.")
+    options.config = [_read_config(path) for path in options.config]
     return options
 
 
-def _data_of(files: Sequence[Path]) -> str | None:
-    """Return the stream that the last of the configuration files names, or None."""
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read a configuration file, so that its faults are told with its name."""
     import yaml
 
-    for path in reversed(files):
+    if not path.is_file():
+        raise ValueError(f"--config: expected a YAML file, got {str(path)!r}, which does not exist.")
+    try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if isinstance(settings, dict) and settings.get("data"):
-            return str(settings["data"])
-    return None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"--config: expected a YAML file, got {str(path)!r}, which cannot be read: {cause}") from None
+    if not isinstance(settings, dict):
+        found = f"{str(path)!r}, which holds {'nothing' if settings is None else f'a {type(settings).__name__}'}"
+        raise ValueError(f"--config: expected a YAML file of settings by name, got {found}.")
+    return settings
+
+
+def _data_of(configurations: Sequence[dict[str, Any]]) -> str | None:
+    """Return the stream that the last of the configurations names, or None."""
+    named = [str(settings["data"]) for settings in configurations if settings.get("data")]
+    return named[-1] if named else None
 
 
 def _make_parser() -> Any:
@@ -150,14 +160,24 @@ def _unknown_option(word: str, options: Sequence[str]) -> str:
 
 
 def _resume(parser: Any, folder: Path, words: Sequence[str]) -> RunRequest:
-    left = [w for i, w in enumerate(words) if not w.startswith("--resume") and words[i - 1 : i] != ["--resume"]]
+    """Return the request to continue a run, on the machine's own devices and threads if these are given."""
+    changeable = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    changeable.add_argument("--resume")
+    changeable.add_argument("--device")
+    changeable.add_argument("--threads", type=int)
+    try:
+        changes, left = changeable.parse_known_args(list(words))
+    except argparse.ArgumentError as error:
+        raise ValueError(str(error)) from None
     config = RunFolder(folder).open()
     if left:
         raise ValueError(
-            f"--resume: expected no other option, got {' '.join(left)}. A run is finished with the configuration that "
-            f"it was begun with ({folder / 'config.yaml'}); start a new run for another one."
+            f"--resume: expected no other option than --device and --threads, got {' '.join(left)}. A run is finished "
+            f"with the configuration it was begun with ({folder / 'config.yaml'}); start a new run for another one."
         )
-    return _request(parser, _parse(parser, [f"--config={config}"]), folder)
+    given = {k: v for k, v in vars(changes).items() if k != "resume" and v is not None}
+    words = [f"--config={config}", *(f"--{name}={value}" for name, value in given.items())]
+    return _request(parser, _parse(parser, words), folder)
 
 
 def _request(parser: Any, settings: Any, resume: Path | None) -> RunRequest:

@@ -68,12 +68,22 @@ class Experiment:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device of that name; ``auto`` picks CUDA, MPS or the CPU."""
-    if name != "auto":
-        try:
-            return torch.device(name)
-        except RuntimeError:
-            raise value_error("device", expected="'auto', 'cpu', 'cuda' or 'mps'", got=name) from None
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    """Return the device of that name; ``auto`` picks CUDA, MPS or the CPU.
+
+    Raises:
+        ValueError: if there is no such device, or tensors on it hold no data.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    expected = "'auto', or a device of this machine such as 'cpu', 'cuda', 'cuda:1' or 'mps'"
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        cause = str(error).partition("\n")[0].rstrip(".")
+        raise value_error("device", expected=expected, got=name, hint=f"Its use fails: {cause}.") from error
+    if device.type == "meta":
+        raise value_error("device", expected=expected, got=name, hint="Tensors on it hold no data.")
+    return device

@@ -128,6 +128,8 @@ MISTAKES = {
     "nothing to judge on": (["run", "--judge-on", "validation"], "Set some aside"),
     "no split": (["run", "--judge-on", "train"], "judge_on: expected one of"),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
+    "no such device": (["run", "--device", "nowhere"], "device: expected 'auto', or a device of this machine"),
+    "device without data": (["run", "--device", "meta"], "Tensors on it hold no data"),
     "no data folder": (["run", "--data", "split-fashion-mnist", "--data-dir", "nowhere"], "nowhere"),
     "no run to resume": (["run", "--resume", "nowhere"], "resume: expected the folder of a run"),
     "no run to compare": (["compare", "nowhere"], "nowhere"),
@@ -144,6 +146,44 @@ def test_mistakes_are_one_line_and_exit_code_two(mistake, tmp_path, monkeypatch,
     assert said in error
     assert error.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+FAULTY = {
+    "a tab": ("seed:\t1\n", "cannot be read"),
+    "two documents": ("seed: 1\n---\nseed: 2\n", "cannot be read"),
+    "nothing": ("", "holds nothing"),
+    "a list": ("- 1\n", "holds a list"),
+    "a path": ("/etc/hostname\n", "holds a str"),
+    "brackets": ("[" * 5000, "cannot be read"),
+    "bytes": (b"\xff\xfe\x00", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_configuration_files_that_are_none_are_named(name, tmp_path, capsys):
+    content, said = FAULTY[name]
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert main(["run", "--config", str(path), "--output", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert str(path) in error
+    assert said in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_resumed_on_another_device(tmp_path, capsys):
+    """Device and threads belong to the machine and may change."""
+    words = ["--data", "modes2d", "--quick", "--learner.training.steps", "2"]
+    assert main(["run", *words, "--output", str(tmp_path / "run")]) == 0
+    for name in ("task-02", "task-03"):
+        for file in (tmp_path / "run" / "checkpoints").glob(f"{name}*"):
+            file.unlink()
+    before = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert main(["run", "--resume", str(tmp_path / "run"), "--device", "cpu", "--threads", "2"]) == 0
+    after = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert after["final"] == before["final"]
+    capsys.readouterr()
 
 
 def test_an_existing_folder_is_not_overwritten(tmp_path, capsys):
