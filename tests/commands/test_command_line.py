@@ -182,7 +182,10 @@ def test_a_run_is_resumed_on_another_device(tmp_path, capsys):
     before = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert main(["run", "--resume", str(tmp_path / "run"), "--device", "cpu", "--threads", "2"]) == 0
     after = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert after["final"] == before["final"]
+    assert after["final"]["nll"] == pytest.approx(
+        before["final"]["nll"], abs=1e-5
+    )  # sums by two threads are rounded anew
+    assert (tmp_path / "run" / "checkpoints" / "task-03.json").is_file()
     capsys.readouterr()
 
 
