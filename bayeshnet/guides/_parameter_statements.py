@@ -6,6 +6,7 @@ import weakref
 
 from pyro.poutine.runtime import am_i_wrapped, effectful
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ._calling_loss import refuse_compiled
 
@@ -23,12 +24,15 @@ def declare_parameters(name: str, module: nn.Module) -> None:
     if learned:
         refuse_compiled()
     for key, parameter in learned:
-        _state(parameter, name=f"{name}$$${key}")
+        _state(parameter, constraint=constraints.real, name=f"{name}$$${key}")
 
 
 @effectful(type="param")
-def _state(parameter: nn.Parameter) -> Tensor:
-    """Return the value of a parameter statement: a tensor that refers to the parameter, as Pyro expects."""
+def _state(parameter: nn.Parameter, constraint: constraints.Constraint) -> Tensor:
+    """Return the value of a parameter statement: a tensor that refers to the parameter, as Pyro expects.
+
+    Pyro reads the constraint, which is none, from the statement when it draws a model.
+    """
     value = parameter.detach()  # an alias: an attribute of the parameter itself would be pickled with it
     value.unconstrained = weakref.ref(parameter)  # type: ignore[attr-defined]
     return value

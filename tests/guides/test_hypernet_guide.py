@@ -13,6 +13,7 @@ from pyro.infer import (
     TraceMeanField_ELBO,
     TraceTailAdaptive_ELBO,
 )
+from pyro.infer.inspect import get_model_relations
 
 from bayeshnet.distributions import DiracPosterior
 from bayeshnet.estimators import LIVI, ClosedForm, ImportanceSandwich, MonteCarlo
@@ -143,6 +144,16 @@ def test_learned_parameters_of_the_model_are_stated_too():
         Trace_ELBO().loss(model, guide, *data())
     assert "model$$$likelihood.log_scale" in seen.trace.nodes
     assert "guide$$$posterior.W1" in seen.trace.nodes
+
+
+def test_models_and_guides_can_be_drawn():
+    """Pyro's inspection reads name and constraint of each parameter."""
+    model, _ = regression()
+    model.likelihood.log_scale = torch.nn.Parameter(model.likelihood.log_scale)
+    assert get_model_relations(model, data())["param_constraint"] == {"model$$$likelihood.log_scale": "Real()"}
+    explicit = MeanFieldGuide(small_net().double())
+    names = {f"guide$$${name}" for name, _ in explicit.named_parameters()}
+    assert set(get_model_relations(explicit, data())["param_constraint"]) == names
 
 
 def test_a_loss_that_asks_for_a_closed_form_is_refused():
