@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -115,6 +115,7 @@ class AutoHypernet(AutoContinuous):
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         super()._setup_prototype(*args, **kwargs)
+        _refuse_subsampled(self._cond_indep_stacks)
         made = self._built()
         if made is None:
             self._build(self._init_loc())
@@ -231,6 +232,19 @@ class AutoHypernet(AutoContinuous):
         sandwich = ImportanceSandwich(num_draws, num_starts=8)
         with torch.no_grad():
             return sandwich.estimate(self.distribution(), Flat(self.latent_dim), generator=generator)
+
+
+def _refuse_subsampled(stacks: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse unknowns of which a run of the model sees a part: one vector cannot hold those of other parts."""
+    for name, frames in stacks.items():
+        for frame in frames:
+            if frame.full_size not in (None, frame.size):
+                raise value_error(
+                    "model",
+                    expected="one whose unknowns are all there in each run",
+                    found=f"site {name!r} in plate {frame.name!r}, which sees {frame.size} of {frame.full_size} data",
+                    hint="Run it on all data, or integrate them out; subsample plates of observed sites only.",
+                )
 
 
 class UnpackedSite(dist.Delta):

@@ -100,6 +100,20 @@ def test_subsampled_plates_are_scaled_once(loss, vectorize):
     assert elbo.loss(subsampled, guide, Y) > 0
 
 
+@pytest.mark.parametrize("chosen", [None, torch.tensor([1, 3, 5])], ids=["random", "given"])
+def test_unknowns_of_a_part_of_the_data_are_refused(chosen):
+    """The unknowns of three data would stand for those of all, and rows that are given would be drawn anew."""
+
+    def local(y=Y):
+        m = pyro.sample("m", dist.Normal(ZERO, ONE))
+        with pyro.plate("data", len(y), None if chosen is not None else 3, chosen) as index:
+            z = pyro.sample("z", dist.Normal(m, ONE))
+            pyro.sample("y", dist.Normal(z, ONE), obs=y[index])
+
+    with pytest.raises(ValueError, match="site 'z' in plate 'data', which sees 3 of 6 data"):
+        guide_of(local)
+
+
 @pytest.mark.parametrize("vectorize", [False, True])
 def test_discrete_unknowns_are_summed_over(vectorize):
     guide = guide_of(summed, num_samples=None)
