@@ -56,6 +56,7 @@ class PosteriorReplay(PerTaskLearner):
         density: settings of the density of each task's inputs.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task.
+        batch_norm: use of batch norm with running statistics.
 
     References:
         Henning, Cervera, D'Angelo, von Oswald, Traber, Ehret, Kobayashi, Grewe, Sacramento, "Posterior meta-replay for
@@ -76,6 +77,7 @@ class PosteriorReplay(PerTaskLearner):
         density: DensitySettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
+        batch_norm: str = "task",
     ) -> None:
         super().__init__(
             network,
@@ -87,6 +89,7 @@ class PosteriorReplay(PerTaskLearner):
             density=density,
             num_samples=num_samples,
             entropy_weight=entropy_weight,
+            batch_norm=batch_norm,
         )
         self.regularizer = regularizer if regularizer is not None else OutputRegularizer()
         self.coreset = coreset

@@ -12,6 +12,7 @@ from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import type_error, value_error
 from ..mnets import MainNetInterface, OutputView
+from ..mnets.running_statistics import copy_statistics
 from ..tasks import Task
 from ..weights import WeightSpec
 from .heads import Heads, SplitHeads
@@ -62,6 +63,7 @@ class SharedLearner(VariationalLearner):
             like = next(state.posterior.parameters())
             state.net, state.posterior = net, self.task_posterior(net.weight_spec).to(like)
         elif isinstance(state.posterior, OneForAll) and net.weight_spec != state.net.weight_spec:
+            copy_statistics(state.net, net)
             state.net = net
             state.posterior.widen(net.weight_spec)
         state.posterior.grow()
@@ -83,7 +85,9 @@ class SharedLearner(VariationalLearner):
             return None
         size = self.outputs_per_task(state)
         probs = self.predict_with(state, state.net, 0, x, seed).mean
-        mass = torch.stack([probs[:, slice(*self.heads.block(t, size))].sum(-1) for t in tasks], dim=-1)
+        # Each task is assumed with statistics of its own; without any, one pass serves all tasks.
+        own = {t: self.predict_with(state, state.net, t, x, seed).mean for t in tasks if state.statistics is not None}
+        mass = torch.stack([own.get(t, probs)[:, slice(*self.heads.block(t, size))].sum(-1) for t in tasks], dim=-1)
         tiny = torch.finfo(mass.dtype).tiny  # batches of inputs add up their log-probabilities: these must be finite
         return mass.clamp_min(tiny).log()
 

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from typing import Any
+
 from torch import nn
 
+from ..deprecation import RenamedState
 from ..errors import value_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
+from ..mnets.running_statistics import ConditionStatistics
 from ..tasks import Task
 from .task_inference.density import TaskDensity
 from .task_posterior import TaskPosterior
@@ -14,7 +20,7 @@ from .task_posterior import TaskPosterior
 __all__ = ["LearnerState"]
 
 
-class LearnerState(nn.Module):
+class LearnerState(RenamedState, nn.Module):
     """Everything that a learner has learned.
 
     Args:
@@ -26,6 +32,8 @@ class LearnerState(nn.Module):
     Attributes:
         memory: module with what a learner keeps of old tasks besides posteriors and densities, such as stored examples;
             or None.
+        statistics: statistics of batch norm for each task learned, if the network has any and the learner keeps them;
+            the network's own are those that it begins with, or those of all tasks.
         labels: global labels of the classes, one tuple per task learned (empty for regression).
         kind: ``"classification"`` or ``"regression"``.
         input_shape: shape of one input.
@@ -42,6 +50,7 @@ class LearnerState(nn.Module):
         self.likelihood = likelihood
         self.posterior = posterior
         self.memory: nn.Module | None = None
+        self.statistics: ConditionStatistics | None = None
         self._densities = nn.ModuleList()
         self.labels: list[tuple[int, ...]] = []
         self.kind = task.kind
@@ -69,7 +78,30 @@ class LearnerState(nn.Module):
     def record_task(self, task: Task, density: TaskDensity) -> None:
         """Record that ``task`` has been learned, with the density of its inputs."""
         self._densities.append(density)
+        if self.statistics is not None:
+            self.statistics.grow(self.net, self.num_tasks)
         self.labels.append(task.labels or ())
+
+    @contextmanager
+    def statistics_of(self, task_id: int, new: bool = False) -> Iterator[None]:
+        """Let the network use the statistics of a task within the context, if they are kept.
+
+        Args:
+            task_id: number of the task.
+            new: True to begin a set for a task that has none.
+        """
+        if self.statistics is None:
+            yield
+            return
+        if new:
+            self.statistics.grow(self.net, task_id + 1)
+        with self.statistics.of(self.net, task_id):
+            yield
+
+    def complete_state(self, state: MutableMapping[str, Any], prefix: str) -> None:
+        """Give each task the statistics of the network where a state was saved without those of tasks."""
+        if self.statistics is not None:
+            self.statistics.complete(state, f"{prefix}statistics.", f"{prefix}net.")
 
     def extra_repr(self) -> str:
         """Show the number of tasks and their common shapes."""

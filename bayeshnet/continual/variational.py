@@ -13,13 +13,15 @@ from torch.distributions import Distribution
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import check_int, check_number, value_error
+from ..errors import check_choice, check_int, check_number
 from ..estimators import KLEstimator
 from ..functional import check_examples_apart
-from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
+from ..guides import BayesianModel, HypernetGuide, Likelihood
+from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import check_network, floating_like
+from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms, settle_batch_norm
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
@@ -65,6 +67,9 @@ class VariationalLearner(Learner):
         density: settings of the density of each task's inputs, for task inference.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
+        batch_norm: use of batch norm with running statistics: ``"task"`` keeps statistics for each task, which are used
+            where that task is given or assumed; ``"track"`` keeps one set for all tasks, which follows the last one;
+            ``"batch"`` has none, so that predictions depend on the batch; ``"eval"`` keeps those of ``network``.
 
     Attributes:
         needs_example_gradients: True for learners that use gradients per example, which there are only if the network
@@ -85,6 +90,7 @@ class VariationalLearner(Learner):
         density: DensitySettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
+        batch_norm: str = "task",
     ) -> None:
         self.network = network
         self.posterior = posterior
@@ -95,6 +101,7 @@ class VariationalLearner(Learner):
         self.density = density if density is not None else DensitySettings()
         self.num_samples = check_int("num_samples", num_samples, 1)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
+        self.batch_norm = check_choice("batch_norm", batch_norm, BATCH_NORM_USES)
 
     @abstractmethod
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
@@ -152,6 +159,7 @@ class VariationalLearner(Learner):
         net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
         state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
         state.memory = self.new_memory(task)
+        state.statistics = ConditionStatistics.of_network(net) if self.batch_norm == "task" else None
         return state
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
@@ -194,7 +202,8 @@ class VariationalLearner(Learner):
             generator=generator,
             callbacks=callbacks,
         )
-        self.remember(new, task, generator)
+        with new.statistics_of(task_id):
+            self.remember(new, task, generator)
         new.record_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
         return new
 
@@ -222,28 +231,32 @@ class VariationalLearner(Learner):
 
         An estimator with parameters of its own (those of a discriminator, say) starts anew for each task: these are not
         part of the state. The network is in training mode during the fit, unless the one that the learner was given is
-        in evaluation mode, and in evaluation mode afterwards.
+        in evaluation mode, and in evaluation mode afterwards. Statistics of batch norm are those of the task; a task
+        that has been learned before keeps them.
         """
         settings = self.training if settings is None else settings
         state.net.train(self.network.training if isinstance(self.network, nn.Module) else True)
-        fit(
-            model,
-            HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
-            data,
-            num_steps=settings.steps,
-            batch_size=min(settings.batch_size, len(data[0])),
-            lr=settings.lr,
-            scheduler="cosine",
-            beta=settings.beta,
-            num_particles=settings.num_particles,
-            num_samples=settings.num_samples,
-            penalties=penalties,
-            extra_terms=terms,
-            grad_clip=settings.max_norm,
-            local_noise=settings.local_noise,
-            callbacks=callbacks,
-            generator=generator,
-        )
+        if self.batch_norm == "eval" or (state.statistics is not None and task_id < state.num_tasks):
+            hold_norms(state.net)
+        with state.statistics_of(task_id, new=True):
+            fit(
+                model,
+                HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
+                data,
+                num_steps=settings.steps,
+                batch_size=min(settings.batch_size, len(data[0])),
+                lr=settings.lr,
+                scheduler="cosine",
+                beta=settings.beta,
+                num_particles=settings.num_particles,
+                num_samples=settings.num_samples,
+                penalties=penalties,
+                extra_terms=terms,
+                grad_clip=settings.max_norm,
+                local_noise=settings.local_noise,
+                callbacks=callbacks,
+                generator=generator,
+            )
         state.net.eval()
 
     def predict_each(
@@ -265,33 +278,18 @@ class VariationalLearner(Learner):
     def predict_with(
         self, state: LearnerState, net: MainNetInterface, task_id: int, x: Tensor, seed: int = 0
     ) -> Prediction:
-        """Predict ``x`` with ``net`` under the posterior of task ``task_id``."""
+        """Predict ``x`` with ``net`` under the posterior, and the statistics, of task ``task_id``."""
         guide = HypernetGuide(self.predictive_posterior(state), self.estimator).condition(task_id)
         predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
-        return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
+        with state.statistics_of(task_id):
+            return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
 
     def build_network(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
         """Build the main network, or copy the one that was given."""
         if isinstance(self.network, NetworkBuilder):
-            return self.network.build(input_shape, num_outputs)
-        net = copy.deepcopy(self.network)
-        return net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
-
-
-def check_likelihood(likelihood: Likelihood, task: Task) -> None:
-    """Refuse likelihoods of values, or of several answers of yes or no, for tasks with classes."""
-    if task.kind == "classification" and not (likelihood.kind == "classification" and likelihood.exclusive):
-        expected = f"one of classes, such as Categorical(), for task {task.name!r}"
-        advice = 'For Bernoulli() state the answers as values 0 and 1, in a task of kind="regression".'
-        raise value_error("likelihood", expected=expected, got=likelihood, hint=advice)
-
-
-def default_likelihood(task: Task) -> Likelihood:
-    """Return a categorical likelihood for classes, and a Gaussian one for values.
-
-    The Gaussian has the noise of the task where that is known, and learned noise otherwise.
-    """
-    if task.kind == "classification":
-        return Categorical()
-    noise = task.info.get("noise_std")
-    return Gaussian(noise) if noise else Gaussian(learn=True)
+            net: nn.Module = self.network.build(input_shape, num_outputs)
+        else:
+            net = copy.deepcopy(self.network)
+        net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+        settle_batch_norm(net, self.batch_norm)
+        return net

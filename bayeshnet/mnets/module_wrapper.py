@@ -43,7 +43,8 @@ class ModuleMainNet(MainNetInterface):
             - ``None``: follow ``train()`` and ``eval()``, but refuse training mode; ``"eval"`` for frozen layers;
             - ``"eval"``: always use running statistics and never update them;
             - ``"batch"``: always use the statistics of the batch;
-            - ``"track"``: as in PyTorch, use the batch and update running statistics in training mode.
+            - ``"track"``: as in PyTorch, use the batch and update running statistics in training mode. Learners of
+              :mod:`bayeshnet.continual` choose it where None is given, and keep statistics for each task.
         train_rest: True to leave the parameters that are not selected as they are in ``module``, trainable if they are
             there; False freezes them (``requires_grad=False``).
 
@@ -123,6 +124,11 @@ class ModuleMainNet(MainNetInterface):
                 fan_in=e.fan_in,
                 home=owner_of(self.module, e.name) if internal else None,
             )
+
+    def allow_updates(self) -> None:
+        """Choose ``"track"`` where the treatment of batch norm was left open; frozen layers keep their statistics."""
+        if self._batch_norm is None:
+            self._batch_norm = "track"
 
     def train(self, mode: bool = True) -> ModuleMainNet:
         """Set the mode; batch norm that is frozen, or has the policy ``"eval"``, stays in evaluation mode."""
