@@ -100,7 +100,7 @@ class SharedLearner(VariationalLearner):
         size = self.outputs_per_task(state)
         width = self.heads.width(num_tasks, size)
         if isinstance(self.network, NetworkBuilder):
-            return self.build_network(state.input_shape, width)
+            return self.build_network(state.input_shape, width, state.layout)
         if width != self.heads.width(1, size):
             raise type_error(
                 "network",

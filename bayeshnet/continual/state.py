@@ -37,6 +37,7 @@ class LearnerState(RenamedState, nn.Module):
         labels: global labels of the classes, one tuple per task learned (empty for regression).
         kind: ``"classification"`` or ``"regression"``.
         input_shape: shape of one input.
+        layout: layout of images, as the first task said it; see :attr:`Task.layout <bayeshnet.tasks.Task.layout>`.
         num_outputs: number of classes or of target values of each task.
     """
 
@@ -55,6 +56,7 @@ class LearnerState(RenamedState, nn.Module):
         self.labels: list[tuple[int, ...]] = []
         self.kind = task.kind
         self.input_shape = task.input_shape
+        self.layout = task.layout
         self.num_outputs = task.num_outputs
 
     @property
@@ -74,6 +76,8 @@ class LearnerState(RenamedState, nn.Module):
                 raise value_error(
                     f"task {task.name!r}", expected=f"{what} {getattr(self, what)} as before", got=getattr(task, what)
                 )
+        if None not in (task.layout, self.layout) and task.layout != self.layout:
+            raise value_error(f"task {task.name!r}", expected=f"layout {self.layout!r} as before", got=task.layout)
 
     def record_task(self, task: Task, density: TaskDensity) -> None:
         """Record that ``task`` has been learned, with the density of its inputs."""

@@ -20,7 +20,7 @@ from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
-from ..mnets.inputs import check_network, floating_like
+from ..mnets.inputs import check_network, floating_like, settle_layout
 from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms, settle_batch_norm
 from ..rng import derive_seed, seeded
 from ..tasks import Task
@@ -137,7 +137,7 @@ class VariationalLearner(Learner):
         """Return losses that use the weight samples of the step; by default outlier exposure, if it is set."""
         if self.outliers is None or state.kind != "classification":
             return []
-        return [OutlierExposure(self.outliers, generator)]
+        return [OutlierExposure(self.outliers, generator, state.layout)]
 
     def penalties(
         self, state: LearnerState, previous: LearnerState | None, generator: torch.Generator
@@ -156,7 +156,7 @@ class VariationalLearner(Learner):
         """Build an empty state for tasks like ``task``."""
         likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
         check_likelihood(likelihood, task)
-        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
+        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs), task.layout)
         state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
         state.memory = self.new_memory(task)
         state.statistics = ConditionStatistics.of_network(net) if self.batch_norm == "task" else None
@@ -169,7 +169,7 @@ class VariationalLearner(Learner):
             self.extend(state)
             if isinstance(state.memory, ExampleMemory):
                 state.memory.make_room()
-            state.record_task(task, self.density.empty(task.input_shape))
+            state.record_task(task, self.density.empty(task.input_shape, task.layout))
         state.net.eval()
         like = floating_like(task.train.x)
         return state.to(device=like.device, dtype=like.dtype)
@@ -204,7 +204,8 @@ class VariationalLearner(Learner):
         )
         with new.statistics_of(task_id):
             self.remember(new, task, generator)
-        new.record_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
+        labels = task.train.y if task.kind == "classification" else None
+        new.record_task(task, self.density.fit(example, labels, task.layout))
         return new
 
     def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
@@ -284,12 +285,15 @@ class VariationalLearner(Learner):
         with state.statistics_of(task_id):
             return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
 
-    def build_network(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
-        """Build the main network, or copy the one that was given."""
+    def build_network(
+        self, input_shape: Sequence[int], num_outputs: int, layout: str | None = None
+    ) -> MainNetInterface:
+        """Build the main network, or copy the one that was given, for inputs of a layout (None: not images)."""
         if isinstance(self.network, NetworkBuilder):
-            net: nn.Module = self.network.build(input_shape, num_outputs)
+            net: nn.Module = self.network.build_for(input_shape, num_outputs, layout)
         else:
             net = copy.deepcopy(self.network)
         net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+        settle_layout(net, layout)
         settle_batch_norm(net, self.batch_norm)
         return net

@@ -278,6 +278,53 @@ class Normed(NetworkBuilder):
         return MLP(4, num_outputs, (8,), use_batch_norm=True, no_weights=True, verbose=False)
 
 
+def test_last_layers_of_a_trained_network_over_three_tasks():
+    """The body is trained on all tasks together, by plain torch; each task then gets a head of its own."""
+    torch.manual_seed(0)
+    x, y = torch.cat([task.train.x for task in TASKS]), torch.cat([task.train.y for task in TASKS])
+    net = module()
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
+    for _ in range(200):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    training = Training(steps=150, batch_size=100, lr=3e-2, num_particles=2)
+    learner = Separate(ModuleMainNet(net, select="3.*"), MeanFieldWeights(), training=training, num_samples=50)
+    state = learn(learner)[-1]
+    net.eval()
+    for number, task in enumerate(TASKS):
+        plain = (net(task.test.x).argmax(-1) == task.test.y).float().mean().item()
+        assert accuracy(learner, state, number) >= max(0.95, plain - 0.03)
+    for name, value in state.net.module.state_dict().items():
+        if not name.startswith("3."):
+            assert torch.equal(value, before[name]), name
+
+
+def test_a_network_in_evaluation_mode_keeps_its_statistics():
+    net = module()
+    net[1].running_mean += 3.0
+    state = learn(Separate(net.eval(), PointWeights(), **BRIEF))[-1]
+    for entries in sets_of(state):
+        assert torch.equal(entries["module.1.running_mean"], torch.full((16,), 3.0))
+
+
+def test_the_fisher_matrix_of_a_task_is_taken_under_its_statistics():
+    learner = EWC(module(), heads=SharedHead(), **BRIEF)
+    state = learner.learn(None, TASKS[1])
+    plain = module().double().eval()
+    for name, value in sets_of(state)[0].items():
+        plain.get_buffer(name.removeprefix("module.")).copy_(value)
+    nn.utils.vector_to_parameters(state.posterior(0).mean.detach().double(), plain.parameters())
+    total = torch.zeros(state.net.weight_spec.numel, dtype=torch.float64)
+    for x, y in zip(TASKS[1].train.x.double(), TASKS[1].train.y, strict=True):
+        log_prob = plain(x[None]).log_softmax(-1)[0, y]
+        rows = torch.autograd.grad(log_prob, list(plain.parameters()))
+        total += torch.cat([row.flatten() for row in rows]).square()
+    precision = learner.restore(TASKS[1], 0).posterior.prior(torch.zeros(1)).scale.double() ** -2
+    torch.testing.assert_close(state.memory.precision.double() - precision, total, rtol=1e-3, atol=1e-3)
+
+
 def test_wider_networks_keep_the_statistics_that_they_had():
     for use in ("track", "task"):
         states = learn(PriorFocused(Normed(), MeanFieldWeights(), batch_norm=use, **BRIEF), TASKS[:2])
