@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..deprecation import renamed_arguments
-from ..errors import check_choice, check_int, value_error
+from ..errors import check_choice, check_int, check_ints, value_error
 from ..layers.activations import GaussianBump
 from ..mnets import MLP, MainNetInterface, ModuleMainNet
-from ..mnets.parts.images import check_layout, to_maps
+from ..mnets.parts.images import LAYOUTS, check_layout, to_maps
 from ..representation import ModuleSettings, Settings
 
 __all__ = ["ACTIVATIONS", "ConvNetwork", "MLPNetwork", "NetworkBuilder", "ToMaps", "make_activation"]
@@ -191,9 +191,10 @@ class ToMaps(ModuleSettings, nn.Module):
         torch.Size([2, 3, 8, 8])
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], layout: str = "CHW") -> None:
+    def __init__(self, image_shape: Sequence[int], layout: str = "CHW") -> None:
         super().__init__()
-        self.image_shape, self.layout = image_shape, layout
+        self.image_shape = tuple(check_ints("image_shape", image_shape, 1, count=3))
+        self.layout = check_choice("layout", layout, LAYOUTS)
 
     def forward(self, x: Tensor) -> Tensor:
         """Check the images and move their channels to the front."""

@@ -98,7 +98,9 @@ def settle_layout(net: nn.Module, layout: str | None) -> None:
     Raises:
         ValueError: if one of them was made for another layout.
     """
-    for part in net.modules() if layout is not None else ():
+    if layout is None:
+        return
+    for part in net.modules():
         if isinstance(part, ImageClassifier):
             part.read_as(layout)
 

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 from bayeshnet.builders import ConvNetwork, DiracGenerator, MLPNetwork, NetworkBuilder, PointWeights
-from bayeshnet.continual import FineTuning, PatchOutliers, PosteriorReplay, Separate, SharedHead, Training
+from bayeshnet.continual import (
+    DensitySettings,
+    FineTuning,
+    PatchOutliers,
+    PosteriorReplay,
+    Separate,
+    SharedHead,
+    Training,
+)
 from bayeshnet.continual.task_inference.image_features import ImageFeatures
 from bayeshnet.data import from_arrays, get_stream, rotated, split_digits
 from bayeshnet.distributions import FanInGaussian
@@ -296,11 +304,12 @@ def test_a_later_task_of_another_layout_is_refused_where_only_the_layout_differs
 def test_features_of_images_with_channels_last():
     x = torch.rand(4, 3, 8, 6)
     last = x.permute(0, 2, 3, 1).contiguous()
-    expected = ImageFeatures((3, 8, 6), 3)(x)
+    settings = DensitySettings(image_shape=(3, 8, 6), grid=3)
+    expected = settings.empty((3, 8, 6), "CHW").features_of(x)
+    torch.testing.assert_close(ImageFeatures((3, 8, 6), 3)(x), expected)
     for images in (last, last.flatten(1)):
-        torch.testing.assert_close(ImageFeatures((3, 8, 6), 3, "HWC")(images), expected)
-    with pytest.raises(ValueError, match="layout: expected one of"):
-        ImageFeatures((3, 8, 6), 3, "NHWC")
+        torch.testing.assert_close(settings.empty(images.shape[1:], "HWC").features_of(images), expected)
+    torch.testing.assert_close(DensitySettings(grid=3).empty((8, 6, 3), "HWC").features_of(last), expected)
 
 
 def test_copies_keep_the_layout():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...builders.networks import ToMaps
 from ...errors import check_int, check_positive, check_shape, value_error
 from .image_features import ImageFeatures
 from .ppca import clusters, groups, principal
@@ -56,10 +57,11 @@ class DensitySettings:
             input_shape: shape of one input.
             layout: ``"HWC"`` for images, flattened or not, whose channels come last.
         """
-        last = layout == "HWC"
-        own = (input_shape[2], *input_shape[:2]) if last and len(input_shape) == 3 else tuple(input_shape)
+        own = (input_shape[2], *input_shape[:2]) if layout == "HWC" and len(input_shape) == 3 else tuple(input_shape)
         image = self.image_shape or (own if len(input_shape) == 3 else None)
-        features = ImageFeatures(image, self.grid, "HWC" if last else "CHW") if image and self.grid else nn.Flatten()
+        features: nn.Module = ImageFeatures(image, self.grid) if image and self.grid else nn.Flatten()
+        if isinstance(features, ImageFeatures) and layout == "HWC":
+            features = nn.Sequential(ToMaps(features.image_shape, layout), features)
         size = features(torch.zeros(1, *input_shape)).shape[1]
         return TaskDensity(self.num_parts, min(self.num_components, size - 1), size, features)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...errors import check_choice, check_int, value_error
+from ...errors import check_int, value_error
 from ...representation import ModuleSettings
 
 __all__ = ["ImageFeatures"]
@@ -25,7 +25,6 @@ class ImageFeatures(ModuleSettings, nn.Module):
     Args:
         image_shape: ``(channels, height, width)``.
         grid: number of cells along each side, at most half the number of pixels.
-        layout: ``"CHW"``, or ``"HWC"`` for inputs, flattened or not, whose channels come last.
 
     Shape:
         ``(N, *input_shape)`` with as many values as an image -> ``(N, (channels + 4) * grid * grid)``.
@@ -38,9 +37,8 @@ class ImageFeatures(ModuleSettings, nn.Module):
         torch.Size([2, 245])
     """
 
-    def __init__(self, image_shape: Sequence[int], grid: int = 7, layout: str = "CHW") -> None:
+    def __init__(self, image_shape: Sequence[int], grid: int = 7) -> None:
         super().__init__()
-        self.layout = check_choice("layout", layout, ("CHW", "HWC"))
         if len(image_shape) != 3 or min(image_shape) < 1:
             raise value_error("image_shape", expected="(channels, height, width)", got=tuple(image_shape))
         self.image_shape = tuple(int(n) for n in image_shape)
@@ -50,11 +48,7 @@ class ImageFeatures(ModuleSettings, nn.Module):
         """Compute the features of the images ``x``."""
         if x[0].numel() != math.prod(self.image_shape):
             raise value_error("x", expected=f"images of shape {self.image_shape}, flattened or not", got=x)
-        channels, height, width = self.image_shape
-        if self.layout == "HWC":
-            images = x.reshape(-1, height, width, channels).movedim(-1, 1)
-        else:
-            images = x.reshape(-1, channels, height, width)
+        images = x.reshape(-1, *self.image_shape)
         brightness = images.mean(1, keepdim=True)
         padded = F.pad(brightness, (1, 1, 1, 1), mode="replicate")
         across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2
