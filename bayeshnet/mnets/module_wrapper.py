@@ -167,7 +167,14 @@ class ModuleMainNet(MainNetInterface):
         replaced = [(r.label, t) for r, t in pairs if r.home is None or t is not r.live]
         named = {alias: t for label, t in replaced for alias in self._places[label]}
         args = x if isinstance(x, tuple) else (x,)
-        return functional_call(self.module, named, args, tie_weights=False)
+        try:
+            return functional_call(self.module, named, args, tie_weights=False)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            advice = "Take larger batches, or running statistics that are not updated: batch_norm='eval'."
+            expected = "several examples, of which batch norm takes means and variances"
+            raise value_error("x", expected=expected, got=x, hint=advice) from error
 
     def module_weights(self) -> Tensor:
         """Return the values of the selected parameters in the module, flat ``(P,)``."""

@@ -24,7 +24,7 @@ from bayeshnet.continual import (
 )
 from bayeshnet.inference import load_checkpoint, save_checkpoint
 from bayeshnet.mnets import MLP, ModuleMainNet, ResNet
-from bayeshnet.mnets.running_statistics import ConditionStatistics, holding, running_statistics
+from bayeshnet.mnets.running_statistics import ConditionStatistics, copy_statistics, holding, running_statistics
 from bayeshnet.tasks import Split, Task
 
 # Tasks with inputs of different means and widths, which batch norm has to keep apart.
@@ -162,8 +162,9 @@ def test_one_softmax_over_all_classes_takes_each_task_under_its_own_statistics(h
         torch.testing.assert_close(found[:, number].exp(), probs[:, 2 * number : 2 * number + 2].sum(1))
 
 
+BRIEFLY = Coreset(size=10, finish=Training(steps=4, batch_size=10, num_particles=2))
 LEARNERS = {
-    "replay": lambda net: PosteriorReplay(net, ImplicitGenerator(latent_size=2), coreset=Coreset(size=10), **BRIEF),
+    "replay": lambda net: PosteriorReplay(net, ImplicitGenerator(latent_size=2), coreset=BRIEFLY, **BRIEF),
     "outliers": lambda net: Separate(net, PointWeights(), outliers=PatchOutliers(), **BRIEF),
     "prior": lambda net: PriorFocused(net, MeanFieldWeights(), heads=SharedHead(), **BRIEF),
     "ewc": lambda net: EWC(net, heads=SharedHead(), **BRIEF),
@@ -426,3 +427,19 @@ def test_spectral_norm_is_kept_by_task():
     states = learn(learner)
     x = TASKS[0].test.x
     assert torch.equal(learner.predict(states[2], x, 0).mean, learner.predict(states[0], x, 0).mean)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batches_of_one_example_are_refused_in_one_sentence(name):
+    learner = Separate(NETWORKS[name](), PointWeights(), training=Training(steps=2, batch_size=1, num_particles=1))
+    with pytest.raises(ValueError, match=r"expected several .*, of which batch norm takes"):
+        learner.learn(None, TASKS[0])
+
+
+def test_statistics_are_copied_where_names_and_shapes_agree():
+    source, target = (nn.Sequential(nn.BatchNorm1d(2), nn.BatchNorm1d(size)) for size in (3, 4))
+    for part in source:
+        part.running_mean += 2.0
+    copy_statistics(source, target)
+    assert torch.equal(target[0].running_mean, torch.full((2,), 2.0))
+    assert torch.equal(target[1].running_mean, torch.zeros(4))
