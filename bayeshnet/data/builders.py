@@ -81,7 +81,7 @@ def split_by_class(
         flatten: True to turn every input into a vector.
         class_names: one name per label of the data set, in ascending order of the labels.
         name: name of the stream.
-        info: attribute ``info`` of every task.
+        info: attribute ``info`` of every task, such as ``{"layout": "HWC"}`` for images whose channels come last.
         outliers: inputs that belong to none of the tasks.
         data_seed: seed of all random choices above.
         tokens: True for inputs that are integers and stay so, see :func:`from_arrays`.
@@ -195,7 +195,7 @@ def from_arrays(
         test_fraction: fraction of the examples held out in tasks without a test set.
         validation_fraction: fraction of each training set held out.
         name: name of the stream.
-        info: attribute ``info`` of every task.
+        info: attribute ``info`` of every task, such as ``{"layout": "HWC"}`` for images whose channels come last.
         outliers: inputs that belong to none of the tasks.
         data_seed: seed of the random choices.
         tokens: True for inputs that are integers and stay so, for networks with embeddings; else inputs become floating

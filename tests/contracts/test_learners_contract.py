@@ -84,6 +84,13 @@ LEARNERS = {
     "own-module": lambda: PosteriorReplay(
         nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), IMPLICIT, **QUICK
     ),
+    "own-module-norm": lambda: ExperienceReplay(
+        nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 6)),
+        PointWeights(),
+        heads=FixedSoftmax(3),
+        outliers=PatchOutliers(0.1),
+        **QUICK,
+    ),
 }
 TASKS = [make_task(t) for t in range(3)]
 INPUTS = torch.cat([task.test.x for task in TASKS])
