@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _TOLERANCE = 1e-2  # of half precision and of rounding to two digits; logits are far beyond
+_YES_OR_NO = "The probability p of yes becomes two columns by torch.cat([1 - p, p], -1), as in Prediction.probs."
 _MOST_BINS = 1_000_000
 
 
@@ -151,6 +152,7 @@ def check_labels(y: Tensor, scores: Tensor) -> Tensor:
             "y",
             expected=f"class indices from 0 to {count - 1}, one for each column",
             found=f"{(low if low < 0 else high):.0f} among them",
+            hint=_YES_OR_NO if count == 1 else "",
         )
     return y.long()
 
@@ -173,14 +175,11 @@ def check_scores(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     scores = check_ordered("probs", scores, kind)
     if scores.ndim != 2:
         raise value_error("probs", expected=kind, got=scores)
+    labels = check_labels(y, scores)
     if scores.shape[1] == 1 and bool(((scores.detach() - 1).abs() > _TOLERANCE).any()):
-        raise value_error(
-            "probs",
-            expected="a column for each class",
-            found="one column that is not 1",
-            hint="The probability p of yes becomes two columns by torch.cat([1 - p, p], -1), as in Prediction.probs.",
-        )
-    return scores, check_labels(y, scores)
+        found = "one column that is not 1"
+        raise value_error("probs", expected="a column for each class", found=found, hint=_YES_OR_NO)
+    return scores, labels
 
 
 def _places_as_examples(probs: Any, y: Any) -> tuple[Any, Any]:
