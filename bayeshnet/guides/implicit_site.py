@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
 from ..deprecation import renamed_arguments
-from ..distributions.base import WeightDistribution, WeightDraw
+from ..distributions.base import WeightDraw, draw_from, has_log_prob
 from ..distributions.dirac import Dirac
 from ..distributions.flat import Flat
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
@@ -44,7 +44,7 @@ class ImplicitSite(TorchDistribution):
     @renamed_arguments(num_latents="num_samples")
     def __init__(
         self,
-        base: WeightDistribution,
+        base: Distribution,
         estimator: KLEstimator,
         batch_shape: torch.Size | tuple[int, ...] = torch.Size(),
         num_samples: int | None = None,
@@ -62,7 +62,7 @@ class ImplicitSite(TorchDistribution):
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draw reparameterized weights ``(*sample_shape, *batch_shape, P)`` and keep their noise."""
         shape = torch.Size(sample_shape) + self.batch_shape
-        draw = self.base.draw(shape.numel())
+        draw = draw_from(self.base, shape.numel())
         weights = draw.w.reshape(shape + self.event_shape)
         self._drawn = (weights, draw)
         return weights
@@ -112,7 +112,7 @@ def has_exact_density(distribution: Distribution) -> bool:
     """Return whether ``log_prob`` is known at any weights: not for nonlinear hypernetworks and point masses."""
     if isinstance(distribution, SemiImplicit):
         return distribution.geometry.is_affine
-    return not isinstance(distribution, (GeneratedWeights, Dirac))
+    return has_log_prob(distribution) and not isinstance(distribution, (GeneratedWeights, Dirac))
 
 
 def has_density_per_draw(estimator: KLEstimator) -> bool:

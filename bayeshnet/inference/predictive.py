@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..distributions.base import draw_from
 from ..errors import check_flags, check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
@@ -164,7 +165,7 @@ class Predictive(Settings):
         while left:
             size = min(left, self.sample_chunk or left)
             left -= size
-            yield q.draw(size, generator).w
+            yield draw_from(q, size, generator).w
 
     def _outputs(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Compute outputs ``(S, N, C)``, or ``(S, N, C, ...)`` per pixel or step."""
