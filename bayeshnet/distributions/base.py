@@ -71,17 +71,19 @@ def draw_from(q: Distribution, num: int, generator: torch.Generator | None = Non
         >>> draw_from(torch.distributions.Independent(normal, 1), 5).w.shape
         torch.Size([5, 3])
     """
-    if isinstance(q, WeightDistribution):
-        draw = q.draw(num, generator)
+    own = getattr(q, "draw", None)
+    if callable(own):
+        draw = own(num, generator)
     elif q.has_rsample and type(q).rsample is not Distribution.rsample:
         draw = WeightDraw(sample_seeded(q, num, generator))
     else:
         advice = "Write its method rsample(sample_shape) and set has_rsample = True, or derive from WeightDistribution."
         raise value_error("q", expected="a distribution with rsample", found=type(q).__name__, hint=advice)
-    if not isinstance(draw, WeightDraw) or draw.w.shape != (num, *q.event_shape):
-        got = draw.w if isinstance(draw, WeightDraw) else draw
-        where = f"{type(q).__name__}.draw" if isinstance(q, WeightDistribution) else f"{type(q).__name__}.rsample"
-        raise type_error(where, expected=f"a WeightDraw with weights of shape {(num, *q.event_shape)}", got=got)
+    shape = (num, *getattr(q, "event_shape", draw.w.shape[1:] if isinstance(draw, WeightDraw) else ()))
+    if not isinstance(draw, WeightDraw) or draw.w.shape != shape:
+        where, got = "draw" if callable(own) else "rsample", draw.w if isinstance(draw, WeightDraw) else draw
+        expected = f"a WeightDraw with weights of shape {shape}"
+        raise type_error(f"{type(q).__name__}.{where}", expected=expected, got=got)
     return draw
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -147,8 +148,16 @@ class BayesianModel(ModuleSettings, nn.Module):
         Returns them with the likelihood that takes them, which sums over places in ``(*B, N, C, ...)``.
         """
         batch = weights.shape[:-1]
+        if len(batch) == 1 and _plates() == [(-2, batch[0])]:
+            # Predictive(parallel=True) of Pyro takes the dimension of an event for that of the plate of the data.
+            batch = torch.Size([*batch, 1])
         if batch and batch[-1] != 1:
             expected = "plates around the model at dim=-2 or further left, since dim=-1 is the plate of the data"
             raise value_error("weights", expected=expected, got=weights)
         outputs = self.outputs(weights.reshape(-1, weights.shape[-1]), x)
         return outputs.reshape(*batch[:-1], *outputs.shape[1:]), self.likelihood.on(outputs)
+
+
+def _plates() -> list[tuple[int, int]]:
+    """Return dimension and size of the vectorized plates around the call."""
+    return [(frame.dim or 0, frame.size) for frame in get_plates() if frame.vectorized]

@@ -85,7 +85,9 @@ class HypernetGuide(ModuleSettings, nn.Module):
         return self._checked(self.posterior())
 
     def _checked(self, q: Any) -> Distribution:
-        """Return a distribution over as many weights as there are; refuse others."""
+        """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""
+        if not isinstance(q, Distribution) and callable(getattr(q, "draw", None)):
+            return q  # type: ignore[no-any-return]
         q, num = as_distribution(q, "posterior"), self.weight_spec.numel
         if q.event_shape[0] != num:
             found = f"{type(q).__name__} over {q.event_shape[0]}"
@@ -94,7 +96,7 @@ class HypernetGuide(ModuleSettings, nn.Module):
 
     def forward(self, *args: Any, cond_id: Any = None, cond_input: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Sample the weights ``(*B, P)``; other arguments are the model's and have no effect."""
-        declare_parameters("guide", self)
+        declare_parameters("guide" if self.name == "weights" else f"guide_{self.name}", self)
         base = self.distribution(cond_id, cond_input)
         return pyro.sample(self.name, ImplicitSite(base, self.estimator))
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.ops.provenance import detach_provenance
 from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
@@ -69,6 +70,7 @@ class ImplicitSite(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density in nats of the last draws, of their batch shape; see the class for other values."""
+        value = detach_provenance(value)  # which Pyro's drawings of models track by wrapping what was drawn
         draw = self._drawn[1] if self._drawn is not None and value is self._drawn[0] else None
         weighting = None if draw is None else weighting_caller()
         if has_exact_density(self.base) and (draw is None or weighting is not None):

@@ -77,7 +77,7 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
 
     def observed(self, outputs: Tensor, y: Tensor) -> tuple[TorchDistribution, Tensor]:
         """Return distribution and targets for an observed site of a Pyro program; ignored targets are masked."""
-        distribution, targets = self.distribution(outputs), self.targets(outputs, y)
+        targets, distribution = self.targets(outputs, y), self.distribution(outputs)
         ignored = getattr(self.takes, "ignore_index", None)
         if ignored is None:
             return distribution, targets

@@ -107,11 +107,11 @@ class Classes(Targets):
         if not isinstance(y, Tensor):
             raise type_error("y", expected=f"a tensor of class indices of shape {shape}", got=y)
         if y.shape != shape or y.is_floating_point() or y.is_complex():
-            one = "pixel or step" if places else "input"
-            axis = 1 if places else -1
-            advice = (
-                "Take y.long()." if y.shape == shape else f"One class per {one}; for one-hot targets y.argmax({axis})."
-            )
+            one, axis = ("pixel or step", 1) if places else ("input", -1)
+            advice = f"One class per {one}; for one-hot targets y.argmax({axis})."
+            if places and y.shape == (num, num_targets, *places[:-1]):
+                advice = "Put the classes of the outputs before pixels or steps, (N, C, ...): outputs.movedim(-1, 1)."
+            advice = "Take y.long()." if y.shape == shape else advice
             raise value_error("y", expected=f"class indices of shape {shape}", got=y, hint=advice)
         return y.long()
 

@@ -57,7 +57,7 @@ class AtPlaces:
 
     def observed(self, outputs: Tensor, y: Tensor) -> tuple[TorchDistribution, Tensor]:
         """Return distribution and targets for an observed site of a Pyro program; ignored targets are masked."""
-        distribution, targets = self.likelihood.distribution(self._last(outputs)), self.targets(outputs, y)
+        targets, distribution = self.targets(outputs, y), self.likelihood.distribution(self._last(outputs))
         ignored = getattr(self.likelihood.takes, "ignore_index", None)
         if ignored is None:
             return PlacedDistribution(distribution, self.rank), targets
