@@ -87,7 +87,7 @@ class HypernetGuide(ModuleSettings, nn.Module):
     def _checked(self, q: Any) -> Distribution:
         """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""
         if not isinstance(q, Distribution) and callable(getattr(q, "draw", None)):
-            return q  # type: ignore[no-any-return]
+            return q
         q, num = as_distribution(q, "posterior"), self.weight_spec.numel
         if q.event_shape[0] != num:
             found = f"{type(q).__name__} over {q.event_shape[0]}"
