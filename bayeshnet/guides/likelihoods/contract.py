@@ -107,8 +107,9 @@ class Classes(Targets):
         if not isinstance(y, Tensor):
             raise type_error("y", expected=f"a tensor of class indices of shape {shape}", got=y)
         if y.shape != shape or y.is_floating_point() or y.is_complex():
-            one, axis = ("pixel or step", 1) if places else ("input", -1)
-            advice = f"One class per {one}; for one-hot targets y.argmax({axis})."
+            advice = "One class per input; for one-hot targets y.argmax(-1)."
+            if places:
+                advice = "One class per pixel or step of outputs (N, C, ...); for one-hot targets y.argmax(1)."
             if places and y.shape == (num, num_targets, *places[:-1]):
                 advice = "Put the classes of the outputs before pixels or steps, (N, C, ...): outputs.movedim(-1, 1)."
             advice = "Take y.long()." if y.shape == shape else advice
