@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 import pyro
+from pyro.ops.provenance import get_provenance
 from pyro.poutine.runtime import am_i_wrapped, effectful
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -15,7 +16,7 @@ from ._calling_loss import refuse_compiled
 __all__ = ["declare_parameters"]
 
 
-def declare_parameters(name: str, module: nn.Module) -> None:
+def declare_parameters(name: str, module: nn.Module) -> frozenset[str]:
     """Declare the parameters of ``module`` to active handlers, such as those of ``pyro.infer.SVI``.
 
     Pyro's optimizers train the parameters that they see in such statements. The parameters stay those of the module:
@@ -24,14 +25,19 @@ def declare_parameters(name: str, module: nn.Module) -> None:
 
     Pyro's store is told their names, ``name.path.of.parameter``, for learning rates per parameter and for the saved
     state of optimizers.
+
+    Returns:
+        The names, if Pyro draws the program and asks what depends on them; else none.
     """
     learned = [(key, p) for key, p in module.named_parameters() if p.requires_grad] if am_i_wrapped() else []
     if learned:
         refuse_compiled()
+    found: frozenset[str] = frozenset()
     for key, parameter in learned:
         full = f"{name}$$${key}"
         _name(parameter, full)
-        _state(parameter, constraint=constraints.real, name=full)
+        found |= get_provenance(_state(parameter, constraint=constraints.real, name=full))
+    return found
 
 
 @effectful(type="param")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.ops.provenance import track_provenance
 from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -126,10 +127,12 @@ class BayesianModel(ModuleSettings, nn.Module):
 
         ``cond_id`` and ``cond_input`` are for guides, which Pyro calls with the same arguments.
         """
-        declare_parameters("model", self)
+        names = declare_parameters("model", self)
         size = num_examples(x)
         weights = pyro.sample("weights", as_pyro(self.prior, self.weight_spec.numel))
         outputs, likelihood = self._batched_outputs(weights, x)
+        # Empty, unless Pyro draws the program and asks on what the targets depend.
+        outputs = track_provenance(outputs, frozenset(n for n in names if n.startswith("model$$$likelihood.")))
         if y is None:
             with pyro.plate("data", size, dim=-1):
                 return pyro.sample("y", likelihood.distribution(outputs))

@@ -96,9 +96,9 @@ class HypernetGuide(ModuleSettings, nn.Module):
 
     def forward(self, *args: Any, cond_id: Any = None, cond_input: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Sample the weights ``(*B, P)``; other arguments are the model's and have no effect."""
-        declare_parameters("guide" if self.name == "weights" else f"guide_{self.name}", self)
+        names = declare_parameters("guide" if self.name == "weights" else f"guide_{self.name}", self)
         base = self.distribution(cond_id, cond_input)
-        return pyro.sample(self.name, ImplicitSite(base, self.estimator))
+        return pyro.sample(self.name, ImplicitSite(base, self.estimator, depends_on=names))
 
 
 def _takes_condition(posterior: nn.Module) -> bool:
@@ -109,4 +109,6 @@ def _takes_condition(posterior: nn.Module) -> bool:
         inspect.signature(posterior.forward).bind(None, None)
     except TypeError:
         return False
+    except ValueError:  # a function without a signature
+        return True
     return True

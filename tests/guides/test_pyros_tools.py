@@ -12,7 +12,9 @@ from pyro.infer import Predictive as PyrosPredictive
 from pyro.infer.inspect import generate_graph_specification, get_model_relations
 from torch import nn
 
+from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.distributions import FanInGaussian, MeanFieldPosterior
+from bayeshnet.estimators import LIVI, SSGE
 from bayeshnet.guides import AutoHypernet, BayesianModel, Categorical, Gaussian, HypernetGuide, MeanFieldGuide
 from bayeshnet.weights import WeightSpec
 from tests.support.oracles import DTYPE
@@ -219,14 +221,31 @@ def test_models_and_guides_can_be_drawn():
     model, guide = problem()
     relations = get_model_relations(model, (X, Y))
     assert relations["sample_sample"] == {"weights": [], "y": ["weights"]}
+    assert relations["sample_param"] == {"weights": [], "y": ["model$$$likelihood.log_scale"]}
     assert relations["observed"] == ["y"]
     assert relations["plate_sample"] == {"data": ["y"]}
+    names = {"guide$$$posterior.log_sigma", "guide$$$posterior.mean.u"}
     relations = get_model_relations(guide, (X, Y))
     assert relations["sample_sample"] == {"weights": []}
-    assert set(relations["param_constraint"]) == {"guide$$$posterior.log_sigma", "guide$$$posterior.mean.u"}
+    assert set(relations["sample_param"]["weights"]) == set(relations["param_constraint"]) == names
     automatic = AutoHypernet(program, layers=(4,))
     for args in ((), (Y[:, 0],)):
         relations = get_model_relations(automatic, args)
         assert relations["sample_sample"]["scale"] == ["_AutoHypernet_latent"]
+        declared = set(relations["param_constraint"])
+        assert set(relations["sample_param"]["_AutoHypernet_latent"]) == declared
+        assert len(declared) == sum(1 for _ in automatic.parameters())
     for drawn, args in ((model, (X, Y)), (guide, (X, Y)), (automatic, ())):
         assert generate_graph_specification(get_model_relations(drawn, args), render_params=True)["node_data"]
+
+
+@pytest.mark.parametrize("estimator", [None, SSGE(), LIVI()])
+def test_a_drawing_needs_no_density(estimator):
+    """Whatever estimates the divergence, and whatever the posterior."""
+    spec = WeightSpec.of(nn.Linear(3, 1))
+    posterior = ImplicitGenerator(latent_size=2).build(spec)
+    guide = HypernetGuide(posterior, estimator)
+    for vectorized in (False, True):
+        drawn = pyro.plate("particles", 3, dim=-2)(guide) if vectorized else guide
+        relations = get_model_relations(drawn, (X, Y))
+        assert len(relations["sample_param"]["weights"]) == sum(1 for _ in posterior.parameters())
