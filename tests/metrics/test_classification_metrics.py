@@ -179,10 +179,9 @@ def test_places_are_examples(places):
 
 def test_one_column_of_yes_is_no_column_per_class():
     p, y = torch.tensor([[0.9], [0.2], [0.6]]), torch.tensor([1, 0, 0])
-    for labels in (y, y * 0):
-        with pytest.raises(
-            ValueError, match=r"probs: expected a column for each class, .*torch.cat\(\[1 - p, p\], -1\)"
-        ):
+    advice = r".*cat\(\[1 - p, p\], -1\)"
+    for labels, what in ((y, "y: expected class indices from 0 to 0"), (y * 0, "probs: expected a column for each")):
+        with pytest.raises(ValueError, match=what + advice):
             accuracy(p, labels)
     torch.testing.assert_close(accuracy(torch.cat([1 - p, p], -1), y), torch.tensor(2 / 3))
     assert float(accuracy(torch.ones(3, 1), y * 0)) == 1.0
