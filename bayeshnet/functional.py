@@ -251,9 +251,20 @@ def _functional(net: nn.Module, spec: WeightSpec) -> Callable[[Tensor, Any], Any
 
     def call(weights: Tensor, x: Any) -> Any:
         named = {place: t for name, t in spec.unflatten(weights).items() for place in places[name]}
-        return functional_call(net, named, x if isinstance(x, tuple) else (x,), tie_weights=False)
+        return call_with(net, named, x if isinstance(x, tuple) else (x,))
 
     return call
+
+
+def call_with(module: nn.Module, named: dict[str, Tensor], args: tuple[Any, ...]) -> Any:
+    """Call a module with other parameters; what hooks (``weight_norm``) computed from them is not left in it."""
+    hooked = [part for part in module.modules() if part._forward_pre_hooks]
+    kept = [(part, name, t) for part in hooked for name, t in vars(part).items() if isinstance(t, Tensor)]
+    try:
+        return functional_call(module, named, args, tie_weights=False)
+    finally:
+        for part, name, value in kept:
+            setattr(part, name, value.detach())  # a leaf, so that the module can be copied
 
 
 def parameter_places(module: nn.Module) -> dict[str, tuple[str, ...]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .errors import check_shape, value_error
+from .errors import check_ints, check_shape, type_error, value_error
 
 __all__ = ["ROLES", "WeightEntry", "WeightSpec", "Whitening"]
 
@@ -104,12 +105,20 @@ class WeightSpec:
         names: Sequence[str] | None = None,
         roles: Sequence[str] | None = None,
     ) -> WeightSpec:
-        """Build a specification from shapes alone; without ``roles`` a one-dimensional tensor is taken to be a bias."""
-        entries = []
-        for i, shape in enumerate(shapes):
-            size = tuple(int(s) for s in shape)
-            role = roles[i] if roles is not None else ("bias" if len(size) <= 1 else "weight")
-            entries.append(WeightEntry(names[i] if names is not None else f"w{i}", size, role, _fan_in(size)))
+        """Build a specification from shapes alone; without ``roles`` a one-dimensional tensor is taken to be a bias.
+
+        Args:
+            shapes: of the tensors, in flattening order.
+            names: of the tensors, distinct; ``w0``, ``w1``, ... if None.
+            roles: of the tensors, among :data:`ROLES`.
+        """
+        if not isinstance(shapes, Sequence) or isinstance(shapes, str):
+            raise type_error("shapes", expected="a list of shapes", got=shapes, hint="For example [[3, 2], [3]].")
+        sizes = [tuple(check_ints(f"shapes[{i}]", shape, 0)) for i, shape in enumerate(shapes)]
+        labels = [f"w{i}" for i in range(len(sizes))] if names is None else _texts("names", names, len(sizes))
+        kinds = ["bias" if len(size) <= 1 else "weight" for size in sizes]
+        kinds = kinds if roles is None else _texts("roles", roles, len(sizes))
+        entries = [WeightEntry(*parts, _fan_in(parts[1])) for parts in zip(labels, sizes, kinds, strict=True)]
         return cls(_mark_last(_bias_fan_ins(entries)))
 
     @property
@@ -236,6 +245,18 @@ def _in_shape(part: Tensor, shape: tuple[int, ...]) -> Tensor:
     if len(shape) == 1:
         return part
     return part.unflatten(-1, shape) if shape else part.squeeze(-1)
+
+
+def _texts(argument: str, texts: Any, count: int) -> list[str]:
+    """Return so many strings, none of them empty."""
+    if not isinstance(texts, Sequence) or isinstance(texts, str):
+        raise type_error(argument, expected=f"a list of {count} strings", got=texts)
+    if len(texts) != count:
+        raise value_error(argument, expected=f"{count} strings, one for each shape", found=f"{len(texts)}")
+    for text in texts:
+        if not isinstance(text, str) or not text:
+            raise type_error(argument, expected="strings with at least one letter", found=f"{text!r} among them")
+    return list(texts)
 
 
 def _fan_in(shape: tuple[int, ...]) -> int:

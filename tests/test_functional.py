@@ -1,5 +1,6 @@
 """batched_forward: strategies agree, the choice among them, chunks, nested outputs, randomness, refusals."""
 
+import copy
 import time
 
 import pytest
@@ -263,3 +264,21 @@ def test_auto_does_not_lose_to_the_loop(sizes, samples, rows):
         return min(once() for _ in range(20))
 
     assert seconds("auto") < 1.3 * seconds("loop")
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated")
+@pytest.mark.parametrize("strategy", ["auto", "vmap", "loop"])
+def test_a_network_with_the_old_weight_norm_can_be_copied_afterwards(strategy):
+    """Its hook leaves what it has computed from the parameters in the module: not that of other weights."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)).to(D)
+    x, weights = torch.randn(6, 3, dtype=D), torch.randn(5, WeightSpec.of(net).numel, dtype=D, requires_grad=True)
+    before = net(x).detach()
+    outputs = batched_forward(net, weights, x, strategy=strategy)
+    other = copy.deepcopy(net)
+    torch.testing.assert_close(other(x), before)
+    (gradient,) = torch.autograd.grad(outputs.sum(), weights)
+    for w, out in zip(weights.detach(), outputs, strict=True):
+        nn.utils.vector_to_parameters(w, other.parameters())
+        torch.testing.assert_close(other(x), out)
+    assert gradient.abs().min() > 0

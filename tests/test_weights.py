@@ -3,6 +3,7 @@
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -132,3 +133,33 @@ def test_specs_are_records():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call(WeightSpec.of_shapes([[2, 3], [2]]))
+
+
+BAD_SHAPES = [
+    ({"shapes": [[-1, 2]]}, r"shapes\[0\]: expected an integer >= 0"),
+    ({"shapes": [[2], [2.5]]}, r"shapes\[1\]: expected an integer"),
+    ({"shapes": [3]}, r"shapes\[0\]: expected a list or tuple of integers"),
+    ({"shapes": ["ab"]}, r"shapes\[0\]: expected a list or tuple of integers"),
+    ({"shapes": None}, "shapes: expected a list of shapes"),
+    ({"shapes": []}, "entries: expected at least one weight tensor"),
+    ({"names": ["a"]}, "names: expected 2 strings"),
+    ({"names": "ab"}, "names: expected a list of 2 strings"),
+    ({"names": ["a", 1]}, "names: expected strings"),
+    ({"names": ["a", ""]}, "names: expected strings"),
+    ({"names": ["a", None]}, "names: expected strings"),
+    ({"names": ["a", "a"]}, "entries: expected distinct names"),
+    ({"roles": ["weight"]}, "roles: expected 2 strings"),
+    ({"roles": ["weight", "head"]}, "role of 'w1': expected one of"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD_SHAPES)
+def test_bad_shapes_names_and_roles_are_refused(options, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        WeightSpec.of_shapes(**{"shapes": [[2, 3], [2]], **options})
+
+
+def test_shapes_may_be_of_any_integers():
+    spec = WeightSpec.of_shapes((torch.zeros(2, 3).shape, [np.int64(4)]), names=("a.b", "$"))
+    assert spec.shapes == ((2, 3), (4,))
+    assert spec.names == ("a.b", "$")

@@ -173,7 +173,7 @@ def diagonal_fisher(
 
     def log_prob(flat: Tensor, one_x: Tensor, one_y: Tensor) -> Tensor:
         outputs = likelihood.outputs(net(one_x.unsqueeze(0), weights=spec.split(flat)).unsqueeze(0), 1)
-        return likelihood.log_prob(outputs, one_y.unsqueeze(0)).sum()
+        return likelihood.on(outputs).log_prob(outputs, one_y.unsqueeze(0)).sum()
 
     total = torch.zeros_like(weights)
     for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):

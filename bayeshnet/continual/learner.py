@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import check_int, value_error
+from ..guides import Likelihood
+from ..guides.likelihoods.places import AtPlaces
 from ..inference import Callback, Prediction
 from ..representation import Settings
 from ..tasks import Task
@@ -103,3 +106,12 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
         )
     if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)
+
+
+def check_outputs(likelihood: Likelihood, outputs: Any) -> None:
+    """Refuse outputs ``(N, C, ...)`` per pixel or step, since the targets of tasks are one answer per example."""
+    if isinstance(outputs, Tensor) and isinstance(likelihood.on(outputs.unsqueeze(0)), AtPlaces):
+        expected = "one with outputs (N, C), since each example of a task has one answer"
+        advice = "Train answers per pixel or step by fit with a BayesianModel, or pool them at the end of the network."
+        found = f"outputs of shape {tuple(outputs.shape)}"
+        raise value_error("network", expected=expected, found=found, hint=advice)

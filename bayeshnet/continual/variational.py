@@ -25,7 +25,7 @@ from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hol
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
-from .learner import Learner, check_inputs
+from .learner import Learner, check_inputs, check_outputs
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .state import LearnerState
@@ -211,7 +211,7 @@ class VariationalLearner(Learner):
     def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
         """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
         state.net.eval()
-        check_network(net, x)
+        check_outputs(state.likelihood, check_network(net, x))
         if self.needs_example_gradients:
             check_examples_apart(net)
 

@@ -8,11 +8,18 @@ from typing import Any
 
 from torch.distributions import Distribution
 
+from ..distributions.base import has_log_prob
 from ..distributions.dirac import Dirac
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit, SharedNoise
 from ..errors import type_error, value_error
 
-__all__ = ["Accepts", "any_posterior", "semi_implicit", "shared_noise", "with_density", "with_score"]
+WRITE_LOG_PROB = (
+    "Write its method log_prob(w), from weights (*B, P) to (*B,) nats; without one SSGE gives a gradient from samples, "
+    "AVB and NearestNeighbor a rough value."
+)
+"""Advice about posteriors without a density."""
+
+__all__ = ["WRITE_LOG_PROB", "Accepts", "any_posterior", "semi_implicit", "shared_noise", "with_density", "with_score"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,9 @@ def semi_implicit(q: Distribution, method: str) -> SemiImplicit:
             "q",
             expected="a SemiImplicit distribution (a hypernetwork posterior)",
             found=type(q).__name__,
-            hint=f"{method} works on the latent of a hypernetwork: use ClosedForm, MonteCarlo or Auto.",
+            hint=f"{method} works on the latent of a hypernetwork: use ClosedForm, MonteCarlo or Auto."
+            if has_log_prob(q)
+            else f"{method} works on the latent of a hypernetwork: use Auto.",
         )
     return q
 
@@ -81,6 +90,13 @@ def with_density(q: Distribution, method: str) -> Distribution:
             expected="a distribution with a density",
             found=type(q).__name__,
             hint="Use LIVI or ImportanceSandwich for a hypernetwork posterior, ClosedForm for a Dirac.",
+        )
+    if not has_log_prob(q):
+        raise type_error(
+            "q",
+            expected="a distribution with a density",
+            found=f"{type(q).__name__} without log_prob",
+            hint=WRITE_LOG_PROB,
         )
     return q
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..distributions.base import has_log_prob
 from ..distributions.dirac import Dirac
 from ..distributions.gaussian_forms import as_gaussian, as_low_rank
 from ..distributions.priors import FanInGaussian
 from ..distributions.semi_implicit import SemiImplicit, SharedNoise, total
-from ..errors import value_error
+from ..errors import type_error, value_error
 from ..geometry.linalg import identity_plus_cholesky, precise
 from ..rng import normal_like
 from .base import KLEstimate
@@ -117,6 +118,9 @@ def log_prob_of(p: Distribution, w: Tensor, generator: torch.Generator | None = 
         )
     if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
         return implicit_log_prob(p, w, generator=generator)
+    if not has_log_prob(p):
+        advice = "Write its method log_prob(w), from weights (*B, P) to (*B,) nats."
+        raise type_error("p", expected="a prior with log_prob", found=type(p).__name__, hint=advice)
     return p.log_prob(w)
 
 

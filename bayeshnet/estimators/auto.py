@@ -8,23 +8,28 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions.base import WeightDraw
+from ..distributions.base import WeightDraw, has_log_prob
 from ..distributions.dirac import Dirac
 from ..distributions.gaussian_forms import as_low_rank
 from ..distributions.semi_implicit import SemiImplicit, SharedNoise
+from ..errors import value_error
 from ..geometry.jacobian import JacobianGeometry
-from .base import DensityEstimator, KLEstimate, as_pair
+from .accepted import WRITE_LOG_PROB
+from .base import DensityEstimator, KLEstimate, KLEstimator, as_pair
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm, has_closed_form
 from .latent.livi import LIVI
 from .latent.livi_stochastic import StochasticLIVI
 from .monte_carlo import MonteCarlo
+from .samples.ssge import SSGE
 
 __all__ = ["Auto"]
 
 _MANY_LATENTS = 128
 _MANY_ENTRIES = 2**29
 """Entries of the Jacobians of an estimate from which on they are assumed not to fit into memory."""
+_SAMPLES, _FEW_WEIGHTS = 100, 50
+"""Samples of a kernel score, and weights up to which it finds the widths of a Gaussian to about a tenth."""
 
 
 class Auto(DensityEstimator):
@@ -34,7 +39,9 @@ class Auto(DensityEstimator):
     - a hypernetwork posterior: :class:`LIVI`; :class:`StochasticLIVI` where the latents are many, the map has no linear
       head and its Jacobians would not fit into memory;
     - one with shared noise: :class:`ChangeOfVariables`;
-    - anything else with a density: :class:`MonteCarlo`.
+    - anything else with a density: :class:`MonteCarlo`;
+    - up to 50 weights without one, of which only draws are known: :class:`SSGE`, a gradient without a value. With more
+      it would find too little of the entropy, so ``log_prob`` is asked for.
 
     Args:
         num_samples: latents or weight vectors per estimate.
@@ -56,7 +63,7 @@ class Auto(DensityEstimator):
     def __init__(self, num_samples: int = 10, *, num_latents: int | None = None) -> None:
         self.num_samples = self._check_count(num_samples, num_latents=num_latents)
 
-    def choose(self, q: Distribution | nn.Module, p: Distribution | nn.Module) -> tuple[DensityEstimator, str]:
+    def choose(self, q: Distribution | nn.Module, p: Distribution | nn.Module) -> tuple[KLEstimator, str]:
         """Return the estimator and the reason."""
         posterior, prior = as_pair(q, p)
         if isinstance(posterior, SharedNoise):
@@ -65,7 +72,13 @@ class Auto(DensityEstimator):
             return self._choose_semi_implicit(posterior, prior)
         if has_closed_form(posterior, prior):
             return ClosedForm(), "the pair has a closed form"
-        return MonteCarlo(self.num_samples), "q has a density, the pair no closed form"
+        if has_log_prob(posterior):
+            return MonteCarlo(self.num_samples), "q has a density, the pair no closed form"
+        if posterior.event_shape[0] <= _FEW_WEIGHTS:
+            return SSGE(max(_SAMPLES, self.num_samples)), "q has no log_prob, so only its samples are known"
+        expected = f"a distribution with log_prob, or of at most {_FEW_WEIGHTS} weights"
+        found = f"{type(posterior).__name__} of {posterior.event_shape[0]} weights without log_prob"
+        raise value_error("q", expected=expected, found=found, hint=WRITE_LOG_PROB)
 
     def _choose_semi_implicit(self, q: SemiImplicit, p: Distribution) -> tuple[DensityEstimator, str]:
         n, num = q.latent_size, q.geometry.num_weights
@@ -84,6 +97,7 @@ class Auto(DensityEstimator):
         self, q: Distribution, p: Distribution, num_samples: int | None, generator: torch.Generator | None
     ) -> KLEstimate:
         chosen, why = self.choose(q, p)
+        num_samples = max(num_samples or 0, _SAMPLES) if isinstance(chosen, SSGE) else num_samples
         found = chosen.estimate(q, p, num_samples, generator)
         return replace(found, diagnostics={**found.diagnostics, "choice": type(chosen).__name__, "because": why})
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, final
 
 import torch
@@ -67,7 +69,8 @@ class KLEstimator(Settings, ABC):
         """
         posterior = self._accept(q)
         prior = _same_size(posterior, as_distribution(p, "p"))
-        return self._checked(self._estimate(posterior, prior, self._count(num_samples), generator))
+        with _devices_named(posterior, prior):
+            return self._checked(self._estimate(posterior, prior, self._count(num_samples), generator))
 
     @property
     @final
@@ -92,7 +95,8 @@ class KLEstimator(Settings, ABC):
             return None
         posterior = self._accept(q)
         prior = _same_size(posterior, as_distribution(p, "p"))
-        return self._checked(self._estimate_at(posterior, prior, draw.first(num), generator))
+        with _devices_named(posterior, prior):
+            return self._checked(self._estimate_at(posterior, prior, draw.first(num), generator))
 
     @final
     def log_density(self, q: Distribution | nn.Module, draw: WeightDraw) -> Tensor:
@@ -195,3 +199,27 @@ def _same_size(q: Distribution, p: Distribution) -> Distribution:
             hint="Both live in weight space (not in u-space).",
         )
     return p
+
+
+@contextmanager
+def _devices_named(q: Distribution, p: Distribution) -> Iterator[None]:
+    """Name the prior where torch finds its tensors on another device than those of the posterior."""
+    try:
+        yield
+    except RuntimeError as error:
+        here, there = _device_of(q), _device_of(p)
+        if here is None or there is None or here == there:
+            raise
+        advice = "Build it there, as FanInGaussian(spec, device=...)."
+        raise value_error("p", expected=f"a prior on {here}", found=f"one on {there}", hint=advice) from error
+
+
+def _device_of(distribution: Distribution) -> torch.device | None:
+    """Return the device of the first tensor that a distribution, or one that it is made of, has; None without any."""
+    parts = list(vars(distribution).values())
+    for part in parts:
+        if isinstance(part, Tensor):
+            return part.device
+    found = (_device_of(part) for part in parts if isinstance(part, Distribution))
+    own = getattr(distribution, "device", None)
+    return own if isinstance(own, torch.device) else next((device for device in found if device is not None), None)

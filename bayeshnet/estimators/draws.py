@@ -8,21 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions.base import WeightDistribution, WeightDraw
+from ..distributions.base import WeightDistribution, WeightDraw, draw_from
 from ..distributions.semi_implicit import GeneratedWeights
 from ..errors import value_error
 from ..rng import sample_seeded
 
 __all__ = ["draw_from", "latent_and_noise", "sample_from", "standard_error", "whiten_like"]
-
-
-def draw_from(q: Distribution, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-    """Draw ``num`` reparameterized weight vectors."""
-    if isinstance(q, WeightDistribution):
-        return q.draw(num, generator)
-    if not q.has_rsample:
-        raise value_error("q", expected="a distribution with rsample", found=type(q).__name__)
-    return WeightDraw(sample_seeded(q, num, generator))
 
 
 def sample_from(p: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor:

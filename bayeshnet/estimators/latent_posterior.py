@@ -148,10 +148,18 @@ def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Ten
 
 def _energy(anchored: Anchored, z: Tensor) -> tuple[Tensor, Tensor]:
     """Return the negative log-density of the latent up to a constant, ``(S, R)``, and its gradient."""
+
+    def energy_of(z: Tensor) -> tuple[Tensor, Tensor]:
+        energy = 0.5 * (z**2).sum(-1) - anchored.log_ratio(z)
+        return energy.sum(), energy
+
+    if torch.is_inference_mode_enabled():  # where autograd records nothing, but transforms of functions work
+        slope, energy = torch.func.grad(energy_of, has_aux=True)(z)
+        return precise(energy), slope
     with torch.enable_grad():
         z = z.detach().requires_grad_()
-        energy = 0.5 * (z**2).sum(-1) - anchored.log_ratio(z)
-        (slope,) = torch.autograd.grad(energy.sum(), z)
+        total, energy = energy_of(z)
+        (slope,) = torch.autograd.grad(total, z)
     return precise(energy.detach()), slope
 
 

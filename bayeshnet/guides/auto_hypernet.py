@@ -170,9 +170,10 @@ class AutoHypernet(AutoContinuous):
 
     def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw the flat, unconstrained unknowns ``(*B, D)``."""
-        declare_parameters(self._pyro_name, self)
-        name = f"_{self._pyro_name}_latent"
-        return pyro.sample(name, self.get_posterior(*args, **kwargs), infer={"is_auxiliary": True})
+        names = declare_parameters(self._pyro_name, self)
+        site = self.get_posterior(*args, **kwargs)
+        site.depends_on = names
+        return pyro.sample(f"_{self._pyro_name}_latent", site, infer={"is_auxiliary": True})
 
     def forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Draw all sites; arguments are the model's. Returns values by the names of the sites."""

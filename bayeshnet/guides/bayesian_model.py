@@ -7,6 +7,8 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.ops.provenance import track_provenance
+from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -18,6 +20,7 @@ from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
 from .likelihoods import Likelihood
+from .likelihoods.places import AtPlaces
 from .sites import as_pyro
 
 __all__ = ["BayesianModel"]
@@ -90,7 +93,10 @@ class BayesianModel(ModuleSettings, nn.Module):
         return other
 
     def outputs(self, weights: Tensor, x: Inputs) -> Tensor:
-        """Compute outputs ``(S, N, C)`` at inputs ``(N, ...)``, or a tuple of such, under weights ``(S, P)``."""
+        """Compute outputs ``(S, N, C)`` at inputs ``(N, ...)``, or a tuple of such, under weights ``(S, P)``.
+
+        Of networks with answers per pixel or step they are ``(S, N, C, ...)``.
+        """
         outputs = batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
         return self.likelihood.outputs(outputs, num_examples(x))
 
@@ -100,11 +106,13 @@ class BayesianModel(ModuleSettings, nn.Module):
 
     def log_likelihood_of(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from outputs ``(S, N, C)``."""
-        return self.likelihood.log_prob(self._rows(outputs), y).sum(-1) * self.scale(len(y))
+        rows = self._rows(outputs)
+        return self.likelihood.on(rows).log_prob(rows, y).sum(-1) * self.scale(len(y))
 
     def negative_log_likelihood(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute minus the mean of :meth:`log_likelihood_of` over the ``S`` weight draws: ``()``, in nats."""
-        return self.likelihood.log_prob_sum(self._rows(outputs), y) * (-self.scale(len(y)) / len(outputs))
+        rows = self._rows(outputs)
+        return self.likelihood.on(rows).log_prob_sum(rows, y) * (-self.scale(len(y)) / len(outputs))
 
     def scale(self, batch_size: int) -> float:
         """Return the number of data per example of a batch, ``num_data / batch_size``."""
@@ -119,27 +127,40 @@ class BayesianModel(ModuleSettings, nn.Module):
 
         ``cond_id`` and ``cond_input`` are for guides, which Pyro calls with the same arguments.
         """
-        declare_parameters("model", self)
+        names = declare_parameters("model", self)
         size = num_examples(x)
         weights = pyro.sample("weights", as_pyro(self.prior, self.weight_spec.numel))
-        outputs = self._batched_outputs(weights, x)
+        outputs, likelihood = self._batched_outputs(weights, x)
+        # Empty, unless Pyro draws the program and asks on what the targets depend.
+        outputs = track_provenance(outputs, frozenset(n for n in names if n.startswith("model$$$likelihood.")))
         if y is None:
             with pyro.plate("data", size, dim=-1):
-                return pyro.sample("y", self.likelihood.distribution(outputs))
+                return pyro.sample("y", likelihood.distribution(outputs))
         self.scale(size)
         total = size if self.num_data is None else self.num_data
-        distribution, targets = self.likelihood.observed(outputs, y)
+        distribution, targets = likelihood.observed(outputs, y)
         with pyro.plate("data", total, subsample=torch.arange(size, device=outputs.device), dim=-1):
             return pyro.sample("y", distribution, obs=targets)
 
     def _rows(self, outputs: Tensor) -> Tensor:
         return self.likelihood.outputs(outputs, outputs.shape[1] if outputs.ndim > 1 else 0)
 
-    def _batched_outputs(self, weights: Tensor, x: Inputs) -> Tensor:
-        """Compute outputs ``(*B, N, C)`` under weights ``(*B, 1, P)`` (1 for the data plate) or ``(P,)``."""
+    def _batched_outputs(self, weights: Tensor, x: Inputs) -> tuple[Tensor, Likelihood | AtPlaces]:
+        """Compute outputs ``(*B, N, C)`` under weights ``(*B, 1, P)`` (1 for the data plate) or ``(P,)``.
+
+        Returns them with the likelihood that takes them, which sums over places in ``(*B, N, C, ...)``.
+        """
         batch = weights.shape[:-1]
+        if len(batch) == 1 and _plates() == [(-2, batch[0])]:
+            # Predictive(parallel=True) of Pyro takes the dimension of an event for that of the plate of the data.
+            batch = torch.Size([*batch, 1])
         if batch and batch[-1] != 1:
             expected = "plates around the model at dim=-2 or further left, since dim=-1 is the plate of the data"
             raise value_error("weights", expected=expected, got=weights)
         outputs = self.outputs(weights.reshape(-1, weights.shape[-1]), x)
-        return outputs.reshape(*batch[:-1], *outputs.shape[1:])
+        return outputs.reshape(*batch[:-1], *outputs.shape[1:]), self.likelihood.on(outputs)
+
+
+def _plates() -> list[tuple[int, int]]:
+    """Return dimension and size of the vectorized plates around the call."""
+    return [(frame.dim or 0, frame.size) for frame in get_plates() if frame.vectorized]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from typing import Any
 
 import pyro
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
-from ..distributions.base import WeightDistribution
-from ..errors import type_error
+from ..distributions.posteriors.base import WeightPosterior
+from ..errors import type_error, value_error
 from ..estimators import Auto, KLEstimator
+from ..estimators.base import as_distribution
 from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
@@ -28,9 +31,11 @@ class HypernetGuide(ModuleSettings, nn.Module):
 
     Args:
         posterior: module that returns a weight distribution when called with a condition, such as
-            :class:`~bayeshnet.distributions.HypernetPosterior`.
+            :class:`~bayeshnet.distributions.HypernetPosterior`; one of your own has an attribute ``weight_spec`` and
+            returns a ``WeightDistribution``, or any distribution over ``(P,)`` with ``rsample``. One without conditions
+            may be called without arguments.
         estimator: of the KL; None for :class:`~bayeshnet.estimators.Auto`: exact where there is a closed form, else
-            LIVI.
+            LIVI; from draws alone for few weights without a density.
         name: of the site.
 
     Example:
@@ -46,7 +51,8 @@ class HypernetGuide(ModuleSettings, nn.Module):
         super().__init__()
         if not isinstance(posterior, nn.Module) or not hasattr(posterior, "weight_spec"):
             advice = "For example HypernetPosterior(hnet) or MeanFieldPosterior(net.weight_spec)."
-            raise type_error("posterior", expected="a posterior module", got=posterior, hint=advice)
+            expected = "a posterior module with an attribute weight_spec, such as WeightSpec.of(net)"
+            raise type_error("posterior", expected=expected, got=posterior, hint=advice)
         if estimator is not None and not isinstance(estimator, KLEstimator):
             raise type_error("estimator", expected="a KLEstimator or None", got=estimator, hint="For example LIVI().")
         self.posterior = posterior
@@ -66,14 +72,43 @@ class HypernetGuide(ModuleSettings, nn.Module):
         other._condition = (cond_id, cond_input)
         return other
 
-    def distribution(self, cond_id: Any = None, cond_input: Tensor | None = None) -> WeightDistribution:
+    def distribution(self, cond_id: Any = None, cond_input: Tensor | None = None) -> Distribution:
         """Return the weight distribution at a condition, or at the guide's own."""
         if cond_id is None and cond_input is None:
             cond_id, cond_input = self._condition
-        return self.posterior(cond_id, cond_input)
+        if _takes_condition(self.posterior):
+            return self._checked(self.posterior(cond_id, cond_input))
+        if cond_id is not None or cond_input is not None:
+            got = f"one whose forward is {inspect.signature(self.posterior.forward)}"
+            expected = "a posterior called as posterior(cond_id, cond_input), for a condition"
+            raise value_error("posterior", expected=expected, found=got)
+        return self._checked(self.posterior())
+
+    def _checked(self, q: Any) -> Distribution:
+        """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""
+        if not isinstance(q, Distribution) and callable(getattr(q, "draw", None)):
+            return q
+        q, num = as_distribution(q, "posterior"), self.weight_spec.numel
+        if q.event_shape[0] != num:
+            found = f"{type(q).__name__} over {q.event_shape[0]}"
+            raise value_error("posterior", expected=f"a distribution over its {num} weights", found=found)
+        return q
 
     def forward(self, *args: Any, cond_id: Any = None, cond_input: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Sample the weights ``(*B, P)``; other arguments are the model's and have no effect."""
-        declare_parameters("guide", self)
+        names = declare_parameters("guide" if self.name == "weights" else f"guide_{self.name}", self)
         base = self.distribution(cond_id, cond_input)
-        return pyro.sample(self.name, ImplicitSite(base, self.estimator))
+        return pyro.sample(self.name, ImplicitSite(base, self.estimator, depends_on=names))
+
+
+def _takes_condition(posterior: nn.Module) -> bool:
+    """Return whether a posterior can be called with a condition ``(cond_id, cond_input)``."""
+    if isinstance(posterior, WeightPosterior):
+        return True
+    try:
+        inspect.signature(posterior.forward).bind(None, None)
+    except TypeError:
+        return False
+    except ValueError:  # a function without a signature
+        return True
+    return True

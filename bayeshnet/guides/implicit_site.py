@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
+from pyro.ops.provenance import ProvenanceTensor, track_provenance
 from torch import Tensor
 from torch.distributions import Distribution, constraints, kl_divergence, register_kl
 
 from ..deprecation import renamed_arguments
-from ..distributions.base import WeightDistribution, WeightDraw
+from ..distributions.base import WeightDraw, draw_from, has_log_prob
 from ..distributions.dirac import Dirac
 from ..distributions.flat import Flat
 from ..distributions.semi_implicit import GeneratedWeights, SemiImplicit
@@ -35,6 +36,7 @@ class ImplicitSite(TorchDistribution):
         batch_shape: of the site, as plates ask for it.
         num_samples: latents of the estimator, whatever the number of draws: ``log_prob`` of own draws is then the
             estimate of :math:`E_q \log q` for each of them. None for ``estimator.log_density`` at the draws themselves.
+        depends_on: names of the parameters, for Pyro's drawings of programs.
     """
 
     arg_constraints: dict[str, constraints.Constraint] = {}  # noqa: RUF012 (the name and kind are torch's)
@@ -44,11 +46,14 @@ class ImplicitSite(TorchDistribution):
     @renamed_arguments(num_latents="num_samples")
     def __init__(
         self,
-        base: WeightDistribution,
+        base: Distribution,
         estimator: KLEstimator,
         batch_shape: torch.Size | tuple[int, ...] = torch.Size(),
         num_samples: int | None = None,
+        *,
+        depends_on: frozenset[str] = frozenset(),
     ) -> None:
+        self.depends_on = depends_on
         self.base = base
         self.estimator = estimator
         self.num_samples = num_samples
@@ -57,18 +62,21 @@ class ImplicitSite(TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> ImplicitSite:
         """Return the same distribution with another batch shape, whose entries are drawn independently."""
-        return ImplicitSite(self.base, self.estimator, torch.Size(batch_shape), self.num_samples)
+        shape = torch.Size(batch_shape)
+        return ImplicitSite(self.base, self.estimator, shape, self.num_samples, depends_on=self.depends_on)
 
     def rsample(self, sample_shape: Sequence[int] = torch.Size()) -> Tensor:
         """Draw reparameterized weights ``(*sample_shape, *batch_shape, P)`` and keep their noise."""
         shape = torch.Size(sample_shape) + self.batch_shape
-        draw = self.base.draw(shape.numel())
+        draw = draw_from(self.base, shape.numel())
         weights = draw.w.reshape(shape + self.event_shape)
         self._drawn = (weights, draw)
         return weights
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density in nats of the last draws, of their batch shape; see the class for other values."""
+        if isinstance(value, ProvenanceTensor):  # Pyro draws the program, and asks only what the density depends on
+            return track_provenance(value.new_zeros(value.shape[:-1]), self.depends_on)
         draw = self._drawn[1] if self._drawn is not None and value is self._drawn[0] else None
         weighting = None if draw is None else weighting_caller()
         if has_exact_density(self.base) and (draw is None or weighting is not None):
@@ -112,7 +120,7 @@ def has_exact_density(distribution: Distribution) -> bool:
     """Return whether ``log_prob`` is known at any weights: not for nonlinear hypernetworks and point masses."""
     if isinstance(distribution, SemiImplicit):
         return distribution.geometry.is_affine
-    return not isinstance(distribution, (GeneratedWeights, Dirac))
+    return has_log_prob(distribution) and not isinstance(distribution, (GeneratedWeights, Dirac))
 
 
 def has_density_per_draw(estimator: KLEstimator) -> bool:

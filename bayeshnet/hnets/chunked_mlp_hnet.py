@@ -33,7 +33,7 @@ class ChunkedHMLP(ChunkedHyperfan):
         chunk_emb_size: size of a chunk embedding (drawn from ``N(0, I)``).
         cond_chunk_embs: give each condition its own chunk embeddings. Then the argument ``weights`` of :meth:`forward`
             may be a dict with the key ``chunk_embs``, a batch of embeddings ``(B, num_chunks, chunk_emb_size)``,
-            instead of ``cond_id``.
+            instead of ``cond_id``; it must be one if ``num_cond_embs`` is 0.
         uncond_in_size: size of unconditional inputs, such as noise.
         cond_in_size: size of conditional inputs, such as task embeddings.
         layers: sizes of the hidden layers; may be empty.

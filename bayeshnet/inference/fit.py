@@ -77,10 +77,12 @@ def fit(
         num_epochs: number of passes through the data.
         batch_size: examples per step, all of them if there are fewer; None for all.
         optimizer: an optimizer, an optimizer class (called with the parameters and ``lr``) or a function of the
-            parameters; None for Adam. It gets the parameters of guide and model.
+            parameters; None for Adam. It gets the parameters of guide and model. LBFGS, which evaluates the loss
+            several times a step, is refused.
         lr: learning rate.
         scheduler: ``"cosine"`` (to 1 %), a function of the step that gives a factor of the learning rate, or a class of
-            ``torch.optim.lr_scheduler`` (or a function of the optimizer that makes one).
+            ``torch.optim.lr_scheduler`` (or a function of the optimizer that makes one). ``ReduceLROnPlateau`` watches
+            the loss of the step, for which the host waits.
         beta: temperature of the KL, a number or a function of the step such as
             :class:`~bayeshnet.inference.LinearWarmup`.
         num_particles: weight draws per step for the likelihood.

@@ -56,14 +56,25 @@ class Loop:
             batch, self._first = self._first, None
             return batch
         batch = self.batches.next()
+        loaded = isinstance(self.batches, LoaderBatches)
+        if loaded and self.transform is None:
+            self._check_targets(batch)
         device = self.device
         if device is not None:
             batch = map_tensors(lambda t: t if t.device == device else t.to(device, non_blocking=True), batch)
         if self.transform is not None:
             batch = as_batch(self.transform(*batch, generator=self.generator))
+            if loaded:
+                self._check_targets(batch)
         if isinstance(self.objective.model, BayesianModel):
             check_batch(batch)
         return batch
+
+    def _check_targets(self, batch: Batch) -> None:
+        """Refuse targets without a density as a loader yields them, unless they are on a device already."""
+        model = self.objective.model
+        if isinstance(model, BayesianModel) and check_batch(batch)[1].device.type == "cpu":
+            model.likelihood.check_targets(batch[1])
 
     def first(self) -> None:
         """Run the guide once on the first batch, for guides that create their parameters at their first call."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import check_positive, type_error, value_error
 from ..optim import make_adam
@@ -59,7 +61,8 @@ class Stepper:
         num_steps: int,
         grad_clip: float | None = None,
     ) -> None:
-        self.optimizer = _make_optimizer(list(parameters), optimizer, check_positive("lr", lr))
+        made = _make_optimizer(list(parameters), optimizer, check_positive("lr", lr))
+        self.optimizer = _refuse_closures(made)
         self.grad_clip = grad_clip
         self.factor: Schedule | None = None
         self.scheduler: Any = None
@@ -94,7 +97,9 @@ class Stepper:
         if self.grad_clip is not None:
             clip_norm(self.parameters, self.grad_clip)
         self.optimizer.step()
-        if self.scheduler is not None:
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            self.scheduler.step(float(loss.detach()))
+        elif self.scheduler is not None:
             self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
@@ -147,3 +152,13 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
     if not isinstance(made, torch.optim.Optimizer):
         raise type_error("optimizer", expected="an optimizer, its class or a function that makes one", got=optimizer)
     return made
+
+
+def _refuse_closures(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the optimizer; refuse one that evaluates the loss anew within a step, where it has other noise."""
+    closure = inspect.signature(type(optimizer).step).parameters.get("closure")
+    if closure is not None and closure.default is inspect.Parameter.empty:
+        expected = "one that makes a step from one gradient, as the loss has new noise at each evaluation"
+        advice = "Use Adam or SGD, with a falling learning rate for the last digits."
+        raise value_error("optimizer", expected=expected, found=type(optimizer).__name__, hint=advice)
+    return optimizer

@@ -11,6 +11,7 @@ from torch.distributions import Independent, Normal
 
 from ..errors import value_error
 from ..guides import Likelihood
+from ..guides.likelihoods.places import AtPlaces, PlacedDistribution
 
 __all__ = ["Moments", "Prediction", "normal_mixture_quantile", "predictive_quantiles"]
 
@@ -22,6 +23,9 @@ class Prediction:
     Classes are measured in nats, with :math:`\bar p = \frac1S \sum_s p_s`:
     :math:`H[\bar p] = \frac1S \sum_s H[p_s] + I(y; w)`. Values are measured by variances, summed over targets, by the
     law of total variance: variance of the target = mean variance of the noise + variance of the mean.
+
+    Answers per pixel or step have the dimensions of these places last: ``(N, C, *P)`` instead of ``(N, C)``, and
+    ``(N, *P)``, a map, instead of ``(N,)``.
 
     Attributes:
         mean: class probabilities or mean of the targets, ``(N, C)``.
@@ -55,25 +59,25 @@ class Prediction:
         if self.kind != "classification":
             raise ValueError("confidence: expected a prediction of classes, got one of values. Use total.")
         if self.exclusive:
-            return self.mean.amax(-1)
+            return self.mean.amax(1)
         return _single(torch.maximum(self.mean, 1 - self.mean))
 
     @property
     def certainty(self) -> Tensor:
-        """Probability that all of :attr:`label` is right, ``(N,)``: a product over independent yes-or-no answers."""
-        return self.confidence if self.exclusive else self.confidence.reshape(self.mean.shape).prod(-1)
+        """Probability that all of :attr:`label` is right, ``(N,)``: a product over independent answers and places."""
+        return self.confidence.flatten(1).prod(1) if self.confidence.ndim > 1 else self.confidence
 
     @property
     def disagreement(self) -> Tensor:
         """Standard deviation over draws of the mean, averaged over ``C``: ``(N,)``."""
-        return self.spread.sqrt().mean(-1)
+        return self.spread.sqrt().mean(1)
 
     @property
     def label(self) -> Tensor:
         """The most likely class, ``(N,)``; of yes-or-no answers 1 for yes: ``(N,)`` for one, else ``(N, C)``."""
         if self.kind != "classification":
             raise ValueError("label: expected a prediction of classes, got one of values. Use mean.")
-        return self.mean.argmax(-1) if self.exclusive else _single((self.mean > 0.5).long())
+        return self.mean.argmax(1) if self.exclusive else _single((self.mean > 0.5).long())
 
     @property
     def probs(self) -> Tensor:
@@ -82,12 +86,12 @@ class Prediction:
             raise ValueError("probs: expected a prediction of classes, got one of values. Use mean.")
         if self.exclusive:
             return self.mean
-        if self.mean.shape[-1] != 1:
-            got = f"{self.mean.shape[-1]} answers of yes or no"
+        if self.mean.shape[1] != 1:
+            got = f"{self.mean.shape[1]} answers of yes or no"
             raise value_error(
                 "probs", expected="classes, or one answer", found=got, hint="Use mean, a column for each."
             )
-        return torch.cat([1 - self.mean, self.mean], -1)
+        return torch.cat([1 - self.mean, self.mean], 1)
 
     @property
     def std(self) -> Tensor:
@@ -99,7 +103,7 @@ class Prediction:
 
 def _single(answers: Tensor) -> Tensor:
     """Return answers ``(N, C)``, or ``(N,)`` if there is one for each input."""
-    return answers.squeeze(-1) if answers.shape[-1] == 1 else answers
+    return answers.squeeze(1) if answers.shape[1] == 1 else answers
 
 
 class Moments:
@@ -110,17 +114,19 @@ class Moments:
     """
 
     def __init__(self, likelihood: Likelihood | None) -> None:
-        self.likelihood = likelihood
+        self.likelihood: Likelihood | AtPlaces | None = likelihood
         self.count = 0
         self._mean = self._squares = self._noise = torch.empty(0)
 
     def add(self, outputs: Tensor) -> None:
-        """Add the outputs ``(S, N, C)`` under more draws."""
+        """Add the outputs ``(S, N, C)``, or ``(S, N, C, *P)``, under more draws."""
+        if isinstance(self.likelihood, Likelihood):
+            self.likelihood = self.likelihood.on(outputs)
         likelihood, count = self.likelihood, len(outputs)
         values = outputs if likelihood is None else likelihood.mean(outputs)
         mean = values.mean(0)
         squares = (values - mean).square().sum(0)
-        noise = outputs.new_zeros(outputs.shape[1]) if likelihood is None else likelihood.noise(outputs).sum(0)
+        noise = torch.zeros_like(outputs[0, :, 0]) if likelihood is None else likelihood.noise(outputs).sum(0)
         if not self.count:
             self._mean, self._squares, self._noise = mean, squares, noise
         else:
@@ -135,7 +141,7 @@ class Moments:
         """Return mean ``(N, C)``, variance of the mean ``(N, C)``, noise ``(N,)`` and total uncertainty ``(N,)``."""
         variance, noise = self._squares / self.count, self._noise / self.count
         if self.likelihood is None:
-            return self._mean, variance, noise, variance.sum(-1)
+            return self._mean, variance, noise, variance.sum(1)
         return self._mean, variance, noise, self.likelihood.total(self._mean, variance, noise)
 
 
@@ -152,11 +158,15 @@ def predictive_quantiles(
     targets drawn 32 times per weight draw. Classes, and no likelihood: of the probabilities or outputs over draws.
     """
     if likelihood is None or likelihood.kind == "classification":
-        values = outputs if likelihood is None else likelihood.mean(outputs)
+        values = outputs if likelihood is None else likelihood.on(outputs).mean(outputs)
         return {level: torch.quantile(values, level, dim=0) for level in levels}
-    dist = likelihood.distribution(outputs)
-    if isinstance(dist, Independent) and isinstance(dist.base_dist, Normal):
-        return {level: normal_mixture_quantile(dist.base_dist.loc, dist.base_dist.scale, level) for level in levels}
+    dist = likelihood.on(outputs).distribution(outputs)
+    per_place = isinstance(dist, PlacedDistribution)
+    each = dist.base if per_place else dist
+    if isinstance(each, Independent) and isinstance(each.base_dist, Normal):
+        normal = each.base_dist
+        found = {level: normal_mixture_quantile(normal.loc, normal.scale, level) for level in levels}
+        return {level: q.movedim(-1, 1) for level, q in found.items()} if per_place else found
     draws = dist.sample((_DRAWS,)).flatten(0, 1)
     return {level: torch.quantile(draws, level, dim=0) for level in levels}
 

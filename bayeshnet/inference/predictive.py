@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..distributions.base import draw_from
 from ..errors import check_flags, check_int, type_error, value_error
 from ..functional import batched_forward
 from ..guides import HypernetGuide, Likelihood
@@ -30,6 +31,8 @@ class Predictive(Settings):
 
     The network predicts in evaluation mode, whatever its mode is before and afterwards: batch norm uses its running
     statistics, so that no prediction depends on its neighbors, and dropout is off. The guide keeps its own mode.
+
+    Outputs per pixel or step, ``(N, C, ...)``, are predicted at each of these places; their log-likelihoods are summed.
 
     Args:
         guide: a guide over the network's weights, or a posterior module.
@@ -145,7 +148,8 @@ class Predictive(Settings):
         sums: list[Tensor | None] = [None] * len(chunks)
         for weights in self._draws(cond_id, cond_input, generator):
             for i, (inputs, targets) in enumerate(chunks):
-                log_prob = self.likelihood.log_prob(self._outputs(weights, inputs), targets).logsumexp(0)
+                outputs = self._outputs(weights, inputs)
+                log_prob = self.likelihood.on(outputs).log_prob(outputs, targets).logsumexp(0)
                 old = sums[i]
                 sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
         return torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples)
@@ -161,17 +165,17 @@ class Predictive(Settings):
         while left:
             size = min(left, self.sample_chunk or left)
             left -= size
-            yield q.draw(size, generator).w
+            yield draw_from(q, size, generator).w
 
     def _outputs(self, weights: Tensor, inputs: Tensor) -> Tensor:
-        """Compute outputs ``(S, N, C)``."""
+        """Compute outputs ``(S, N, C)``, or ``(S, N, C, ...)`` per pixel or step."""
         with predicting(self.net, self.mc_dropout):
             outputs = batched_forward(self.net, weights, inputs)
         checked = as_outputs if self.likelihood is None else self.likelihood.outputs
         return checked(outputs, num_examples(inputs))
 
     def _mean(self, outputs: Tensor) -> Tensor:
-        return outputs if self.likelihood is None else self.likelihood.mean(outputs)
+        return outputs if self.likelihood is None else self.likelihood.on(outputs).mean(outputs)
 
 
 def _level(quantile: Any) -> float:

@@ -5,6 +5,8 @@ Every check returns tensors of at least single precision, in which the sums of t
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,7 @@ __all__ = [
 ]
 
 _TOLERANCE = 1e-2  # of half precision and of rounding to two digits; logits are far beyond
+_YES_OR_NO = "The probability p of yes becomes two columns by torch.cat([1 - p, p], -1), as in Prediction.probs."
 _MOST_BINS = 1_000_000
 
 
@@ -149,12 +152,14 @@ def check_labels(y: Tensor, scores: Tensor) -> Tensor:
             "y",
             expected=f"class indices from 0 to {count - 1}, one for each column",
             found=f"{(low if low < 0 else high):.0f} among them",
+            hint=_YES_OR_NO if count == 1 else "",
         )
     return y.long()
 
 
 def check_pair(probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return probabilities ``(N, C)`` and class indices ``(N,)`` of equal length."""
+    """Return probabilities ``(N, C)`` and class indices ``(N,)`` of equal length; places are taken as examples."""
+    probs, y = _places_as_examples(probs, y)
     if isinstance(probs, Tensor) and probs.ndim != 2:
         raise value_error("probs", expected="class probabilities (N, C)", got=probs)
     probs = check_probs(probs)
@@ -163,13 +168,26 @@ def check_pair(probs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 def check_scores(scores: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return scores of classes ``(N, C)``, which need not be probabilities, and class indices ``(N,)``."""
+    scores, y = _places_as_examples(scores, y)
     kind = "a floating tensor of class probabilities or scores (N, C)"
     if isinstance(scores, Tensor) and not scores.is_floating_point():
         raise type_error("probs", expected=kind, got=scores)
     scores = check_ordered("probs", scores, kind)
     if scores.ndim != 2:
         raise value_error("probs", expected=kind, got=scores)
-    return scores, check_labels(y, scores)
+    labels = check_labels(y, scores)
+    if scores.shape[1] == 1 and bool(((scores.detach() - 1).abs() > _TOLERANCE).any()):
+        found = "one column that is not 1"
+        raise value_error("probs", expected="a column for each class", found=found, hint=_YES_OR_NO)
+    return scores, labels
+
+
+def _places_as_examples(probs: Any, y: Any) -> tuple[Any, Any]:
+    """Return probabilities ``(N, C, *P)`` and labels ``(N, *P)`` with each pixel or step as an example."""
+    several = isinstance(probs, Tensor) and isinstance(y, Tensor) and probs.ndim == y.ndim + 1 > 2
+    if not several or probs.shape[:1] + probs.shape[2:] != y.shape:
+        return probs, y
+    return probs.movedim(1, -1).flatten(0, -2), y.flatten()
 
 
 def check_mean(mean: Tensor, argument: str = "mean", batch: int = 1) -> Tensor:

@@ -1,4 +1,7 @@
-"""Metrics of predictive class probabilities: accuracy, NLL, Brier score, calibration."""
+"""Metrics of predictive class probabilities: accuracy, NLL, Brier score, calibration.
+
+Probabilities ``(N, C, *P)`` and classes ``(N, *P)`` per pixel or step are scored with each of these as an example.
+"""
 
 from __future__ import annotations
 

@@ -106,8 +106,10 @@ def settle_layout(net: nn.Module, layout: str | None) -> None:
 
 
 @torch.no_grad()
-def check_network(net: Any, x: Tensor) -> None:
+def check_network(net: Any, x: Tensor) -> Any:
     """Run a main network once, with zero weights on two examples of ``x``, and refuse inputs that it does not take.
+
+    Returns its outputs.
 
     Neither the state of random generators nor that of the network changes, if this is in evaluation mode.
     """
@@ -116,7 +118,7 @@ def check_network(net: Any, x: Tensor) -> None:
     weights = net.weight_spec.split(torch.zeros(net.weight_spec.numel, dtype=like.dtype, device=like.device))
     try:
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            net(some, weights=weights)
+            return net(some, weights=weights)
     except Exception as error:
         if ": expected " in str(error):  # A message of this library says it better.
             raise

@@ -64,7 +64,7 @@ def draw(*shape):
 
 # The likelihood, outputs per target, targets per input, how they are drawn, and the log-likelihood of one example.
 LIKELIHOODS = {
-    "categorical": (lambda: Categorical(), 3, 1, lambda *s: torch.randint(3, s[:1]), one_class),
+    "categorical": (lambda: Categorical(), 3, 1, lambda *s: torch.randint(3, s[:1] + s[2:]), one_class),
     "bernoulli": (lambda: Bernoulli(), 1, 2, lambda *s: torch.randint(2, s).to(DTYPE), yes_or_no),
     "bernoulli of one": (lambda: Bernoulli(), 1, 1, lambda *s: torch.randint(2, s).to(DTYPE), yes_or_no),
     "gaussian": (lambda: Gaussian(torch.tensor(0.7, dtype=DTYPE)), 1, 2, draw, gaussian),
@@ -88,7 +88,30 @@ def squeezed(num):
     return ModuleMainNet(nn.Sequential(*layers).to(DTYPE))
 
 
-NETWORKS = {"perceptron": perceptron, "module": module}
+def pixels(num):
+    """A network with outputs ``(N, C, 2, 3)``, as segmentation has them."""
+    layers = nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, num, 1)
+    return ModuleMainNet(nn.Sequential(*layers).to(DTYPE))
+
+
+class Steps(nn.Module):
+    """A network with outputs ``(N, C, 4)`` of sequences ``(N, 4, 2)``, each of all steps so far."""
+
+    def __init__(self, num):
+        super().__init__()
+        self.inner, self.head = nn.Linear(2, 3), nn.Linear(3, num)
+
+    def forward(self, x):
+        return self.head(self.inner(x).tanh().cumsum(1)).transpose(1, 2)
+
+
+def steps(num):
+    return ModuleMainNet(Steps(num).to(DTYPE))
+
+
+NETWORKS = {"perceptron": perceptron, "module": module, "pixels": pixels, "steps": steps}
+INPUTS = {"pixels": (1, 2, 3), "steps": (4, 2)}
+PLACES = {"pixels": (2, 3), "steps": (4,)}
 
 
 class Problem:
@@ -98,7 +121,7 @@ class Problem:
         torch.manual_seed(3)
         make, per_target, targets, draw_targets, by_hand = LIKELIHOODS[likelihood]
         self.net = {**NETWORKS, "squeezed": squeezed}[network](per_target * targets)
-        self.x, self.y = draw(N, 2), draw_targets(N, targets)
+        self.x, self.y = draw(N, *INPUTS.get(network, (2,))), draw_targets(N, targets, *PLACES.get(network, ()))
         prior = FanInGaussian(self.net.weight_spec, dtype=DTYPE)
         self.model = BayesianModel(self.net, prior, make(), num_data, strategy=strategy)
         self.w = draw(S, self.net.weight_spec.numel)
@@ -106,7 +129,8 @@ class Problem:
         for s, weights in enumerate(self.w):
             for n in range(N):
                 f = self.net(self.x[n : n + 1], weights=self.net.weight_spec.split(weights))[0]
-                self.expected[s, n] = by_hand(f.reshape(-1).tolist(), self.y[n].reshape(-1).tolist())
+                rows = f.reshape(per_target * targets, -1).T.tolist(), self.y[n].reshape(targets, -1).T.tolist()
+                self.expected[s, n] = sum(by_hand(*pair) for pair in zip(*rows, strict=True))
 
     @property
     def scaled(self):
@@ -191,8 +215,9 @@ def test_the_program_as_pyro_runs_it(likelihood, network, vectorized):
 
 
 @likelihoods
-def test_pyros_own_bound(likelihood):
-    problem = Problem(likelihood, "module")
+@networks
+def test_pyros_own_bound(likelihood, network):
+    problem = Problem(likelihood, network)
 
     def guide(x, y):
         pyro.sample("weights", pyro.distributions.Delta(problem.w[0], event_dim=1))
@@ -247,14 +272,21 @@ def test_other_shapes_and_types_mean_the_same_on_every_route(likelihood, other, 
     close(predictive.log_likelihood(x, y), problem.expected.logsumexp(0) - math.log(S))
 
 
-def test_ignored_labels_count_as_data_without_information():
+@pytest.mark.parametrize("network", ["module", "pixels", "steps"])
+def test_ignored_labels_count_as_data_without_information(network):
     """One rule on all routes, whatever the label: a log-probability of 0, and the scale of all examples."""
-    problem = Problem("categorical", "module")
+    problem = Problem("categorical", network)
     model = BayesianModel(problem.net, problem.model.prior, Categorical(ignore_index=-100), NUM_DATA)
     y = problem.y.clone()
     y[1:3] = -100
+    y[4].view(-1)[-1:] = -100
     each = problem.expected.clone()
     each[:, 1:3] = 0
+    each[:, 4] = 0
+    for s, weights in enumerate(problem.w):
+        f = problem.net(problem.x[4:5], weights=problem.net.weight_spec.split(weights))[0]
+        rows = f.reshape(3, -1).T.tolist(), y[4].flatten().tolist()
+        each[s, 4] = sum(one_class(out, [label]) for out, label in zip(*rows, strict=True) if label >= 0)
     scaled = each.sum(1) * (NUM_DATA / N)
     close(model.log_likelihood(problem.w, problem.x, y), scaled)
     for direct, vectorized in [(True, True), (False, True), (False, False)]:

@@ -92,12 +92,18 @@ class Steps(nn.Module):
 
 
 @each_route
-@pytest.mark.parametrize("steps", [1, 4, 5])
+@pytest.mark.parametrize("steps", [3, 4, 5])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_outputs_per_step_are_refused_everywhere(route, name, steps):
+def test_targets_of_inputs_are_refused_for_outputs_per_step(route, name, steps):
     likelihood, width, y = LIKELIHOODS[name]
-    with pytest.raises(ValueError, match=r"net: expected a network with outputs of shape \(4, C\).*per pixel or step"):
+    with pytest.raises((ValueError, TypeError), match=r"^y: expected"):
         routes(Steps(width, steps), likelihood)[route](X, y)
+
+
+@each_route
+def test_classes_behind_steps_are_refused_with_advice(route):
+    with pytest.raises(ValueError, match=r"^y: expected .*outputs.movedim\(-1, 1\)"):
+        routes(Steps(3, 5), Categorical())[route](X, torch.zeros(4, 5).long())
 
 
 class Pair(nn.Module):
@@ -119,6 +125,8 @@ def test_predictions_without_a_likelihood_keep_to_the_contract():
     net = nn.Sequential(nn.Linear(2, 1), nn.Flatten(0))
     assert Predictive(MeanFieldGuide(net), net, num_samples=3)(X).mean.shape == (4, 1)
     images = nn.Conv2d(1, 3, 1)
+    assert Predictive(MeanFieldGuide(images), images)(torch.zeros(4, 1, 5, 5)).mean.shape == (4, 3, 5, 5)
+    images = nn.Sequential(images, nn.Flatten(0, 1))
     with pytest.raises(ValueError, match=r"outputs of shape \(4, C\)"):
         Predictive(MeanFieldGuide(images), images)(torch.zeros(4, 1, 5, 5))
 

@@ -151,6 +151,9 @@ def inputs(net, batch):
         kwargs["uncond_input"] = torch.randn(batch, net.uncond_in_size)
     if net.num_known_conds:
         kwargs["cond_id"] = [net.num_known_conds - 1, 0]
+    elif getattr(net, "cond_chunk_embs", False):
+        tensors = {"uncond_weights": list(kwargs["weights"].values())} if kwargs["weights"] else {}
+        kwargs["weights"] = {**tensors, "chunk_embs": torch.randn(batch, net.num_chunks, net.chunk_emb_size)}
     parts = net.internal_hnets if isinstance(net, HContainer) else [net]
     if any(part.cond_in_size and not part.num_known_conds for part in parts):
         kwargs["cond_input"] = torch.randn(batch, net.cond_in_size)
@@ -160,7 +163,7 @@ def inputs(net, batch):
 def use(net):
     """Use all functions of a hypernetwork."""
     kwargs = inputs(net, 2)
-    batch = 2 if len(kwargs) > 1 else 1
+    batch = 2 if len(kwargs) > 1 or "chunk_embs" in (kwargs["weights"] or {}) else 1
     for train in (True, False):
         net.train(train)
         out = net(**kwargs, ret_format="flattened")
@@ -168,7 +171,7 @@ def use(net):
         assert out.isfinite().all()
     assert [list(t.shape) for t in net(**kwargs, ret_format="sequential")[0]] == net.target_shapes
     if net.uncond_in_size:
-        where = {"weights": kwargs["weights"]}
+        where = {"weights": inputs(net, 1)["weights"]}
         if net.num_known_conds:
             where["cond_id"] = 0
         if "cond_input" in kwargs:

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from bayeshnet.distributions import DiracPosterior, FanInGaussian, MeanFieldPosterior
 from bayeshnet.estimators import LIVI
-from bayeshnet.guides import BayesianModel, Gaussian, HypernetGuide
+from bayeshnet.guides import BayesianModel, Bernoulli, Categorical, Gaussian, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import (
     Callback,
     Cosine,
@@ -259,6 +259,46 @@ def test_schedules_of_the_learning_rate(kind):
     assert result.history["lr"].tolist() == pytest.approx(rates.seen)
 
 
+@pytest.mark.parametrize("generous", [True, False])
+def test_the_learning_rate_falls_where_the_loss_does_not(generous):
+    """Reduced by the rule, from the recorded losses: more than ``patience`` steps without a loss below the best."""
+    patience = 3
+
+    def plateau(optimizer):
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=patience, threshold=0.0)
+
+    model, guide = ridge()
+    scheduler = plateau if generous else torch.optim.lr_scheduler.ReduceLROnPlateau
+    result = fit(model, guide, data(), num_steps=60, lr=0.3, scheduler=scheduler, generator=generator())
+    best, bad, rate = math.inf, 0, 0.3
+    allowed, factor, share = (patience, 0.5, 1.0) if generous else (10, 0.1, 1 - 1e-4)
+    for loss, lr in zip(result.history["loss"].tolist(), result.history["lr"].tolist(), strict=True):
+        assert lr == pytest.approx(rate)
+        best, bad = (loss, 0) if loss < best * share else (best, bad + 1)
+        if bad > allowed:
+            rate, bad = rate * factor, 0
+    assert rate < 0.3
+
+
+NO_DENSITY = [(Bernoulli(), 2.0), (Gaussian(0.3), float("nan")), (Categorical(), -100)]
+
+
+@pytest.mark.parametrize("transformed", [False, True])
+@pytest.mark.parametrize(("likelihood", "bad"), NO_DENSITY)
+def test_targets_without_a_density_in_the_middle_of_a_loader_are_refused(likelihood, bad, transformed):
+    x, y = torch.randn(12, 1), torch.zeros(12, dtype=torch.long if isinstance(likelihood, Categorical) else None)
+    y[9] = bad
+    net = nn.Linear(1, 2 if isinstance(likelihood, Categorical) else 1)
+    guide = MeanFieldGuide(net)
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), likelihood)
+    told = Calls()
+    transform = (lambda batch, generator: (batch["x"], batch["y"])) if transformed else None
+    examples = [{"x": a, "y": b} for a, b in zip(x, y, strict=True)] if transformed else TensorDataset(x, y)
+    with pytest.raises(ValueError, match=r"^y: expected .* \(1 such of 4\)"):
+        fit(model, guide, DataLoader(examples, 4), num_steps=3, transform=transform, callbacks=[told])
+    assert told.events == ["start", 1, 2, "end"]
+
+
 def test_beta_may_change_from_step_to_step():
     model, guide = regression()
     result = fit(model, guide, data(), num_steps=5, beta=LinearWarmup(4, 0.2, 1.0))
@@ -435,6 +475,8 @@ REFUSALS = {
     "schedule": ({"num_steps": 1, "scheduler": "linear"}, "'cosine'"),
     "clip": ({"num_steps": 1, "grad_clip": -1.0}, "grad_clip"),
     "batch": ({"num_steps": 1, "batch_size": 0}, "batch_size"),
+    "closure": ({"num_steps": 1, "optimizer": torch.optim.LBFGS}, "optimizer: expected one that .*, got LBFGS"),
+    "made": ({"num_steps": 1, "optimizer": lambda p: torch.optim.LBFGS(p)}, "optimizer: expected one that .* gradient"),
 }
 
 

@@ -164,3 +164,24 @@ def test_half_precision_is_summed_in_single():
     probs[:, 0] = 0.5
     for metric in (accuracy, nll, brier, ece):
         assert float(metric(probs.half(), y)) == pytest.approx(float(metric(probs.double(), y)), rel=1e-5)
+
+
+@pytest.mark.parametrize("places", [(4,), (2, 3)])
+def test_places_are_examples(places):
+    """Probabilities as of segmentation are scored pixel by pixel."""
+    probs, y = torch.randn(5, 3, *places, dtype=torch.float64).softmax(1), torch.randint(3, (5, *places))
+    rows = probs.reshape(5, 3, -1).transpose(1, 2).reshape(-1, 3)
+    for metric in (accuracy, nll, brier, ece):
+        torch.testing.assert_close(metric(probs, y), metric(rows, y.flatten()))
+    with pytest.raises(ValueError, match="probs: expected"):
+        accuracy(probs, y[:, :1])
+
+
+def test_one_column_of_yes_is_no_column_per_class():
+    p, y = torch.tensor([[0.9], [0.2], [0.6]]), torch.tensor([1, 0, 0])
+    advice = r".*cat\(\[1 - p, p\], -1\)"
+    for labels, what in ((y, "y: expected class indices from 0 to 0"), (y * 0, "probs: expected a column for each")):
+        with pytest.raises(ValueError, match=what + advice):
+            accuracy(p, labels)
+    torch.testing.assert_close(accuracy(torch.cat([1 - p, p], -1), y), torch.tensor(2 / 3))
+    assert float(accuracy(torch.ones(3, 1), y * 0)) == 1.0

@@ -249,6 +249,29 @@ def test_lists(case):
         assert {k: a[k] for k in ("name", "layer")} == {k: b[k] for k in ("name", "layer")}
 
 
+@pytest.mark.parametrize("uncond_in_size", [0, 2])
+@pytest.mark.parametrize("cond_in_size", [0, 3])
+def test_chunk_embeddings_given_without_known_conditions(uncond_in_size, cond_in_size):
+    """Documented and refused by theirs; one condition whose embeddings are not used tells what it means."""
+    sizes = {"uncond_in_size": uncond_in_size, "cond_in_size": cond_in_size, "layers": [5]}
+    known, other = build(("ChunkedHMLP", {"cond_chunk_embs": True, "num_cond_embs": 1, **sizes}), torch.float64)
+    free = make(ours, "ChunkedHMLP", cond_chunk_embs=True, num_cond_embs=0, **sizes).double()
+    assert free.num_known_conds == 0
+    assert free.conditional_param_shapes == []
+    assert free.param_shapes == known.unconditional_param_shapes
+    for mine, same in zip(free.internal_params, known.unconditional_params, strict=True):
+        mine.data = same.data.clone()
+    embeddings = torch.randn(3, free.num_chunks, free.chunk_emb_size, dtype=torch.float64)
+    kwargs = {"uncond_input": torch.randn(3, 2).double()} if uncond_in_size else {}
+    kwargs |= {"cond_input": torch.randn(3, 3).double()} if cond_in_size else {}
+    ways = [net(**kwargs, weights={"chunk_embs": embeddings}, ret_format="flattened") for net in (free, known, other)]
+    agree(ways[:2], ways[1:], torch.float64)
+    with pytest.raises(ValueError, match="cond_id: expected a condition, or weights"):
+        free(**kwargs)
+    with pytest.raises(ValueError, match="cond_id: expected condition identifiers none"):
+        free(cond_id=0, **{key: value for key, value in kwargs.items() if key == "uncond_input"})
+
+
 def test_chunk_embeddings_given():
     mine, other = build(CASES["chunked-cond"], torch.float64)
     embeddings = torch.randn(3, mine.num_chunks, mine.chunk_emb_size, dtype=torch.float64)

@@ -170,4 +170,4 @@ class OutlierExposure(AddedLoss):
 
 def uniform_cross_entropy(outputs: Tensor) -> Tensor:
     r"""Compute the mean of :math:`-\frac{1}{C} \sum_c \log p(c)` over logits ``(*B, C)``: ``()``, in nats."""
-    return -outputs.log_softmax(dim=-1).mean()
+    return -outputs.log_softmax(dim=min(2, outputs.ndim - 1)).mean()

@@ -12,7 +12,7 @@ from ...deprecation import renamed_arguments
 from ...errors import check_int, value_error
 from ...representation import ModuleSettings
 from ...weights import WeightSpec
-from ..base import WeightDistribution, WeightDraw
+from ..base import WeightDistribution, WeightDraw, draw_from
 
 __all__ = ["SampledNetwork", "WeightPosterior"]
 
@@ -38,7 +38,7 @@ class WeightPosterior(ModuleSettings, nn.Module, ABC):
         cond_input: Tensor | None = None,
     ) -> WeightDraw:
         """Draw ``num`` weight vectors, together with the noise that produced them."""
-        return self.forward(cond_id, cond_input).draw(num, generator)
+        return draw_from(self.forward(cond_id, cond_input), num, generator)
 
     def rsample(
         self,

@@ -9,12 +9,12 @@ from torch import nn
 from torch.distributions import Distribution
 
 from ...deprecation import renamed_argument
+from ...distributions.base import draw_from, has_log_prob
 from ...distributions.dirac import Dirac
-from ...distributions.semi_implicit import SemiImplicit
+from ...distributions.semi_implicit import GeneratedWeights, SemiImplicit
 from ...errors import check_int
 from ..auto import Auto
 from ..base import as_pair
-from ..draws import draw_from
 from ..latent.importance import ImportanceSandwich
 from ..latent.sivi import SIVI
 from .measurements import kernel_view, map_view, sample_view
@@ -62,6 +62,8 @@ def diagnose(
     check_int("num_samples", num_samples, 4)
     if isinstance(posterior, SemiImplicit):
         return _diagnose_semi_implicit(posterior, prior, num_samples, generator)
+    if not has_log_prob(posterior) and not isinstance(posterior, GeneratedWeights):
+        return _diagnose_samples(posterior, num_samples, generator)
     estimate = Auto(num_samples).estimate(posterior, prior, generator=generator)
     flags: dict[str, str] = {}
     measurements: dict[str, Any] = {"estimator": estimate.diagnostics["choice"]}
@@ -72,7 +74,18 @@ def diagnose(
     if folded is not None and float(folded) > 0:
         flags["fold"] = "The map from noise to weights is not injective: its density is too low, the KL too low."
     value = None if estimate.value is None else float(estimate.value)
-    return Diagnosis(value, None, None, {}, measurements, flags, advice_for(flags))
+    advice = advice_for(flags, measurements["estimator"] if value is not None else "Dirac")
+    return Diagnosis(value, None, None, {}, measurements, flags, advice)
+
+
+def _diagnose_samples(q: Distribution, num_samples: int, generator: torch.Generator | None) -> Diagnosis:
+    """Report on a posterior of which only draws are known: its KL has no value."""
+    w = draw_from(q, num_samples, generator).w
+    measurements: dict[str, Any] = {"estimator": None, **sample_view(q, w), **kernel_view(q, w)}
+    share = 100 * measurements["stein_trace"]
+    text = f"{type(q).__name__} has no log_prob: kernel scores of its samples cover {share:.1f} % of the dimensions."
+    flags = {"density": text}
+    return Diagnosis(None, None, None, {}, measurements, flags, advice_for(flags))
 
 
 def _diagnose_semi_implicit(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ..accepted import WRITE_LOG_PROB
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -16,6 +18,7 @@ ADVICE = {
     "linearization": "The noise is wide against the bends of the map: lower sigma or use ImportanceSandwich.",
     "audit": "Raise num_proposals and num_starts of ImportanceSandwich, or lower sigma.",
     "collapse": "Check that the estimator's gradient reaches the hypernetwork (SIVI's does not); use LIVI.",
+    "density": WRITE_LOG_PROB,
     "conditioning": "Take more latents per step, or start from a better conditioned map (smaller gain, linear skip).",
 }
 """Advice for each alarm, the most serious first."""
@@ -68,10 +71,24 @@ class Diagnosis:
         return draw_figure(_verdict(self), self.information, self.measurements)
 
 
-def advice_for(flags: dict[str, str]) -> str:
-    """Return the advice for the alarms among ``flags``."""
-    serious = [ADVICE[name] for name in ADVICE if name in flags]
-    return " ".join(serious) if serious else "The KL can be trusted: take LIVI for training and values."
+TRUSTED = {
+    "LIVI": "The KL can be trusted: take LIVI for training and values.",
+    "ClosedForm": "The KL is exact: take ClosedForm, which Auto chooses, for training and values.",
+    "MonteCarlo": "The KL is unbiased: take MonteCarlo for training, and with many samples for values.",
+    "Dirac": "A point mass has no KL: take ClosedForm, whose gradient is that of maximum a-posteriori learning.",
+    "ChangeOfVariables": "The KL can be trusted: take ChangeOfVariables for training and values.",
+}
+"""Advice where there is no alarm, by the estimator that is for such posteriors."""
+
+
+SHARED_FOLD = 'Make the map injective (a linear skip), or take noise="independent", for which there is an audit.'
+
+
+def advice_for(flags: dict[str, str], estimator: str = "LIVI") -> str:
+    """Return the advice for the alarms among ``flags``; if there is none, for the estimator of such posteriors."""
+    known = {**ADVICE, "fold": SHARED_FOLD} if estimator == "ChangeOfVariables" else ADVICE
+    serious = [known[name] for name in known if name in flags]
+    return " ".join(serious) if serious else TRUSTED[estimator]
 
 
 def _verdict(report: Diagnosis) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...errors import check_int, value_error
 from ...representation import ModuleSettings
 from .contract import Targets, as_outputs
+from .places import AtPlaces
 
 __all__ = ["Likelihood"]
 
@@ -19,7 +20,8 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
     """A map from outputs ``(*B, N, C)`` of a main network to distributions of batch shape ``(*B, N)`` over targets.
 
     ``B`` are weight draws (none, or one dimension or more on the left), ``N`` are data. Parameters of the likelihood,
-    such as a learned noise, are parameters of this module.
+    such as a learned noise, are parameters of this module. Answers per pixel or step, with outputs ``(S, N, C, *P)``,
+    are taken by :meth:`on`, which sums over these places.
 
     Attributes:
         kind: ``"classification"``, where uncertainty is measured by entropies (nats), or ``"regression"``, where it is
@@ -37,8 +39,24 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
         return check_int("num_targets", num_targets, 1)
 
     def outputs(self, outputs: Any, num_inputs: int) -> Tensor:
-        """Return outputs of a network for ``N`` inputs as this likelihood takes them, ``(S, N, C)``; refuse others."""
+        """Return outputs of a network for ``N`` inputs, ``(S, N, C)`` or ``(S, N, C, *P)``; refuse others.
+
+        A subclass that overrides this takes what it returns by its other methods; :meth:`on` then has no effect.
+        """
         return as_outputs(outputs, num_inputs)
+
+    def on(self, outputs: Tensor) -> Likelihood | AtPlaces:
+        """Return the likelihood of outputs ``(S, N, C)``, which is this one, or ``(S, N, C, *P)``, a sum over places.
+
+        Example:
+            >>> import torch
+            >>> from bayeshnet.guides import Gaussian
+            >>> steps = torch.zeros(4, 2, 1, 7)
+            >>> Gaussian().on(steps).log_prob(steps, torch.zeros(2, 1, 7)).shape
+            torch.Size([4, 2])
+        """
+        own = type(self).outputs is not Likelihood.outputs
+        return self if own or outputs.ndim <= 3 else AtPlaces(self, outputs.ndim - 3)
 
     def targets(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return targets as :meth:`distribution` takes them, for outputs ``(*B, N, C)``; refuse others.
@@ -46,7 +64,7 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
         Shapes and types are checked, which costs nothing; values are checked by :meth:`check_targets`.
         """
         if self.takes is not None:
-            return self.takes.convert(y, outputs, outputs.shape[-1] // self.num_outputs(1))
+            return self.takes.convert(y, outputs.shape[-2], outputs.shape[-1] // self.num_outputs(1), outputs.dtype)
         shape = (outputs.shape[-2], *self.distribution(outputs).event_shape)
         if y.shape != shape:
             raise value_error("y", expected=f"targets of shape {shape}", got=y)
@@ -59,7 +77,7 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
 
     def observed(self, outputs: Tensor, y: Tensor) -> tuple[TorchDistribution, Tensor]:
         """Return distribution and targets for an observed site of a Pyro program; ignored targets are masked."""
-        distribution, targets = self.distribution(outputs), self.targets(outputs, y)
+        targets, distribution = self.targets(outputs, y), self.distribution(outputs)
         ignored = getattr(self.takes, "ignore_index", None)
         if ignored is None:
             return distribution, targets

@@ -12,6 +12,7 @@ from torch import Tensor
 from ...errors import check_int, value_error
 from .base import Likelihood
 from .contract import Classes, Values, is_answer
+from .places import places_summed
 
 __all__ = ["Bernoulli", "Categorical"]
 
@@ -27,7 +28,8 @@ class Categorical(Likelihood):
             of 0: the labeled ones of a batch stand for the labeled ones of the data set. None refuses labels below 0.
 
     Shape:
-        Outputs are ``(*B, N, C)``, targets are class indices ``(N,)``, of any integer type.
+        Outputs are ``(*B, N, C)``, targets are class indices ``(N,)``, of any integer type; per pixel or step outputs
+        ``(S, N, C, *P)``, as of ``torch.nn.CrossEntropyLoss``, and targets ``(N, *P)``.
 
     Example:
         >>> import torch
@@ -48,10 +50,12 @@ class Categorical(Likelihood):
         """Return the categorical distribution with logits ``outputs``."""
         return dist.Categorical(logits=outputs)
 
+    @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-probability of the classes ``y`` ``(N,)``: ``(*B, N)``, in nats."""
         return -self._cross_entropy(outputs, y, "none").reshape(outputs.shape[:-1])
 
+    @places_summed
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the sum ``()`` of :meth:`log_prob`, in one operation."""
         if self.changes_log_prob(Categorical):
@@ -88,7 +92,8 @@ class Bernoulli(Likelihood):
     r"""``C`` independent binary targets, outputs are logits: :math:`p(y_c = 1) = 1 / (1 + \exp(-f_c))`.
 
     Shape:
-        Outputs are ``(*B, N, C)``, targets are 0 or 1 of shape ``(N, C)``, or ``(N,)`` for a single one.
+        Outputs are ``(*B, N, C)``, targets are 0 or 1 of shape ``(N, C)``, or ``(N,)`` for a single one; per pixel or
+        step outputs ``(S, N, C, *P)``, targets ``(N, C, *P)``, or ``(N, *P)`` for a single one.
 
     Example:
         >>> import torch
@@ -104,6 +109,7 @@ class Bernoulli(Likelihood):
         """Return Bernoulli distributions with logits ``outputs``, with the last dimension as the event."""
         return dist.Bernoulli(logits=outputs).to_event(1)
 
+    @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-probability of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         target = self.targets(outputs, y).expand(outputs.shape)

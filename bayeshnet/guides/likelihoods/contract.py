@@ -2,17 +2,20 @@
 
 Outputs are ``(S, N, C)``: ``C`` numbers for each of ``N`` inputs under each of ``S`` weight draws. Targets are values
 ``(N, C)`` or class indices ``(N,)``. A single output or value per input may lack its dimension: ``(N,)`` is taken as
-``(N, 1)``. Integers and booleans are converted, to class indices or to the type of the outputs.
+``(N, 1)``. Integers and booleans are converted, to class indices or to the type of the outputs. Answers per pixel or
+step have the dimensions of these places last: outputs ``(S, N, C, *P)``, class indices ``(N, *P)``, values
+``(N, C, *P)``.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ...errors import type_error, value_error
@@ -21,10 +24,10 @@ __all__ = ["Classes", "Targets", "Values", "as_outputs", "support_named"]
 
 
 def as_outputs(outputs: Any, num_inputs: int) -> Tensor:
-    """Return outputs as ``(S, N, C)``.
+    """Return outputs as ``(S, N, C)``, or ``(S, N, C, *P)`` for answers per pixel or step.
 
     Args:
-        outputs: ``(S, N, C)``, or ``(S, N)`` for a single output per input.
+        outputs: as they are returned, or ``(S, N)`` for a single output per input.
         num_inputs: the number ``N`` of inputs.
 
     Raises:
@@ -41,10 +44,9 @@ def as_outputs(outputs: Any, num_inputs: int) -> Tensor:
         raise type_error("net", expected="a network that returns one floating tensor", got=outputs, hint=advice)
     if outputs.ndim == 2:
         outputs = outputs.unsqueeze(-1)
-    if outputs.ndim != 3 or outputs.shape[1] != num_inputs or not outputs.shape[2]:
+    if outputs.ndim < 3 or outputs.shape[1] != num_inputs or not all(outputs.shape[2:]):
         expected = f"a network with outputs of shape ({num_inputs}, C), or ({num_inputs},) for a single one"
-        several = "For answers per pixel or step, write a Likelihood that sums over them."
-        advice = several if outputs.ndim > 3 else "One row of outputs per input."
+        advice = "One row of outputs per input; for answers per pixel or step (N, C, ...), classes before places."
         raise value_error("net", expected=expected, found=f"outputs of shape {tuple(outputs.shape[1:])}", hint=advice)
     return outputs
 
@@ -61,13 +63,15 @@ class Targets(ABC):
     hint: ClassVar[str] = ""
 
     @abstractmethod
-    def convert(self, y: Any, outputs: Tensor, num_targets: int) -> Tensor:
+    def convert(self, y: Any, num: int, num_targets: int, dtype: torch.dtype, places: Sequence[int] = ()) -> Tensor:
         """Return targets in the one shape and type that the likelihood computes with; refuse others.
 
         Args:
             y: targets of ``N`` inputs.
-            outputs: ``(*B, N, C)``.
-            num_targets: values per input.
+            num: the number ``N``.
+            num_targets: values per input, or per place.
+            dtype: type of the outputs.
+            places: shape of the pixels or steps of each input.
         """
 
     @abstractmethod
@@ -86,7 +90,7 @@ class Targets(ABC):
 
 @dataclass(frozen=True)
 class Classes(Targets):
-    """Class indices ``(N,)``.
+    """Class indices ``(N,)``, or ``(N, *P)`` for pixels or steps.
 
     Args:
         ignore_index: label of examples whose class is unknown, or None.
@@ -97,14 +101,19 @@ class Classes(Targets):
     expected: str = "class indices 0, 1, 2, ..."
     hint: ClassVar[str] = "Leave out examples without a label, or give their label to Categorical(ignore_index=...)."
 
-    def convert(self, y: Any, outputs: Tensor, num_targets: int) -> Tensor:
-        """Return class indices as 64-bit integers ``(N,)``."""
-        num = outputs.shape[-2]
+    def convert(self, y: Any, num: int, num_targets: int, dtype: torch.dtype, places: Sequence[int] = ()) -> Tensor:
+        """Return class indices as 64-bit integers ``(N, *places)``."""
+        shape = (num, *places)
         if not isinstance(y, Tensor):
-            raise type_error("y", expected=f"a tensor of class indices of shape ({num},)", got=y)
-        if y.shape != (num,) or y.is_floating_point() or y.is_complex():
-            advice = "Take y.long()." if y.shape == (num,) else "One class per input; for one-hot targets y.argmax(-1)."
-            raise value_error("y", expected=f"class indices of shape ({num},)", got=y, hint=advice)
+            raise type_error("y", expected=f"a tensor of class indices of shape {shape}", got=y)
+        if y.shape != shape or y.is_floating_point() or y.is_complex():
+            advice = "One class per input; for one-hot targets y.argmax(-1)."
+            if places:
+                advice = "One class per pixel or step of outputs (N, C, ...); for one-hot targets y.argmax(1)."
+            if places and y.shape == (num, num_targets, *places[:-1]):
+                advice = "Put the classes of the outputs before pixels or steps, (N, C, ...): outputs.movedim(-1, 1)."
+            advice = "Take y.long()." if y.shape == shape else advice
+            raise value_error("y", expected=f"class indices of shape {shape}", got=y, hint=advice)
         return y.long()
 
     def allowed(self, y: Tensor) -> Tensor:
@@ -114,7 +123,7 @@ class Classes(Targets):
 
 @dataclass(frozen=True)
 class Values(Targets):
-    """Real numbers ``(N, C)``; a single one may be ``(N,)``.
+    """Real numbers ``(N, C)``, or ``(N, C, *P)`` for pixels or steps; a single one may lack its dimension.
 
     Args:
         support: function that returns which values have a density.
@@ -126,17 +135,17 @@ class Values(Targets):
     expected: str
     same_type: bool = False
 
-    def convert(self, y: Any, outputs: Tensor, num_targets: int) -> Tensor:
-        """Return values ``(N, num_targets)``; integers and booleans are given the type of the outputs."""
-        num = outputs.shape[-2]
+    def convert(self, y: Any, num: int, num_targets: int, dtype: torch.dtype, places: Sequence[int] = ()) -> Tensor:
+        """Return values ``(N, num_targets, *places)``; integers and booleans are given the type of the outputs."""
+        shape, single = (num, num_targets, *places), (num, *places)
         if not isinstance(y, Tensor) or y.is_complex():
-            raise type_error("y", expected=f"a tensor of {self.expected}, of shape ({num}, {num_targets})", got=y)
-        if num_targets == 1 and y.shape == (num,):
-            y = y.unsqueeze(-1)
-        if y.shape != (num, num_targets):
-            either = f"({num}, {num_targets})" + (f" or ({num},)" if num_targets == 1 else "")
+            raise type_error("y", expected=f"a tensor of {self.expected}, of shape {shape}", got=y)
+        if num_targets == 1 and y.shape == single:
+            y = y.unsqueeze(1)
+        if y.shape != shape:
+            either = f"{shape} or {single}" if num_targets == 1 else f"{shape}"
             raise value_error("y", expected=f"targets of shape {either}", got=y, hint="One column per target value.")
-        return y.to(outputs.dtype) if self.same_type or not y.is_floating_point() else y
+        return y.to(dtype) if self.same_type or not y.is_floating_point() else y
 
     def allowed(self, y: Tensor) -> Tensor:
         """Return which values are in the support."""

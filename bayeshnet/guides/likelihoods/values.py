@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...errors import check_int, check_positive, value_error
 from .base import Likelihood
 from .contract import Values, is_count
+from .places import places_summed
 
 __all__ = ["Gaussian", "HeteroscedasticGaussian", "Poisson"]
 
@@ -39,7 +40,7 @@ class Gaussian(_Values):
         learn: True to learn :math:`\log s`, with ``noise`` as the initial value.
 
     Shape:
-        Outputs are ``(*B, N, C)``, targets ``(N, C)``.
+        Outputs are ``(*B, N, C)``, targets ``(N, C)``; per pixel or step ``(S, N, C, *P)`` and ``(N, C, *P)``.
 
     Example:
         >>> likelihood = Gaussian(noise=0.5, learn=True)
@@ -75,11 +76,13 @@ class Gaussian(_Values):
         """Return normal distributions with means ``outputs``, with the last dimension as the event."""
         return dist.Normal(outputs, self.scale).to_event(1)
 
+    @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         standard = (self.targets(outputs, y) - outputs) * (-self.log_scale).exp()
         return torch.sub(-_HALF_LOG_2PI - self.log_scale, standard.square(), alpha=0.5).sum(-1)
 
+    @places_summed
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the sum ``()`` of :meth:`log_prob`, from one sum of squares where the noise is one number."""
         if self.log_scale.ndim or self.changes_log_prob(Gaussian):
@@ -105,7 +108,8 @@ class HeteroscedasticGaussian(_Values):
         min_scale: smallest standard deviation :math:`s_{min}`, in the targets' units, which bounds the density.
 
     Shape:
-        Outputs are ``(*B, N, 2C)``, the means first; targets ``(N, C)``.
+        Outputs are ``(*B, N, 2C)``, the means first; targets ``(N, C)``; per pixel or step ``(S, N, 2C, *P)`` and
+        ``(N, C, *P)``.
 
     Example:
         >>> HeteroscedasticGaussian().num_outputs(3)
@@ -131,6 +135,7 @@ class HeteroscedasticGaussian(_Values):
         """Return normal distributions, with the last dimension as the event."""
         return dist.Normal(*self.split(outputs)).to_event(1)
 
+    @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         mean, scale = self.split(outputs)
@@ -150,7 +155,8 @@ class Poisson(_Values):
     r"""Counts whose logarithmic rate the network predicts: :math:`y_c \sim \mathrm{Poisson}(e^{f_c})`.
 
     Shape:
-        Outputs are ``(*B, N, C)``, targets are counts ``(N, C)``.
+        Outputs are ``(*B, N, C)``, targets are counts ``(N, C)``; per pixel or step ``(S, N, C, *P)`` and
+        ``(N, C, *P)``.
 
     Example:
         >>> Poisson().log_prob(torch.zeros(1, 1), torch.ones(1, 1))
@@ -163,6 +169,7 @@ class Poisson(_Values):
         """Return Poisson distributions, with the last dimension as the event."""
         return dist.Poisson(outputs.exp()).to_event(1)
 
+    @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-probability of the counts ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
         counts = self.targets(outputs, y)

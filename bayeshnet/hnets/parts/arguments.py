@@ -30,7 +30,7 @@ def check_targets(target_shapes: Any) -> list[tuple[int, ...]]:
     return [tuple(check_ints("target_shapes", shape, 1)) for shape in target_shapes]
 
 
-def check_has_input(uncond_in_size: int, cond_in_size: int, chunked: bool | None = None, num_conds: int = 0) -> None:
+def check_has_input(uncond_in_size: int, cond_in_size: int, chunked: bool | None = None, num_conds: int = 1) -> None:
     """Refuse hypernetworks without any input.
 
     Args:

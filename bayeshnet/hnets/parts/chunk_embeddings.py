@@ -32,11 +32,11 @@ def chunk_embeddings(
         net: the hypernetwork.
         num_chunks: number of chunks.
         chunk_emb_size: size of a chunk embedding.
-        conditional: True if each condition has its own chunk embeddings.
+        conditional: True if each condition has its own chunk embeddings; without known conditions they are passed in.
         external: True if conditional embeddings are passed in.
     """
     size = check_int("chunk_emb_size", chunk_emb_size, 1)
-    check_has_input(net.uncond_in_size, net.cond_in_size, conditional, net.num_known_conds)
+    check_has_input(net.uncond_in_size, net.cond_in_size, conditional)
     return ChunkEmbeddings(num_chunks, size, conditional, InputEmbeddings(net.cond_in_size, external))
 
 

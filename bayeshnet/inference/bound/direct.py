@@ -10,6 +10,7 @@ from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ...distributions import WeightDraw
+from ...distributions.base import draw_from
 from ...errors import type_error
 from ...estimators import KLEstimate
 from ...guides import BayesianModel, HypernetGuide
@@ -114,7 +115,7 @@ class DirectEvaluation(Evaluation):
         """Draw weights, once, and estimate the KL from them if the estimator works on draws and these are enough."""
         if self._draw is None:
             num, generator = self.settings.num_particles, self.settings.generator
-            self._draw = self.q.draw(num, generator)
+            self._draw = draw_from(self.q, num, generator)
             self._estimate = self.estimator.estimate_at(
                 self.q, self.model.prior, self._draw, self.settings.num_samples, generator
             )
