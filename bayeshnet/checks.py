@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from .errors import check_instance, type_error, value_error
 
-__all__ = ["check_all", "check_device", "check_dtype", "check_generator", "check_texts", "refusing"]
+__all__ = [
+    "check_all",
+    "check_device",
+    "check_devices",
+    "check_dtype",
+    "check_generator",
+    "check_texts",
+    "naming",
+    "refusing",
+]
 
 
 def check_all(argument: str, values: Any, kind: type, expected: str) -> Any:
@@ -51,6 +61,13 @@ def check_device(argument: str, device: Any) -> Any:
     return device
 
 
+def check_devices(argument: str, value: Any, device: torch.device) -> None:
+    """Refuse a tensor, alone or in a tuple, that is on another device than ``device``."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, torch.Tensor) and part.device != device:
+            raise value_error(argument, expected=f"tensors on {device}", got=value)
+
+
 def check_generator(generator: Any) -> Any:
     """Return the argument ``generator`` if it is None or a random generator of torch."""
     return check_instance("generator", generator, (torch.Generator, type(None)), "a torch.Generator, or None")
@@ -73,3 +90,21 @@ def refusing(argument: str, function: Callable[..., Any], expected: str) -> Call
             raise type_error(argument, expected=expected, found=found) from error
 
     return call
+
+
+@contextmanager
+def naming(argument: str, expected: str) -> Iterator[None]:
+    """Turn errors of torch within the context into a ``ValueError`` that names the argument, but for lack of memory.
+
+    Example:
+        >>> with naming("x", "inputs (N, 3)"):
+        ...     torch.zeros(2, 4) @ torch.zeros(3)
+        Traceback (most recent call last):
+        ValueError: x: expected inputs (N, 3), got RuntimeError: size mismatch, got input (2), mat (2x4), vec (3).
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise value_error(argument, expected=expected, found=f"{type(error).__name__}: {error}") from error
