@@ -97,7 +97,9 @@ def check_parameters(validate: bool | None, positive: dict[str, Tensor], **other
 
 def check_value(value: Any, num: int, like: Tensor) -> Tensor:
     """Return the argument ``value`` of a density if it is a floating tensor ``(*B, num)`` on the device of ``like``."""
-    check_floating("value", check_shape("value", value, (-1, num)))
+    if not isinstance(value, Tensor) or value.ndim == 0 or value.shape[-1] != num:
+        check_shape("value", value, (-1, num))
+    check_floating("value", value)
     if value.device != like.device:
         raise value_error("value", expected=f"a tensor on {like.device}", got=value)
     return value

@@ -77,9 +77,12 @@ class LinearHead:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, num_chunks: int, num_weights: int) -> None:
-        check_shape("weight", weight, (None, None))
+        if not isinstance(weight, Tensor) or weight.ndim != 2:
+            check_shape("weight", weight, (None, None))
+        if bias is not None and (not isinstance(bias, Tensor) or bias.shape != weight.shape[:1]):
+            check_shape("bias", bias, (weight.shape[0],))
         if bias is not None:
-            check_floating("bias", check_shape("bias", bias, (weight.shape[0],)))
+            check_floating("bias", bias)
         if check_int("num_weights", num_weights, 1) > num_chunks * weight.shape[0]:
             most = num_chunks * weight.shape[0]
             raise value_error("num_weights", expected=f"at most {most}, which the head has", got=num_weights)
