@@ -14,10 +14,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 import bayeshnet
 from tests.contracts import doors
-from tests.support.doors import fault, faults, numbers, open_door, public_names
+from tests.support.doors import Door, fault, faults, numbers, open_door, public_names
 from tests.support.hostile import hostile_values
 
 # The tools of authors of the library, and the command line, whose arguments are text.
@@ -39,6 +40,24 @@ def _short(value: Any) -> str:
 def test_every_package_has_its_table():
     packages = {module.name for module in pkgutil.iter_modules(bayeshnet.__path__) if not module.name.startswith("_")}
     assert packages - INSIDE == {_short(package) for package in TABLES}
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        (lambda x: x, None),
+        (lambda x: x.log(), "returns"),
+        (lambda x: {}[1], "KeyError"),
+        (lambda x: float("x"), "a message without the argument"),
+        (lambda x: torch.empty(2**31), "allocate"),
+        (lambda x: x.float().half().to(x) if x.dtype == torch.float32 else x, "in double precision"),
+    ],
+)
+def test_faults_are_found(call, found):
+    package = ModuleType("package")
+    package.door = call
+    wrong = fault(package, "door", Door({"x": torch.tensor(-1.0)}), {"x": torch.tensor(-1.0005)})
+    assert wrong is None if found is None else found in wrong
 
 
 @pytest.mark.parametrize("package", TABLES, ids=_short)
