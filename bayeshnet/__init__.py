@@ -78,6 +78,7 @@ _HOMES = {
 }
 _MODULES = {
     "builders",
+    "checks",
     "continual",
     "data",
     "deprecation",

@@ -10,21 +10,29 @@ from typing import Any
 import torch
 
 __all__ = [
+    "LARGEST",
     "MissingExtraError",
     "check_choice",
     "check_finite",
     "check_flags",
+    "check_floating",
     "check_function",
+    "check_instance",
     "check_int",
     "check_ints",
     "check_number",
     "check_positive",
     "check_shape",
+    "check_size",
+    "check_sizes",
     "check_tensors",
     "describe",
     "type_error",
     "value_error",
 ]
+
+LARGEST = 2**29
+"""Largest size that is accepted, of a layer, an input, an embedding or all weights: a larger one is a slip."""
 
 
 class MissingExtraError(ImportError):
@@ -140,6 +148,31 @@ def check_ints(
     return [check_int(argument, value, minimum, hint) for value in values]
 
 
+def check_size(argument: str, value: Any, minimum: int = 1, hint: str = "") -> int:
+    """Return a size as an ``int`` from ``minimum`` to :data:`LARGEST`, which memory is asked for."""
+    if (size := check_int(argument, value, minimum, hint)) > LARGEST:
+        raise value_error(argument, expected=f"an integer <= {LARGEST}", got=value, hint=hint)
+    return size
+
+
+def check_sizes(argument: str, values: Any, minimum: int = 1, count: int | None = None, hint: str = "") -> list[int]:
+    """Return a list or tuple of sizes as a list; arguments as in :func:`check_size` and :func:`check_ints`."""
+    return [check_size(argument, value, minimum, hint) for value in check_ints(argument, values, minimum, count, hint)]
+
+
+def check_instance(argument: str, value: Any, kind: type | tuple[type, ...], expected: str, hint: str = "") -> Any:
+    """Return ``value`` if it is an instance of ``kind``, described by ``expected``.
+
+    Example:
+        >>> check_instance("net", 3, torch.nn.Module, "a torch.nn.Module")
+        Traceback (most recent call last):
+        TypeError: net: expected a torch.nn.Module, got 3.
+    """
+    if not isinstance(value, kind):
+        raise type_error(argument, expected=expected, got=value, hint=hint)
+    return value
+
+
 def check_flags(**flags: Any) -> None:
     """Refuse arguments that are neither True nor False (nor 1 nor 0).
 
@@ -228,6 +261,14 @@ def check_tensors(
         raise value_error(argument, expected=f"{len(shapes)} tensors", found=f"{len(tensors)}")
     keys = names or range(len(shapes))
     return [check_shape(f"{argument}[{k!r}]", t, s) for k, t, s in zip(keys, tensors, shapes, strict=True)]
+
+
+def check_floating(argument: str, tensor: Any, hint: str = "") -> torch.Tensor:
+    """Return ``tensor`` if it is dense and has a floating dtype of at least 16 bits; its values are not looked at."""
+    good = isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.layout is torch.strided
+    if not good or tensor.dtype.itemsize < 2:
+        raise type_error(argument, expected="a dense floating tensor", got=tensor, hint=hint)
+    return tensor
 
 
 def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:

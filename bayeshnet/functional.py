@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .errors import check_choice, check_int, check_shape, type_error, value_error
+from .checks import check_devices, naming
+from .errors import (
+    check_choice,
+    check_flags,
+    check_floating,
+    check_instance,
+    check_int,
+    check_shape,
+    type_error,
+    value_error,
+)
+from .memo import transforms_active
 from .weights import WeightSpec
 
 __all__ = ["STRATEGIES", "batched_forward", "parameter_places"]
@@ -71,10 +82,11 @@ def batched_forward(
         torch.Size([5, 4, 2])
     """
     check_choice("strategy", strategy, STRATEGIES)
-    if not isinstance(net, nn.Module):
-        raise type_error("net", expected="a torch.nn.Module", got=net)
+    check_instance("net", net, nn.Module, "a torch.nn.Module")
+    check_flags(per_sample_inputs=per_sample_inputs)
+    check_instance("distilled_params", distilled_params, (Sequence, type(None)), "a list of tensors, or None")
     job = _Job.of(net, per_sample_inputs, condition, distilled_params)
-    check_shape("weights", weights, (None, job.spec.numel), "Use weight_spec.flatten(tensors).")
+    check_shape("weights", check_floating("weights", weights), (None, job.spec.numel), "Use weight_spec.flatten.")
     samples = weights.shape[0]
     if samples == 0:
         raise value_error("weights", expected="at least one weight vector", got=weights)
@@ -82,12 +94,15 @@ def batched_forward(
         raise type_error("x", expected="a tensor (S, N, ...) where per_sample_inputs is chosen", got=x)
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
+    check_devices("x", x, weights.device)
     size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
-    if size >= samples:
-        return job.run(weights, x, strategy)
-    parts = weights.split(size)
-    inputs = x.split(size) if per_sample_inputs else [x] * len(parts)
-    return _gather(torch.cat, [job.run(w, one, strategy) for w, one in zip(parts, inputs, strict=True)])
+    plain = strategy == "vmap" or transforms_active()
+    with nullcontext() if plain else naming("x", "inputs that the network takes under these weights"):
+        if size >= samples:
+            return job.run(weights, x, strategy)
+        parts = weights.split(size)
+        inputs = x.split(size) if per_sample_inputs else [x] * len(parts)
+        return _gather(torch.cat, [job.run(w, one, strategy) for w, one in zip(parts, inputs, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -193,11 +208,8 @@ def per_example_gradients(log_prob: Callable[..., Tensor], weights: Tensor, *dat
 
     def looped() -> Tensor:
         flat = weights.detach().requires_grad_()
-        rows = []
         with torch.enable_grad():
-            for example in zip(*data, strict=True):
-                rows.append(torch.autograd.grad(log_prob(flat, *example), flat)[0])
-        return torch.stack(rows)
+            return torch.stack([torch.autograd.grad(log_prob(flat, *e), flat)[0] for e in zip(*data, strict=True)])
 
     gradients = torch.func.grad(log_prob)
     mapped = torch.func.vmap(gradients, in_dims=(None, *[0] * len(data)), randomness="different")
@@ -272,6 +284,7 @@ def parameter_places(module: nn.Module) -> dict[str, tuple[str, ...]]:
 
     A submodule with several names is one place: replacing its tensors twice would not restore the original ones.
     """
+    check_instance("module", module, nn.Module, "a torch.nn.Module")
     owners = dict(module.named_modules(remove_duplicate=False))
     found: dict[int, list[str]] = {}
     seen: set[tuple[int, str]] = set()

@@ -136,20 +136,20 @@ def test_refusals(call, message):
 
 
 BAD_SHAPES = [
-    ({"shapes": [[-1, 2]]}, r"shapes\[0\]: expected an integer >= 0"),
-    ({"shapes": [[2], [2.5]]}, r"shapes\[1\]: expected an integer"),
-    ({"shapes": [3]}, r"shapes\[0\]: expected a list or tuple of integers"),
-    ({"shapes": ["ab"]}, r"shapes\[0\]: expected a list or tuple of integers"),
-    ({"shapes": None}, "shapes: expected a list of shapes"),
-    ({"shapes": []}, "entries: expected at least one weight tensor"),
-    ({"names": ["a"]}, "names: expected 2 strings"),
+    ({"shapes": [[-1, 2]]}, "shapes: expected an integer >= 0"),
+    ({"shapes": [[2], [2.5]]}, "shapes: expected an integer"),
+    ({"shapes": [3]}, "shapes: expected a list or tuple of integers"),
+    ({"shapes": ["ab"]}, "shapes: expected a list or tuple of integers"),
+    ({"shapes": None}, "shapes: expected a list of at least one shape"),
+    ({"shapes": []}, "shapes: expected a list of at least one shape"),
+    ({"names": ["a"]}, "names: expected a list of 2 strings"),
     ({"names": "ab"}, "names: expected a list of 2 strings"),
-    ({"names": ["a", 1]}, "names: expected strings"),
-    ({"names": ["a", ""]}, "names: expected strings"),
-    ({"names": ["a", None]}, "names: expected strings"),
-    ({"names": ["a", "a"]}, "entries: expected distinct names"),
-    ({"roles": ["weight"]}, "roles: expected 2 strings"),
-    ({"roles": ["weight", "head"]}, "role of 'w1': expected one of"),
+    ({"names": ["a", 1]}, "names: expected a list of 2 strings"),
+    ({"names": ["a", ""]}, "names: expected distinct names with at least one letter"),
+    ({"names": ["a", None]}, "names: expected a list of 2 strings"),
+    ({"names": ["a", "a"]}, "names: expected distinct names"),
+    ({"roles": ["weight"]}, "roles: expected a list of 2 strings"),
+    ({"roles": ["weight", "head"]}, "roles: expected one of"),
 ]
 
 

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import type_error, value_error
+from ..errors import (
+    check_finite,
+    check_flags,
+    check_floating,
+    check_instance,
+    check_positive,
+    check_shape,
+    type_error,
+    value_error,
+)
 from ..representation import Settings
 from ..rng import sample_seeded
 from ..weights import WeightSpec
 
-__all__ = ["WeightDistribution", "WeightDraw", "draw_from", "has_log_prob"]
+__all__ = [
+    "WeightDistribution",
+    "WeightDraw",
+    "check_parameters",
+    "check_spec",
+    "check_value",
+    "draw_from",
+    "filled",
+    "has_log_prob",
+]
 
 
 @dataclass(frozen=True)
@@ -90,3 +109,53 @@ def draw_from(q: Distribution, num: int, generator: torch.Generator | None = Non
 def has_log_prob(q: Distribution) -> bool:
     """Return whether the class of a distribution has a ``log_prob`` of its own."""
     return type(q).log_prob is not Distribution.log_prob
+
+
+def check_spec(weight_spec: Any, num: int | None = None) -> WeightSpec:
+    """Return the argument ``weight_spec`` if it is a specification, of ``num`` weights unless that is None."""
+    hint = "Take WeightSpec.of(network), or the network's weight_spec."
+    spec: WeightSpec = check_instance("weight_spec", weight_spec, WeightSpec, "a WeightSpec", hint)
+    if num is not None and spec.numel != num:
+        raise value_error("weight_spec", expected=f"{num} weights", found=str(spec.numel))
+    return spec
+
+
+def check_parameters(validate: bool | None, positive: dict[str, Tensor], **others: Tensor) -> None:
+    """Check values of parameters, where the argument ``validate_args`` of a distribution asks for it.
+
+    Args:
+        validate: the argument ``validate_args``; torch's default if None.
+        positive: parameters whose entries must be greater than zero.
+        others: parameters whose entries must be finite.
+    """
+    if validate is None:
+        validate = Distribution._validate_args
+    check_flags(validate_args=validate)
+    if not validate:
+        return
+    for name, value in (*positive.items(), *others.items()):
+        if value.device.type == "meta":
+            raise value_error(name, expected="values that are known, or validate_args=False", got=value)
+    for name, value in positive.items():
+        if not bool((value > 0).all()):
+            raise value_error(name, expected="values > 0", found="others, or NaN, among its entries")
+    for name, value in others.items():
+        check_finite(name, value)
+
+
+def check_value(value: Any, num: int, like: Tensor) -> Tensor:
+    """Return the argument ``value`` of a density if it is a floating tensor ``(*B, num)`` on the device of ``like``."""
+    if not isinstance(value, Tensor) or value.ndim == 0 or value.shape[-1] != num:
+        check_shape("value", value, (-1, num))
+    check_floating("value", value)
+    if value.device != like.device:
+        raise value_error("value", expected=f"a tensor on {like.device}", got=value)
+    return value
+
+
+def filled(argument: str, number: Any, like: Tensor, hint: str = "") -> Tensor:
+    """Return a number > 0 as a tensor ``()`` with dtype and device of ``like``; refuse what that cannot hold."""
+    value, limits = check_positive(argument, number, hint), torch.finfo(like.dtype)
+    if not limits.tiny <= value <= limits.max:
+        raise value_error(argument, expected=f"a number that {like.dtype} can hold", got=number, hint=hint)
+    return torch.full((), value, dtype=like.dtype, device=like.device)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_flags, check_int, value_error
+from ..errors import check_flags, check_size, value_error
 from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
@@ -92,8 +92,8 @@ class WRN(ImageClassifier):
         self._in_shape, self._layout = check_image_shape(in_shape), check_layout(layout)
         if chw_input_format:
             self.read_as("CHW")
-        self._num_classes = check_int("num_classes", num_classes, 1)
-        self._n, self._k, self._mixed_bias = check_int("n", n, 1), k, bool(use_bias) != bool(fc_bias)
+        self._num_classes = check_size("num_classes", num_classes, 1)
+        self._n, self._k, self._mixed_bias = check_size("n", n, 1), k, bool(use_bias) != bool(fc_bias)
         self._dropout_rate = check_dropout(dropout_rate)
         self._modulation, maps = Modulation.of(kwargs), check_maps(num_feature_maps, k)
         outputs = layer_outputs(self._in_shape, maps, n, num_classes)

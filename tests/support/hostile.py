@@ -68,6 +68,30 @@ def hostile_values(valid: Any) -> Iterator[tuple[str, Any]]:
     yield from _NUMBERS.items()
     if isinstance(valid, torch.Tensor):
         yield from _tensors(valid)
+    elif isinstance(valid, (tuple, list)) and len(valid) > 0:
+        yield from _sequences(valid)
+    elif isinstance(valid, dict) and len(valid) > 0:
+        yield from _mappings(valid)
+
+
+def _sequences(valid: tuple[Any, ...] | list[Any]) -> Iterator[tuple[str, Any]]:
+    first, *rest = valid
+    make = type(valid)
+    yield "one entry less", make(rest)
+    yield "one entry more", make([first, *valid])
+    yield "an iterator", iter(valid)
+    yield "nested once more", make([valid])
+    for name, entry in hostile_values(first):
+        yield f"first entry {name}", make([entry, *rest])
+
+
+def _mappings(valid: dict[Any, Any]) -> Iterator[tuple[str, Any]]:
+    key, first = next(iter(valid.items()))
+    yield "one key less", {other: value for other, value in valid.items() if other != key}
+    yield "a key unknown", {**valid, "unknown": first}
+    yield "a number as key", {**valid, 7: first}
+    for name, entry in hostile_values(first):
+        yield f"first entry {name}", {**valid, key: entry}
 
 
 def _tensors(valid: torch.Tensor) -> Iterator[tuple[str, torch.Tensor]]:

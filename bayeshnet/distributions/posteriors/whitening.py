@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import check_choice, check_positive, check_shape, value_error
+from ...errors import check_choice, check_shape, value_error
 from ...weights import WeightSpec, Whitening
+from ..base import filled
 
 __all__ = ["resolve_whitening"]
 
@@ -32,7 +33,7 @@ def resolve_whitening(scale: Any, spec: WeightSpec, like: Tensor) -> Whitening |
     if isinstance(scale, Tensor):
         value = _positive(scale, spec, like)
     else:
-        value = torch.full((), check_positive("scale", scale, _ADVICE), dtype=like.dtype, device=like.device)
+        value = filled("scale", scale, like, _ADVICE)
     return Whitening(torch.zeros_like(value), value)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ...errors import check_choice, check_int, check_shape, type_error, value_error
+from ...errors import check_choice, check_shape, check_size, type_error, value_error
 from ..mnet_interface import MainNetInterface
 
 __all__ = ["LAYOUTS", "ImageClassifier", "check_image_shape", "check_layout", "to_maps"]
@@ -50,11 +50,11 @@ class ImageClassifier(MainNetInterface):
 
 def check_image_shape(in_shape: Sequence[int], exactly: Sequence[int] | None = None) -> tuple[int, int, int]:
     """Return the shape ``(H, W, C)`` of an input image; refuse others than ``exactly`` unless that is None."""
-    if isinstance(in_shape, (int, str)) or not hasattr(in_shape, "__len__"):
+    if isinstance(in_shape, (int, str, Tensor)) or not hasattr(in_shape, "__len__"):
         raise type_error("in_shape", expected="three integers (H, W, C)", got=in_shape)
     if len(in_shape) != 3:
         raise value_error("in_shape", expected="three integers (H, W, C)", got=in_shape)
-    height, width, channels = (check_int("in_shape", n, 1) for n in in_shape)
+    height, width, channels = (check_size("in_shape", n, 1) for n in in_shape)
     if exactly is not None and (height, width, channels) != tuple(exactly):
         raise value_error("in_shape", expected=f"{tuple(exactly)} for this architecture", got=tuple(in_shape))
     return height, width, channels
