@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .. import __version__
 from ..deprecation import RenamedState
@@ -54,8 +56,9 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
 
     Args:
         path: as for :func:`save_checkpoint`.
-        module: of the same structure as the one saved; None to read the record alone. Submodules with a method
-            ``resize_like(state)`` are resized to the shapes of the saved tensors.
+        module: of the same structure as the one saved, or one that ``load_state_dict`` gives that structure: a guide that
+            has not run yet, a hypernetwork to which fewer conditions were added. Submodules with a method
+            ``resize_like(state)`` are resized to the shapes of the saved tensors. None to read the record alone.
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
@@ -123,19 +126,48 @@ def _fill(module: nn.Module, state: dict[str, Tensor], path: Path) -> None:
     for name, part in module.named_modules():
         if isinstance(part, RenamedState):
             part.rename_state(state, f"{name}." if name else "")
-    free = {f"{name}." if name else "": part for name, part in module.named_modules() if hasattr(part, "resize_like")}
-    own = module.state_dict()
-    missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    fixed = [n for n in own if not n.startswith(tuple(free))]
-    wrong = [n for n in fixed if n in state and own[n].shape != state[n].shape]
-    if missing or unknown or wrong:
-        parts = {"missing": missing, "unknown": unknown, "of another shape": wrong}
-        got = "; ".join(f"{key}: {', '.join(names[:5])}" for key, names in parts.items() if names)
+    problems = _misfits(module, state)
+    if problems and not _takes(module, state):
+        got = "; ".join(f"{key}: {', '.join(names[:5])}" for key, names in problems.items())
         advice = f"{str(path)!r} was saved from a module of another structure."
         raise value_error("module", expected="the structure of the module that was saved", found=got, hint=advice)
-    for start, part in free.items():
+    _load(module, state)
+
+
+def _load(module: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Load ``state``, after the parts with ``resize_like`` have been resized."""
+    for start, part in _resizable(module).items():
         part.resize_like({key.removeprefix(start): v for key, v in state.items() if key.startswith(start)})
     module.load_state_dict(dict(state))
+
+
+def _resizable(module: nn.Module) -> dict[str, Any]:
+    """Return the parts with ``resize_like`` by the beginnings of the names of their tensors."""
+    return {f"{name}." if name else "": part for name, part in module.named_modules() if hasattr(part, "resize_like")}
+
+
+def _misfits(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """Return the names that are missing, unknown, or of another shape in a part that is not resized."""
+    own, free = module.state_dict(), tuple(_resizable(module))
+    wrong = [
+        name
+        for name, value in own.items()
+        if name in state and not name.startswith(free) and (is_lazy(value) or value.shape != state[name].shape)
+    ]
+    parts = {"missing": set(own) - set(state), "unknown": set(state) - set(own), "of another shape": wrong}
+    return {key: sorted(names) for key, names in parts.items() if names}
+
+
+def _takes(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
+    """Return whether ``load_state_dict`` makes the module fit, which it is asked of a copy.
+
+    Guides that are built by their first run, conditions that were added and lazy layers are made by the state.
+    """
+    try:
+        _load(copy.deepcopy(module), state)
+    except Exception:  # of a module that cannot be copied, or whatever its own loading raises
+        return False
+    return True
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
