@@ -56,7 +56,7 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
 
     Args:
         path: as for :func:`save_checkpoint`.
-        module: of the same structure as the one saved, or one that ``load_state_dict`` gives that structure: a guide that
+        module: of the same structure as the one saved, or one that ``load_state_dict`` gives it: a guide that
             has not run yet, a hypernetwork to which fewer conditions were added. Submodules with a method
             ``resize_like(state)`` are resized to the shapes of the saved tensors. None to read the record alone.
 
@@ -154,8 +154,9 @@ def _misfits(module: nn.Module, state: Mapping[str, Tensor]) -> dict[str, list[s
         for name, value in own.items()
         if name in state and not name.startswith(free) and (is_lazy(value) or value.shape != state[name].shape)
     ]
-    parts = {"missing": set(own) - set(state), "unknown": set(state) - set(own), "of another shape": wrong}
-    return {key: sorted(names) for key, names in parts.items() if names}
+    missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
+    parts = {"missing": missing, "unknown": unknown, "of another shape": wrong}
+    return {key: names for key, names in parts.items() if names}
 
 
 def _takes(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
