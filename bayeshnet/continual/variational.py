@@ -65,6 +65,9 @@ class VariationalLearner(Learner):
         density: settings of the density of each task's inputs, for task inference.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
+        num_outputs: number of classes of the widest task, for streams whose tasks have different numbers of classes;
+            None for that of the first task. A task of fewer classes has the first of its outputs, and its softmax is
+            over these alone.
 
     Attributes:
         needs_example_gradients: True for learners that use gradients per example, which there are only if the network
@@ -85,6 +88,7 @@ class VariationalLearner(Learner):
         density: DensitySettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
+        num_outputs: int | None = None,
     ) -> None:
         self.network = network
         self.posterior = posterior
@@ -95,6 +99,7 @@ class VariationalLearner(Learner):
         self.density = density if density is not None else DensitySettings()
         self.num_samples = check_int("num_samples", num_samples, 1)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
+        self.num_outputs = None if num_outputs is None else check_int("num_outputs", num_outputs, 1)
 
     @abstractmethod
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
@@ -149,9 +154,10 @@ class VariationalLearner(Learner):
         """Build an empty state for tasks like ``task``."""
         likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
         check_likelihood(likelihood, task)
-        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs))
-        state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
-        state.memory = self.new_memory(task)
+        width = task.num_outputs if self.num_outputs is None else self.num_outputs
+        net = self.build_network(task.input_shape, likelihood.num_outputs(width))
+        state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task, width)
+        state.memory, state.learner = self.new_memory(task), self
         return state
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
@@ -174,7 +180,9 @@ class VariationalLearner(Learner):
         like = floating_like(example)
         with seeded(derive_seed(seed, 0)):
             new = self.initial_state(task) if state is None else copy.deepcopy(state)
+            new.learner = self
             new.check(task)
+            new.begin_task(task)
             new.to(device=like.device, dtype=like.dtype)
             self.extend(new)
         new.to(device=like.device, dtype=like.dtype)
