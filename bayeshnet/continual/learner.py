@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from ..errors import check_int, value_error
+from ..guides import Categorical, Gaussian, Likelihood
 from ..inference import Callback, Prediction
 from ..representation import Settings
 from ..tasks import Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner", "check_inputs"]
+__all__ = ["Learner", "check_inputs", "check_likelihood", "check_width", "default_likelihood"]
 
 
 class Learner(Settings, ABC):
@@ -103,3 +104,30 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
         )
     if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)
+
+
+def check_width(width: int, state: LearnerState) -> None:
+    """Refuse networks whose outputs are not those of the widest task."""
+    expected = state.likelihood.num_outputs(state.num_outputs)
+    if width != expected:
+        advice = "Where tasks have different numbers of classes, num_outputs is that of the widest one."
+        raise value_error("network", expected=f"one of {expected} outputs", found=f"one of {width}", hint=advice)
+
+
+def check_likelihood(likelihood: Likelihood, task: Task) -> None:
+    """Refuse likelihoods of values, or of several answers of yes or no, for tasks with classes."""
+    if task.kind == "classification" and not (likelihood.kind == "classification" and likelihood.exclusive):
+        expected = f"one of classes, such as Categorical(), for task {task.name!r}"
+        advice = 'For Bernoulli() state the answers as values 0 and 1, in a task of kind="regression".'
+        raise value_error("likelihood", expected=expected, got=likelihood, hint=advice)
+
+
+def default_likelihood(task: Task) -> Likelihood:
+    """Return a categorical likelihood for classes, and a Gaussian one for values.
+
+    The Gaussian has the noise of the task where that is known, and learned noise otherwise.
+    """
+    if task.kind == "classification":
+        return Categorical()
+    noise = task.info.get("noise_std")
+    return Gaussian(noise) if noise else Gaussian(learn=True)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..deprecation import RenamedState
 from ..errors import check_int, value_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
@@ -22,7 +21,7 @@ from .task_posterior import TaskPosterior
 __all__ = ["LearnerState"]
 
 
-class LearnerState(RenamedState, nn.Module):
+class LearnerState(nn.Module):
     """Everything that a learner has learned.
 
     It is saved as a whole, with the settings of its learner, by :meth:`save`, and loaded by
@@ -72,6 +71,7 @@ class LearnerState(RenamedState, nn.Module):
         self.sizes: list[int] = []
         self.shape = TaskShape.of(task)
         self.learner: Any = None
+        self.register_load_state_dict_pre_hook(_keep_labels)
 
     @property
     def densities(self) -> list[TaskDensity]:
@@ -152,12 +152,6 @@ class LearnerState(RenamedState, nn.Module):
         if self.kind == "classification":
             self.sizes = [len(labels) for labels in self.labels]
 
-    def rename_state(self, state: MutableMapping[str, Any], prefix: str) -> None:
-        """Let states load that were saved without labels; these then stay as they are."""
-        super().rename_state(state, prefix)
-        if any(name.startswith(prefix) for name in state):
-            state.setdefault(f"{prefix}_extra_state", self.get_extra_state())
-
     def __deepcopy__(self, memo: dict[int, Any]) -> LearnerState:
         """Copy everything but the learner, which holds settings only."""
         other = type(self).__new__(type(self))
@@ -165,3 +159,9 @@ class LearnerState(RenamedState, nn.Module):
         memo[id(self.learner)] = self.learner
         other.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return other
+
+
+def _keep_labels(state: LearnerState, tensors: MutableMapping[str, Any], prefix: str, *_: Any) -> None:
+    """Let tensors load that were saved without labels; these then stay as they are."""
+    if any(name.startswith(prefix) for name in tensors):
+        tensors.setdefault(f"{prefix}_extra_state", state.get_extra_state())

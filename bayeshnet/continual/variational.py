@@ -16,14 +16,14 @@ from ..builders.networks import NetworkBuilder
 from ..errors import check_int, check_number, value_error
 from ..estimators import KLEstimator
 from ..functional import check_examples_apart
-from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
+from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import check_network, floating_like
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
-from .learner import Learner, check_inputs
+from .learner import Learner, check_inputs, check_likelihood, check_width, default_likelihood
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .state import LearnerState
@@ -155,6 +155,8 @@ class VariationalLearner(Learner):
         likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
         check_likelihood(likelihood, task)
         width = task.num_outputs if self.num_outputs is None else self.num_outputs
+        if task.kind != "classification" and width != task.num_outputs:
+            raise value_error("num_outputs", expected="None for tasks of values", got=self.num_outputs)
         net = self.build_network(task.input_shape, likelihood.num_outputs(width))
         state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task, width)
         state.memory, state.learner = self.new_memory(task), self
@@ -209,7 +211,9 @@ class VariationalLearner(Learner):
     def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
         """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
         state.net.eval()
-        check_network(net, x)
+        outputs = check_network(net, x)
+        if net is state.net and state.kind == "classification" and isinstance(outputs, Tensor) and outputs.ndim == 2:
+            check_width(outputs.shape[1], state)
         if self.needs_example_gradients:
             check_examples_apart(net)
 
@@ -284,22 +288,3 @@ class VariationalLearner(Learner):
             return self.network.build(input_shape, num_outputs)
         net = copy.deepcopy(self.network)
         return net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
-
-
-def check_likelihood(likelihood: Likelihood, task: Task) -> None:
-    """Refuse likelihoods of values, or of several answers of yes or no, for tasks with classes."""
-    if task.kind == "classification" and not (likelihood.kind == "classification" and likelihood.exclusive):
-        expected = f"one of classes, such as Categorical(), for task {task.name!r}"
-        advice = 'For Bernoulli() state the answers as values 0 and 1, in a task of kind="regression".'
-        raise value_error("likelihood", expected=expected, got=likelihood, hint=advice)
-
-
-def default_likelihood(task: Task) -> Likelihood:
-    """Return a categorical likelihood for classes, and a Gaussian one for values.
-
-    The Gaussian has the noise of the task where that is known, and learned noise otherwise.
-    """
-    if task.kind == "classification":
-        return Categorical()
-    noise = task.info.get("noise_std")
-    return Gaussian(noise) if noise else Gaussian(learn=True)

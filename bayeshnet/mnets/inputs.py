@@ -87,17 +87,20 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
 
 
 @torch.no_grad()
-def check_network(net: Any, x: Tensor) -> None:
+def check_network(net: Any, x: Tensor) -> Any:
     """Run a main network once, with zero weights on two examples of ``x``, and refuse inputs that it does not take.
 
     Neither the state of random generators nor that of the network changes, if this is in evaluation mode.
+
+    Returns:
+        Its outputs.
     """
     some = x[:2]
     like = floating_like(x)
     weights = net.weight_spec.split(torch.zeros(net.weight_spec.numel, dtype=like.dtype, device=like.device))
     try:
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            net(some, weights=weights)
+            return net(some, weights=weights)
     except Exception as error:
         if ": expected " in str(error):  # A message of this library says it better.
             raise

@@ -418,3 +418,7 @@ def test_states_of_earlier_versions_load_without_labels(tmp_path):
     assert same_state(other, state) is False
     assert other.labels == [(7, 8), (9, 10)]
     assert torch.equal(other.posterior(0).mean, state.posterior(0).mean)
+    save_checkpoint(tmp_path / "old", Raw(old))
+    restored = learner.restore(TASKS[1], 2)
+    load_checkpoint(tmp_path / "old", restored)
+    assert torch.equal(restored.posterior(0).mean, state.posterior(0).mean)
