@@ -84,8 +84,8 @@ class SharedLearner(VariationalLearner):
         net = OutputView(state.net, start, stop, gaps=gaps) if gaps else state.net
         probs = self.predict_with(state, net, 0, x, seed).mean
         first = [self.offset(state, t) for t in tasks]
-        mass = [probs[:, a : a + state.outputs_of(t)].sum(-1) for a, t in zip(first, tasks, strict=True)]
-        mass = torch.stack(mass, dim=-1)
+        each = [probs[:, a : a + state.outputs_of(t)].sum(-1) for a, t in zip(first, tasks, strict=True)]
+        mass = torch.stack(each, dim=-1)
         tiny = torch.finfo(mass.dtype).tiny  # batches of inputs add up their log-probabilities: these must be finite
         return mass.clamp_min(tiny).log()
 

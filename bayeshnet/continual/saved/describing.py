@@ -94,7 +94,7 @@ class _Describer:
 
     def _own(self, thing: Any, where: str, name: str | None = None) -> dict[str, str]:
         known = thing if isinstance(thing, type) or inspect.isroutine(thing) else type(thing)
-        self.own[where] = name or known.__name__
+        self.own[where] = str(name or known.__name__)
         return {"own": self.own[where]}
 
     def _settings(self, thing: Any, where: str) -> dict[str, Any]:

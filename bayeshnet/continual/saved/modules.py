@@ -41,7 +41,7 @@ def module_arguments(module: nn.Module) -> tuple[dict[str, Any], Mapping[str, nn
         raise NotDescribedError(f"a hook of {cls.__name__}")
     if cls in _CONTAINERS:
         return {}, dict(module.named_children())
-    if cls is ModuleMainNet:
+    if isinstance(module, ModuleMainNet) and cls is ModuleMainNet:
         return _wrapped(module), None
     if cls.__module__.startswith("torch.nn.modules."):
         return _checked(module, _layer_arguments(module)), None
@@ -57,7 +57,8 @@ def module_arguments(module: nn.Module) -> tuple[dict[str, Any], Mapping[str, nn
 
 def _wrapped(net: ModuleMainNet) -> dict[str, Any]:
     """Return the arguments of a wrapped module, with the names of the selected parameters in place of a predicate."""
-    given = {name: value for name, value in net._given.items() if value is not ...}
+    shown: dict[str, Any] = vars(net)["_given"]
+    given = {name: value for name, value in shown.items() if value is not ...}
     selected = {"select": list(net._selected)} if callable(given.get("select")) else {}
     return {**given, **selected, "module": net.module}
 
