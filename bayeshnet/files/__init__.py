@@ -1,5 +1,29 @@
-"""Files: written atomically. The only room that opens a file for writing."""
+"""Files: written atomically, listed in manifests. The only room that opens a file for writing."""
 
-from .atomic import write_bytes, write_text
+from .atomic import remove_temporaries, write_bytes, write_text
+from .manifest import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    check_file,
+    check_format,
+    fingerprint,
+    listing,
+    read_manifest,
+    write_manifest,
+)
 
-__all__ = ["write_bytes", "write_text"]
+__all__ = [
+    "MANIFEST",
+    "FileEntry",
+    "Manifest",
+    "check_file",
+    "check_format",
+    "fingerprint",
+    "listing",
+    "read_manifest",
+    "remove_temporaries",
+    "write_bytes",
+    "write_manifest",
+    "write_text",
+]
