@@ -1,6 +1,7 @@
-"""Files: written atomically, listed in manifests. The only room that opens a file for writing."""
+"""Files: written atomically, listed in manifests, in locked folders. The only room that opens a file for writing."""
 
 from .atomic import remove_temporaries, write_bytes, write_text
+from .lock import LOCK, lock_folder
 from .manifest import (
     MANIFEST,
     FileEntry,
@@ -14,6 +15,7 @@ from .manifest import (
 )
 
 __all__ = [
+    "LOCK",
     "MANIFEST",
     "FileEntry",
     "Manifest",
@@ -21,6 +23,7 @@ __all__ = [
     "check_format",
     "fingerprint",
     "listing",
+    "lock_folder",
     "read_manifest",
     "remove_temporaries",
     "write_bytes",
