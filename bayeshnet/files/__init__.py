@@ -13,6 +13,8 @@ from .manifest import (
     read_manifest,
     write_manifest,
 )
+from .texts import parse_json, read_bytes, read_json, read_text
+from .yaml_text import parse_yaml, read_yaml
 
 __all__ = [
     "LOCK",
@@ -24,7 +26,13 @@ __all__ = [
     "fingerprint",
     "listing",
     "lock_folder",
+    "parse_json",
+    "parse_yaml",
+    "read_bytes",
+    "read_json",
     "read_manifest",
+    "read_text",
+    "read_yaml",
     "remove_temporaries",
     "write_bytes",
     "write_manifest",

@@ -18,6 +18,7 @@ from typing import Any
 
 from ..errors import value_error
 from .atomic import write_text
+from .texts import read_json
 
 __all__ = [
     "MANIFEST",
@@ -33,7 +34,6 @@ __all__ = [
 
 MANIFEST = "manifest.json"
 _FORMAT = 1
-_MAX_BYTES = 2**24
 _ADVICE = "Restore it; or remove it, and the folder is read without its checksums."
 
 
@@ -196,13 +196,9 @@ def _write(folder: str | Path, manifest: Manifest) -> Manifest:
 
 def _read_body(path: Path) -> dict[str, Any]:
     try:
-        with _open_regular(path) as file:
-            content = file.read(_MAX_BYTES + 1)
-        body = json.loads(content) if len(content) <= _MAX_BYTES else None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise _damaged(path, f"a file that is not JSON ({type(error).__name__})") from error
-    if body is None:
-        raise _damaged(path, f"null, or more than {_MAX_BYTES:,} bytes")
+        body = read_json(path)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
     if not isinstance(body, dict):
         raise _damaged(path, f"a {type(body).__name__}")
     return body
