@@ -1,7 +1,7 @@
 """Files: written atomically, listed in manifests, in locked folders. The only room that opens a file for writing."""
 
 from .atomic import remove_temporaries, write_bytes, write_text
-from .lock import LOCK, lock_folder
+from .lock import LOCK, is_transient, lock_folder
 from .manifest import (
     MANIFEST,
     FileEntry,
@@ -24,6 +24,7 @@ __all__ = [
     "check_file",
     "check_format",
     "fingerprint",
+    "is_transient",
     "listing",
     "lock_folder",
     "parse_json",

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import value_error
 from .atomic import TEMPORARY
 
-__all__ = ["LOCK", "Owner", "lock_folder"]
+__all__ = ["LOCK", "Owner", "is_transient", "lock_folder"]
 
 LOCK = "lock.json"
 _HELD = "lock-held.json"
@@ -77,6 +77,11 @@ class Owner:
     def __str__(self) -> str:
         """Describe the process in a few words."""
         return f"process {self.pid} on {self.host[:80]!r}, since {self.since[:40]}"
+
+
+def is_transient(path: Path) -> bool:
+    """Return whether ``path`` has the name of a lock or of a temporary file, which a killed process may leave."""
+    return path.name in (LOCK, _HELD) or path.name.startswith(TEMPORARY)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -68,7 +69,7 @@ class Manifest:
     fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
-def fingerprint(*parts: str | bytes) -> str:
+def fingerprint(*parts: str | bytes | memoryview) -> str:
     """Return a digest of texts or bytes, 32 hexadecimal digits.
 
     Example:
@@ -78,7 +79,8 @@ def fingerprint(*parts: str | bytes) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for part in parts:
         content = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
-        digest.update(len(content).to_bytes(8, "little") + content)
+        digest.update(len(content).to_bytes(8, "little"))
+        digest.update(content)
     return digest.hexdigest()
 
 
@@ -137,24 +139,25 @@ def listing(folder: str | Path, names: Iterable[str], fingerprints: Mapping[str,
 
     Args:
         folder: folder with or without a manifest.
-        names: paths relative to ``folder`` that the context writes.
+        names: paths relative to ``folder`` that the context writes; ``*`` stands for any characters of a file name.
         fingerprints: digests that are added, or replace those of the same name.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with listing(folder, ["a.txt"], {"data": fingerprint("letters")}):
+        ...     with listing(folder, ["*.txt"], {"data": fingerprint("letters")}):
         ...         _ = (Path(folder) / "a.txt").write_text("a")
         ...     check_file(folder, "a.txt").name, read_manifest(folder).files["a.txt"].size
         ('a.txt', 1)
     """
-    names = [_checked_name(name) for name in names]
+    folder, patterns = Path(folder), [_checked_name(name) for name in names]
     before = read_manifest(folder) or Manifest()
-    others = {name: entry for name, entry in before.files.items() if name not in names}
+    others = {name: e for name, e in before.files.items() if not any(fnmatchcase(name, p) for p in patterns)}
     if len(others) < len(before.files):
         _write(folder, Manifest(others, before.fingerprints))
     yield
-    entries = {name: FileEntry.of(Path(folder) / name) for name in names}
+    paths = [path for p in patterns for path in (sorted(folder.glob(p)) if "*" in p else [folder / p])]
+    entries = {path.relative_to(folder).as_posix(): FileEntry.of(path) for path in paths}
     _write(folder, Manifest({**others, **entries}, {**before.fingerprints, **(fingerprints or {})}))
 
 

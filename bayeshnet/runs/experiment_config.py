@@ -14,6 +14,7 @@ from ..data import STREAMS, stream_options
 from ..errors import MissingExtraError, value_error
 from ..representation import flat_settings
 from .experiment import Experiment
+from .fingerprints import HEAD
 from .folder import RunFolder
 
 __all__ = [
@@ -25,8 +26,6 @@ __all__ = [
     "recorded_settings",
     "settings_text",
 ]
-
-_HEAD = "# An experiment that was made in Python: its learner is shown in comments only."
 
 
 def make_experiment_parser(prog: str = "experiment") -> Any:
@@ -82,7 +81,7 @@ def settings_text(experiment: Experiment) -> str:
     lines = [f"# {line}" for line in f"learner: {experiment.learner!r}".splitlines()]
     for name in ("data", "data_dir", "data_options", "method", "seed", "judge_on"):
         lines.append(f"{name}: {json.dumps(getattr(experiment, name), default=str)}")
-    return "\n".join([_HEAD, *lines, ""])
+    return "\n".join([HEAD, *lines, ""])
 
 
 def recorded_settings(experiment: Experiment) -> dict[str, str]:
@@ -99,7 +98,7 @@ def recorded_settings(experiment: Experiment) -> dict[str, str]:
 
 def lacks_learner(config: str) -> bool:
     """Return whether ``config`` was written by :func:`settings_text`."""
-    return config.startswith(_HEAD)
+    return config.startswith(HEAD)
 
 
 def open_folder(folder: RunFolder, experiment: Experiment) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..continual import Learner, LearnerState
 from ..errors import value_error
@@ -90,7 +91,7 @@ def load_run(folder: str | Path, *, experiment: Experiment | None = None, device
     if restored is None:
         raise value_error("folder", expected="a run with at least one complete task", got=str(files.path))
     state, progress = restored
-    result = RunResult.load(files.path) if files.metrics.is_file() else None
+    result = RunResult.load(files.path) if files.has_results() else None
     return TrainedRun(experiment, state, progress.assessments, result, files)
 
 
@@ -109,7 +110,7 @@ def restore_state(
     if number == 0:
         return None
     load = folder.load_finished if folder.is_finished() else partial(folder.load_task, number)
-    progress = Progress.from_dict(load())
+    progress = _progress(folder, number, load())
     if task is None:
         known = progress.shape
         task = experiment.stream()[0] if known is None else known.placeholder().to(resolve_device(experiment.device))
@@ -117,3 +118,18 @@ def restore_state(
     load(state)
     state.labels = list(progress.labels)
     return state.to(task.train.x.device), progress
+
+
+def _progress(folder: RunFolder, number: int, record: dict[str, Any]) -> Progress:
+    """Return the record of a checkpoint, if it is one of ``number`` tasks."""
+    where = f"checkpoint of task {number} in {str(folder.path)!r}"
+    try:
+        progress = Progress.from_dict(record)
+        counts = {len(progress.assessments), len(progress.labels)}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        found = f"a record that is none ({type(error).__name__}: {error})"
+        raise value_error(where, expected="the record of a run", found=found) from error
+    if counts != {number}:
+        found = f"one of {', '.join(map(str, sorted(counts)))}"
+        raise value_error(where, expected=f"a record of {number} tasks", found=found)
+    return progress
