@@ -17,11 +17,12 @@ __all__ = ["JSON_LIMIT", "TEXT_LIMIT", "parse_json", "read_bytes", "read_json", 
 
 JSON_LIMIT = 2**25
 """Largest size of a JSON file in bytes."""
-TEXT_LIMIT = 2**18
+TEXT_LIMIT = 2**16
 """Largest size of another text in bytes."""
 
 _DEPTH = 32
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*+"?+', re.DOTALL)
+_ROUND = bytes.maketrans(b"[{]}", b"(())")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -120,12 +121,12 @@ def parse_json(text: str, what: str = "text") -> Any:
 
 def _check_depth(text: str) -> None:
     """Refuse brackets that are too deep; those inside strings do not count."""
-    depth = 0
-    for token in _TOKENS.finditer(text):
-        first = token.group()[0]
-        depth += (first in "[{") - (first in "]}")
-        if depth > _DEPTH:
-            raise ValueError(f"brackets more than {_DEPTH} deep")
+    others = bytes(set(range(256)) - set(b"[]{}"))
+    left = _STRING.sub("", text).encode("utf-8", "replace").translate(_ROUND, others)
+    for _ in range(_DEPTH):  # Each time, the innermost pairs go.
+        left = left.replace(b"()", b"")
+    if b"()" in left or left.count(b"(") > _DEPTH:
+        raise ValueError(f"brackets more than {_DEPTH} deep")
 
 
 def _finite(text: str) -> float:

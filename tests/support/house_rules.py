@@ -16,6 +16,7 @@ FLOORS = (
     "rng",
     "optim",
     "files",
+    "allowed",
     "weights",
     "functional",
     "layers",
