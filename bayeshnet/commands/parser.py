@@ -54,7 +54,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
     parser = _make_parser()
     if first.resume is not None:
         return _resume(parser, first, words)
-    base = named_configuration(first.data or _data_of(first.config) or DEFAULT_DATA, first.method, quick=first.quick)
+    base = _base(first)
     given = {str(path): f"--config={inline(settings)}" for path, settings in first.config}
     options = _with_nulls(words, base)
 
@@ -167,10 +167,16 @@ def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:
                 raise ValueError(f"{option.replace('_', '-')}: {error}") from error
 
 
-def _data_of(configurations: Sequence[tuple[str, dict[str, Any]]]) -> str | None:
-    """Return the stream that the last of the configurations names, or None."""
-    named = [str(settings["data"]) for _, settings in configurations if settings.get("data")]
-    return named[-1] if named else None
+def _base(first: argparse.Namespace) -> str:
+    """Return the named configuration of the stream that the words name, or else the last of the files that names one."""
+    named = [(path, str(settings["data"])) for path, settings in first.config if settings.get("data")]
+    if first.data or not named:
+        return named_configuration(first.data or DEFAULT_DATA, first.method, quick=first.quick)
+    path, data = named[-1]
+    try:
+        return named_configuration(data, first.method, quick=first.quick)
+    except ValueError as error:
+        raise ValueError(f"file {path!r}: {error}") from error
 
 
 def _make_parser() -> Any:

@@ -48,7 +48,7 @@ def make_experiment_parser(prog: str = "experiment") -> Any:
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             raise ValueError(message) from None
 
-    parser = Parser(prog=prog, description=(Experiment.__doc__ or "").partition("\n")[0])
+    parser = Parser(prog=prog, allow_abbrev=False, description=(Experiment.__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", action="config", help="YAML file over the named configuration; may be repeated")
     parser.add_class_arguments(Experiment)
     return parser
