@@ -168,7 +168,7 @@ def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:
 
 
 def _base(first: argparse.Namespace) -> str:
-    """Return the named configuration of the stream that the words name, or else the last of the files that names one."""
+    """Return the named configuration of the stream that the words name, or else the last file that names one."""
     named = [(path, str(settings["data"])) for path, settings in first.config if settings.get("data")]
     if first.data or not named:
         return named_configuration(first.data or DEFAULT_DATA, first.method, quick=first.quick)
