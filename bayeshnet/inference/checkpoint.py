@@ -17,11 +17,12 @@ from torch.nn.parameter import is_lazy
 from .. import __version__
 from ..deprecation import RenamedState
 from ..errors import type_error, value_error
-from ..files import write_bytes, write_text
+from ..files import check_format, fingerprint, parse_json, read_json, write_bytes, write_text
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
-_FORMAT = 1
+_FORMAT = 2
+"""Format 1 had no checksum of the record."""
 
 
 def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, Any] | None = None) -> None:
@@ -29,7 +30,7 @@ def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, An
 
     Each file is written under another name, flushed to the disk and renamed: after a crash it is either the old file or
     the new one. The record is written last and contains a fingerprint of the tensors, by which :func:`load_checkpoint`
-    recognizes two files of different checkpoints.
+    recognizes two files of different checkpoints, and a checksum of its own.
 
     Args:
         path: without a suffix; one of the two suffixes is removed.
@@ -38,13 +39,15 @@ def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, An
 
     Raises:
         TypeError: if the state has values other than tensors, or the record values that JSON cannot represent.
+        OSError: if a file cannot be written; the error names it.
     """
     tensors_path, record_path = _paths(path)
     state = _tensors(module)
     digest = _digest(state)
     try:
         body = {"format": _FORMAT, "bayeshnet": __version__, "tensors": digest, "record": dict(record or {})}
-        text = json.dumps(body, allow_nan=False, indent=1)
+        body["checksum"] = _checksum(parse_json(json.dumps(body, allow_nan=False)))  # as it will be read
+        text = json.dumps(body, indent=1)
     except (TypeError, ValueError) as error:
         raise type_error("record", expected="values that JSON can represent, without NaN", found=str(error)) from error
     write_bytes(tensors_path, save(state, {"digest": digest}))
@@ -62,8 +65,8 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
 
     Raises:
         FileNotFoundError: if one of the two files is missing.
-        ValueError: if a file is damaged, the two do not belong together, or the tensors do not fit ``module``. Files
-            and module are left unchanged.
+        ValueError: if a file is damaged or was written by a newer version, the two do not belong together, or the
+            tensors do not fit ``module``. Files and module are left unchanged.
     """
     tensors_path, record_path = _paths(path)
     for file in (tensors_path, record_path):
@@ -71,11 +74,7 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
             raise FileNotFoundError(
                 f"path: expected a checkpoint, got no file {str(file)!r}. Its two files belong together."
             )
-    try:
-        body = json.loads(record_path.read_text(encoding="utf-8"))
-        digest, record = body["tensors"], body["record"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(record_path, error) from error
+    digest, record = _read_record(record_path)
     if module is not None:
         try:
             state = load_file(tensors_path)
@@ -87,7 +86,29 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
                 "path", expected=f"tensors that belong to {str(record_path)!r}", got=str(tensors_path), hint=advice
             )
         _fill(module, state, tensors_path)
-    return dict(record)
+    return record
+
+
+def _read_record(path: Path) -> tuple[str, dict[str, Any]]:
+    """Return the fingerprint of the tensors and the record, if the file is as it was saved."""
+    try:
+        body = read_json(path)
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(body, dict):
+        raise _damaged(path, f"it holds a {type(body).__name__}")
+    known = check_format(path, body.get("format"), _FORMAT)
+    if (known > 1 or "checksum" in body) and body.pop("checksum", None) != _checksum(body):
+        raise _damaged(path, "its checksum differs")
+    digest, record = body.get("tensors"), body.get("record")
+    if not isinstance(digest, str) or not isinstance(record, dict):
+        raise _damaged(path, "it lacks the fingerprint of the tensors or the record")
+    return digest, record
+
+
+def _checksum(body: Mapping[str, Any]) -> str:
+    """Return the checksum of the content of a record."""
+    return fingerprint(json.dumps(body, sort_keys=True))
 
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
@@ -171,8 +192,11 @@ def _takes(module: nn.Module, state: Mapping[str, Tensor]) -> bool:
     return True
 
 
-def _damaged(path: Path, error: Exception) -> ValueError:
+def _damaged(path: Path, error: Exception | str) -> ValueError:
     advice = "The file was left as it is; use the checkpoint before it, or remove it and run again."
     return value_error(
-        "path", expected="an undamaged checkpoint", found=f"{str(path)!r}, which cannot be read ({error})", hint=advice
+        "path",
+        expected="an undamaged checkpoint",
+        found=f"{str(path)!r}, which cannot be read ({' '.join(str(error).split()).rstrip('.')})",
+        hint=advice,
     )

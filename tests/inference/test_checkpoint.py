@@ -198,4 +198,37 @@ def test_the_record_is_readable_by_others(tmp_path):
     save_checkpoint(tmp_path / "run", module(), {"step": 1})
     body = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert body["record"] == {"step": 1}
-    assert body["format"] == 1
+    assert body["format"] == 2
+
+
+def test_keys_that_json_turns_into_text_are_read_as_text(tmp_path):
+    save_checkpoint(tmp_path / "run", module(), {"by number": {1: "a", 10: "b", 2: ("c", 0.1)}})
+    assert load_checkpoint(tmp_path / "run") == {"by number": {"1": "a", "10": "b", "2": ["c", 0.1]}}
+
+
+def test_every_flipped_bit_of_a_record_is_found_or_changes_nothing(tmp_path):
+    save_checkpoint(tmp_path / "run", module(), {"accuracy": [99.5, 0.25], "name": "a"})
+    path = tmp_path / "run.json"
+    content = path.read_bytes()
+    for place in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            assert load_checkpoint(tmp_path / "run") == {"accuracy": [99.5, 0.25], "name": "a"}
+        except ValueError as error:
+            assert "run.json" in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_records_of_format_1_are_read_and_newer_ones_refused(tmp_path):
+    save_checkpoint(tmp_path / "run", module(), {"step": 1})
+    path = tmp_path / "run.json"
+    body = json.loads(path.read_text())
+    del body["checksum"]
+    for number in (2, 3, None, "1", True, 0, 1.0):
+        path.write_text(json.dumps({**body, "format": number}))
+        with pytest.raises(ValueError, match=r"run\.json.*(checksum differs|format 2 or older|a format number)"):
+            load_checkpoint(tmp_path / "run")
+    path.write_text(json.dumps({**body, "format": 1}))
+    assert load_checkpoint(tmp_path / "run", module()) == {"step": 1}
