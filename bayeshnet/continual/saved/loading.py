@@ -36,7 +36,8 @@ def load_state(
     Args:
         folder: the folder.
         learner: the learner that the state was saved with, where it has a part that the files cannot describe, such as
-            a network of a class of your own. Its settings must be those that were saved.
+            a network of a class of your own. Its settings must be those that were saved; networks among these whose
+            values were saved take them.
         allow: packages of your own whose learners, builders and other settings may be imported.
         device: device of the state.
 

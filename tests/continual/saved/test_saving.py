@@ -21,6 +21,7 @@ from bayeshnet.continual import (
     GrowingSoftmax,
     PriorFocused,
     Separate,
+    SharedHead,
     Split,
     Task,
     Training,
@@ -216,6 +217,35 @@ def test_networks_come_with_their_values(name, tmp_path):
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in net.parameters()]
     assert torch.equal(again.learner.predict(again, task.test.x, 0).mean, learner.predict(state, task.test.x, 0).mean)
     assert same_state(again.learner.learn(None, task, seed=3), learner.learn(None, task, seed=3))
+
+
+def test_tokens_stay_integers(tmp_path):
+    x = torch.randint(7, (30, 5), generator=torch.Generator().manual_seed(0))
+    task = Task("tokens", Split(x, (x[:, 0] > 3).long()), Split(x, (x[:, 0] > 3).long()), 2, labels=(4, 1))
+    net = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(15, 2))
+    learner = ExperienceReplay(net, MeanFieldWeights(), heads=SharedHead(), memory_size=4, **QUICK)
+    state = learn(learner, [task, task])
+    loaded = load_state(state.save(tmp_path))
+    assert same_state(loaded, state)
+    assert loaded.memory.of(1)[0].dtype == torch.int64
+    first, second = (s.learner.predict(s, x).label("entropy") for s in (loaded, state))
+    assert torch.equal(first, second)
+    assert set(first.tolist()) <= {4, 1}
+    assert same_state(loaded.learner.learn(loaded, task, seed=1), learner.learn(state, task, seed=1))
+
+
+def test_a_given_learner_takes_the_values_that_were_saved(tmp_path):
+    """Its network was drawn anew; a stream that it begins afterwards is that of the learner that was saved."""
+
+    def make():
+        return FineTuning(nn.Sequential(nn.Linear(4, 2)), MeanFieldWeights(), **QUICK)
+
+    learner, other = make(), make()
+    state = learner.learn(None, TASKS[0])
+    assert not same_state(other.network, learner.network)
+    loaded = load_state(state.save(tmp_path), learner=other)
+    assert same_state(loaded, state)
+    assert same_state(other.network, learner.network)
 
 
 class OwnNet(nn.Module):
