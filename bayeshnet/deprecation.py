@@ -166,7 +166,8 @@ def renamed_arguments(*, listed: bool = False, **names: str) -> Callable[[Functi
 class RenamedState:
     """A mixin for modules, listed before ``nn.Module``: it lets them load states saved under old names.
 
-    ``load_state_dict`` and :func:`bayeshnet.inference.load_checkpoint` both use it.
+    ``load_state_dict`` and :func:`bayeshnet.inference.load_checkpoint` both use it. A module with a method
+    ``complete_state(state, prefix)`` may besides fill in, in place, what states of earlier versions lack.
 
     Attributes:
         renamed_state: old and new names of parameters, buffers and submodules of the module.
@@ -184,6 +185,8 @@ class RenamedState:
         for old, new in self.renamed_state.items():
             for name in [n for n in state if n == prefix + old or n.startswith(f"{prefix}{old}.")]:
                 state[prefix + new + name.removeprefix(prefix + old)] = state.pop(name)
+        if hasattr(self, "complete_state"):
+            self.complete_state(state, prefix)
 
     def _load_from_state_dict(self, state_dict: MutableMapping[str, Any], prefix: str, *args: Any) -> None:
         self.rename_state(state_dict, prefix)

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from .errors import check_choice, check_int, type_error, value_error
 
-__all__ = ["KINDS", "SCENARIOS", "Split", "Task", "TaskStream"]
+__all__ = ["KINDS", "LAYOUTS", "SCENARIOS", "Split", "Task", "TaskStream"]
 
 KINDS = ("classification", "regression")
 SCENARIOS = ("task", "domain", "class")
+LAYOUTS = ("CHW", "HWC")
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,9 @@ class Task:
         kind: ``"classification"`` or ``"regression"``.
         labels: global label of each of the ``C`` classes; by default ``0..C-1``.
         validation: examples for choosing settings, if any.
-        info: further facts for figures and metrics, such as the noise of the targets or the range to plot.
+        info: further facts for networks, figures and metrics, such as the noise of the targets or the range to plot. Of
+            images, flattened or not: ``"layout"``, either ``"CHW"`` (channels first, as in torch) or ``"HWC"``, and
+            ``"image_shape"``, always ``(C, H, W)``.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Task:
         """Refuse labels outside the range, float labels and splits of different input shape."""
         check_choice("kind", self.kind, KINDS)
         check_int("num_outputs", self.num_outputs, 1)
+        self._check_layout()
         for part, split in self.splits().items():
             if self.kind == "regression" and self.num_outputs == 1 and split.y.ndim == 1:
                 object.__setattr__(self, part, Split(split.x, split.y.unsqueeze(-1)))
@@ -109,6 +113,17 @@ class Task:
             if len(labels) != self.num_outputs or len(set(labels)) != len(labels):
                 raise value_error("labels", expected=f"{self.num_outputs} distinct labels", got=labels)
             object.__setattr__(self, "labels", labels)
+
+    def _check_layout(self) -> None:
+        if self.layout is None:
+            return
+        check_choice("info['layout']", self.layout, LAYOUTS)
+        image = tuple(self.info.get("image_shape", ()))
+        if len(image) == 3 and len(self.input_shape) == 3:
+            expected = image if self.layout == "CHW" else (*image[1:], image[0])
+            if self.input_shape != expected:
+                where = f"inputs of task {self.name!r}"
+                raise value_error(where, expected=f"images {expected} as info says", got=self.train.x)
 
     def _check_targets(self, part: str, y: Tensor) -> None:
         where = f"targets in {part} of task {self.name!r}"
@@ -148,6 +163,11 @@ class Task:
         """Shape of one input."""
         return tuple(self.train.x.shape[1:])
 
+    @property
+    def layout(self) -> str | None:
+        """Layout of images as :attr:`info` says it: ``"CHW"`` or ``"HWC"``; None where it says nothing."""
+        return self.info.get("layout")
+
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Task:
         """Return the task with all splits on another device or with another dtype."""
         parts = {name: split.to(device, dtype) for name, split in self.splits().items()}
@@ -167,8 +187,8 @@ class TaskStream(Sequence[Task]):
     """Tasks in the order in which they are learned.
 
     Args:
-        tasks: at least one, all of one kind and one input shape; those of values have one number of outputs, those of
-            classes may have different numbers of them.
+        tasks: at least one, all of one kind, one input shape and layout; those of values have one number of outputs,
+            those of classes may have different numbers of them.
         name: name of the stream.
         scenario: ``"task"`` (the task is given at test time), ``"domain"`` (same classes, other inputs) or ``"class"``
             (the task has to be inferred as well).
@@ -190,7 +210,8 @@ class TaskStream(Sequence[Task]):
             raise value_error("tasks", expected="at least one task", found="none")
         first = self.tasks[0]
         for task in self.tasks[1:]:
-            for what in ("kind", "input_shape", *(("num_outputs",) if first.kind == "regression" else ())):
+            same = ("kind", "input_shape", "layout", *(("num_outputs",) if first.kind == "regression" else ()))
+            for what in same:
                 if getattr(task, what) != getattr(first, what):
                     expected = f"{what} {getattr(first, what)} as in task {first.name!r}"
                     raise value_error(f"task {task.name!r}", expected=expected, got=getattr(task, what))
@@ -262,6 +283,11 @@ class TaskStream(Sequence[Task]):
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one input."""
         return self.tasks[0].input_shape
+
+    @property
+    def layout(self) -> str | None:
+        """Layout of images: ``"CHW"``, ``"HWC"``, or None where the tasks do not say."""
+        return self.tasks[0].layout
 
     @property
     def num_outputs(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from ..functional import batched_forward
 from ..guides import BayesianModel
 from ..inference import AddedLoss, Term
 from ..mnets.output_view import pieces_between, take_pieces
+from ..mnets.running_statistics import holding
 from ..tasks import Task
 from .heads import Heads
 from .memory import ExampleMemory
@@ -90,15 +92,26 @@ class ReplayLearner(SharedLearner):
 
         def term(weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
             old_x, old_y, task = memory.draw(self.replay_size, generator)
-            outputs, nll = state.likelihood.outputs(batched_forward(state.net, weights, old_x), len(old_x)), []
-            sizes = torch.bincount(task, minlength=count).tolist()
-            parts = zip(outputs.split(sizes, dim=1), old_y.split(sizes), pieces, offsets, strict=True)
+            sizes, nll = torch.bincount(task, minlength=count).tolist(), []
+            outputs = _outputs_by_task(state, weights, old_x, sizes)
+            parts = zip(outputs, old_y.split(sizes), pieces, offsets, strict=True)
             for made, targets, own, offset in parts:
                 if len(targets):
                     nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
             return torch.stack(nll).sum() * (weight / len(old_x))
 
         return term
+
+
+def _outputs_by_task(state: LearnerState, weights: Tensor, x: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+    """Compute outputs ``(S, N_t, C)`` for examples of each task, under the task's own statistics if these are kept."""
+    if state.statistics is None:
+        return state.likelihood.outputs(batched_forward(state.net, weights, x), len(x)).split(sizes, dim=1)
+    found = []
+    for task_id, part in enumerate(x.split(sizes)):
+        with state.statistics_of(task_id), holding(state.net):
+            found.append(state.likelihood.outputs(batched_forward(state.net, weights, part), len(part)))
+    return found
 
 
 class ExperienceReplay(ReplayLearner):

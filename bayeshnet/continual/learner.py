@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from ..errors import check_int, value_error
-from ..guides import Categorical, Gaussian, Likelihood
+from ..functional import check_examples_apart
 from ..inference import Callback, Prediction
+from ..mnets import MainNetInterface
+from ..mnets.inputs import check_network
 from ..representation import Settings
 from ..tasks import Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner", "check_inputs", "check_likelihood", "check_width", "default_likelihood"]
+__all__ = ["Learner", "check_before_training", "check_inputs", "width_of"]
 
 
 class Learner(Settings, ABC):
@@ -106,28 +108,22 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)
 
 
-def check_width(width: int, state: LearnerState) -> None:
-    """Refuse networks whose outputs are not those of the widest task."""
-    expected = state.likelihood.num_outputs(state.num_outputs)
-    if width != expected:
-        advice = "Where tasks have different numbers of classes, num_outputs is that of the widest one."
-        raise value_error("network", expected=f"one of {expected} outputs", found=f"one of {width}", hint=advice)
+def width_of(task: Task, num_outputs: int | None) -> int:
+    """Return the number of classes of the widest task, or of target values, where the first task is ``task``."""
+    if num_outputs is not None and task.kind != "classification" and num_outputs != task.num_outputs:
+        raise value_error("num_outputs", expected="None for tasks of values", got=num_outputs)
+    return task.num_outputs if num_outputs is None else num_outputs
 
 
-def check_likelihood(likelihood: Likelihood, task: Task) -> None:
-    """Refuse likelihoods of values, or of several answers of yes or no, for tasks with classes."""
-    if task.kind == "classification" and not (likelihood.kind == "classification" and likelihood.exclusive):
-        expected = f"one of classes, such as Categorical(), for task {task.name!r}"
-        advice = 'For Bernoulli() state the answers as values 0 and 1, in a task of kind="regression".'
-        raise value_error("likelihood", expected=expected, got=likelihood, hint=advice)
-
-
-def default_likelihood(task: Task) -> Likelihood:
-    """Return a categorical likelihood for classes, and a Gaussian one for values.
-
-    The Gaussian has the noise of the task where that is known, and learned noise otherwise.
-    """
-    if task.kind == "classification":
-        return Categorical()
-    noise = task.info.get("noise_std")
-    return Gaussian(noise) if noise else Gaussian(learn=True)
+def check_before_training(state: LearnerState, net: MainNetInterface, x: Tensor, examples_apart: bool) -> None:
+    """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
+    state.net.eval()
+    outputs = check_network(net, x)
+    if net is state.net and state.kind == "classification" and isinstance(outputs, Tensor) and outputs.ndim == 2:
+        expected = state.likelihood.num_outputs(state.num_outputs)
+        if outputs.shape[1] != expected:
+            advice = "Where tasks have different numbers of classes, num_outputs is that of the widest one."
+            found = f"one of {outputs.shape[1]}"
+            raise value_error("network", expected=f"one of {expected} outputs", found=found, hint=advice)
+    if examples_apart:
+        check_examples_apart(net)

@@ -56,6 +56,7 @@ class PosteriorReplay(PerTaskLearner):
         density: settings of the density of each task's inputs.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task.
+        batch_norm: use of batch norm with running statistics.
         num_outputs: number of classes of the widest task.
 
     References:
@@ -77,6 +78,7 @@ class PosteriorReplay(PerTaskLearner):
         density: DensitySettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
+        batch_norm: str = "task",
         num_outputs: int | None = None,
     ) -> None:
         super().__init__(
@@ -89,6 +91,7 @@ class PosteriorReplay(PerTaskLearner):
             density=density,
             num_samples=num_samples,
             entropy_weight=entropy_weight,
+            batch_norm=batch_norm,
             num_outputs=num_outputs,
         )
         self.regularizer = regularizer if regularizer is not None else OutputRegularizer()

@@ -12,6 +12,7 @@ from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import type_error, value_error
 from ..mnets import MainNetInterface, OutputView
+from ..mnets.running_statistics import copy_statistics
 from ..tasks import Task
 from ..weights import WeightSpec
 from .heads import Heads, SplitHeads
@@ -62,6 +63,7 @@ class SharedLearner(VariationalLearner):
             like = next(state.posterior.parameters())
             state.net, state.posterior = net, self.task_posterior(net.weight_spec).to(like)
         elif isinstance(state.posterior, OneForAll) and net.weight_spec != state.net.weight_spec:
+            copy_statistics(state.net, net)
             state.net = net
             state.posterior.widen(net.weight_spec)
         state.posterior.grow()
@@ -83,8 +85,10 @@ class SharedLearner(VariationalLearner):
         (start, stop), gaps = self.competing(state, 0)
         net = OutputView(state.net, start, stop, gaps=gaps) if gaps else state.net
         probs = self.predict_with(state, net, 0, x, seed).mean
+        # Each task is assumed with statistics of its own; without any, one pass serves all tasks.
+        own = {t: self.predict_with(state, net, t, x, seed).mean for t in tasks if state.statistics is not None}
         first = [self.offset(state, t) for t in tasks]
-        each = [probs[:, a : a + state.outputs_of(t)].sum(-1) for a, t in zip(first, tasks, strict=True)]
+        each = [own.get(t, probs)[:, a : a + state.outputs_of(t)].sum(-1) for a, t in zip(first, tasks, strict=True)]
         mass = torch.stack(each, dim=-1)
         tiny = torch.finfo(mass.dtype).tiny  # batches of inputs add up their log-probabilities: these must be finite
         return mass.clamp_min(tiny).log()
@@ -127,7 +131,7 @@ class SharedLearner(VariationalLearner):
         size = self.outputs_per_task(state)
         width = self.heads.width(num_tasks, size)
         if isinstance(self.network, NetworkBuilder):
-            return self.build_network(state.input_shape, width)
+            return self.build_network(state.input_shape, width, state.layout)
         if width != self.heads.width(1, size):
             raise type_error(
                 "network",

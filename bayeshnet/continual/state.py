@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..deprecation import RenamedState
 from ..errors import check_int, value_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
+from ..mnets.running_statistics import ConditionStatistics
 from ..tasks import Task
 from .saved import TaskShape, describe, write_state
 from .task_inference.density import TaskDensity
@@ -21,7 +24,7 @@ from .task_posterior import TaskPosterior
 __all__ = ["LearnerState"]
 
 
-class LearnerState(nn.Module):
+class LearnerState(RenamedState, nn.Module):
     """Everything that a learner has learned.
 
     It is saved as a whole, with the settings of its learner, by :meth:`save`, and loaded by
@@ -37,9 +40,12 @@ class LearnerState(nn.Module):
     Attributes:
         memory: module with what a learner keeps of old tasks besides posteriors and densities, such as stored examples;
             or None.
+        statistics: statistics of batch norm for each task learned, if the network has any and the learner keeps them;
+            the network's own are those that it begins with, or those of all tasks.
         labels: global labels of the classes, one tuple per task learned (empty for regression).
         kind: ``"classification"`` or ``"regression"``.
         input_shape: shape of one input.
+        layout: layout of images, as the first task said it; see :attr:`Task.layout <bayeshnet.tasks.Task.layout>`.
         num_outputs: number of classes of the widest task, or of target values of each task.
         sizes: number of classes or target values of each task, that in training included.
         shape: kind and sizes of the tasks, with the dtype of their inputs.
@@ -63,15 +69,16 @@ class LearnerState(nn.Module):
         self.likelihood = likelihood
         self.posterior = posterior
         self.memory: nn.Module | None = None
+        self.statistics: ConditionStatistics | None = None
         self._densities = nn.ModuleList()
         self.labels: list[tuple[int, ...]] = []
         self.kind = task.kind
         self.input_shape = task.input_shape
+        self.layout = task.layout
         self.num_outputs = task.num_outputs if num_outputs is None else check_int("num_outputs", num_outputs, 1)
         self.sizes: list[int] = []
         self.shape = TaskShape.of(task)
         self.learner: Any = None
-        self.register_load_state_dict_pre_hook(_keep_labels)
 
     @property
     def densities(self) -> list[TaskDensity]:
@@ -96,11 +103,15 @@ class LearnerState(nn.Module):
                 raise value_error(
                     f"task {task.name!r}", expected=f"{what} {getattr(self, what)} as before", got=getattr(task, what)
                 )
+        if None not in (task.layout, self.layout) and task.layout != self.layout:
+            raise value_error(f"task {task.name!r}", expected=f"layout {self.layout!r} as before", got=task.layout)
 
     def record_task(self, task: Task, density: TaskDensity) -> None:
         """Record that ``task`` has been learned, with the density of its inputs."""
         self.begin_task(task)
         self._densities.append(density)
+        if self.statistics is not None:
+            self.statistics.grow(self.net, self.num_tasks)
         self.labels.append(task.labels or ())
 
     def begin_task(self, task: Task) -> None:
@@ -110,6 +121,31 @@ class LearnerState(nn.Module):
     def outputs_of(self, task_id: int) -> int:
         """Return the number of outputs of task ``task_id``: the first ones of its block."""
         return self.likelihood.num_outputs(self.sizes[task_id])
+
+    @contextmanager
+    def statistics_of(self, task_id: int, new: bool = False) -> Iterator[None]:
+        """Let the network use the statistics of a task within the context, if they are kept.
+
+        Args:
+            task_id: number of the task.
+            new: True to begin a set for a task that has none.
+        """
+        if self.statistics is None:
+            yield
+            return
+        if new:
+            self.statistics.grow(self.net, task_id + 1)
+        with self.statistics.of(self.net, task_id):
+            yield
+
+    def complete_state(self, state: MutableMapping[str, Any], prefix: str) -> None:
+        """Give each task the statistics of the network where a state was saved without those of tasks.
+
+        A state that was saved without labels leaves these as they are.
+        """
+        state.setdefault(f"{prefix}_extra_state", self.get_extra_state())
+        if self.statistics is not None:
+            self.statistics.complete(state, f"{prefix}statistics.", f"{prefix}net.")
 
     def extra_repr(self) -> str:
         """Show the number of tasks and their common shapes."""
@@ -159,9 +195,3 @@ class LearnerState(nn.Module):
         memo[id(self.learner)] = self.learner
         other.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return other
-
-
-def _keep_labels(state: LearnerState, tensors: MutableMapping[str, Any], prefix: str, *_: Any) -> None:
-    """Let tensors load that were saved without labels; these then stay as they are."""
-    if any(name.startswith(prefix) for name in tensors):
-        tensors.setdefault(f"{prefix}_extra_state", state.get_extra_state())

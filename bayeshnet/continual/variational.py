@@ -13,17 +13,18 @@ from torch.distributions import Distribution
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import check_int, check_number, value_error
+from ..errors import check_choice, check_int, check_number
 from ..estimators import KLEstimator
-from ..functional import check_examples_apart
 from ..guides import BayesianModel, HypernetGuide, Likelihood
+from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
-from ..mnets.inputs import check_network, floating_like
+from ..mnets.inputs import floating_like, settle_layout
+from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms, settle_batch_norm
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
-from .learner import Learner, check_inputs, check_likelihood, check_width, default_likelihood
+from .learner import Learner, check_before_training, check_inputs, width_of
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .state import LearnerState
@@ -65,6 +66,9 @@ class VariationalLearner(Learner):
         density: settings of the density of each task's inputs, for task inference.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
+        batch_norm: use of batch norm with running statistics: ``"task"`` keeps statistics for each task, which are used
+            where that task is given or assumed; ``"track"`` keeps one set for all tasks, which follows the last one;
+            ``"batch"`` has none, so that predictions depend on the batch; ``"eval"`` keeps those of ``network``.
         num_outputs: number of classes of the widest task, for streams whose tasks have different numbers of classes;
             None for that of the first task. A task of fewer classes has the first of its outputs, and its softmax is
             over these alone.
@@ -88,6 +92,7 @@ class VariationalLearner(Learner):
         density: DensitySettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
+        batch_norm: str = "task",
         num_outputs: int | None = None,
     ) -> None:
         self.network = network
@@ -99,6 +104,7 @@ class VariationalLearner(Learner):
         self.density = density if density is not None else DensitySettings()
         self.num_samples = check_int("num_samples", num_samples, 1)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
+        self.batch_norm = check_choice("batch_norm", batch_norm, BATCH_NORM_USES)
         self.num_outputs = None if num_outputs is None else check_int("num_outputs", num_outputs, 1)
 
     @abstractmethod
@@ -135,7 +141,7 @@ class VariationalLearner(Learner):
         """Return losses that use the weight samples of the step; by default outlier exposure, if it is set."""
         if self.outliers is None or state.kind != "classification":
             return []
-        return [OutlierExposure(self.outliers, generator)]
+        return [OutlierExposure(self.outliers, generator, state.layout)]
 
     def penalties(
         self, state: LearnerState, previous: LearnerState | None, generator: torch.Generator
@@ -154,12 +160,11 @@ class VariationalLearner(Learner):
         """Build an empty state for tasks like ``task``."""
         likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
         check_likelihood(likelihood, task)
-        width = task.num_outputs if self.num_outputs is None else self.num_outputs
-        if task.kind != "classification" and width != task.num_outputs:
-            raise value_error("num_outputs", expected="None for tasks of values", got=self.num_outputs)
-        net = self.build_network(task.input_shape, likelihood.num_outputs(width))
+        width = width_of(task, self.num_outputs)
+        net = self.build_network(task.input_shape, likelihood.num_outputs(width), task.layout)
         state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task, width)
         state.memory, state.learner = self.new_memory(task), self
+        state.statistics = ConditionStatistics.of_network(net) if self.batch_norm == "task" else None
         return state
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
@@ -169,7 +174,7 @@ class VariationalLearner(Learner):
             self.extend(state)
             if isinstance(state.memory, ExampleMemory):
                 state.memory.make_room()
-            state.record_task(task, self.density.empty(task.input_shape))
+            state.record_task(task, self.density.empty(task.input_shape, task.layout))
         state.net.eval()
         like = floating_like(task.train.x)
         return state.to(device=like.device, dtype=like.dtype)
@@ -192,8 +197,9 @@ class VariationalLearner(Learner):
         task_id = new.num_tasks
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
-        self._check_beforehand(new, net, example)
-        density = self.density.fit(example, task.train.y if task.kind == "classification" else None)
+        check_before_training(new, net, example, self.needs_example_gradients)
+        labels = task.train.y if task.kind == "classification" else None
+        density = self.density.fit(example, labels, task.layout)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
@@ -205,18 +211,10 @@ class VariationalLearner(Learner):
             generator=generator,
             callbacks=callbacks,
         )
-        self.remember(new, task, generator)
+        with new.statistics_of(task_id):
+            self.remember(new, task, generator)
         new.record_task(task, density)
         return new
-
-    def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
-        """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
-        state.net.eval()
-        outputs = check_network(net, x)
-        if net is state.net and state.kind == "classification" and isinstance(outputs, Tensor) and outputs.ndim == 2:
-            check_width(outputs.shape[1], state)
-        if self.needs_example_gradients:
-            check_examples_apart(net)
 
     def fit(
         self,
@@ -235,28 +233,32 @@ class VariationalLearner(Learner):
 
         An estimator with parameters of its own (those of a discriminator, say) starts anew for each task: these are not
         part of the state. The network is in training mode during the fit, unless the one that the learner was given is
-        in evaluation mode, and in evaluation mode afterwards.
+        in evaluation mode, and in evaluation mode afterwards. Statistics of batch norm are those of the task; a task
+        that has been learned before keeps them.
         """
         settings = self.training if settings is None else settings
         state.net.train(self.network.training if isinstance(self.network, nn.Module) else True)
-        fit(
-            model,
-            HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
-            data,
-            num_steps=settings.steps,
-            batch_size=min(settings.batch_size, len(data[0])),
-            lr=settings.lr,
-            scheduler="cosine",
-            beta=settings.beta,
-            num_particles=settings.num_particles,
-            num_samples=settings.num_samples,
-            penalties=penalties,
-            extra_terms=terms,
-            grad_clip=settings.max_norm,
-            local_noise=settings.local_noise,
-            callbacks=callbacks,
-            generator=generator,
-        )
+        if self.batch_norm == "eval" or (state.statistics is not None and task_id < state.num_tasks):
+            hold_norms(state.net)
+        with state.statistics_of(task_id, new=True):
+            fit(
+                model,
+                HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
+                data,
+                num_steps=settings.steps,
+                batch_size=min(settings.batch_size, len(data[0])),
+                lr=settings.lr,
+                scheduler="cosine",
+                beta=settings.beta,
+                num_particles=settings.num_particles,
+                num_samples=settings.num_samples,
+                penalties=penalties,
+                extra_terms=terms,
+                grad_clip=settings.max_norm,
+                local_noise=settings.local_noise,
+                callbacks=callbacks,
+                generator=generator,
+            )
         state.net.eval()
 
     def predict_each(
@@ -278,14 +280,21 @@ class VariationalLearner(Learner):
     def predict_with(
         self, state: LearnerState, net: MainNetInterface, task_id: int, x: Tensor, seed: int = 0
     ) -> Prediction:
-        """Predict ``x`` with ``net`` under the posterior of task ``task_id``."""
+        """Predict ``x`` with ``net`` under the posterior, and the statistics, of task ``task_id``."""
         guide = HypernetGuide(self.predictive_posterior(state), self.estimator).condition(task_id)
         predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
-        return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
+        with state.statistics_of(task_id):
+            return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
 
-    def build_network(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
-        """Build the main network, or copy the one that was given."""
+    def build_network(
+        self, input_shape: Sequence[int], num_outputs: int, layout: str | None = None
+    ) -> MainNetInterface:
+        """Build the main network, or copy the one that was given, for inputs of a layout (None: not images)."""
         if isinstance(self.network, NetworkBuilder):
-            return self.network.build(input_shape, num_outputs)
-        net = copy.deepcopy(self.network)
-        return net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+            net: nn.Module = self.network.build_for(input_shape, num_outputs, layout)
+        else:
+            net = copy.deepcopy(self.network)
+        net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+        settle_layout(net, layout)
+        settle_batch_norm(net, self.batch_norm)
+        return net

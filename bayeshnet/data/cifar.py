@@ -172,7 +172,7 @@ def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_see
         flatten=flatten,
         name=f"split-cifar{classes}",
         outliers=ood,
-        info={"image_shape": (3, 32, 32)},
+        info={"image_shape": (3, 32, 32), "layout": "CHW"},
         data_seed=data_seed,
         **options,
     )

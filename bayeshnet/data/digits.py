@@ -93,7 +93,7 @@ def split_digits(
         max_test=max_test,
         flatten=flatten,
         name="split-digits",
-        info={"image_shape": IMAGE_SHAPE},
+        info={"image_shape": IMAGE_SHAPE, "layout": "CHW"},
         outliers=ood,
         data_seed=data_seed,
     )

@@ -212,7 +212,7 @@ def _split(
         name=name,
         outliers=ood,
         data_seed=data_seed,
-        info={"image_shape": shape},
+        info={"image_shape": shape, "layout": "CHW"},
         **options,
     )
 

@@ -87,6 +87,9 @@ def rotated(
         >>> [t.name for t in rotated(base, (0, 90))]
         ['0 degrees', '90 degrees']
     """
+    if task.layout == "HWC":
+        advice = "Move the channels to the front: x.permute(0, 3, 1, 2)."
+        raise value_error("task", expected="images (C, H, W)", found="the layout 'HWC'", hint=advice)
     shape = tuple(image_shape or task.info.get("image_shape", task.input_shape))
     if len(shape) == 2:
         shape = (1, *shape)

@@ -147,6 +147,7 @@ class BatchNormLayer(ModuleSettings, RunningStats):
                 raise value_error("momentum", expected="a number when statistics are given in training mode", got=None)
             return self._normalize(inputs, running_mean, running_var, weight, bias, self.training, momentum)
         if self._num_stats == 0:
+            self._check_several(inputs)
             return F.batch_norm(inputs, None, None, weight, bias, training=True, eps=self.eps)
         mean, var = self.get_stats(self._stats_id(stats_id))
         if self.updates_stats and momentum is None:
@@ -154,6 +155,11 @@ class BatchNormLayer(ModuleSettings, RunningStats):
             count.add_(1)  # type: ignore[union-attr]
             momentum = 1.0 / float(count)  # type: ignore[arg-type]
         return self._normalize(inputs, mean, var, weight, bias, self.uses_batch, momentum)
+
+    def _check_several(self, inputs: Tensor) -> None:
+        if inputs.numel() == self._num_features:
+            expected = "several values per channel, of which batch norm takes means and variances"
+            raise value_error("inputs", expected=expected, got=inputs, hint="Take larger batches, or evaluation mode.")
 
     def _normalize(
         self,
@@ -166,6 +172,8 @@ class BatchNormLayer(ModuleSettings, RunningStats):
         momentum: float | None,
     ) -> Tensor:
         """Normalize by the batch (updating ``mean`` and ``var``) or by ``mean`` and ``var``."""
+        if batch:
+            self._check_several(x)
         differentiable = mean.requires_grad or var.requires_grad
         if batch and not differentiable:
             return F.batch_norm(x, mean, var, weight, bias, True, momentum or 0.0, self.eps)

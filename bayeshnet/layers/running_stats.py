@@ -44,6 +44,14 @@ class RunningStats(nn.Module, ABC):
             raise value_error("track_running_stats", expected="True where statistics are checkpointed", got=False)
         self._add_stats(device)
 
+    def drop_stats(self) -> None:
+        """Give up all running statistics: from now on the layer normalizes by the statistics of the batch."""
+        if self._learnable_stats:
+            raise value_error("learnable_stats", expected="False where statistics are given up", got=True)
+        for name in [name for name in self._buffers if name != "_like"]:
+            delattr(self, name)
+        self._track_running_stats, self._num_stats = False, 0
+
     def _add_stats(self, device: torch.device | str | None = None) -> None:
         like = self.get_stats()[0] if self._num_stats else self._like
         where: dict[str, Any] = {"dtype": like.dtype, "device": like.device if device is None else device}

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import describe, type_error, value_error
+from .parts.images import ImageClassifier
 
 __all__ = [
     "Inputs",
@@ -17,6 +18,7 @@ __all__ = [
     "floating_like",
     "map_tensors",
     "num_examples",
+    "settle_layout",
     "split_inputs",
     "take",
 ]
@@ -84,6 +86,23 @@ def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return tuple(map_tensors(function, entry) for entry in value)
     return value
+
+
+def settle_layout(net: nn.Module, layout: str | None) -> None:
+    """Let all image classifiers in a network read inputs in the layout of the data, in place.
+
+    Args:
+        net: the network.
+        layout: of the data: ``"HWC"``, ``"CHW"``, or None where the data do not say.
+
+    Raises:
+        ValueError: if one of them was made for another layout.
+    """
+    if layout is None:
+        return
+    for part in net.modules():
+        if isinstance(part, ImageClassifier):
+            part.read_as(layout)
 
 
 @torch.no_grad()

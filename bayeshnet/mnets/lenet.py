@@ -13,7 +13,7 @@ from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
 from .parts.forward_pass import ForwardPass, dropout
-from .parts.images import ImageClassifier, check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, check_layout, to_maps
 from .parts.modulation import Modulation, add_context_mod
 
 __all__ = ["LeNet"]
@@ -38,11 +38,13 @@ class LeNet(ImageClassifier):
         no_weights: pass all weights to :meth:`forward` instead of keeping them as parameters.
         init_weights: initial values of the internal parameters.
         dropout_rate: dropout after convolutions (of whole feature maps) and the hidden layer; -1 (or 1) for none.
+        layout: of the inputs, also of flattened ones: ``"HWC"``, or ``"CHW"`` as in torch; no other is taken then. None
+            recognizes either by its shape and reads flattened images as ``"HWC"``.
         **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise`` for gains and
             shifts per pixel rather than per feature map.
 
     Shape:
-        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
+        inputs ``(N, H, W, C)``, ``(N, C, H, W)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
 
     References:
         LeCun, Bottou, Bengio, Haffner, "Gradient-based learning applied to document recognition", 1998.
@@ -62,12 +64,15 @@ class LeNet(ImageClassifier):
         no_weights: bool = False,
         init_weights: Sequence[Tensor] | None = None,
         dropout_rate: float = -1,
+        *,
+        layout: str | None = None,
         **kwargs: Any,
     ) -> None:
         check_flags(verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         shape, first, second, hidden = _ARCHITECTURES[check_choice("arch", arch, list(_ARCHITECTURES))]
         self._in_shape = check_image_shape(in_shape, exactly=shape)
+        self._layout = check_layout(layout)
         self._num_classes = check_int("num_classes", num_classes, 1)
         self._modulation = Modulation.of(kwargs)
         self._dropout_rate = check_dropout(dropout_rate)
@@ -95,13 +100,13 @@ class LeNet(ImageClassifier):
         """Compute logits ``(N, num_classes)``; ``condition`` is the checkpoint of the modulation layers.
 
         Args:
-            x: images ``(N, H, W, C)``, flattened or not.
+            x: images in the layout of the constructor, flattened or not.
             weights: as in :meth:`MLP.forward`.
             distilled_params: None.
             condition: a number (used if there is modulation) or a dict with key ``cmod_ckpt_id``.
         """
         run, mod = ForwardPass(self, weights, distilled_params, condition, "cmod_ckpt_id"), self._modulation
-        h = to_maps(x, self._in_shape)
+        h = to_maps(x, self._in_shape, self._layout)
         h = run.modulate(h) if mod.inputs else h
         for _ in range(2):
             weight, bias = run.layer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -191,6 +192,7 @@ class MLP(MainNetInterface):
         x = self._flat(x, 1 + per_sample_inputs)
         if not self._is_elementary or x.ndim != 2 + per_sample_inputs:
             return None
+        check_shape("x", x, (-1, self._sizes[0]))
         rate = self._dropout_rate if self.training else None
         return mlp_forward(self.weight_spec.split(weights), x, self._has_bias, self._a_fun, rate, self._out_fn)
 
@@ -205,13 +207,14 @@ class MLP(MainNetInterface):
         active_dropout = self.training and self._dropout_rate is not None
         if not self._is_elementary or active_dropout or self._out_fn is not None or x.ndim != 2:
             return None
+        check_shape("x", x, (-1, self._sizes[0]))
         return mlp_gaussian_forward(means, stds, x, num, self._has_bias, self._a_fun, generator=generator)
 
     def _flat(self, x: Tensor, batch_dims: int = 1) -> Tensor:
         """Flatten inputs behind ``batch_dims`` batch dimensions, if the network takes them in any shape."""
         if not self._flatten_inputs or not isinstance(x, Tensor):
             return x
-        return x.reshape(*x.shape[:batch_dims], -1)
+        return x.reshape(*x.shape[:batch_dims], math.prod(x.shape[batch_dims:]))
 
     @property
     def _is_elementary(self) -> bool:

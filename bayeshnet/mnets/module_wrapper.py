@@ -43,7 +43,8 @@ class ModuleMainNet(MainNetInterface):
             - ``None``: follow ``train()`` and ``eval()``, but refuse training mode; ``"eval"`` for frozen layers;
             - ``"eval"``: always use running statistics and never update them;
             - ``"batch"``: always use the statistics of the batch;
-            - ``"track"``: as in PyTorch, use the batch and update running statistics in training mode.
+            - ``"track"``: as in PyTorch, use the batch and update running statistics in training mode. Learners of
+              :mod:`bayeshnet.continual` choose it where None is given, and keep statistics for each task.
         train_rest: True to leave the parameters that are not selected as they are in ``module``, trainable if they are
             there; False freezes them (``requires_grad=False``).
 
@@ -124,6 +125,11 @@ class ModuleMainNet(MainNetInterface):
                 home=owner_of(self.module, e.name) if internal else None,
             )
 
+    def allow_updates(self) -> None:
+        """Choose ``"track"`` where the treatment of batch norm was left open; frozen layers keep their statistics."""
+        if self._batch_norm is None:
+            self._batch_norm = "track"
+
     def train(self, mode: bool = True) -> ModuleMainNet:
         """Set the mode; batch norm that is frozen, or has the policy ``"eval"``, stays in evaluation mode."""
         super().train(mode)
@@ -161,7 +167,14 @@ class ModuleMainNet(MainNetInterface):
         replaced = [(r.label, t) for r, t in pairs if r.home is None or t is not r.live]
         named = {alias: t for label, t in replaced for alias in self._places[label]}
         args = x if isinstance(x, tuple) else (x,)
-        return functional_call(self.module, named, args, tie_weights=False)
+        try:
+            return functional_call(self.module, named, args, tie_weights=False)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            advice = "Take larger batches, or running statistics that are not updated: batch_norm='eval'."
+            expected = "several examples, of which batch norm takes means and variances"
+            raise value_error("x", expected=expected, got=x, hint=advice) from error
 
     def module_weights(self) -> Tensor:
         """Return the values of the selected parameters in the module, flat ``(P,)``."""

@@ -14,7 +14,7 @@ from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, finish
 from .parts.forward_pass import ForwardPass
-from .parts.images import ImageClassifier, check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, check_layout, to_maps
 from .parts.modulation import Modulation
 from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
@@ -43,10 +43,12 @@ class ResNet(ImageClassifier):
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
         context_mod_apply_pixel_wise: modulate each pixel rather than each feature map.
+        layout: of the inputs, also of flattened ones: ``"HWC"``, or ``"CHW"`` as in torch; no other is taken then. None
+            recognizes either by its shape and reads flattened images as ``"HWC"``.
         **kwargs: options of context modulation as in :class:`MLP`.
 
     Shape:
-        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
+        inputs ``(N, H, W, C)``, ``(N, C, H, W)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
 
     References:
         He, Zhang, Ren, Sun, "Deep residual learning for image recognition", 2016.
@@ -72,11 +74,13 @@ class ResNet(ImageClassifier):
         bn_track_stats: bool = True,
         distill_bn_stats: bool = False,
         context_mod_apply_pixel_wise: bool = False,
+        *,
+        layout: str | None = None,
         **kwargs: Any,
     ) -> None:
         check_flags(use_bias=use_bias, verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True)
-        self._in_shape = check_image_shape(in_shape)
+        self._in_shape, self._layout = check_image_shape(in_shape), check_layout(layout)
         self._num_classes = check_int("num_classes", num_classes, 1)
         self._n = check_int("n", n, 1)
         self._modulation = Modulation.of({"context_mod_apply_pixel_wise": context_mod_apply_pixel_wise, **kwargs})
@@ -116,13 +120,13 @@ class ResNet(ImageClassifier):
         """Compute logits ``(N, num_classes)``.
 
         Args:
-            x: images ``(N, H, W, C)``, flattened or not.
+            x: images in the layout of the constructor, flattened or not.
             weights: as in :meth:`MLP.forward`.
             distilled_params: running means and variances to use.
             condition: as in :meth:`MLP.forward`.
         """
         run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
-        h = to_maps(x, self._in_shape)
+        h = to_maps(x, self._in_shape, self._layout)
         h = run.modulate(h) if mod.inputs else h
         h = self._convolve(run, h, 1, None)
         for group in range(1, 4):

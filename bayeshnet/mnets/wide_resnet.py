@@ -8,12 +8,12 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_flags, check_int, check_shape, value_error
+from ..errors import check_flags, check_int, value_error
 from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
 from .parts.forward_pass import ForwardPass
-from .parts.images import ImageClassifier, check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, check_layout, to_maps
 from .parts.modulation import Modulation
 from .parts.residual import STRIDES, add_norms, check_maps, layer_outputs
 
@@ -41,13 +41,14 @@ class WRN(ImageClassifier):
         bn_track_stats: keep running statistics; batch statistics are used otherwise.
         distill_bn_stats: count running statistics among :attr:`hyper_shapes_distilled`.
         dropout_rate: dropout after the first convolution of a block; -1 (or 1) for none.
-        chw_input_format: take inputs ``(N, C, H, W)``.
+        chw_input_format: the same as ``layout="CHW"``.
         verbose: log the size of the network.
+        layout: of the inputs, also of flattened ones: ``"HWC"``, or ``"CHW"`` as in torch; no other is taken then. None
+            recognizes either by its shape and reads flattened images as ``"HWC"``.
         **kwargs: options of context modulation as in :class:`MLP`, and ``context_mod_apply_pixel_wise``.
 
     Shape:
-        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, or ``(N, C, H, W)`` with ``chw_input_format``; outputs
-        ``(N, num_classes)``.
+        inputs ``(N, H, W, C)``, ``(N, C, H, W)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
 
     References:
         Zagoruyko, Komodakis, "Wide residual networks", 2016.
@@ -75,6 +76,8 @@ class WRN(ImageClassifier):
         dropout_rate: float = -1,
         chw_input_format: bool = False,
         verbose: bool = True,
+        *,
+        layout: str | None = None,
         **kwargs: Any,
     ) -> None:
         fc_bias = use_bias if use_fc_bias is None else use_fc_bias
@@ -86,10 +89,12 @@ class WRN(ImageClassifier):
             chw_input_format=chw_input_format,
         )
         super().__init__(has_bias=use_bias and fc_bias, has_fc_out=True, mask_fc_out=True)
-        self._in_shape = check_image_shape(in_shape)
+        self._in_shape, self._layout = check_image_shape(in_shape), check_layout(layout)
+        if chw_input_format:
+            self.read_as("CHW")
         self._num_classes = check_int("num_classes", num_classes, 1)
         self._n, self._k, self._mixed_bias = check_int("n", n, 1), k, bool(use_bias) != bool(fc_bias)
-        self._chw, self._dropout_rate = chw_input_format, check_dropout(dropout_rate)
+        self._dropout_rate = check_dropout(dropout_rate)
         self._modulation, maps = Modulation.of(kwargs), check_maps(num_feature_maps, k)
         outputs = layer_outputs(self._in_shape, maps, n, num_classes)
         add_norms(
@@ -137,14 +142,13 @@ class WRN(ImageClassifier):
         """Compute logits ``(N, num_classes)``.
 
         Args:
-            x: images, in the layout of the constructor.
+            x: images in the layout of the constructor, flattened or not.
             weights: as in :meth:`MLP.forward`.
             distilled_params: running means and variances to use.
             condition: as in :meth:`MLP.forward`.
         """
         run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
-        height, width, channels = self._in_shape
-        h = check_shape("x", x, (None, channels, height, width)) if self._chw else to_maps(x, self._in_shape)
+        h = to_maps(x, self._in_shape, self._layout)
         skips = [run.layer()[0] if skip else None for skip in self._has_skip]
         h = run.modulate(h) if mod.inputs else h
         weight, bias = run.layer()

@@ -13,7 +13,7 @@ from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
 from .parts.forward_pass import ForwardPass, dropout
-from .parts.images import ImageClassifier, check_image_shape, to_maps
+from .parts.images import ImageClassifier, check_image_shape, check_layout, to_maps
 
 __all__ = ["ZenkeNet"]
 
@@ -30,9 +30,11 @@ class ZenkeNet(ImageClassifier):
         init_weights: initial values of the internal parameters.
         dropout_rate: dropout after pooling (of whole feature maps), at most 0.5; twice that after the hidden layer; -1
             (or 1) for none.
+        layout: of the inputs, also of flattened ones: ``"HWC"``, or ``"CHW"`` as in torch; no other is taken then. None
+            recognizes either by its shape and reads flattened images as ``"HWC"``.
 
     Shape:
-        inputs ``(N, H, W, C)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
+        inputs ``(N, H, W, C)``, ``(N, C, H, W)`` or ``(N, H * W * C)``, outputs ``(N, num_classes)``.
 
     References:
         Zenke, Poole, Ganguli, "Continual learning through synaptic intelligence", 2017.
@@ -52,11 +54,14 @@ class ZenkeNet(ImageClassifier):
         no_weights: bool = False,
         init_weights: Sequence[Tensor] | None = None,
         dropout_rate: float = 0.25,
+        *,
+        layout: str | None = None,
     ) -> None:
         check_flags(verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         check_choice("arch", arch, ("cifar",))
         self._in_shape = check_image_shape(in_shape, exactly=(32, 32, 3))
+        self._layout = check_layout(layout)
         self._num_classes = check_int("num_classes", num_classes, 1)
         self._dropout_rate = check_dropout(dropout_rate, 0.5)
         shapes = [[32, 3, 3, 3], [32, 32, 3, 3], [64, 32, 3, 3], [64, 64, 3, 3], [512, 2304], [num_classes, 512]]
@@ -74,7 +79,7 @@ class ZenkeNet(ImageClassifier):
         """Compute logits ``(N, num_classes)``.
 
         Args:
-            x: images ``(N, H, W, C)``, flattened or not.
+            x: images in the layout of the constructor, flattened or not.
             weights: as in :class:`MainNetInterface`.
             distilled_params: None.
             condition: None; the network does not depend on a condition.
@@ -82,7 +87,7 @@ class ZenkeNet(ImageClassifier):
         if condition is not None:
             raise value_error("condition", expected="None for this network", got=condition)
         run = ForwardPass(self, weights, distilled_params, None)
-        h, rate = to_maps(x, self._in_shape), self._dropout_rate
+        h, rate = to_maps(x, self._in_shape, self._layout), self._dropout_rate
         for _ in range(2):
             weight, bias = run.layer()
             h = F.relu(F.conv2d(h, weight, bias, padding=1))

@@ -89,7 +89,7 @@ def test_networks_are_in_training_mode_only_in_training():
             self.seen = (*self.seen, run.model.net.module.training)
 
     net = ModuleMainNet(nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 2)), None, "track")
-    learner = PosteriorReplay(net, IMPLICIT, training=replace(FAST, steps=2), num_samples=3)
+    learner = PosteriorReplay(net, IMPLICIT, training=replace(FAST, steps=2), num_samples=3, batch_norm="track")
     state, modes, x = None, Modes(), make_task(0).test.x
     for number in range(2):
         state = learner.learn(state, make_task(number), callbacks=[modes])

@@ -35,7 +35,7 @@ MODULATION = {
     "context_mod_post_activation": True,
     "context_mod_gain_offset": True,
 }
-IMAGE = {"num_classes": 3, "no_weights": True}
+IMAGE = {"layout": "CHW", "num_classes": 3, "no_weights": True}
 RESIDUAL = {
     **IMAGE,
     **MODULATION,

@@ -197,3 +197,26 @@ def test_refusals(options, message):
         BatchNormLayer(3, **options)
     with pytest.raises(ValueError, match="num_features: expected an integer >= 1"):
         BatchNormLayer(0)
+
+
+def test_statistics_are_given_up():
+    layer, x = BatchNormLayer(2, momentum=None), torch.randn(8, 2)
+    layer.checkpoint_stats()
+    layer.drop_stats()
+    assert (layer.num_stats, list(layer.state_dict())) == (0, ["scale", "bias"])
+    torch.testing.assert_close(layer.eval()(x), (x - x.mean(0)) / (x.var(0, correction=0) + 1e-5).sqrt())
+    with pytest.raises(ValueError, match="learnable_stats: expected False where statistics are given up"):
+        BatchNormLayer(2, track_running_stats=False, learnable_stats=True).drop_stats()
+
+
+def test_a_single_value_per_channel_has_no_variance():
+    layer = BatchNormLayer(2)
+    with pytest.raises(ValueError, match="inputs: expected several values per channel"):
+        layer(torch.zeros(1, 2))
+    assert layer(torch.zeros(1, 2, 3)).shape == (1, 2, 3)
+    assert layer.eval()(torch.zeros(1, 2)).shape == (1, 2)
+    assert BatchNormLayer(2, track_running_stats=False, frozen_stats=True)(torch.zeros(1, 2)).shape == (1, 2)
+    bare = BatchNormLayer(2, track_running_stats=False).eval()
+    assert bare(torch.zeros(1, 2), torch.zeros(2), torch.ones(2)).shape == (1, 2)
+    with pytest.raises(ValueError, match="inputs: expected several values per channel"):
+        bare(torch.zeros(1, 2))

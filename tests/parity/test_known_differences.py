@@ -167,6 +167,17 @@ def test_equal_numbers_of_feature_maps():
     assert mnets.ResNet((8, 8, 3), **options)(x).shape == (2, 10)
 
 
+def test_images_with_channels_first():
+    options = {"n": 1, "num_feature_maps": (2, 3, 4, 5), "verbose": False}
+    net, other = mnets.ResNet((8, 6, 3), **options), quiet(resnet.ResNet, (8, 6, 3), **options)
+    last = torch.randn(2, 8, 6, 3)
+    first = last.permute(0, 3, 1, 2).contiguous()
+    torch.testing.assert_close(net(first), net(last))
+    read = [quiet(other.forward, x) for x in (first, first.reshape(2, 8, 6, 3), last)]
+    torch.testing.assert_close(read[0], read[1])
+    assert not torch.allclose(read[0], read[2])
+
+
 def test_number_of_classes_of_the_next_network():
     shapes = lenet.LeNet._ARCHITECTURES["mnist_large"]
     kept = [list(shape) for shape in shapes]

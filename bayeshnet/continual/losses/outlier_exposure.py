@@ -145,20 +145,26 @@ class OutlierExposure(AddedLoss):
     Args:
         outliers: makes the inputs and has the weight of the loss.
         generator: of the making.
+        layout: ``"HWC"`` for images whose channels come last; outliers are made of images ``(C, H, W)``.
     """
 
     joins_batch: ClassVar[bool] = True
 
-    def __init__(self, outliers: PseudoOutliers, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self, outliers: PseudoOutliers, generator: torch.Generator | None = None, layout: str | None = None
+    ) -> None:
         self.outliers = outliers
         self.generator = generator
+        self.layout = layout
 
     def __call__(self, context: StepContext) -> Tensor:
         """Compute the loss, a scalar in nats per example, on as many pseudo-outliers as the batch has inputs."""
         if not isinstance(context.x, Tensor) or not context.x.is_floating_point():
             advice = "Leave outliers out for tokens, and for several inputs."
             raise type_error("outliers", expected="None, or floating inputs in one tensor", got=context.x, hint=advice)
-        outputs = context.outputs(self.outliers.make(context.x, self.generator))
+        last = self.layout == "HWC" and context.x.ndim == 4
+        made = self.outliers.make(context.x.movedim(-1, 1) if last else context.x, self.generator)
+        outputs = context.outputs(made.movedim(1, -1) if last else made)
         return self.outliers.weight * uniform_cross_entropy(outputs)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ...builders.networks import ToMaps
 from ...errors import check_int, check_positive, check_shape, value_error
 from .image_features import ImageFeatures
 from .ppca import clusters, groups, principal
@@ -49,19 +50,23 @@ class DensitySettings:
         check_int("grid", self.grid, 0)
         check_positive("floor", self.floor)
 
-    def empty(self, input_shape: Sequence[int]) -> TaskDensity:
+    def empty(self, input_shape: Sequence[int], layout: str | None = None) -> TaskDensity:
         """Build a density with buffers of the sizes that :meth:`fit` gives them, for a checkpoint to be loaded into.
 
         Args:
             input_shape: shape of one input.
+            layout: ``"HWC"`` for images, flattened or not, whose channels come last.
         """
-        image = self.image_shape or (tuple(input_shape) if len(input_shape) == 3 else None)
-        features = ImageFeatures(image, self.grid) if image and self.grid else nn.Flatten()
+        own = (input_shape[2], *input_shape[:2]) if layout == "HWC" and len(input_shape) == 3 else tuple(input_shape)
+        image = self.image_shape or (own if len(input_shape) == 3 else None)
+        features: nn.Module = ImageFeatures(image, self.grid) if image and self.grid else nn.Flatten()
+        if isinstance(features, ImageFeatures) and layout == "HWC":
+            features = nn.Sequential(ToMaps(features.image_shape, layout), features)
         size = features(torch.zeros(1, *input_shape)).shape[1]
         return TaskDensity(self.num_parts, min(self.num_components, size - 1), size, features)
 
     @torch.no_grad()
-    def fit(self, x: Tensor, y: Tensor | None = None) -> TaskDensity:
+    def fit(self, x: Tensor, y: Tensor | None = None, layout: str | None = None) -> TaskDensity:
         """Fit a density to the inputs of a task.
 
         The inputs of each class are divided by k-means into its share of the parts, or into fewer, so that each part
@@ -72,6 +77,7 @@ class DensitySettings:
         Args:
             x: inputs ``(N, *input_shape)``, at least one.
             y: class indices ``(N,)``, if there are classes.
+            layout: as for :meth:`empty`.
 
         Raises:
             ValueError: if there is no input, the labels do not fit the inputs, the inputs have 16 bits, or they are so
@@ -82,11 +88,11 @@ class DensitySettings:
         if y is not None:
             check_shape("y", y, (len(x),))
         if not x.is_floating_point():
-            return self.empty(x.shape[1:]).to(x.device)
+            return self.empty(x.shape[1:], layout).to(x.device)
         if x.dtype not in (torch.float32, torch.float64):
             advice = "The density of a task's inputs needs more digits: convert them with x.float()."
             raise value_error("x", expected="inputs of torch.float32 or torch.float64, or integers", got=x, hint=advice)
-        density = self.empty(x.shape[1:]).to(device=x.device, dtype=x.dtype)
+        density = self.empty(x.shape[1:], layout).to(device=x.device, dtype=x.dtype)
         features = density.features_of(x)
         _check_size(features)
         generator = torch.Generator().manual_seed(self.seed)

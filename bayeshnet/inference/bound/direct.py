@@ -16,6 +16,7 @@ from ...guides import BayesianModel, HypernetGuide
 from ...layers import BatchNormLayer
 from ...mnets import ModuleMainNet
 from ...mnets.inputs import Inputs, num_examples
+from ...mnets.running_statistics import holding
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
 from .terms import BoundParts
@@ -63,12 +64,17 @@ class DirectEvaluation(Evaluation):
         return single and treats_examples_independently(self.model.net)
 
     def outputs(self, inputs: Tensor) -> Tensor:
-        """Compute outputs ``(S, K, C)`` at inputs ``(K, ...)``, in the network pass of the batch if possible."""
+        """Compute outputs ``(S, K, C)`` at inputs ``(K, ...)``, in the network pass of the batch if possible.
+
+        A pass of their own leaves running statistics as they are, and uses them.
+        """
         if self._batch_outputs is None and self.joins_inputs and isinstance(self.x, Tensor):
             both = self.model.outputs(self._sampled().w, torch.cat([self.x, inputs]))
             self._batch_outputs, further = both.split([len(self.x), len(inputs)], dim=1)
             return further
-        return self.model.outputs(self.weights, inputs)
+        weights = self.weights
+        with holding(self.model.net):
+            return self.model.outputs(weights, inputs)
 
     def parts(self) -> BoundParts:
         """Compute the negative log-likelihood and the KL."""

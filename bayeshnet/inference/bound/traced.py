@@ -24,6 +24,7 @@ from ...estimators import KLEstimate
 from ...guides import BayesianModel
 from ...guides.implicit_site import ImplicitSite
 from ...guides.sites import unwrapped
+from ...mnets.running_statistics import holding
 from ...rng import seeded
 from .evaluation import Evaluation, EvaluationSettings
 from .terms import BoundParts
@@ -84,7 +85,9 @@ class TracedEvaluation(Evaluation):
             raise type_error(
                 "model", expected="a BayesianModel, for losses of outputs at further inputs", got=self.model
             )
-        return self.model.outputs(self.weights, inputs)
+        weights = self.weights
+        with holding(self.model.net):
+            return self.model.outputs(weights, inputs)
 
     def parts(self) -> BoundParts:
         """Run guide and model and collect the parts of the bound."""
