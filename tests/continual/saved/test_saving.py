@@ -248,6 +248,35 @@ def test_a_given_learner_takes_the_values_that_were_saved(tmp_path):
     assert same_state(other.network, learner.network)
 
 
+@pytest.mark.parametrize("use", ["task", "track", "batch", "eval"])
+@pytest.mark.parametrize("kind", ["torch", "library"])
+def test_statistics_and_layout_of_images_are_saved(kind, use, tmp_path):
+    """Three tasks of images (C, H, W) with batch norm: each is predicted by its own statistics after loading too."""
+
+    def images(number):
+        x = torch.randn(24, 1, 4, 4, generator=torch.Generator().manual_seed(number)) + 3 * number
+        y = (x.mean((1, 2, 3)) > 3 * number).long()
+        return Task(f"images {number}", Split(x, y), Split(x, y), 2, info={"layout": "CHW"})
+
+    if kind == "torch":
+        layers = [nn.Conv2d(1, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 2)]
+        net = nn.Sequential(*layers)
+    else:
+        net = ResNet((4, 4, 1), 2, num_feature_maps=(2, 2, 2, 2), n=1, verbose=False)
+    tasks = [images(number) for number in range(3)]
+    learner = Separate(net, MeanFieldWeights(), batch_norm=use, **QUICK)
+    state = learn(learner, tasks)
+    loaded = load_state(state.save(tmp_path))
+    assert same_state(loaded, state)
+    assert loaded.layout == "CHW"
+    assert loaded.learner.batch_norm == use
+    assert (loaded.statistics is None) == (use != "task")
+    for number, task in enumerate(tasks):
+        before, after = (s.learner.predict(s, task.test.x, number).mean for s in (state, loaded))
+        assert torch.equal(before, after)
+    assert same_state(loaded.learner.learn(loaded, tasks[0], seed=7), learner.learn(state, tasks[0], seed=7))
+
+
 class OwnNet(nn.Module):
     """A network of a class that the library does not know."""
 
