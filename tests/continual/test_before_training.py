@@ -15,6 +15,7 @@ from bayeshnet.continual import (
     Training,
     diagonal_fisher,
 )
+from bayeshnet.continual.learner import check_before_training
 from bayeshnet.data import from_arrays, from_datasets, split_by_class
 from bayeshnet.guides import Categorical
 from bayeshnet.inference import Callback
@@ -138,7 +139,7 @@ def test_the_check_leaves_networks_and_generators_alone():
     before = {name: value.clone() for name, value in state.net.state_dict().items()}
     torch.manual_seed(3)
     expected = torch.get_rng_state()
-    learner._check_beforehand(state, state.net, data()[0])
+    check_before_training(state, state.net, data()[0], learner.needs_example_gradients)
     assert torch.equal(torch.get_rng_state(), expected)
     assert all(torch.equal(value, before[name]) for name, value in state.net.state_dict().items())
 
