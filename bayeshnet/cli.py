@@ -30,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)[1:] + rest
     try:
         return int(import_module(f".commands.{arguments.command}", __package__).main(words))
+    except KeyboardInterrupt:
+        sys.stderr.write(f"bayeshnet {arguments.command}: interrupted\n")
+        return 130
     except (ValueError, TypeError, OSError, MissingExtraError) as error:
         sys.stderr.write(f"bayeshnet {arguments.command}: {' '.join(str(error).split())}\n")
         return 2

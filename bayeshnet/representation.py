@@ -54,7 +54,8 @@ class ModuleSettings:
 def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
     """Decorate a constructor of many arguments, so that those which are not at their defaults can be shown.
 
-    Their text is kept as ``_arguments``, for :meth:`~torch.nn.Module.extra_repr`. ``verbose`` is left out.
+    Their text is kept as ``_arguments``, for :meth:`~torch.nn.Module.extra_repr`, and their values as ``_given``, with
+    ``...`` for those that hold tensors. ``verbose`` is left out.
 
     Example:
         >>> class Sum(nn.Module):
@@ -69,18 +70,25 @@ def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Conca
     @wraps(init)
     def recorded(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
         init(self, *args, **kwargs)
-        shown = []
+        shown, given = [], {}
         for name, value in list(signature.bind(self, *args, **kwargs).arguments.items())[1:]:
             parameter = signature.parameters[name]
             named = value if parameter.kind is parameter.VAR_KEYWORD else {name: value}
-            shown += [
-                f"{key}={_shorten(_show(v))}"
-                for key, v in named.items()
-                if key != "verbose" and not (v is parameter.default or _equal(v, parameter.default))
-            ]
-        self._arguments = ", ".join(shown)
+            for key, v in named.items():
+                if key != "verbose" and not (v is parameter.default or _equal(v, parameter.default)):
+                    shown.append(f"{key}={_shorten(_show(v))}")
+                    given[key] = ... if _holds_tensors(v) else v
+        self._arguments, self._given = ", ".join(shown), given
 
     return recorded
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_holds_tensors(entry) for entry in value)
+    if isinstance(value, dict):
+        return any(_holds_tensors(entry) for entry in value.values())
+    return isinstance(value, Tensor) or (isinstance(value, nn.Module) and bool(value.state_dict()))
 
 
 def _equal(value: Any, default: Any) -> bool:
@@ -108,12 +116,17 @@ def settings_of(thing: Any) -> dict[str, Any]:
             if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL) or name in {*found, *_NO_SETTINGS}:
                 continue
             for attribute in (name, f"_{name}"):
-                if hasattr(thing, attribute):
+                if hasattr(thing, attribute) and not _is_method(thing, getattr(thing, attribute)):
                     found[name] = getattr(thing, attribute)
                     break
         if not handed_on:
             break
     return found
+
+
+def _is_method(thing: Any, value: Any) -> bool:
+    """Return whether an attribute is a method of ``thing``, which only has the name of a setting."""
+    return inspect.ismethod(value) and value.__self__ is thing
 
 
 def flat_settings(thing: Any, name: str = "") -> dict[str, str]:

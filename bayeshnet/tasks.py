@@ -211,7 +211,8 @@ class TaskStream(Sequence[Task]):
     """Tasks in the order in which they are learned.
 
     Args:
-        tasks: at least one, all of one kind, one input shape and layout and one number of outputs.
+        tasks: at least one, all of one kind, one input shape and layout; those of values have one number of outputs,
+            those of classes may have different numbers of them.
         name: name of the stream.
         scenario: ``"task"`` (the task is given at test time), ``"domain"`` (same classes, other inputs) or ``"class"``
             (the task has to be inferred as well).
@@ -233,7 +234,8 @@ class TaskStream(Sequence[Task]):
             raise value_error("tasks", expected="at least one task", found="none")
         first = self.tasks[0]
         for task in self.tasks[1:]:
-            for what in ("kind", "input_shape", "num_outputs", "layout"):
+            same = ("kind", "input_shape", "layout", *(("num_outputs",) if first.kind == "regression" else ()))
+            for what in same:
                 if getattr(task, what) != getattr(first, what):
                     expected = f"{what} {getattr(first, what)} as in task {first.name!r}"
                     raise value_error(f"tasks, task {task.name!r}", expected=expected, got=getattr(task, what))
@@ -314,8 +316,8 @@ class TaskStream(Sequence[Task]):
 
     @property
     def num_outputs(self) -> int:
-        """Number of outputs per task."""
-        return self.tasks[0].num_outputs
+        """Number of classes of the widest task, or of target values."""
+        return max(task.num_outputs for task in self.tasks)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskStream:
         """Return the stream with all tasks and outliers on another device or with another dtype."""

@@ -5,44 +5,62 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
+
+import torch
 
 from ..reports import run_tables
 from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
 from .display import Display, make_console
 from .parser import RunRequest, parse_run
+from .signals import Terminated, stopped_by_signals
 
 __all__ = ["main"]
 
+_FAILURES = (OSError, MemoryError, torch.OutOfMemoryError, getattr(torch, "AcceleratorError", OSError))
+"""Failures of disk, memory and device, which may be over when the run is resumed."""
+
 
 def main(words: Sequence[str]) -> int:
-    """Run the command and return its exit code."""
+    """Run the command and return its exit code: 0, 2 if the disk or the device fails, 130 or 143 when stopped."""
+    from rich.markup import escape
+
     begin = time.perf_counter()
     request = parse_run(words)
     stream = request.experiment.stream()
     folder = _open_folder(request)
     console = make_console()
     console.print(
-        f"[bold]{request.experiment.method}[/bold] on [bold]{request.experiment.data}[/bold], "
-        f"seed {request.experiment.seed} -> {folder.path}"
+        f"[bold]{escape(request.experiment.method)}[/bold] on [bold]{escape(request.experiment.data)}[/bold], "
+        f"seed {request.experiment.seed} -> {escape(str(folder.path))}"
     )
     try:
-        with Display(console) as display:
+        with stopped_by_signals(), Display(console) as display:
             result = run_experiment(request.experiment, folder, display, stream=stream).result
-    except KeyboardInterrupt:
-        done = folder.last_task()
-        sys.stderr.write(
-            f"\ninterrupted: {done} of {len(stream)} tasks are saved in {folder.path / 'checkpoints'}; "
-            f"finish with: bayeshnet run --resume {folder.path}\n"
-        )
-        return 130
+    except KeyboardInterrupt as stop:
+        return _explain("\ninterrupted", folder, len(stream), 143 if isinstance(stop, Terminated) else 130)
+    except _FAILURES as error:
+        cause = " ".join(str(error).split()) or "out of memory"
+        return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)
     for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
+    where = escape(str(folder.path))
     console.print(
-        f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {folder.path}"
+        f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {where}"
     )
     return 0
+
+
+def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
+    """Say what stopped a run, what is saved and how to go on; return the exit code."""
+    sys.stderr.write(
+        f"{what}: {folder.last_task()} of {tasks} tasks are saved in {folder.path / 'checkpoints'}; "
+        f"finish with: bayeshnet run --resume {folder.path}\n"
+    )
+    return code
 
 
 def _open_folder(request: RunRequest) -> RunFolder:
@@ -54,12 +72,14 @@ def _open_folder(request: RunRequest) -> RunFolder:
 
 
 def _default_folder(request: RunRequest) -> Path:
-    """Return the first of ``runs/data-method-seedS``, ``...-2``, ``...-3`` that does not exist."""
+    """Make the first of ``runs/data-method-seedS``, ``...-2``, ``...-3`` that does not exist, and return it."""
     e = request.experiment
     split = "" if e.judge_on == "test" else f"-{e.judge_on}"
     base = Path("runs") / f"{e.data}-{e.method}-seed{e.seed}{split}"
-    path, number = base, 1
-    while path.exists():
-        number += 1
-        path = base.with_name(f"{base.name}-{number}")
-    return path
+    base.parent.mkdir(exist_ok=True)
+    for number in count(1):
+        path = base if number == 1 else base.with_name(f"{base.name}-{number}")
+        with suppress(FileExistsError):
+            path.mkdir()
+            return path
+    return base

@@ -12,6 +12,7 @@ from .memory import ExampleMemory
 from .per_task_learner import PerTaskLearner
 from .posterior_replay import PosteriorReplay
 from .prior_focused import PriorFocused
+from .saved.loading import load_state
 from .shared_learner import SharedLearner
 from .state import LearnerState
 from .task_inference import (
@@ -62,6 +63,7 @@ __all__ = [
     "Training",
     "VariationalLearner",
     "diagonal_fisher",
+    "load_state",
     "log_densities",
 ]
 

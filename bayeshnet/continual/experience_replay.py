@@ -16,6 +16,7 @@ from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
 from ..inference import AddedLoss, Term
+from ..mnets.output_view import pieces_between, take_pieces
 from ..mnets.running_statistics import holding
 from ..tasks import Task
 from .heads import Heads
@@ -84,18 +85,19 @@ class ReplayLearner(SharedLearner):
         return [*terms, self._replay(state, previous.memory, weight, generator)]
 
     def _replay(self, state: LearnerState, memory: ExampleMemory, weight: float, generator: torch.Generator) -> Term:
-        size, count = self.outputs_per_task(state), memory.num_tasks
-        ranges = [self.heads.competing(t, state.posterior.num_tasks, size) for t in range(count)]
-        offsets = [self.heads.offset(t, size) for t in range(count)]
+        count = memory.num_tasks
+        competing = [self.competing(state, t) for t in range(count)]
+        pieces = [pieces_between(*whole, gaps) for whole, gaps in competing]
+        offsets = [self.offset(state, t) for t in range(count)]
 
         def term(weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
             old_x, old_y, task = memory.draw(self.replay_size, generator)
             sizes, nll = torch.bincount(task, minlength=count).tolist(), []
             outputs = _outputs_by_task(state, weights, old_x, sizes)
-            parts = zip(outputs, old_y.split(sizes), ranges, offsets, strict=True)
-            for made, targets, (start, stop), offset in parts:
+            parts = zip(outputs, old_y.split(sizes), pieces, offsets, strict=True)
+            for made, targets, own, offset in parts:
                 if len(targets):
-                    nll.append(-state.likelihood.log_prob(made[..., start:stop], targets + offset).mean(0).sum())
+                    nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
             return torch.stack(nll).sum() * (weight / len(old_x))
 
         return term

@@ -10,15 +10,18 @@ import torch
 from torch import Tensor
 
 from ..errors import check_int, value_error
+from ..functional import check_examples_apart
 from ..guides import Likelihood
 from ..guides.likelihoods.places import AtPlaces
 from ..inference import Callback, Prediction
+from ..mnets import MainNetInterface
+from ..mnets.inputs import check_network
 from ..representation import Settings
 from ..tasks import Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner", "check_inputs"]
+__all__ = ["Learner", "check_before_training", "check_inputs", "width_of"]
 
 
 class Learner(Settings, ABC):
@@ -115,3 +118,25 @@ def check_outputs(likelihood: Likelihood, outputs: Any) -> None:
         advice = "Train answers per pixel or step by fit with a BayesianModel, or pool them at the end of the network."
         found = f"outputs of shape {tuple(outputs.shape)}"
         raise value_error("network", expected=expected, found=found, hint=advice)
+
+
+def width_of(task: Task, num_outputs: int | None) -> int:
+    """Return the number of classes of the widest task, or of target values, where the first task is ``task``."""
+    if num_outputs is not None and task.kind != "classification" and num_outputs != task.num_outputs:
+        raise value_error("num_outputs", expected="None for tasks of values", got=num_outputs)
+    return task.num_outputs if num_outputs is None else num_outputs
+
+
+def check_before_training(state: LearnerState, net: MainNetInterface, x: Tensor, examples_apart: bool) -> None:
+    """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
+    state.net.eval()
+    outputs = check_network(net, x)
+    check_outputs(state.likelihood, outputs)
+    if net is state.net and state.kind == "classification" and isinstance(outputs, Tensor) and outputs.ndim == 2:
+        expected = state.likelihood.num_outputs(state.num_outputs)
+        if outputs.shape[1] != expected:
+            advice = "Where tasks have different numbers of classes, num_outputs is that of the widest one."
+            found = f"one of {outputs.shape[1]}"
+            raise value_error("network", expected=f"one of {expected} outputs", found=found, hint=advice)
+    if examples_apart:
+        check_examples_apart(net)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..mnets import MainNetInterface
+from ..mnets import MainNetInterface, OutputView
 from ..tasks import Task
 from .state import LearnerState
 from .variational import VariationalLearner
@@ -28,12 +28,13 @@ class PerTaskLearner(VariationalLearner):
         state.posterior.grow()
 
     def task_network(self, state: LearnerState, task_id: int) -> MainNetInterface:
-        """Return the network: all its outputs belong to the task."""
-        return state.net
+        """Return the network, or a view of its first outputs for a task of fewer classes than the widest one."""
+        size, width = state.outputs_of(task_id), state.likelihood.num_outputs(state.num_outputs)
+        return state.net if size == width else OutputView(state.net, 0, size)
 
     def training_problem(self, state: LearnerState, task: Task, task_id: int) -> tuple[MainNetInterface, Tensor]:
-        """Return the network and the targets of the task."""
-        return state.net, task.train.y
+        """Return the network of the task and its targets."""
+        return self.task_network(state, task_id), task.train.y
 
     def prior(self, state: LearnerState, previous: LearnerState | None, task: Task) -> Distribution:
         """Return the same prior for every task: standard normal in the units of the whitened weights."""

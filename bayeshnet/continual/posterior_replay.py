@@ -57,6 +57,7 @@ class PosteriorReplay(PerTaskLearner):
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task.
         batch_norm: use of batch norm with running statistics.
+        num_outputs: number of classes of the widest task.
 
     References:
         Henning, Cervera, D'Angelo, von Oswald, Traber, Ehret, Kobayashi, Grewe, Sacramento, "Posterior meta-replay for
@@ -78,6 +79,7 @@ class PosteriorReplay(PerTaskLearner):
         num_samples: int = 100,
         entropy_weight: float = 0.5,
         batch_norm: str = "task",
+        num_outputs: int | None = None,
     ) -> None:
         super().__init__(
             network,
@@ -90,6 +92,7 @@ class PosteriorReplay(PerTaskLearner):
             num_samples=num_samples,
             entropy_weight=entropy_weight,
             batch_norm=batch_norm,
+            num_outputs=num_outputs,
         )
         self.regularizer = regularizer if regularizer is not None else OutputRegularizer()
         self.coreset = coreset
@@ -141,7 +144,9 @@ class PosteriorReplay(PerTaskLearner):
         for task_id in range(state.num_tasks):
             x, y = memory.of(task_id)
             generator = torch.Generator(device=x.device).manual_seed(derive_seed(seed, task_id))
-            model = BayesianModel(new.net, new.posterior.prior(x), new.likelihood, num_data=len(x))
+            model = BayesianModel(
+                self.task_network(new, task_id), new.posterior.prior(x), new.likelihood, num_data=len(x)
+            )
             others = [t for t in range(state.num_tasks) if t != task_id]
             before = copy.deepcopy(new.posterior)
             held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator, task=task_id)

@@ -70,29 +70,60 @@ class SharedLearner(VariationalLearner):
 
     def task_network(self, state: LearnerState, task_id: int) -> MainNetInterface:
         """Return a view of the task's own outputs."""
-        return OutputView(state.net, *self.heads.block(task_id, self.outputs_per_task(state)))
+        return OutputView(state.net, *self._own(state, task_id))
 
     def training_problem(self, state: LearnerState, task: Task, task_id: int) -> tuple[MainNetInterface, Tensor]:
         """Return a view of the outputs that compete in training, and the targets among them."""
-        size = self.outputs_per_task(state)
-        net = OutputView(state.net, *self.heads.competing(task_id, state.posterior.num_tasks, size))
-        offset = self.heads.offset(task_id, size)
-        return net, task.train.y + offset if offset else task.train.y
+        (start, stop), gaps = self.competing(state, task_id)
+        offset = self.offset(state, task_id)
+        return OutputView(state.net, start, stop, gaps=gaps), task.train.y + offset if offset else task.train.y
 
     def task_log_prob(self, state: LearnerState, x: Tensor, tasks: Sequence[int], seed: int) -> Tensor | None:
         """Return the log of the summed probabilities of each task's classes, if all classes share one softmax."""
         if not self.heads.joint:
             return None
-        size = self.outputs_per_task(state)
-        probs = self.predict_with(state, state.net, 0, x, seed).mean
+        (start, stop), gaps = self.competing(state, 0)
+        net = OutputView(state.net, start, stop, gaps=gaps) if gaps else state.net
+        probs = self.predict_with(state, net, 0, x, seed).mean
         # Each task is assumed with statistics of its own; without any, one pass serves all tasks.
-        own = {t: self.predict_with(state, state.net, t, x, seed).mean for t in tasks if state.statistics is not None}
-        mass = torch.stack([own.get(t, probs)[:, slice(*self.heads.block(t, size))].sum(-1) for t in tasks], dim=-1)
+        own = {t: self.predict_with(state, net, t, x, seed).mean for t in tasks if state.statistics is not None}
+        first = [self.offset(state, t) for t in tasks]
+        each = [own.get(t, probs)[:, a : a + state.outputs_of(t)].sum(-1) for a, t in zip(first, tasks, strict=True)]
+        mass = torch.stack(each, dim=-1)
         tiny = torch.finfo(mass.dtype).tiny  # batches of inputs add up their log-probabilities: these must be finite
         return mass.clamp_min(tiny).log()
 
+    def competing(self, state: LearnerState, task_id: int) -> tuple[tuple[int, int], list[tuple[int, int]]]:
+        """Return the range of the outputs that compete in training of a task, and the unused ones in it, as ranges.
+
+        A task of fewer classes than the widest one leaves the last outputs of its block unused.
+        """
+        if not self.heads.joint:
+            return self._own(state, task_id), []
+        count = state.posterior.num_tasks
+        whole = self.heads.competing(task_id, count, self.outputs_per_task(state))
+        return whole, self._unused(state, count)
+
+    def offset(self, state: LearnerState, task_id: int) -> int:
+        """Return the number of the task's first class among the outputs that compete in its training."""
+        if not self.heads.joint:
+            return 0
+        before = sum(stop - start for start, stop in self._unused(state, task_id))
+        return self.heads.offset(task_id, self.outputs_per_task(state)) - before
+
+    def _own(self, state: LearnerState, task_id: int) -> tuple[int, int]:
+        """Return the range of the outputs of a task."""
+        start, _ = self.heads.block(task_id, self.outputs_per_task(state))
+        return start, start + state.outputs_of(task_id)
+
+    def _unused(self, state: LearnerState, num_tasks: int) -> list[tuple[int, int]]:
+        """Return the ranges of the outputs that the first tasks leave unused."""
+        size = self.outputs_per_task(state)
+        ends = [(self._own(state, t)[1], self.heads.block(t, size)[1]) for t in range(num_tasks)]
+        return [(start, stop) for start, stop in ends if start < stop]
+
     def outputs_per_task(self, state: LearnerState) -> int:
-        """Return the number of outputs of one task."""
+        """Return the number of outputs of the widest task."""
         return state.likelihood.num_outputs(state.num_outputs)
 
     def _network(self, state: LearnerState, num_tasks: int) -> MainNetInterface:

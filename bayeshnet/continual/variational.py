@@ -15,17 +15,16 @@ from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..errors import check_choice, check_int, check_number
 from ..estimators import KLEstimator
-from ..functional import check_examples_apart
 from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
-from ..mnets.inputs import check_network, floating_like, settle_layout
+from ..mnets.inputs import floating_like, settle_layout
 from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms, settle_batch_norm
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
-from .learner import Learner, check_inputs, check_outputs
+from .learner import Learner, check_before_training, check_inputs, width_of
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .state import LearnerState
@@ -70,6 +69,9 @@ class VariationalLearner(Learner):
         batch_norm: use of batch norm with running statistics: ``"task"`` keeps statistics for each task, which are used
             where that task is given or assumed; ``"track"`` keeps one set for all tasks, which follows the last one;
             ``"batch"`` has none, so that predictions depend on the batch; ``"eval"`` keeps those of ``network``.
+        num_outputs: number of classes of the widest task, for streams whose tasks have different numbers of classes;
+            None for that of the first task. A task of fewer classes has the first of its outputs, and its softmax is
+            over these alone.
 
     Attributes:
         needs_example_gradients: True for learners that use gradients per example, which there are only if the network
@@ -91,6 +93,7 @@ class VariationalLearner(Learner):
         num_samples: int = 100,
         entropy_weight: float = 0.5,
         batch_norm: str = "task",
+        num_outputs: int | None = None,
     ) -> None:
         self.network = network
         self.posterior = posterior
@@ -102,6 +105,7 @@ class VariationalLearner(Learner):
         self.num_samples = check_int("num_samples", num_samples, 1)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
         self.batch_norm = check_choice("batch_norm", batch_norm, BATCH_NORM_USES)
+        self.num_outputs = None if num_outputs is None else check_int("num_outputs", num_outputs, 1)
 
     @abstractmethod
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
@@ -156,9 +160,10 @@ class VariationalLearner(Learner):
         """Build an empty state for tasks like ``task``."""
         likelihood = copy.deepcopy(self.likelihood) if self.likelihood is not None else default_likelihood(task)
         check_likelihood(likelihood, task)
-        net = self.build_network(task.input_shape, likelihood.num_outputs(task.num_outputs), task.layout)
-        state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task)
-        state.memory = self.new_memory(task)
+        width = width_of(task, self.num_outputs)
+        net = self.build_network(task.input_shape, likelihood.num_outputs(width), task.layout)
+        state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task, width)
+        state.memory, state.learner = self.new_memory(task), self
         state.statistics = ConditionStatistics.of_network(net) if self.batch_norm == "task" else None
         return state
 
@@ -182,7 +187,9 @@ class VariationalLearner(Learner):
         like = floating_like(example)
         with seeded(derive_seed(seed, 0)):
             new = self.initial_state(task) if state is None else copy.deepcopy(state)
+            new.learner = self
             new.check(task)
+            new.begin_task(task)
             new.to(device=like.device, dtype=like.dtype)
             self.extend(new)
         new.to(device=like.device, dtype=like.dtype)
@@ -190,7 +197,9 @@ class VariationalLearner(Learner):
         task_id = new.num_tasks
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
-        self._check_beforehand(new, net, example)
+        check_before_training(new, net, example, self.needs_example_gradients)
+        labels = task.train.y if task.kind == "classification" else None
+        density = self.density.fit(example, labels, task.layout)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
@@ -204,16 +213,8 @@ class VariationalLearner(Learner):
         )
         with new.statistics_of(task_id):
             self.remember(new, task, generator)
-        labels = task.train.y if task.kind == "classification" else None
-        new.record_task(task, self.density.fit(example, labels, task.layout))
+        new.record_task(task, density)
         return new
-
-    def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:
-        """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
-        state.net.eval()
-        check_outputs(state.likelihood, check_network(net, x))
-        if self.needs_example_gradients:
-            check_examples_apart(net)
 
     def fit(
         self,

@@ -10,7 +10,17 @@ from torch import Tensor
 
 from ..errors import check_choice, check_flags, check_int, type_error, value_error
 from ..tasks import KINDS, SCENARIOS, Split, Task, TaskStream
-from .selection import as_inputs, as_labels, as_stored, as_tokens, as_values, held_out, limited
+from .selection import (
+    as_inputs,
+    as_labels,
+    as_stored,
+    as_tokens,
+    as_values,
+    groups_of,
+    held_out,
+    limited,
+    names_of,
+)
 
 __all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class", "split_dataset"]
 
@@ -68,7 +78,8 @@ def split_by_class(
         y: labels ``(N,)``: any integers.
         x_test: test inputs; without them a stratified fraction of the data is held out.
         y_test: test labels.
-        num_tasks: number of tasks; by default as many as there are classes for.
+        num_tasks: number of tasks; by default all that the classes make up, which must leave none over. Classes that a
+            given number leaves over belong to no task.
         classes_per_task: number of outputs of each task.
         order: the classes in the order in which they are learned (see :func:`class_order`).
         scenario: ``"class"`` and ``"task"`` keep the labels of the data set as the global ones; ``"domain"`` gives
@@ -85,6 +96,9 @@ def split_by_class(
         outliers: inputs that belong to none of the tasks.
         data_seed: seed of all random choices above.
         tokens: True for inputs that are integers and stay so, see :func:`from_arrays`.
+
+    Raises:
+        ValueError: if the names are not one per label, or classes are left over of which no task would be made.
 
     Example:
         >>> stream = split_by_class(torch.rand(40, 3), torch.arange(40) % 4, name="toy")
@@ -103,10 +117,9 @@ def split_by_class(
         test = Split(inputs(x_test, "x_test"), as_labels(y_test, "y_test"))
     available = torch.unique(train.y).tolist()
     _check_known("test", test.y, available)
-    names = dict(zip(available, class_names or map(str, available), strict=class_names is not None))
-    tasks: list[Task] = []
+    names, tasks = names_of(available, class_names), list[Task]()
     parts_of = ((train, "train", max_train, "max_train"), (test, "test", max_test, "max_test"))
-    for classes in _groups(available, class_order(available, order, data_seed), num_tasks, classes_per_task):
+    for classes in groups_of(class_order(available, order, data_seed), num_tasks, classes_per_task):
         parts = [
             limited(_of_classes(split, classes, flatten, where), most, data_seed, argument)
             for split, where, most, argument in parts_of
@@ -122,17 +135,6 @@ def _check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
     if unknown:
         expected = f"labels that occur in training ({', '.join(map(str, available))})"
         raise value_error(f"labels in {where}", expected=expected, found=", ".join(map(str, unknown)))
-
-
-def _groups(available: list[int], order: list[int], num_tasks: int | None, size: int) -> list[list[int]]:
-    check_int("classes_per_task", size, 1)
-    most = len(order) // size
-    count = most if num_tasks is None else check_int("num_tasks", num_tasks, 1)
-    if not 1 <= count <= most:
-        expected = f"num_tasks * classes_per_task of at most {len(order)} classes"
-        got = f"{num_tasks or 1} * {size}"
-        raise value_error("num_tasks", expected=expected, found=got, hint="Take fewer tasks, or fewer classes in each.")
-    return [order[size * t : size * (t + 1)] for t in range(count)]
 
 
 def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str) -> Split:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,7 +12,18 @@ from torch import Tensor
 from ..errors import check_finite, check_int, check_number, type_error, value_error
 from ..tasks import Split
 
-__all__ = ["as_inputs", "as_labels", "as_stored", "as_tokens", "as_values", "held_out", "limited", "stratified"]
+__all__ = [
+    "as_inputs",
+    "as_labels",
+    "as_stored",
+    "as_tokens",
+    "as_values",
+    "groups_of",
+    "held_out",
+    "limited",
+    "names_of",
+    "stratified",
+]
 
 
 def as_inputs(x: Any, argument: str = "x") -> Tensor:
@@ -132,3 +144,31 @@ def limited(split: Split, most: int | None, seed: int, argument: str = "most") -
         return split
     mask = stratified(split.y, most, torch.Generator().manual_seed(seed))
     return Split(split.x[mask], split.y[mask])
+
+
+def names_of(available: Sequence[int], class_names: Sequence[str] | None) -> dict[int, str]:
+    """Return the name of each label."""
+    if class_names is None:
+        return {label: str(label) for label in available}
+    if len(class_names) != len(available):
+        shown = ", ".join(map(str, available[:8])) + (", ..." if len(available) > 8 else "")
+        expected = f"{len(available)} names, one for each of the labels {shown}"
+        raise value_error("class_names", expected=expected, got=class_names)
+    return {label: str(name) for label, name in zip(available, class_names, strict=True)}
+
+
+def groups_of(order: Sequence[int], num_tasks: int | None, size: int) -> list[list[int]]:
+    """Return the classes of each task; refuse to leave some over unless the number of tasks says so."""
+    check_int("classes_per_task", size, 1)
+    most = len(order) // size
+    count = most if num_tasks is None else check_int("num_tasks", num_tasks, 1)
+    if not 1 <= count <= most:
+        expected = f"num_tasks * classes_per_task of at most {len(order)} classes"
+        got = f"{num_tasks or 1} * {size}"
+        raise value_error("num_tasks", expected=expected, found=got, hint="Take fewer tasks, or fewer classes in each.")
+    if num_tasks is None and len(order) % size:
+        left = ", ".join(map(str, order[size * most :]))
+        expected = f"a number that divides that of the {len(order)} classes"
+        advice = f"Pass num_tasks={most} to leave out class {left}."
+        raise value_error("classes_per_task", expected=expected, got=size, hint=advice)
+    return [list(order[size * t : size * (t + 1)]) for t in range(count)]

@@ -1,5 +1,44 @@
-"""Files: written atomically. The only room that opens a file for writing."""
+"""Files: written atomically, listed in manifests, read within bounds; the only room that opens a file to write."""
 
-from .atomic import write_bytes, write_text
+from .atomic import remove_temporaries, write_bytes, write_text
+from .lock import LOCK, is_transient, lock_folder
+from .manifest import (
+    MANIFEST,
+    FileEntry,
+    Manifest,
+    check_file,
+    check_format,
+    fingerprint,
+    listing,
+    read_manifest,
+    write_manifest,
+)
+from .names import check_file_name, check_line
+from .texts import parse_json, read_bytes, read_json, read_text
+from .yaml_text import parse_yaml, read_yaml
 
-__all__ = ["write_bytes", "write_text"]
+__all__ = [
+    "LOCK",
+    "MANIFEST",
+    "FileEntry",
+    "Manifest",
+    "check_file",
+    "check_file_name",
+    "check_format",
+    "check_line",
+    "fingerprint",
+    "is_transient",
+    "listing",
+    "lock_folder",
+    "parse_json",
+    "parse_yaml",
+    "read_bytes",
+    "read_json",
+    "read_manifest",
+    "read_text",
+    "read_yaml",
+    "remove_temporaries",
+    "write_bytes",
+    "write_manifest",
+    "write_text",
+]

@@ -112,6 +112,9 @@ def check_network(net: Any, x: Tensor) -> Any:
     Returns its outputs.
 
     Neither the state of random generators nor that of the network changes, if this is in evaluation mode.
+
+    Returns:
+        Its outputs.
     """
     some = x[:2]
     like = floating_like(x)

@@ -12,11 +12,11 @@ from ..errors import check_instance, check_int, value_error
 from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
 
-__all__ = ["OutputView"]
+__all__ = ["OutputView", "pieces_between", "take_pieces"]
 
 
 class OutputView(MainNetInterface):
-    """The outputs ``start, ..., stop - 1`` of a network, as a network with the same weights.
+    """The outputs ``start, ..., stop - 1`` of a network, or some of them, as a network with the same weights.
 
     A network for many tasks has outputs for each of them; a view selects the outputs of one task.
 
@@ -24,9 +24,10 @@ class OutputView(MainNetInterface):
         net: the network.
         start: first output of the view.
         stop: end of the outputs of the view, exclusive.
+        gaps: ranges ``(start, stop)`` of outputs of the network that are left out, in ascending order.
 
     Shape:
-        ``x`` ``(N, ...)`` -> ``(N, stop - start)``.
+        ``x`` ``(N, ...)`` -> ``(N, stop - start)``, less the outputs that are left out.
 
     Example:
         >>> import torch
@@ -34,16 +35,19 @@ class OutputView(MainNetInterface):
         >>> net = MLP(n_in=3, n_out=6, hidden_layers=[4], verbose=False)
         >>> OutputView(net, 2, 4)(torch.zeros(5, 3)).shape
         torch.Size([5, 2])
+        >>> OutputView(net, 0, 6, gaps=[(2, 3)])(torch.zeros(5, 3)).shape
+        torch.Size([5, 5])
     """
 
     @shows_arguments
-    def __init__(self, net: MainNetInterface, start: int, stop: int) -> None:
+    def __init__(self, net: MainNetInterface, start: int, stop: int, *, gaps: Sequence[tuple[int, int]] = ()) -> None:
         super().__init__()
         check_instance("net", net, MainNetInterface, "a main network (MainNetInterface)")
         if check_int("stop", stop, 1) <= check_int("start", start, 0):
             raise value_error("start, stop", expected="0 <= start < stop", found=f"{start}, {stop}")
         self.net = net
         self.start, self.stop = start, stop
+        self._pieces = pieces_between(start, stop, gaps)
         self._ledger = net._ledger
 
     def forward(
@@ -75,4 +79,26 @@ class OutputView(MainNetInterface):
             raise value_error(
                 "net", expected=f"a network of at least {self.stop} outputs", found=f"{outputs.shape[-1]}"
             )
-        return outputs[..., self.start : self.stop]
+        return take_pieces(outputs, self._pieces)
+
+
+def pieces_between(start: int, stop: int, gaps: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the ranges that are left of ``start, ..., stop - 1`` without ``gaps``.
+
+    Example:
+        >>> pieces_between(0, 9, [(2, 3), (5, 9)])
+        [(0, 2), (3, 5)]
+    """
+    edges = [start, *(edge for gap in gaps for edge in gap), stop]
+    if edges != sorted(edges):
+        raise value_error("gaps", expected=f"ranges between {start} and {stop} in ascending order", got=list(gaps))
+    pieces = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+    if not pieces:
+        raise value_error("gaps", expected="ranges that leave an output", got=list(gaps))
+    return pieces
+
+
+def take_pieces(outputs: Tensor, pieces: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the columns of ``outputs`` ``(*B, C)`` that are in the ranges ``pieces``."""
+    parts = [outputs[..., start:stop] for start, stop in pieces]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, -1)

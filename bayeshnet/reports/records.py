@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from ..deprecation import moved_names
-from ..errors import check_choice, type_error, value_error
-from ..files import write_text
+from ..errors import check_choice, value_error
+from ..files import check_file, read_json, read_manifest, write_text
+from .schema import check_record
 
 __all__ = ["InformationRecord", "KLRecord", "RunResult", "load_results"]
+
+_NAME = "metrics.json"
 
 __getattr__ = moved_names(
     __name__,
@@ -130,13 +133,10 @@ class RunResult:
         """Build from a mapping read from JSON; unknown keys are ignored.
 
         Raises:
+            TypeError: if an entry is of another type; the message names it.
             ValueError: if a required key is missing.
         """
-        if not isinstance(record, Mapping):
-            raise type_error("record", expected="a mapping", got=record)
-        missing = [name for name in ("data", "method", "seed", "tasks", "final") if name not in record]
-        if missing:
-            raise value_error("record", expected="the results of a run", found=f"no {', '.join(missing)} in it")
+        check_record(record)
         known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         known["tasks"] = tuple(known["tasks"])
         known["per_task"] = tuple(known.get("per_task", ()))
@@ -155,20 +155,24 @@ class RunResult:
 
     @classmethod
     def load(cls, path: str | Path) -> RunResult:
-        """Read a ``metrics.json``, or the one in the folder of a run.
+        """Read a ``metrics.json``, or the one in the folder of a run; a manifest beside it must list it as it is.
 
         Raises:
             FileNotFoundError: if the file does not exist.
-            ValueError: if it does not hold the results of a run.
+            ValueError: if it does not hold the results of a run, or was changed since they were written.
         """
         path = Path(path)
-        file = path / "metrics.json" if path.is_dir() else path
+        file = path / _NAME if path.is_dir() else path
         if not file.is_file():
             raise FileNotFoundError(f"run: expected the folder of a finished run, got no file {str(file)!r}.")
+        known = read_manifest(file.parent) if file.name == _NAME else None
+        if known is not None:
+            check_file(file.parent, _NAME, known)
         try:
-            return cls.of(json.loads(file.read_text(encoding="utf-8")))
+            return cls.of(read_json(file))
         except (ValueError, TypeError) as error:
-            raise value_error(f"file {str(file)!r}", expected="the results of a run", found=str(error)) from error
+            found = str(error).rstrip(".")
+            raise value_error(f"file {str(file)!r}", expected="the results of a run", found=found) from error
 
 
 def load_results(paths: Sequence[str | Path]) -> list[RunResult]:

@@ -68,7 +68,7 @@ def run_experiment(
 def _run(
     experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None, *, write: bool
 ) -> TrainedRun:
-    with threads(experiment.threads):
+    with folder.locked(), threads(experiment.threads):
         state, assessments = _learn(experiment, folder, stream, listener)
         if listener is not None:
             listener.stream_done(stream)
@@ -92,6 +92,7 @@ def _learn(
 ) -> tuple[LearnerState, list[Assessment]]:
     """Learn the tasks that have no checkpoint yet, saving after each, and let the learner finish."""
     restored = restore_state(experiment, folder, stream[0])
+    folder.begin(stream)
     state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
     device = stream[0].train.x.device
     for number in range(len(assessments), len(stream)):
@@ -153,9 +154,10 @@ def _conclude(
     if write:
         data = make_figure_data(learner, state, stream, predictions, derive_seed(experiment.seed, last, 3))
         data = replace(data, training=tuple(a.curves for a in assessments))
-        result.save(folder.metrics)
         noise = float(stream[0].info.get("noise_std", 0.0))
-        write_report(folder.path, result, data, config=folder.open(), noise_std=noise)
+        with folder.writing_results():
+            result.save(folder.metrics)
+            write_report(folder.path, result, data, config=folder.open(), noise_std=noise)
     return result
 
 
@@ -164,7 +166,8 @@ def execute(
 ) -> tuple[LearnerState, list[dict[str, Any]]]:
     """Learn the rest of the stream; deprecated: :func:`run_experiment` does this and writes the results."""
     warn("bayeshnet.runs.execute", "bayeshnet.runs.run_experiment")
-    state, assessments = _learn(experiment, folder, stream, listener)
+    with folder.locked():
+        state, assessments = _learn(experiment, folder, stream, listener)
     return state, [assessment.to_dict() for assessment in assessments]
 
 
@@ -178,4 +181,5 @@ def conclude(
     """Write the results after :func:`execute`; deprecated: :func:`run_experiment` does both."""
     warn("bayeshnet.runs.conclusion.conclude", "bayeshnet.runs.run_experiment")
     assessments = [Assessment.from_dict(record) for record in records]
-    return _conclude(experiment, folder, stream, state, assessments, write=True)
+    with folder.locked():
+        return _conclude(experiment, folder, stream, state, assessments, write=True)

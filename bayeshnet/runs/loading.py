@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from ..continual import Learner, LearnerState
 from ..errors import value_error
@@ -47,7 +49,9 @@ class TrainedRun:
         return self.experiment.stream()
 
 
-def load_run(folder: str | Path, *, experiment: Experiment | None = None, device: str = "cpu") -> TrainedRun:
+def load_run(
+    folder: str | Path, *, experiment: Experiment | None = None, device: str = "cpu", allow: Sequence[str] = ()
+) -> TrainedRun:
     """Load what ``bayeshnet run`` or :func:`~bayeshnet.runs.run_experiment` trained.
 
     The data set is read only if :meth:`TrainedRun.stream` is called, or if the folder was written by an earlier version
@@ -58,6 +62,8 @@ def load_run(folder: str | Path, *, experiment: Experiment | None = None, device
         experiment: settings of the run, where its ``config.yaml`` lacks those of the learner: after
             ``run_experiment(experiment, folder)``.
         device: device of the state and the stream: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        allow: names of modules whose classes ``config.yaml`` may name, beside those of the library and the layers of
+            torch. Name only modules that you trust: their code is run.
 
     Raises:
         ValueError: if the folder does not hold a run, or its learner has to be given by ``experiment``.
@@ -85,12 +91,13 @@ def load_run(folder: str | Path, *, experiment: Experiment | None = None, device
             got=None,
             hint="Pass the experiment that was given to run_experiment.",
         )
-    experiment = replace(read_experiment(config) if experiment is None else experiment, device=device)
+    known = read_experiment(config, allow, f"file {str(files.config)!r}") if experiment is None else experiment
+    experiment = replace(known, device=device)
     restored = restore_state(experiment, files)
     if restored is None:
         raise value_error("folder", expected="a run with at least one complete task", got=str(files.path))
     state, progress = restored
-    result = RunResult.load(files.path) if files.metrics.is_file() else None
+    result = RunResult.load(files.path) if files.has_results() else None
     return TrainedRun(experiment, state, progress.assessments, result, files)
 
 
@@ -109,7 +116,7 @@ def restore_state(
     if number == 0:
         return None
     load = folder.load_finished if folder.is_finished() else partial(folder.load_task, number)
-    progress = Progress.from_dict(load())
+    progress = _progress(folder, number, load())
     if task is None:
         known = progress.shape
         task = experiment.stream()[0] if known is None else known.placeholder().to(resolve_device(experiment.device))
@@ -117,3 +124,18 @@ def restore_state(
     load(state)
     state.labels = list(progress.labels)
     return state.to(task.train.x.device), progress
+
+
+def _progress(folder: RunFolder, number: int, record: dict[str, Any]) -> Progress:
+    """Return the record of a checkpoint, if it is one of ``number`` tasks."""
+    where = f"checkpoint of task {number} in {str(folder.path)!r}"
+    try:
+        progress = Progress.from_dict(record)
+        counts = {len(progress.assessments), len(progress.labels)}
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        found = f"a record that is none ({type(error).__name__}: {error})"
+        raise value_error(where, expected="the record of a run", found=found) from error
+    if counts != {number}:
+        found = f"one of {', '.join(map(str, sorted(counts)))}"
+        raise value_error(where, expected=f"a record of {number} tasks", found=found)
+    return progress

@@ -15,8 +15,10 @@ from bayeshnet.continual import (
     Training,
     diagonal_fisher,
 )
+from bayeshnet.continual.learner import check_before_training
 from bayeshnet.data import from_arrays, from_datasets, split_by_class
 from bayeshnet.guides import Categorical
+from bayeshnet.inference import Callback
 from bayeshnet.mnets import ModuleMainNet
 from bayeshnet.tasks import Split, Task, TaskStream
 
@@ -137,7 +139,7 @@ def test_the_check_leaves_networks_and_generators_alone():
     before = {name: value.clone() for name, value in state.net.state_dict().items()}
     torch.manual_seed(3)
     expected = torch.get_rng_state()
-    learner._check_beforehand(state, state.net, data()[0])
+    check_before_training(state, state.net, data()[0], learner.needs_example_gradients)
     assert torch.equal(torch.get_rng_state(), expected)
     assert all(torch.equal(value, before[name]) for name, value in state.net.state_dict().items())
 
@@ -225,3 +227,19 @@ def test_outlier_exposure_refuses_tokens():
     learner = PriorFocused(text(), MeanFieldWeights(), heads=SharedHead(), training=SHORT, outliers=NoiseOutliers())
     with pytest.raises(TypeError, match="outliers: expected None, or floating inputs in one tensor"):
         learner.learn(None, task(torch.randint(50, (20, 3))))
+
+
+@pytest.mark.parametrize("change", [lambda x: x.half(), lambda x: x.bfloat16(), lambda x: 1e30 * x])
+def test_inputs_without_a_density_are_refused_before_training(change):
+    steps = []
+
+    class Count(Callback):
+        def on_step(self, run):
+            steps.append(run.step)
+
+    learner = PriorFocused(MLPNetwork((4,)), MeanFieldWeights(), training=SHORT)
+    with pytest.raises(ValueError, match=r"x: expected inputs (of torch\.float32|whose squares do not overflow)"):
+        learner.learn(None, task(change(data()[0])), callbacks=[Count()])
+    assert steps == []
+    learner.learn(None, task(1e3 * data()[0]), callbacks=[Count()])
+    assert len(steps) == SHORT.steps

@@ -38,6 +38,7 @@ from bayeshnet.continual import (
     Separate,
     StreamPrediction,
     Training,
+    load_state,
 )
 from bayeshnet.estimators import MonteCarlo
 from bayeshnet.inference import Callback, Prediction, load_checkpoint, save_checkpoint
@@ -158,6 +159,30 @@ def test_states_are_saved_and_restored(learned, tmp_path):
     assert not loaded.net.training
     given = learner.predict(state, INPUTS, task_id=0)
     torch.testing.assert_close(learner.predict(loaded, INPUTS, task_id=0).mean, given.mean)
+
+
+def test_a_saved_state_goes_on_as_if_it_had_not_been_saved(learned, tmp_path):
+    """Nothing but the folder is needed: neither the learner nor a task."""
+    learner, two = learned.learner, learned.two
+    loaded = load_state(two.save(tmp_path / "state"))
+    assert same_state(loaded, two)
+    assert loaded.labels == two.labels
+    assert repr(loaded.learner) == repr(learner)
+    assert repr(loaded) == repr(two)
+    assert not loaded.net.training
+    for task_id in (None, 1):
+        before, after = (which.learner.predict(which, INPUTS, task_id, seed=3) for which in (two, loaded))
+        assert torch.equal(
+            after.mean() if task_id is None else after.mean, before.mean() if task_id is None else before.mean
+        )
+    assert torch.equal(loaded.learner.predict(loaded, INPUTS).label(), learner.predict(two, INPUTS).label())
+    assert same_state(loaded.learner.learn(loaded, TASKS[2], seed=2), learned.three)
+
+
+def test_a_saved_state_is_finished_as_if_it_had_not_been_saved(quick_learner, tmp_path):
+    state = learn(quick_learner, TASKS[:2])
+    loaded = load_state(state.save(tmp_path / "state"))
+    assert same_state(loaded.learner.finish(loaded, seed=3), quick_learner.finish(state, seed=3))
 
 
 def test_finishing_gives_a_state_of_the_same_tasks(quick_learner):

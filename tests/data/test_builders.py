@@ -144,3 +144,23 @@ def test_from_datasets():
         from_datasets([iter([])])
     with pytest.raises(ValueError, match="tensors of one shape"):
         from_datasets([[(torch.zeros(2), 0), (torch.zeros(3), 1)]])
+
+
+@pytest.mark.parametrize("names", [["a", "b"], ["a"] * 7, []])
+def test_class_names_are_one_per_label(names):
+    x, y = torch.rand(60, 2), torch.arange(60) % 6
+    expected = "class_names: expected 6 names, one for each of the labels 0, 1, 2, 3, 4, 5, got"
+    with pytest.raises(ValueError, match=expected):
+        split_by_class(x, y, class_names=names)
+
+
+def test_no_class_is_left_over_in_silence():
+    x, y = torch.rand(50, 2), torch.arange(50) % 5
+    message = (
+        r"classes_per_task: expected a number that divides that of the 5 classes, got 2\. Pass num_tasks=2 to leave"
+    )
+    with pytest.raises(ValueError, match=message + " out class 4"):
+        split_by_class(x, y)
+    assert [t.labels for t in split_by_class(x, y, num_tasks=2)] == [(0, 1), (2, 3)]
+    assert [t.labels for t in split_by_class(x, y, order=[4, 1, 0, 2])] == [(4, 1), (0, 2)]
+    assert len(split_by_class(x, y, classes_per_task=5)) == 1

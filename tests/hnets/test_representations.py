@@ -135,7 +135,7 @@ CLASSES = {
         **MODULATION,
     },
     mnets.ModuleMainNet: {"module": nn.Linear(2, 3), "select": "weight", "batch_norm": "eval", "train_rest": True},
-    mnets.OutputView: {"net": mnets.MLP(2, 6, verbose=False), "start": 2, "stop": 4},
+    mnets.OutputView: {"net": mnets.MLP(2, 6, verbose=False), "start": 2, "stop": 4, "gaps": [(3, 4)]},
     layers.BatchNormLayer: {"num_features": 3, "momentum": 0.3, "affine": False},
     layers.ContextModLayer: {"num_features": 3, "no_shifts": True, "softplus_scale": 2.0},
     layers.SelfAttnLayerV2: {"in_dim": 8, "use_spectral_norm": True},

@@ -3,10 +3,15 @@
 import json
 import os
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from torch import nn
 
+from bayeshnet.distributions import HypernetPosterior
+from bayeshnet.guides import AutoHypernet, HypernetGuide
+from bayeshnet.hnets import HMLP
 from bayeshnet.inference import load_checkpoint, save_checkpoint
 
 
@@ -92,6 +97,61 @@ def test_a_module_of_another_structure_is_refused(tmp_path):
         load_checkpoint(tmp_path / "run", nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)))
 
 
+def regression():
+    """A Pyro model whose guide is built when it first runs."""
+    slope = pyro.sample("slope", dist.Normal(0.0, 1.0))
+    pyro.sample("y", dist.Normal(slope * torch.ones(3), 1.0), obs=torch.tensor([1.0, 2.0, 3.0]))
+
+
+def test_a_guide_that_has_not_run_is_loaded(tmp_path):
+    guide = AutoHypernet(regression, layers=(4,))
+    guide()
+    save_checkpoint(tmp_path / "guide", guide)
+    fresh = AutoHypernet(regression, layers=(4,))
+    load_checkpoint(tmp_path / "guide", fresh)
+    assert same(guide, fresh)
+    drawn = [g.distribution().draw(5, torch.Generator().manual_seed(1)).w for g in (guide, fresh)]
+    assert torch.equal(*drawn)
+    other = AutoHypernet(regression, layers=(5,))
+    with pytest.raises(ValueError, match="module: expected the structure of the module that was saved, got unknown"):
+        load_checkpoint(tmp_path / "guide", other)
+    assert other.state_dict() == {}, "a module that is refused is left unchanged"
+
+
+def posterior(conditions, **options):
+    hnet = HMLP([[2, 3], [2]], 2, 4, layers=[5], num_cond_embs=conditions, verbose=False, **options)
+    return HypernetGuide(HypernetPosterior(hnet))
+
+
+def test_conditions_that_were_added_are_loaded(tmp_path):
+    guide = posterior(2)
+    guide.posterior.add_conditions(3)
+    save_checkpoint(tmp_path / "guide", guide)
+    fresh = posterior(2)
+    load_checkpoint(tmp_path / "guide", fresh)
+    assert same(guide, fresh)
+    for task in range(5):
+        drawn = [g.distribution(task).draw(4, torch.Generator().manual_seed(1)).w for g in (guide, fresh)]
+        assert torch.equal(*drawn)
+    more = posterior(7)
+    with pytest.raises(ValueError, match=r"module: expected the structure .* got missing"):
+        load_checkpoint(tmp_path / "guide", more)
+    narrow = posterior(2, use_bias=False)
+    before = list(narrow.state_dict())
+    with pytest.raises(ValueError, match=r"module: expected the structure .* unknown"):
+        load_checkpoint(tmp_path / "guide", narrow)
+    assert list(narrow.state_dict()) == before
+
+
+def test_lazy_layers_are_loaded(tmp_path):
+    net = nn.Sequential(nn.LazyLinear(3), nn.ReLU(), nn.LazyLinear(2))
+    net(torch.zeros(1, 4))
+    save_checkpoint(tmp_path / "net", net)
+    fresh = nn.Sequential(nn.LazyLinear(3), nn.ReLU(), nn.LazyLinear(2))
+    load_checkpoint(tmp_path / "net", fresh)
+    assert same(net, fresh)
+
+
 class Odd(nn.Module):
     def __init__(self):
         super().__init__()
@@ -138,4 +198,37 @@ def test_the_record_is_readable_by_others(tmp_path):
     save_checkpoint(tmp_path / "run", module(), {"step": 1})
     body = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert body["record"] == {"step": 1}
-    assert body["format"] == 1
+    assert body["format"] == 2
+
+
+def test_keys_that_json_turns_into_text_are_read_as_text(tmp_path):
+    save_checkpoint(tmp_path / "run", module(), {"by number": {1: "a", 10: "b", 2: ("c", 0.1)}})
+    assert load_checkpoint(tmp_path / "run") == {"by number": {"1": "a", "10": "b", "2": ["c", 0.1]}}
+
+
+def test_every_flipped_bit_of_a_record_is_found_or_changes_nothing(tmp_path):
+    save_checkpoint(tmp_path / "run", module(), {"accuracy": [99.5, 0.25], "name": "a"})
+    path = tmp_path / "run.json"
+    content = path.read_bytes()
+    for place in range(8 * len(content)):
+        changed = bytearray(content)
+        changed[place // 8] ^= 1 << place % 8
+        path.write_bytes(changed)
+        try:
+            assert load_checkpoint(tmp_path / "run") == {"accuracy": [99.5, 0.25], "name": "a"}
+        except ValueError as error:
+            assert "run.json" in str(error)  # noqa: PT017
+            assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_records_of_format_1_are_read_and_newer_ones_refused(tmp_path):
+    save_checkpoint(tmp_path / "run", module(), {"step": 1})
+    path = tmp_path / "run.json"
+    body = json.loads(path.read_text())
+    del body["checksum"]
+    for number in (2, 3, None, "1", True, 0, 1.0):
+        path.write_text(json.dumps({**body, "format": number}))
+        with pytest.raises(ValueError, match=r"run\.json.*(checksum differs|format 2 or older|a format number)"):
+            load_checkpoint(tmp_path / "run")
+    path.write_text(json.dumps({**body, "format": 1}))
+    assert load_checkpoint(tmp_path / "run", module()) == {"step": 1}

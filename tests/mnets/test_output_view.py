@@ -50,3 +50,17 @@ def test_batched_outputs():
     view = OutputView(net, 2, 4)
     torch.testing.assert_close(view.batched_forward(weights, x), net.batched_forward(weights, x)[..., 2:4])
     assert OutputView(MLP(3, 6, use_batch_norm=True, verbose=False), 0, 2).batched_forward(weights, x) is None
+
+
+def test_outputs_that_are_left_out():
+    net, x = MLP(3, 8, hidden_layers=[4], verbose=False), torch.randn(5, 3)
+    view = OutputView(net, 1, 8, gaps=[(1, 2), (4, 6)])
+    kept = [2, 3, 6, 7]
+    assert torch.equal(view(x), net(x)[:, kept])
+    weights = torch.randn(3, net.weight_spec.numel)
+    assert torch.equal(batched_forward(view, weights, x), batched_forward(net, weights, x)[..., kept])
+    for gaps in ([(0, 2)], [(3, 9)], [(4, 5), (2, 3)], [(3, 2)]):
+        with pytest.raises(ValueError, match="gaps: expected ranges between 1 and 8 in ascending order"):
+            OutputView(net, 1, 8, gaps=gaps)
+    with pytest.raises(ValueError, match="gaps: expected ranges that leave an output"):
+        OutputView(net, 1, 8, gaps=[(1, 8)])

@@ -17,6 +17,7 @@ FLOORS = (
     "rng",
     "optim",
     "files",
+    "allowed",
     "weights",
     "functional",
     "layers",

@@ -7,7 +7,7 @@ log-probabilities; the task with the highest score is inferred. A new one is a f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from ...inference import Prediction
 from ...representation import Settings
 from ...tasks import KINDS
 
-__all__ = ["CRITERIA", "Criterion", "TaskPredictions", "criteria_for", "variances"]
+__all__ = ["CRITERIA", "Criterion", "TaskPredictions", "criteria_for", "padded_means", "variances"]
 
 _NODES = 121
 
@@ -97,7 +97,8 @@ def superposition(stream: TaskPredictions) -> Tensor:
         Supermasks in Superposition (Wortsman, Ramanujan, Liu, Kembhavi, Rastegari, Yosinski, Farhadi; 2020).
     """
     if stream.predictions[0].kind == "classification":
-        means = _for_each_task(stream, lambda p: p.mean if p.exclusive else torch.cat([p.mean, 1 - p.mean], -1))
+        each = padded_means(stream.predictions)
+        means = torch.stack(each if stream.predictions[0].exclusive else [torch.cat([m, 1 - m], -1) for m in each], -1)
         return torch.xlogy(means, means.mean(-1, keepdim=True)).sum(1) + 1
     mean, variance = _for_each_task(stream, lambda p: p.mean), _for_each_task(stream, variances)
     # The trapezoidal rule converges fast for smooth, decaying integrands; its nodes resolve the peaks of other tasks.
@@ -131,6 +132,12 @@ def softmax(stream: TaskPredictions) -> Tensor:
             "criterion", expected="one that these predictions have", got="softmax", hint="It needs a joint head."
         )
     return stream.task_log_prob
+
+
+def padded_means(predictions: Sequence[Prediction]) -> list[Tensor]:
+    """Return the predictive means of each task ``(N, C)``, with zeros for classes that only other tasks have."""
+    width = max(p.mean.shape[-1] for p in predictions)
+    return [torch.nn.functional.pad(p.mean, (0, width - p.mean.shape[-1])) for p in predictions]
 
 
 def variances(prediction: Prediction) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ...errors import check_choice, check_shape
 from ...inference import Prediction
-from .criteria import CRITERIA, criteria_for, variances
+from .criteria import CRITERIA, criteria_for, padded_means, variances
 
 __all__ = ["StreamPrediction"]
 
@@ -87,8 +87,9 @@ class StreamPrediction:
             y: class indices within a task ``(N,)``, or values or yes-or-no answers ``(N, C)``.
         """
         if self.labels is not None:
-            check_shape("y", y, (self.means.shape[0],))
-            return torch.stack([p.mean.gather(1, y[:, None])[:, 0] for p in self.predictions], -1).log()
+            means = self.means
+            check_shape("y", y, (len(means),))
+            return means.gather(2, y[:, None, None].expand(-1, means.shape[1], 1))[..., 0].log()
         check_shape("y", y, tuple(self.predictions[0].mean.shape))
         if self.predictions[0].kind == "classification":
             right = [torch.where(y > 0.5, p.mean, 1 - p.mean) for p in self.predictions]
@@ -98,8 +99,12 @@ class StreamPrediction:
 
     @property
     def means(self) -> Tensor:
-        """Predictive means (class probabilities) under each task, ``(N, T, C)``."""
-        return torch.stack([p.mean for p in self.predictions], dim=1)
+        """Predictive means (class probabilities) under each task, ``(N, T, C)``.
+
+        Where tasks have different numbers of classes, ``C`` is the largest, and classes that a task does not have have
+        the probability 0.
+        """
+        return torch.stack(padded_means(self.predictions), dim=1)
 
     def mean(self, criterion: str = "combined") -> Tensor:
         """Return the predictive mean under the inferred task, ``(N, C)``."""
@@ -108,12 +113,12 @@ class StreamPrediction:
 
     def label(self, criterion: str = "combined") -> Tensor:
         """Return the global label of the likeliest class under the inferred task, ``(N,)``."""
-        return self._labels()[self.task(criterion), self.mean(criterion).argmax(dim=-1)]
+        return self.label_table[self.task(criterion), self.mean(criterion).argmax(dim=-1)]
 
     @property
     def all_labels(self) -> Tensor:
         """The global labels that exist, in ascending order: those of the columns of :meth:`label_probs`, ``(L,)``."""
-        return self._labels().unique()
+        return self.label_table.unique()
 
     def label_probs(self, criterion: str = "combined") -> Tensor:
         r"""Compute the probability of each global label, :math:`p(l|x) = \sum_t p(t|x)\, p_t(l|x)`, ``(N, L)``.
@@ -122,12 +127,16 @@ class StreamPrediction:
             One column for each of :attr:`all_labels`. Labels are names, which may be any integers.
         """
         joint = self.task_posterior(criterion).unsqueeze(-1) * self.means
-        table = self._labels()
+        table = self.label_table
         names = self.all_labels
         total = joint.new_zeros(len(joint), len(names))
         return total.index_add(1, torch.searchsorted(names, table.flatten()), joint.flatten(1))
 
-    def _labels(self) -> Tensor:
+    @property
+    def label_table(self) -> Tensor:
+        """Global labels ``(T, C)``: a row per task, which is filled up with its first label if it has fewer classes."""
         if self.labels is None:
             raise ValueError("label: expected tasks of kind 'classification', got regression. Use mean().")
-        return torch.tensor(self.labels, device=self.predictions[0].mean.device)
+        width = max(map(len, self.labels))
+        rows = [[*labels, *labels[:1] * (width - len(labels))] for labels in self.labels]
+        return torch.tensor(rows, device=self.predictions[0].mean.device)

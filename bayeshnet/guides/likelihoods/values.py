@@ -55,6 +55,7 @@ class Gaussian(_Values):
                 raise value_error("noise", expected="standard deviations > 0 of shape () or (C,)", got=noise)
         else:
             noise = torch.tensor(check_positive("noise", noise))
+        self._noise = noise.detach()
         self.learn = bool(learn)
         if learn:
             self.log_scale = nn.Parameter(noise.detach().log())

@@ -77,7 +77,10 @@ def _assess_next_task(learner: Learner, state: LearnerState, stream: TaskStream,
     """Return accuracy or mean squared error on the next task, whose classes take the numbers of the newest task's."""
     test = stream[state.num_tasks].test
     mean = learner.predict_each(state, test.x, [state.num_tasks - 1], seed=seed).predictions[0].mean
-    return float(metrics.accuracy(mean, test.y) if stream.kind == "classification" else metrics.mse(mean, test.y))
+    if stream.kind == "classification":  # classes that only the next task has are never predicted
+        more = max(0, stream[state.num_tasks].num_outputs - mean.shape[-1])
+        return float(metrics.accuracy(torch.nn.functional.pad(mean, (0, more)), test.y))
+    return float(metrics.mse(mean, test.y))
 
 
 def _mean_per_task(values: Tensor, number: Tensor, num_tasks: int) -> PerTask:
@@ -117,7 +120,7 @@ def _judge_labels(prediction: StreamPrediction, y: Tensor, number: Tensor) -> di
     """Score the probabilities of global labels, averaged over the combined posterior of tasks."""
     if prediction.labels is None:
         return {}
-    label = torch.tensor(prediction.labels, device=y.device)[number, y]
+    label = prediction.label_table[number, y]
     column, probs = torch.searchsorted(prediction.all_labels, label), prediction.label_probs()
     judges = {"accuracy": metrics.accuracy, "nll": metrics.nll, "brier": metrics.brier, "ece": metrics.ece}
     return {name: float(judge(probs, column)) for name, judge in judges.items()}

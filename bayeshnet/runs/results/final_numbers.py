@@ -27,7 +27,7 @@ def final_numbers(assessments: Sequence[Assessment], stream: TaskStream) -> Numb
     given = _matrix(assessments)
     ahead = [a.ahead for a in assessments[:-1] if a.ahead is not None]
     if isinstance(last.scores, ClassificationScores):
-        return _final_of_classes(last, last.scores, given, _with_ahead(given, ahead), stream.num_outputs)
+        return _final_of_classes(last, last.scores, given, _with_ahead(given, ahead), stream)
     # The baseline predicts the mean of the targets: its error is their variance.
     baseline = [-float(task.test.y.var(0, correction=0).mean()) for task in stream]
     return _final_of_values(
@@ -36,9 +36,10 @@ def final_numbers(assessments: Sequence[Assessment], stream: TaskStream) -> Numb
 
 
 def _final_of_classes(
-    last: Assessment, scores: ClassificationScores, given: Tensor, ahead: Tensor, num_classes: int
+    last: Assessment, scores: ClassificationScores, given: Tensor, ahead: Tensor, stream: TaskStream
 ) -> Numbers:
     summary = metrics.summarize(100 * given)
+    chance = torch.tensor([1 / task.num_outputs for task in stream], dtype=torch.float64)
     return {
         "accuracy_task_given": _percent(last.given),
         "accuracy_task_inferred": {c: _percent(fractions) for c, fractions in last.inferred.items()},
@@ -46,7 +47,7 @@ def _final_of_classes(
         "during": summary.during,
         "average": summary.average,
         "backward_transfer": summary.backward_transfer,
-        "forward_transfer": 100 * float(metrics.forward_transfer(ahead, 1 / num_classes)),
+        "forward_transfer": 100 * float(metrics.forward_transfer(ahead, chance)),
         "forgetting": summary.forgetting,
         "forgetting_from_best": summary.forgetting_from_best,
         "nll": mean(scores.nll),

@@ -1,0 +1,126 @@
+"""Arguments with which modules can be constructed again: layers of torch, and modules of the library."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...mnets import ModuleMainNet
+from ...representation import ModuleSettings, settings_of
+
+__all__ = ["NotDescribedError", "frozen_parameters", "module_arguments", "tensor_type"]
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_PLACEMENT = {"device", "dtype"}
+
+
+class NotDescribedError(Exception):
+    """A module has a part that cannot be described.
+
+    Args:
+        name: name of the part's class.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def module_arguments(module: nn.Module) -> tuple[dict[str, Any], Mapping[str, nn.Module] | None]:
+    """Return the arguments that construct a module of the same structure, and the children of a container.
+
+    Raises:
+        NotDescribedError: if these are not known, or build something else.
+    """
+    cls = type(module)
+    if module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks:
+        raise NotDescribedError(f"a hook of {cls.__name__}")
+    if cls in _CONTAINERS:
+        return {}, dict(module.named_children())
+    if isinstance(module, ModuleMainNet) and cls is ModuleMainNet:
+        return _wrapped(module), None
+    if cls.__module__.startswith("torch.nn.modules."):
+        return _checked(module, _layer_arguments(module)), None
+    if cls.__module__.partition(".")[0] != "bayeshnet":
+        raise NotDescribedError(cls.__name__)
+    given = getattr(module, "_given", None)
+    if given is not None and ... not in given.values():
+        return _checked(module, dict(given)), None
+    if given is None and isinstance(module, ModuleSettings):
+        return settings_of(module), None
+    raise NotDescribedError(cls.__name__)
+
+
+def _wrapped(net: ModuleMainNet) -> dict[str, Any]:
+    """Return the arguments of a wrapped module, with the names of the selected parameters in place of a predicate."""
+    shown: dict[str, Any] = vars(net)["_given"]
+    given = {name: value for name, value in shown.items() if value is not ...}
+    selected = {"select": list(net._selected)} if callable(given.get("select")) else {}
+    return {**given, **selected, "module": net.module}
+
+
+def _layer_arguments(layer: nn.Module) -> dict[str, Any]:
+    """Return the arguments of a layer of torch, which are attributes; of an optional tensor, whether there is one."""
+    arguments: dict[str, Any] = {}
+    if type(layer).__init__ is nn.Module.__init__:  # which takes anything
+        return arguments
+    for name, parameter in list(inspect.signature(type(layer).__init__).parameters.items())[1:]:
+        if name in _PLACEMENT or name.startswith("_"):
+            continue
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) and isinstance(layer, nn.Identity):
+            continue
+        if not hasattr(layer, name):
+            raise NotDescribedError(type(layer).__name__)
+        value = getattr(layer, name)
+        optional = isinstance(value, torch.Tensor) or (
+            value is None and name in {**layer._parameters, **layer._buffers}
+        )
+        arguments[name] = value is not None if optional else value
+    return arguments
+
+
+def _checked(module: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments if they build a module that prints the same and has tensors of the same names and shapes."""
+    try:
+        with torch.device("meta"):
+            again = type(module)(**arguments)
+    except Exception as error:  # whatever a constructor raises: its arguments are not what the attributes say
+        raise NotDescribedError(type(module).__name__) from error
+    if _settings(again) != _settings(module) or _shapes(again) != _shapes(module):
+        raise NotDescribedError(type(module).__name__)
+    return arguments
+
+
+def _settings(module: nn.Module) -> list[tuple[str, type, str]]:
+    """Return what the parts of a module print of their settings; lists of parameters print where these are."""
+    lists = (nn.ParameterList, nn.ParameterDict)
+    parts = [(name, part) for name, part in module.named_modules() if not isinstance(part, lists)]
+    return [(name, type(part), part.extra_repr()) for name, part in parts]
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {name: value.shape for name, value in module.state_dict().items()}
+
+
+def tensor_type(module: nn.Module) -> str | None:
+    """Return the dtype of the floating tensors of a module; None if it has none.
+
+    Raises:
+        NotDescribedError: if they are of several types, one stands under several names, or shapes are not yet known.
+    """
+    tensors = module.state_dict(keep_vars=True)
+    if any(nn.parameter.is_lazy(t) for t in tensors.values()) or len({id(t) for t in tensors.values()}) < len(tensors):
+        raise NotDescribedError(type(module).__name__)
+    types = {str(t.dtype).removeprefix("torch.") for t in tensors.values() if t.is_floating_point()}
+    if len(types) > 1:
+        raise NotDescribedError(type(module).__name__)
+    return next(iter(types), None)
+
+
+def frozen_parameters(module: nn.Module) -> list[str]:
+    """Return the names of the parameters that are not trained."""
+    return [name for name, parameter in module.named_parameters() if not parameter.requires_grad]

@@ -1,0 +1,176 @@
+"""Learners and their settings rebuilt from descriptions, with no other classes than those that are allowed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from enum import Enum
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from ...allowed import find_class
+from ...errors import value_error
+from ...representation import Settings
+
+__all__ = ["differences", "rebuild"]
+
+_DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
+
+
+def rebuild(value: Any, allow: Sequence[str] = ()) -> tuple[Any, list[nn.Module]]:
+    """Rebuild a learner, or settings of one, from the value of its :class:`Description`.
+
+    All classes are looked up before the first object is built.
+
+    Args:
+        value: the description, as JSON holds it.
+        allow: packages whose classes may be used besides those of the library and the layers of ``torch.nn``.
+
+    Returns:
+        The thing, and the modules in it whose tensors are to be loaded, in the order of their numbers.
+
+    Raises:
+        ValueError: if a class is not allowed, or the description is not valid.
+
+    Example:
+        >>> from bayeshnet.builders import MLPNetwork
+        >>> from bayeshnet.continual.saved import describe
+        >>> rebuild(describe(MLPNetwork((8,))).value)[0]
+        MLPNetwork(hidden_layers=(8,), activation='relu')
+    """
+    classes: dict[str, type] = {}
+    _find_classes(value, allow, classes)
+    builder = _Builder(classes)
+    thing = builder.value(value)
+    numbers = sorted(builder.modules)
+    if numbers != list(range(len(numbers))):
+        _refuse("modules numbered from 0", f"the numbers {numbers}")
+    return thing, [builder.modules[number] for number in numbers]
+
+
+def differences(saved: Any, given: Any, where: str = "learner") -> list[str]:
+    """Return the places at which two descriptions differ.
+
+    Example:
+        >>> differences({"class": "A", "arguments": {"size": 1}}, {"class": "A", "arguments": {"size": 2}})
+        ['learner.size']
+    """
+    if isinstance(saved, dict) and isinstance(given, dict) and saved.keys() == given.keys():
+        skipped = ("arguments", "dict", "tuple", "children")
+        parts = [differences(saved[k], given[k], where if k in skipped else f"{where}.{k}") for k in saved]
+        return [place for part in parts for place in part]
+    if isinstance(saved, list) and isinstance(given, list) and len(saved) == len(given):
+        return [
+            p for i, (a, b) in enumerate(zip(saved, given, strict=True)) for p in differences(a, b, f"{where}[{i}]")
+        ]
+    return [] if type(saved) is type(given) and saved == given else [where]
+
+
+def _refuse(expected: str, found: str, cause: Exception | None = None) -> NoReturn:
+    advice = "The files are damaged, or of a later version; they were left as they are."
+    raise value_error("folder", expected=f"a description with {expected}", found=found, hint=advice) from cause
+
+
+def _find_classes(value: Any, allow: Sequence[str], classes: dict[str, type]) -> None:
+    """Look up all classes of a description."""
+    if isinstance(value, list):
+        for entry in value:
+            _find_classes(entry, allow, classes)
+    elif isinstance(value, dict):
+        for key in ("class", "enum"):
+            name = value.get(key)
+            if isinstance(name, str) and name not in classes:
+                classes[name] = _suitable(name, _found(name, allow))
+        for entry in value.values():
+            _find_classes(entry, allow, classes)
+
+
+def _found(name: str, allow: Sequence[str]) -> type:
+    try:
+        return find_class(name, allow)
+    except ValueError as error:
+        package = name.partition(".")[0]
+        hint = f"{error} If you trust {package!r}, pass load_state(folder, allow=[{package!r}]), or the learner itself."
+        expected = "a state whose learner is made of classes that may be imported"
+        raise value_error("allow", expected=expected, found=f"the class {name!r}", hint=hint) from error
+
+
+def _suitable(name: str, cls: type) -> type:
+    if not issubclass(cls, (Settings, nn.Module, Enum)) and not is_dataclass(cls):
+        _refuse("settings, records and modules", f"the class {name}")
+    return cls
+
+
+class _Builder:
+    """Builds values from their descriptions, and collects the modules by number."""
+
+    def __init__(self, classes: Mapping[str, type]) -> None:
+        self.classes = classes
+        self.modules: dict[int, nn.Module] = {}
+        self._special: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "tuple": lambda entry: tuple(self.value(v) for v in entry["tuple"]),
+            "dict": lambda entry: {self.value(k): self.value(v) for k, v in entry["dict"]},
+            "float": lambda entry: float(entry["float"]),
+            "dtype": lambda entry: _dtype(entry["dtype"]),
+            "device": lambda entry: torch.device(entry["device"]),
+            "tensor": _tensor,
+            "enum": lambda entry: self.classes[entry["enum"]][entry["name"]],  # type: ignore[index]
+            "class": self._object,
+        }
+
+    def value(self, entry: Any) -> Any:
+        """Build one value."""
+        if entry is None or isinstance(entry, (bool, int, float, str)):
+            return entry
+        if isinstance(entry, list):
+            return [self.value(v) for v in entry]
+        if not isinstance(entry, dict):
+            _refuse("values of JSON", type(entry).__name__)
+        for key in ("class", "tuple", "dict", "float", "tensor", "dtype", "device", "enum"):
+            if key in entry:
+                try:
+                    return self._special[key](entry)
+                except (TypeError, ValueError, KeyError, AttributeError, RuntimeError, MemoryError) as error:
+                    if str(error).startswith("folder: "):
+                        raise
+                    name = entry[key] if key in ("class", "enum") else key
+                    _refuse(f"a valid {name}", f"one that fails ({error})", error)
+        _refuse("entries of a known kind", f"one with the keys {sorted(entry)[:5]}")
+
+    def _object(self, entry: dict[str, Any]) -> Any:
+        cls = self.classes[entry["class"]]
+        children = entry.get("children")
+        if children is None:
+            thing = cls(**{name: self.value(v) for name, v in entry["arguments"].items()})
+        elif issubclass(cls, nn.Module):
+            thing = cls()
+            for name, child in children.items():
+                thing.add_module(name, self.value(child))
+        if isinstance(thing, nn.Module):
+            self._finish(thing, entry)
+        return thing
+
+    def _finish(self, module: nn.Module, entry: dict[str, Any]) -> None:
+        """Set the mode, the dtype and the frozen parameters of a module, and give it its number."""
+        if entry.get("training") is False:
+            module.training = False
+        if "tensors" not in entry:
+            return
+        if entry["dtype"] is not None:
+            module.to(_dtype(entry["dtype"]))
+        for name in entry["frozen"]:
+            module.get_parameter(name).requires_grad_(False)
+        self.modules[entry["tensors"]] = module
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in _DTYPES:
+        _refuse("a dtype of torch", repr(name))
+    found: torch.dtype = getattr(torch, name)
+    return found
+
+
+def _tensor(entry: dict[str, Any]) -> Tensor:
+    return torch.tensor(entry["tensor"], dtype=_dtype(entry["dtype"]))
