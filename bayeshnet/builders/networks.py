@@ -6,11 +6,10 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from ..deprecation import renamed_arguments
-from ..errors import check_choice, check_int, value_error
+from ..errors import check_choice, check_size, check_sizes, value_error
 from ..layers.activations import GaussianBump
 from ..mnets import MLP, MainNetInterface, ModuleMainNet
 from ..representation import Settings
@@ -57,16 +56,15 @@ class MLPNetwork(NetworkBuilder):
 
     @renamed_arguments(listed=True, hidden="hidden_layers")
     def __init__(self, hidden_layers: tuple[int, ...] = (100, 100), activation: str = "relu") -> None:
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.activation = activation
-        make_activation(activation)
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
 
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
         """Build the network, without weights of its own."""
-        size = int(torch.Size(input_shape).numel())
+        size = check_size("input_shape", math.prod(check_sizes("input_shape", input_shape)))
         return MLP(
             n_in=size,
-            n_out=num_outputs,
+            n_out=check_size("num_outputs", num_outputs),
             hidden_layers=self.hidden_layers,
             activation_fn=make_activation(self.activation),
             no_weights=True,
@@ -97,25 +95,28 @@ class ConvNetwork(NetworkBuilder):
         activation: str = "relu",
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
-        self.channels = tuple(check_int("channels", c, 1) for c in channels)
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.activation = activation
-        self.image_shape = None if image_shape is None else tuple(check_int("image_shape", n, 1) for n in image_shape)
-        make_activation(activation)
+        self.channels = tuple(check_sizes("channels", channels))
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
+        self.image_shape = None if image_shape is None else tuple(check_sizes("image_shape", image_shape, count=3))
 
     def build(self, input_shape: Sequence[int], num_outputs: int) -> MainNetInterface:
         """Build the network; raise ValueError for images that are too small for the pooling."""
+        check_size("num_outputs", num_outputs)
+        check_size("input_shape", math.prod(check_sizes("input_shape", input_shape)))
         shape = self.image_shape or tuple(input_shape)
         if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
             expected = f"(channels, height, width) of inputs of shape {tuple(input_shape)}"
-            raise value_error("image_shape", expected=expected, got=self.image_shape)
+            argument = "input_shape" if self.image_shape is None else "image_shape"
+            raise value_error(argument, expected=expected, got=shape)
         planes, height, width = shape
         layers: list[nn.Module] = [] if len(input_shape) == 3 else [nn.Unflatten(1, shape)]
         for channels in self.channels:
             layers += [nn.Conv2d(planes, channels, 3, padding=1), make_activation(self.activation), nn.MaxPool2d(2)]
             planes, height, width = channels, height // 2, width // 2
         if min(height, width) < 1:
-            raise value_error("channels", expected=f"so few that images {shape} survive the pooling", got=self.channels)
+            expected = f"images that survive the pooling of {len(self.channels)} convolutions"
+            raise value_error("input_shape", expected=expected, got=shape, hint="Give fewer channels.")
         layers.append(nn.Flatten())
         size = planes * height * width
         for width in self.hidden_layers:

@@ -18,7 +18,7 @@ from torch.distributions import biject_to, register_kl
 from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..distributions.flat import Flat
-from ..errors import check_flags, check_int, check_positive, value_error
+from ..errors import check_flags, check_int, check_positive, check_sizes, value_error
 from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
@@ -93,7 +93,7 @@ class AutoHypernet(AutoContinuous):
         super().__init__(model, init_loc_fn=init_loc_fn)
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_int("latent_size", latent_size, 1)
-        self.layers = tuple(check_int("layers", size, 1) for size in layers)
+        self.layers = tuple(check_sizes("layers", layers))
         if num_latents is not ...:
             warn("the argument num_latents", "num_samples", stacklevel=4)
             num_samples = num_latents

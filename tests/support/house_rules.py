@@ -10,6 +10,7 @@ from collections.abc import Iterator
 FLOORS = (
     "deprecation",
     "errors",
+    "arguments",
     "speed",
     "memo",
     "representation",
@@ -37,7 +38,11 @@ FLOORS = (
 # Leaves stand beside the floors: any floor above what they import may import them.
 LEAVES = ("tasks", "metrics")
 # All that these may import.
-EXACT = {"tasks": {"errors"}, "metrics": {"errors", "deprecation"}, "data": {"tasks", "errors"}}
+EXACT = {
+    "tasks": {"errors", "arguments"},
+    "metrics": {"errors", "deprecation"},
+    "data": {"tasks", "errors", "arguments"},
+}
 PYRO_FLOORS = set(FLOORS[FLOORS.index("guides") :]) - {"data"}
 # Packages of the extras: imported where they are used, so that the library works without them.
 EXTRAS = {

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
+from ...arguments import check_generator
 from ...deprecation import renamed_argument
 from ...distributions.dirac import Dirac
 from ...distributions.semi_implicit import SemiImplicit
-from ...errors import check_int
+from ...errors import check_size
 from ..auto import Auto
 from ..base import as_pair
 from ..draws import draw_from
@@ -59,7 +60,8 @@ def diagnose(
     if num_draws is not None:
         num_samples = renamed_argument("num_draws", "num_samples", num_draws, None, stacklevel=5)
     posterior, prior = as_pair(q, p)
-    check_int("num_samples", num_samples, 4)
+    check_size("num_samples", num_samples, 4)
+    check_generator(generator)
     if isinstance(posterior, SemiImplicit):
         return _diagnose_semi_implicit(posterior, prior, num_samples, generator)
     estimate = Auto(num_samples).estimate(posterior, prior, generator=generator)
