@@ -107,8 +107,7 @@ class ConvNetwork(NetworkBuilder):
         shape = self.image_shape or tuple(input_shape)
         if len(shape) != 3 or math.prod(shape) != math.prod(input_shape):
             expected = f"(channels, height, width) of inputs of shape {tuple(input_shape)}"
-            argument = "input_shape" if self.image_shape is None else "image_shape"
-            raise value_error(argument, expected=expected, got=shape)
+            raise value_error("input_shape or image_shape", expected=expected, got=shape)
         planes, height, width = shape
         layers: list[nn.Module] = [] if len(input_shape) == 3 else [nn.Unflatten(1, shape)]
         for channels in self.channels:

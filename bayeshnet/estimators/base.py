@@ -141,8 +141,8 @@ class KLEstimator(Settings, ABC):
         number = estimate.surrogate.detach() if estimate.value is None else estimate.value
         if number.device.type == "cpu" and not math.isfinite(number):
             raise value_error(
-                type(self).__name__,
-                expected="a finite KL",
+                "q or p",
+                expected=f"distributions between which {type(self).__name__} finds a finite KL",
                 found=str(float(number)),
                 hint="Look for NaN or infinity among the weights of the hypernetwork, its inputs, sigma and the prior.",
             )

@@ -8,6 +8,7 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
+from ..arguments import check_text
 from ..distributions.base import WeightDistribution
 from ..errors import type_error
 from ..estimators import Auto, KLEstimator
@@ -44,14 +45,14 @@ class HypernetGuide(ModuleSettings, nn.Module):
 
     def __init__(self, posterior: nn.Module, estimator: KLEstimator | None = None, name: str = "weights") -> None:
         super().__init__()
-        if not isinstance(posterior, nn.Module) or not hasattr(posterior, "weight_spec"):
+        if not isinstance(posterior, nn.Module) or not isinstance(getattr(posterior, "weight_spec", None), WeightSpec):
             advice = "For example HypernetPosterior(hnet) or MeanFieldPosterior(net.weight_spec)."
             raise type_error("posterior", expected="a posterior module", got=posterior, hint=advice)
         if estimator is not None and not isinstance(estimator, KLEstimator):
             raise type_error("estimator", expected="a KLEstimator or None", got=estimator, hint="For example LIVI().")
         self.posterior = posterior
         self.estimator = Auto() if estimator is None else estimator
-        self.name = name
+        self.name = check_text("name", name, "the name of a site")
         self._condition: tuple[Any, Tensor | None] = (None, None)
 
     @property

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import check_int, value_error
 from ...representation import ModuleSettings
-from .contract import Targets, as_outputs
+from .contract import Targets, as_outputs, check_outputs
 
 __all__ = ["Likelihood"]
 
@@ -45,6 +45,7 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
 
         Shapes and types are checked, which costs nothing; values are checked by :meth:`check_targets`.
         """
+        check_outputs(outputs)
         if self.takes is not None:
             return self.takes.convert(y, outputs, outputs.shape[-1] // self.num_outputs(1))
         shape = (outputs.shape[-2], *self.distribution(outputs).event_shape)
