@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from .errors import check_int, type_error, value_error
+from .errors import check_int, describe, type_error, value_error
 
 __all__ = [
+    "call_named",
     "check_callable",
     "check_data",
     "check_generator",
@@ -72,6 +73,21 @@ def check_callable(argument: str, value: Any, expected: str = "a function") -> A
     if not callable(value):
         raise type_error(argument, expected=expected, got=value)
     return value
+
+
+def call_named(argument: str, expected: str, function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function that the user gave as ``argument``.
+
+    Raises:
+        TypeError: naming the argument, with the error of the function as its cause, if the function does not take what
+            it is given.
+    """
+    try:
+        return function(*args, **kwargs)
+    except TypeError as error:
+        if ": expected " in str(error):  # a message of this library says it better
+            raise
+        raise type_error(argument, expected=expected, found=f"{describe(function)}, which fails ({error})") from error
 
 
 def check_items(

@@ -153,12 +153,17 @@ def predictive_quantiles(
     """
     if likelihood is None or likelihood.kind == "classification":
         values = outputs if likelihood is None else likelihood.mean(outputs)
-        return {level: torch.quantile(values, level, dim=0) for level in levels}
+        return {level: _quantile(values, level) for level in levels}
     dist = likelihood.distribution(outputs)
     if isinstance(dist, Independent) and isinstance(dist.base_dist, Normal):
         return {level: normal_mixture_quantile(dist.base_dist.loc, dist.base_dist.scale, level) for level in levels}
     draws = dist.sample((_DRAWS,)).flatten(0, 1)
-    return {level: torch.quantile(draws, level, dim=0) for level in levels}
+    return {level: _quantile(draws, level) for level in levels}
+
+
+def _quantile(values: Tensor, level: float) -> Tensor:
+    """Compute a quantile over the first dimension, also of no inputs."""
+    return torch.quantile(values, level, dim=0) if values.numel() else values[0]
 
 
 def normal_mixture_quantile(loc: Tensor, scale: Tensor, level: float) -> Tensor:

@@ -40,6 +40,7 @@ class Door:
         of: makes the object whose method is called, for a name with a dot such as ``"MLP.forward"``.
         hot: True for a call within training steps, which looks at shapes and dtypes and never at values: its result
             is judged for ordinary values alone, and to the precision of its dtype.
+        also: further kinds of errors with which the call refuses by name, such as ``FileNotFoundError``.
         closed: reason why a class is not built by users, such as ``"abstract"``; it has no arguments then.
     """
 
@@ -48,6 +49,7 @@ class Door:
     read: Callable[[Any], Any] | None = None
     of: Callable[[], Any] | None = None
     hot: bool = False
+    also: tuple[type[Exception], ...] = ()
     closed: str = ""
 
     def valid(self) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def fault(
     try:
         with _limits():
             result = list(_read(call, door, arguments))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, *door.also) as error:
         named = re.match(rf"({names})\b.*: expected", str(error), re.DOTALL)
         return None if named else f"a message without the argument: {type(error).__name__}: {error}"
     except _TooSlowError:
