@@ -77,8 +77,8 @@ _HOMES = {
     "load_run": "runs",
 }
 _MODULES = {
-    "arguments",
     "builders",
+    "checks",
     "continual",
     "data",
     "deprecation",

@@ -13,8 +13,6 @@ __all__ = [
     "LARGEST",
     "MissingExtraError",
     "check_choice",
-    "check_device",
-    "check_dtype",
     "check_finite",
     "check_flags",
     "check_floating",
@@ -271,22 +269,6 @@ def check_floating(argument: str, tensor: Any, hint: str = "") -> torch.Tensor:
     if not good or tensor.dtype.itemsize < 2:
         raise type_error(argument, expected="a dense floating tensor", got=tensor, hint=hint)
     return tensor
-
-
-def check_dtype(argument: str, dtype: Any) -> Any:
-    """Return ``dtype`` if it is None or a floating dtype of at least 16 bits."""
-    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize > 1):
-        raise type_error(argument, expected="a floating torch.dtype, or None", got=dtype)
-    return dtype
-
-
-def check_device(argument: str, device: Any) -> Any:
-    """Return ``device`` if it is None or a device on which tensors can be made here."""
-    try:
-        torch.empty(0, device=device)
-    except Exception as error:  # whose kind depends on the device
-        raise value_error(argument, expected="a device that is present, or None", got=device) from error
-    return device
 
 
 def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:

@@ -13,7 +13,18 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .errors import check_choice, check_int, check_shape, type_error, value_error
+from .errors import (
+    check_choice,
+    check_flags,
+    check_floating,
+    check_instance,
+    check_int,
+    check_shape,
+    describe,
+    type_error,
+    value_error,
+)
+from .memo import transforms_active
 from .weights import WeightSpec
 
 __all__ = ["STRATEGIES", "batched_forward", "parameter_places"]
@@ -71,10 +82,12 @@ def batched_forward(
         torch.Size([5, 4, 2])
     """
     check_choice("strategy", strategy, STRATEGIES)
-    if not isinstance(net, nn.Module):
-        raise type_error("net", expected="a torch.nn.Module", got=net)
+    check_instance("net", net, nn.Module, "a torch.nn.Module")
+    check_flags(per_sample_inputs=per_sample_inputs)
+    check_instance("distilled_params", distilled_params, (Sequence, type(None)), "a list of tensors, or None")
     job = _Job.of(net, per_sample_inputs, condition, distilled_params)
     check_shape("weights", weights, (None, job.spec.numel), "Use weight_spec.flatten(tensors).")
+    check_floating("weights", weights)
     samples = weights.shape[0]
     if samples == 0:
         raise value_error("weights", expected="at least one weight vector", got=weights)
@@ -82,12 +95,20 @@ def batched_forward(
         raise type_error("x", expected="a tensor (S, N, ...) where per_sample_inputs is chosen", got=x)
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
+    if any(part.device != weights.device for part in (x if isinstance(x, tuple) else (x,)) if isinstance(part, Tensor)):
+        raise value_error("x", expected=f"inputs on {weights.device}, as the weights", got=x)
     size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
-    if size >= samples:
-        return job.run(weights, x, strategy)
-    parts = weights.split(size)
-    inputs = x.split(size) if per_sample_inputs else [x] * len(parts)
-    return _gather(torch.cat, [job.run(w, one, strategy) for w, one in zip(parts, inputs, strict=True)])
+    try:
+        if size >= samples:
+            return job.run(weights, x, strategy)
+        parts = weights.split(size)
+        inputs = x.split(size) if per_sample_inputs else [x] * len(parts)
+        return _gather(torch.cat, [job.run(w, one, strategy) for w, one in zip(parts, inputs, strict=True)])
+    except RuntimeError as error:
+        if strategy == "vmap" or transforms_active() or isinstance(error, torch.OutOfMemoryError):
+            raise
+        found = f"{describe(x)} and weights of {weights.dtype}: {type(error).__name__}: {error}"
+        raise value_error("x", expected="inputs that the network takes under these weights", found=found) from error
 
 
 @dataclass(frozen=True)
@@ -261,6 +282,7 @@ def parameter_places(module: nn.Module) -> dict[str, tuple[str, ...]]:
 
     A submodule with several names is one place: replacing its tensors twice would not restore the original ones.
     """
+    check_instance("module", module, nn.Module, "a torch.nn.Module")
     owners = dict(module.named_modules(remove_duplicate=False))
     found: dict[int, list[str]] = {}
     seen: set[tuple[int, str]] = set()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .arguments import check_generator, check_seed
+from .checks import check_generator, check_seed
 from .errors import LARGEST, check_instance, check_size, type_error, value_error
 
 __all__ = ["derive_seed", "normal_like", "sample_seeded", "seeded", "uniform_like"]

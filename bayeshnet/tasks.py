@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import check_choice, check_int, type_error, value_error
+from .checks import check_all, check_device, check_dtype
+from .errors import (
+    check_choice,
+    check_instance,
+    check_ints,
+    check_size,
+    type_error,
+    value_error,
+)
 
 __all__ = ["KINDS", "SCENARIOS", "Split", "Task", "TaskStream"]
 
@@ -61,7 +69,13 @@ class Split:
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
         """Return the split on another device or with another dtype, which applies to floating tensors only."""
+        _check_place(device, dtype)
         return Split(_moved(self.x, device, dtype), _moved(self.y, device, dtype))
+
+
+def _check_place(device: Any, dtype: Any) -> None:
+    check_device("device", device)
+    check_dtype("dtype", dtype)
 
 
 def _moved(t: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
@@ -95,7 +109,11 @@ class Task:
     def __post_init__(self) -> None:
         """Refuse labels outside the range, float labels and splits of different input shape."""
         check_choice("kind", self.kind, KINDS)
-        check_int("num_outputs", self.num_outputs, 1)
+        check_size("num_outputs", self.num_outputs, 1)
+        check_instance("info", self.info, Mapping, "a dict")
+        for part in ("train", "test", "validation"):
+            if part != "validation" or self.validation is not None:
+                check_instance(part, getattr(self, part), Split, "a Split of inputs and targets")
         for part, split in self.splits().items():
             if self.kind == "regression" and self.num_outputs == 1 and split.y.ndim == 1:
                 object.__setattr__(self, part, Split(split.x, split.y.unsqueeze(-1)))
@@ -105,13 +123,13 @@ class Task:
                 raise value_error(f"{part} of task {self.name!r}", expected=expected, got=split.x)
             self._check_targets(part, split.y)
         if self.kind == "classification":
-            labels = tuple(range(self.num_outputs)) if self.labels is None else tuple(int(i) for i in self.labels)
+            labels = tuple(range(self.num_outputs)) if self.labels is None else _labels(self.labels)
             if len(labels) != self.num_outputs or len(set(labels)) != len(labels):
                 raise value_error("labels", expected=f"{self.num_outputs} distinct labels", got=labels)
             object.__setattr__(self, "labels", labels)
 
     def _check_targets(self, part: str, y: Tensor) -> None:
-        where = f"targets in {part} of task {self.name!r}"
+        where = f"{part}, targets of task {self.name!r}"
         if self.kind == "regression":
             if y.ndim != 2 or y.shape[1] != self.num_outputs or not y.is_floating_point():
                 raise value_error(where, expected=f"a floating tensor of shape (N, {self.num_outputs})", got=y)
@@ -163,6 +181,12 @@ class Task:
         )
 
 
+def _labels(labels: Any) -> tuple[int, ...]:
+    """Return labels, a tensor and an array among others, as a tuple of integers."""
+    dense = hasattr(labels, "tolist") and not (isinstance(labels, Tensor) and labels.layout is not torch.strided)
+    return tuple(check_ints("labels", labels.tolist() if dense else labels))
+
+
 class TaskStream(Sequence[Task]):
     """Tasks in the order in which they are learned.
 
@@ -181,10 +205,10 @@ class TaskStream(Sequence[Task]):
         scenario: str = "class",
         outliers: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.tasks = tuple(tasks)
+        self.tasks = tuple(check_all("tasks", tasks, Task, "a list of tasks"))
         self.name = name
         self.scenario = check_choice("scenario", scenario, SCENARIOS)
-        self.outliers = dict(outliers or {})
+        self.outliers = dict({} if outliers is None else check_instance("outliers", outliers, Mapping, "a dict"))
         if not self.tasks:
             raise value_error("tasks", expected="at least one task", found="none")
         first = self.tasks[0]
@@ -192,9 +216,10 @@ class TaskStream(Sequence[Task]):
             for what in ("kind", "input_shape", "num_outputs"):
                 if getattr(task, what) != getattr(first, what):
                     expected = f"{what} {getattr(first, what)} as in task {first.name!r}"
-                    raise value_error(f"task {task.name!r}", expected=expected, got=getattr(task, what))
+                    raise value_error(f"tasks, task {task.name!r}", expected=expected, got=getattr(task, what))
         for key, x in self.outliers.items():
-            if tuple(x.shape[1:]) != first.input_shape:
+            check_instance(f"outliers {key!r}", x, Tensor, "a tensor of inputs")
+            if not x.ndim or tuple(x.shape[1:]) != first.input_shape:
                 raise value_error(f"outliers {key!r}", expected=f"inputs of shape {first.input_shape}", got=x)
 
     def reordered(self, order: Sequence[int] | None) -> TaskStream:
@@ -205,7 +230,7 @@ class TaskStream(Sequence[Task]):
         """
         if order is None:
             return self
-        chosen = [check_int("order", number, 0) for number in order]
+        chosen = check_ints("order", order, 0)
         if not chosen or len(set(chosen)) != len(chosen) or max(chosen) >= len(self.tasks):
             raise value_error(
                 "order", expected=f"distinct numbers below the {len(self.tasks)} tasks, at least one", got=order
@@ -269,5 +294,6 @@ class TaskStream(Sequence[Task]):
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskStream:
         """Return the stream with all tasks and outliers on another device or with another dtype."""
+        _check_place(device, dtype)
         outliers = {k: _moved(x, device, dtype) for k, x in self.outliers.items()}
         return TaskStream([t.to(device, dtype) for t in self.tasks], self.name, self.scenario, outliers)

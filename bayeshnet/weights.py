@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
-from .errors import check_shape, value_error
+from .checks import check_all, check_device, check_dtype, check_texts, refusing
+from .errors import (
+    check_choice,
+    check_flags,
+    check_floating,
+    check_instance,
+    check_int,
+    check_number,
+    check_shape,
+    check_sizes,
+    value_error,
+)
 
 __all__ = ["ROLES", "WeightEntry", "WeightSpec", "Whitening"]
 
@@ -27,6 +38,14 @@ class WeightEntry:
     fan_in: int = 1
     last: bool = False
 
+    def __post_init__(self) -> None:
+        """Refuse names that are no text, sizes that are no numbers of weights and unknown roles."""
+        check_instance("name", self.name, str, "a string")
+        object.__setattr__(self, "shape", tuple(check_sizes("shape", self.shape, 0)))
+        check_choice(f"role of {self.name!r}", self.role, ROLES)
+        check_int("fan_in", self.fan_in, 1)
+        check_flags(last=self.last)
+
     @property
     def numel(self) -> int:
         """Number of weights in the tensor."""
@@ -43,6 +62,12 @@ class Whitening:
 
     loc: Tensor
     scale: Tensor
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither a floating number ``()`` nor a floating vector ``(P,)``."""
+        for name, value in (("loc", self.loc), ("scale", self.scale)):
+            if check_floating(name, value).ndim > 1:
+                raise value_error(name, expected="a tensor () or (P,)", got=value)
 
 
 @dataclass(frozen=True)
@@ -65,15 +90,13 @@ class WeightSpec:
 
     def __post_init__(self) -> None:
         """Refuse empty specifications, repeated names and unknown roles."""
-        if not self.entries:
+        if not check_all("entries", self.entries, WeightEntry, "a tuple of entries"):
             raise value_error("entries", expected="at least one weight tensor", found="none")
+        object.__setattr__(self, "entries", tuple(self.entries))
         names = [e.name for e in self.entries]
         repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
         if repeated:
             raise value_error("entries", expected="distinct names", found=f"{repeated} more than once")
-        for entry in self.entries:
-            if entry.role not in ROLES:
-                raise value_error(f"role of {entry.name!r}", expected="one of " + ", ".join(ROLES), got=entry.role)
         offsets = [0]
         for entry in self.entries:
             offsets.append(offsets[-1] + entry.numel)
@@ -85,10 +108,12 @@ class WeightSpec:
 
         Tied parameters are listed once.
         """
-        entries = []
-        owners = dict(module.named_modules())
+        check_instance("module", module, nn.Module, "a torch.nn.Module")
+        expected = "a function of a name and a parameter, or None"
+        chosen = None if predicate is None else refusing("predicate", predicate, expected)
+        entries, owners = [], dict(module.named_modules())
         for name, parameter in module.named_parameters():
-            if predicate is None or predicate(name, parameter):
+            if chosen is None or chosen(name, parameter):
                 prefix, _, leaf = name.rpartition(".")
                 entries.append(_entry(name, leaf, tuple(parameter.shape), owners[prefix]))
         if not entries:
@@ -105,11 +130,17 @@ class WeightSpec:
         roles: Sequence[str] | None = None,
     ) -> WeightSpec:
         """Build a specification from shapes alone; without ``roles`` a one-dimensional tensor is taken to be a bias."""
-        entries = []
-        for i, shape in enumerate(shapes):
-            size = tuple(int(s) for s in shape)
-            role = roles[i] if roles is not None else ("bias" if len(size) <= 1 else "weight")
-            entries.append(WeightEntry(names[i] if names is not None else f"w{i}", size, role, _fan_in(size)))
+        if not check_instance("shapes", shapes, Sequence, "a list of at least one shape"):
+            raise value_error("shapes", expected="a list of at least one shape", got=shapes)
+        sizes = [tuple(check_sizes("shapes", shape, 0)) for shape in shapes]
+        names = check_texts("names", names, len(sizes)) or [f"w{i}" for i in range(len(sizes))]
+        roles = check_texts("roles", roles, len(sizes)) or ["bias" if len(size) <= 1 else "weight" for size in sizes]
+        if len(set(names)) < len(names):
+            raise value_error("names", expected="distinct names", got=names)
+        entries = [
+            WeightEntry(name, size, check_choice("roles", role, ROLES), _fan_in(size))
+            for name, size, role in zip(names, sizes, roles, strict=True)
+        ]
         return cls(_mark_last(_bias_fan_ins(entries)))
 
     @property
@@ -137,8 +168,8 @@ class WeightSpec:
 
     def unflatten(self, flat: Tensor) -> dict[str, Tensor]:
         """Return views of ``flat`` ``(*batch, P)`` by name, each ``(*batch, *shape)``."""
-        if flat.ndim == 0 or flat.shape[-1] != self.numel:
-            raise value_error("flat", expected=f"a tensor of shape (..., {self.numel})", got=flat)
+        if not isinstance(flat, Tensor) or flat.ndim == 0 or flat.shape[-1] != self.numel:
+            check_shape("flat", flat, (-1, self.numel))
         parts = flat.split([e.numel for e in self.entries], dim=-1)
         return {e.name: _in_shape(p, e.shape) for e, p in zip(self.entries, parts, strict=True)}
 
@@ -153,15 +184,20 @@ class WeightSpec:
             if missing:
                 raise value_error("tensors", expected="a tensor for each name", found=f"none for {missing}")
             tensors = [tensors[n] for n in self.names]
-        parts = list(tensors)
+        parts = list(
+            check_instance("tensors", tensors, (Sequence, Iterator, nn.ParameterList), "tensors by name or in order")
+        )
         if len(parts) != len(self.entries):
             raise value_error("tensors", expected=f"{len(self.entries)} tensors", found=f"{len(parts)}")
         flat = []
         for entry, part in zip(self.entries, parts, strict=True):
-            if entry.shape:
-                check_shape(f"tensor {entry.name!r}", part, (-1, *entry.shape))
+            check_shape(f"tensors, tensor {entry.name!r}", part, (-1, *entry.shape))
             flat.append(part.reshape(*part.shape[: part.ndim - len(entry.shape)], entry.numel))
-        return torch.cat(flat, dim=-1)
+        try:
+            return torch.cat(flat, dim=-1)
+        except RuntimeError as error:
+            expected = "tensors of one batch shape, on one device, whose dtypes can be joined"
+            raise value_error("tensors", expected=expected, found=f"{parts[0].dtype} and others: {error}") from error
 
     def select(self, predicate: Callable[[WeightEntry], bool]) -> WeightSpec:
         """Return the specification of the tensors for which ``predicate(entry)`` is true."""
@@ -219,6 +255,9 @@ class WeightSpec:
         References:
             He, Zhang, Ren, Sun, "Delving deep into rectifiers", 2015.
         """
+        gain, last_gain = check_number("gain", gain, 0.0), check_number("last_gain", last_gain, 0.0)
+        bias = check_number("bias", bias, 0.0)
+        dtype, device = check_dtype("dtype", dtype), check_device("device", device)
         scales, locs = [], []
         for e in self.entries:
             weight = (last_gain if e.last else gain) / math.sqrt(e.fan_in)

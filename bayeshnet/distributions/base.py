@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..errors import check_finite, check_flags, check_floating, check_instance, check_shape, value_error
 from ..representation import Settings
 from ..weights import WeightSpec
 
-__all__ = ["WeightDistribution", "WeightDraw"]
+__all__ = ["WeightDistribution", "WeightDraw", "check_parameters", "check_spec", "check_value"]
 
 
 @dataclass(frozen=True)
@@ -59,3 +61,43 @@ class WeightDistribution(Settings, Distribution, ABC):
         """Draw reparameterized weights: ``(*sample_shape, P)``."""
         shape = torch.Size(sample_shape)
         return self.draw(shape.numel()).w.reshape(*shape, self.event_shape[0])
+
+
+def check_spec(weight_spec: Any, num: int | None = None) -> WeightSpec:
+    """Return the argument ``weight_spec`` if it is a specification, of ``num`` weights unless that is None."""
+    hint = "Take WeightSpec.of(network), or the network's weight_spec."
+    spec: WeightSpec = check_instance("weight_spec", weight_spec, WeightSpec, "a WeightSpec", hint)
+    if num is not None and spec.numel != num:
+        raise value_error("weight_spec", expected=f"{num} weights", found=str(spec.numel))
+    return spec
+
+
+def check_parameters(validate: bool | None, positive: dict[str, Tensor], **others: Tensor) -> None:
+    """Check values of parameters, where the argument ``validate_args`` of a distribution asks for it.
+
+    Args:
+        validate: the argument ``validate_args``; torch's default if None.
+        positive: parameters whose entries must be finite and greater than zero.
+        others: parameters whose entries must be finite.
+    """
+    if validate is None:
+        validate = Distribution._validate_args
+    check_flags(validate_args=validate)
+    if not validate:
+        return
+    for name, value in (*positive.items(), *others.items()):
+        if value.device.type == "meta":
+            expected = "values that are known, or validate_args=False"
+            raise value_error(name, expected=expected, got=value)
+        check_finite(name, value)
+    for name, value in positive.items():
+        if not bool((value > 0).all()):
+            raise value_error(name, expected="values > 0", found="others among its entries")
+
+
+def check_value(value: Any, num: int, like: Tensor) -> Tensor:
+    """Return the argument ``value`` of a density if it is a floating tensor ``(*B, num)`` on the device of ``like``."""
+    check_floating("value", check_shape("value", value, (-1, num)))
+    if value.device != like.device:
+        raise value_error("value", expected=f"a tensor on {like.device}", got=value)
+    return value

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..errors import check_shape
+from ..errors import check_floating, check_shape
 from ..weights import WeightSpec
-from .base import WeightDistribution, WeightDraw
+from .base import WeightDistribution, WeightDraw, check_spec
 
 __all__ = ["Dirac"]
 
@@ -33,7 +33,8 @@ class Dirac(WeightDistribution):
 
     def __init__(self, loc: Tensor, weight_spec: WeightSpec | None = None) -> None:
         self.loc = check_shape("loc", loc, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
-        self.weight_spec = weight_spec
+        check_floating("loc", loc)
+        self.weight_spec = None if weight_spec is None else check_spec(weight_spec, loc.shape[0])
         super().__init__(torch.Size(), loc.shape, validate_args=False)
 
     @property

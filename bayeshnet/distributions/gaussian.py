@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..errors import check_shape, type_error
+from ..errors import check_floating, check_shape
 from ..geometry.linalg import capacitance_cholesky
 from ..memo import transforms_active
 from ..rng import normal_like
 from ..speed import shortcuts
 from ..weights import WeightSpec
-from .base import WeightDistribution, WeightDraw
+from .base import WeightDistribution, WeightDraw, check_parameters, check_spec, check_value
 
 __all__ = ["LowRankGaussian", "MeanFieldGaussian", "diagonal_kl", "reparameterized"]
 
@@ -50,10 +50,10 @@ class MeanFieldGaussian(WeightDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.loc = _vector("loc", loc)
-        if not isinstance(scale, Tensor):
-            raise type_error("scale", expected="a torch.Tensor", got=scale)
+        check_floating("scale", scale)
         self.scale = scale.expand(self.loc.shape) if scale.ndim == 0 else check_shape("scale", scale, self.loc.shape)
-        self.weight_spec = weight_spec
+        self.weight_spec = None if weight_spec is None else check_spec(weight_spec, self.loc.shape[0])
+        check_parameters(validate_args, {"scale": self.scale}, loc=self.loc)
         super().__init__(torch.Size(), self.loc.shape, validate_args=validate_args)
 
     @property
@@ -73,6 +73,7 @@ class MeanFieldGaussian(WeightDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        check_value(value, self.loc.shape[0], self.loc)
         standard = (value - self.loc) / self.scale
         return -0.5 * (standard**2).sum(-1) - self.scale.log().sum() - 0.5 * self.loc.numel() * _LOG_2PI
 
@@ -121,7 +122,10 @@ class LowRankGaussian(WeightDistribution):
         self.loc = _vector("loc", loc)
         self.factor = check_shape("factor", factor, (self.loc.shape[0], None))
         self.diag = check_shape("diag", diag, self.loc.shape, "These are variances, not standard deviations.")
-        self.weight_spec = weight_spec
+        for name, tensor in (("factor", factor), ("diag", diag)):
+            check_floating(name, tensor)
+        self.weight_spec = None if weight_spec is None else check_spec(weight_spec, self.loc.shape[0])
+        check_parameters(validate_args, {"diag": self.diag}, loc=self.loc, factor=self.factor)
         super().__init__(torch.Size(), self.loc.shape, validate_args=validate_args)
 
     @property
@@ -142,9 +146,10 @@ class LowRankGaussian(WeightDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats, by Woodbury's identity."""
+        check_value(value, self.loc.shape[0], self.loc)
         root = capacitance_cholesky(self.factor, self.diag)
         residual = (value - self.loc) / self.diag.sqrt()
-        inner = (residual / self.diag.sqrt()) @ self.factor
+        inner = (residual / self.diag.sqrt()) @ self.factor.to(residual)
         solved = torch.linalg.solve_triangular(root, inner.to(root).unsqueeze(-1), upper=False).squeeze(-1)
         quadratic = (residual**2).sum(-1) - (solved**2).sum(-1).to(residual)
         return -0.5 * quadratic - 0.5 * self._log_det(root) - 0.5 * self.loc.numel() * _LOG_2PI
@@ -164,7 +169,9 @@ class LowRankGaussian(WeightDistribution):
 
 
 def _vector(argument: str, value: Tensor) -> Tensor:
-    return check_shape(argument, value, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
+    return check_floating(
+        argument, check_shape(argument, value, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
+    )
 
 
 def diagonal_kl(loc: Tensor, scale: Tensor, other_loc: Tensor, other_scale: Tensor) -> Tensor:

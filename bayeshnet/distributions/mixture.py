@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
 
-from ..errors import check_shape, value_error
+from ..checks import check_all
+from ..errors import check_floating, check_shape, value_error
 from ..rng import uniform_like
 from .base import WeightDistribution, WeightDraw
 
@@ -37,10 +38,11 @@ class Mixture(WeightDistribution):
     has_rsample = True
 
     def __init__(self, logits: Tensor, components: Sequence[Distribution]) -> None:
-        self.components = list(components)
+        self.components = list(check_all("components", components, Distribution, "a list of distributions"))
         if not self.components:
             raise value_error("components", expected="at least one distribution", found="none")
         self.logits = check_shape("logits", logits, (len(self.components),), "One logit per component.")
+        check_floating("logits", logits)
         shapes = {tuple(c.event_shape) for c in self.components}
         if len(shapes) > 1 or len(next(iter(shapes))) != 1 or any(c.batch_shape for c in self.components):
             raise value_error("components", expected="one event shape (P,) and no batch shape", found=str(shapes))

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..checks import check_device, check_dtype
 from ..deprecation import renamed_arguments
 from ..errors import check_number, check_positive
 from ..memo import Memo
 from ..rng import normal_like, uniform_like
 from ..weights import WeightSpec, Whitening
-from .base import WeightDistribution, WeightDraw
+from .base import WeightDistribution, WeightDraw, check_spec, check_value
 from .gaussian import MeanFieldGaussian
 
 __all__ = ["FanInGaussian", "ScaleMixturePrior"]
@@ -60,7 +61,7 @@ class FanInGaussian(WeightDistribution):
         self.gain = check_positive("gain", gain)
         self.last_gain = check_positive("last_gain", last_gain)
         self.bias = check_positive("bias", bias)
-        self.weight_spec = weight_spec
+        self.weight_spec = check_spec(weight_spec)
         self.whitening = weight_spec.whitening(gain, last_gain, bias, dtype=dtype, device=device)
         self.dtype, self.device = self.loc.dtype, self.loc.device
         self._matches = Memo[bool]()
@@ -152,8 +153,8 @@ class ScaleMixturePrior(WeightDistribution):
         self.pi = check_number("pi", pi, 0.0, 1.0)
         self.scale1 = check_positive("scale1", scale1)
         self.scale2 = check_positive("scale2", scale2)
-        self.weight_spec = weight_spec
-        self._like = torch.zeros((), dtype=dtype, device=device)
+        self.weight_spec = check_spec(weight_spec)
+        self._like = torch.zeros((), dtype=check_dtype("dtype", dtype), device=check_device("device", device))
         self.dtype, self.device = self._like.dtype, self._like.device
         super().__init__(torch.Size(), torch.Size((weight_spec.numel,)), validate_args=False)
 
@@ -177,6 +178,7 @@ class ScaleMixturePrior(WeightDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
+        check_value(value, self.weight_spec.numel, self._like)
         parts = [
             math.log(weight) - math.log(scale) - 0.5 * (value / scale) ** 2
             for weight, scale in ((self.pi, self.scale1), (1 - self.pi, self.scale2))

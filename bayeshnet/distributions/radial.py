@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..errors import check_shape, type_error, value_error
+from ..errors import check_floating, check_shape
 from ..rng import normal_like
 from ..weights import WeightEntry, WeightSpec
-from .base import WeightDistribution, WeightDraw
+from .base import WeightDistribution, WeightDraw, check_parameters, check_spec, check_value
 
 __all__ = ["Radial"]
 
@@ -54,13 +54,13 @@ class Radial(WeightDistribution):
         validate_args: bool | None = None,
     ) -> None:
         self.loc = check_shape("loc", loc, (None,), "Weights are flat vectors; see WeightSpec.flatten.")
-        if not isinstance(scale, Tensor):
-            raise type_error("scale", expected="a torch.Tensor", got=scale)
+        check_floating("loc", loc)
+        check_floating("scale", scale)
         self.scale = scale.expand(loc.shape) if scale.ndim == 0 else check_shape("scale", scale, loc.shape)
-        self._spec = weight_spec or WeightSpec((WeightEntry("w", tuple(loc.shape)),))
+        single = weight_spec is None
+        self._spec = check_spec(WeightSpec((WeightEntry("w", tuple(loc.shape)),)) if single else weight_spec, len(loc))
         self.weight_spec = self._spec
-        if self._spec.numel != loc.shape[0]:
-            raise value_error("weight_spec", expected=f"{loc.shape[0]} weights", found=str(self._spec.numel))
+        check_parameters(validate_args, {"scale": self.scale}, loc=loc)
         super().__init__(torch.Size(), loc.shape, validate_args=validate_args)
 
     @property
@@ -89,6 +89,7 @@ class Radial(WeightDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats; it is infinite at a tensor's mean."""
+        check_value(value, self.loc.shape[0], self.loc)
         parts = ((value - self.loc) / self.scale).split(self.sizes, dim=-1)
         log_density = -self.scale.log().sum()
         for part, d in zip(parts, self.sizes, strict=True):

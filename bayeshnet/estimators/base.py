@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..arguments import check_generator
+from ..checks import check_generator
 from ..deprecation import renamed_argument
 from ..distributions.base import WeightDraw
 from ..errors import check_instance, check_size, type_error, value_error

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..deprecation import renamed_arguments
 from ..errors import check_shape, type_error
 
-__all__ = ["Geometry", "Precision", "split_precision"]
+__all__ = ["Geometry", "Precision", "check_index", "split_precision"]
 
 Precision = float | Tensor
 """A number, a tensor ``()``, or one value per weight ``(P,)``."""
@@ -115,3 +115,11 @@ def split_precision(precision: Precision, num_weights: int) -> tuple[Tensor | No
     if isinstance(precision, bool) or not isinstance(precision, (int, float)):
         raise type_error("precision", expected="a number or a tensor of shape () or (P,)", got=precision)
     return None, precision
+
+
+def check_index(argument: str, index: Tensor) -> Tensor:
+    """Return ``index`` if it is a vector of integers, as positions are; its values are not looked at."""
+    check_shape(argument, index, (None,))
+    if index.dtype not in (torch.int64, torch.int32):
+        raise type_error(argument, expected="positions, integers (K,)", got=index)
+    return index

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..deprecation import renamed_arguments
+from ..errors import check_floating, check_shape, check_size
 from .base import Geometry, Precision, split_precision
 
 __all__ = ["ConstantGeometry"]
@@ -24,8 +25,8 @@ class ConstantGeometry(Geometry):
     is_affine = True
 
     def __init__(self, value: Tensor, latent_size: int) -> None:
-        self.value = value
-        self.latent_size, self.num_weights = latent_size, value.shape[0]
+        self.value = check_floating("value", check_shape("value", value, (None,)))
+        self.latent_size, self.num_weights = check_size("latent_size", latent_size, 0), value.shape[0]
 
     def zero_latent(self) -> Tensor:
         """Return a zero latent ``(n,)``."""

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from ..deprecation import renamed_arguments
-from ..errors import check_shape
+from ..errors import check_instance, check_shape, check_size, value_error
 from ..memo import Memo
-from .base import Geometry, Precision
+from .base import Geometry, Precision, check_index
 
 __all__ = ["EmbeddedGeometry"]
 
@@ -24,8 +24,12 @@ class EmbeddedGeometry(Geometry):
     """
 
     def __init__(self, inner: Geometry, places: Tensor, num_weights: int) -> None:
-        self.inner_map = inner
-        self.places = check_shape("places", places, (inner.num_weights,))
+        self.inner_map = check_instance("inner", inner, Geometry, "a Geometry")
+        self.places = check_index("places", check_shape("places", places, (inner.num_weights,)))
+        if check_size("num_weights", num_weights) < inner.num_weights:
+            raise value_error(
+                "num_weights", expected=f"at least {inner.num_weights}, as many as inner", got=num_weights
+            )
         self.latent_size, self.num_weights, self.is_affine = inner.latent_size, num_weights, inner.is_affine
         self._chosen = Memo[Tensor]()
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..deprecation import renamed_arguments
-from ..errors import check_shape
+from ..errors import check_shape, type_error
 from ..speed import shortcuts
 from .base import Geometry, Precision, split_precision
 from .body import Body
@@ -49,6 +49,8 @@ class HeadGeometry(Geometry):
     """
 
     def __init__(self, body: Body, weight: Tensor, bias: Tensor | None, num_weights: int) -> None:
+        if not (hasattr(body, "push") and hasattr(body, "pull")):
+            raise type_error("body", expected="a Body, the map from latents to activations", got=body)
         self.body = body
         self.head = LinearHead(weight, bias, body.num_chunks, num_weights)
         self.latent_size, self.num_weights = body.latent_size, num_weights

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..deprecation import renamed_arguments
-from ..errors import check_int, check_shape, type_error
+from ..errors import check_flags, check_floating, check_int, check_shape, check_size, type_error
 from ..functional import vectorized_or_not
 from .base import Geometry, Precision, split_precision
 
@@ -56,11 +56,12 @@ class JacobianGeometry(Geometry):
         if not callable(fn):
             raise type_error("fn", expected="a function of latents", got=fn)
         self.fn = fn
-        self.latent_size = check_int("latent_size", latent_size, 1)
-        self.num_weights = check_int("num_weights", num_weights, 1)
+        self.latent_size = check_size("latent_size", latent_size)
+        self.num_weights = check_size("num_weights", num_weights)
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
+        check_flags(vectorize=vectorize)
         self.vectorize = vectorize
-        self._like = like
+        self._like = check_floating("like", like)
 
     def zero_latent(self) -> Tensor:
         """Return a zero latent ``(n,)``."""

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import check_shape, value_error
+from ..errors import check_floating, check_int, check_shape, value_error
 from ..memo import Memo, transforms_active
 from .head_autograd import HeadGram, HeadShift, head_gram, head_shift
 from .truncate import truncate
@@ -77,7 +77,13 @@ class LinearHead:
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, num_chunks: int, num_weights: int) -> None:
-        self.weight, self.bias = weight, bias
+        check_shape("weight", weight, (None, None))
+        if bias is not None:
+            check_floating("bias", check_shape("bias", bias, (weight.shape[0],)))
+        if check_int("num_weights", num_weights, 1) > num_chunks * weight.shape[0]:
+            most = num_chunks * weight.shape[0]
+            raise value_error("num_weights", expected=f"at most {most}, which the head has", got=num_weights)
+        self.weight, self.bias = check_floating("weight", weight), bias
         self.num_chunks, self.num_weights = num_chunks, num_weights
         self.chunk_size = weight.shape[0]
         self.rest = num_chunks * self.chunk_size - num_weights

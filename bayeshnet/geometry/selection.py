@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import check_all
 from ..deprecation import moved_names, renamed_arguments
-from ..errors import check_shape, value_error
+from ..errors import check_flags, check_instance, check_shape, check_sizes, value_error
 from ..memo import Memo
-from .base import Geometry, Precision, split_precision
+from .base import Geometry, Precision, check_index, split_precision
 
 __all__ = ["Selection", "SelectionGeometry"]
 
@@ -41,10 +42,29 @@ class Selection:
     counts: tuple[int | Tensor, ...]
     injective: bool
 
+    def __post_init__(self) -> None:
+        """Refuse indices that are no vector of integers, and sizes and counts that do not belong together."""
+        check_index("index", self.index)
+        sizes = check_sizes("sizes", self.sizes, 0)
+        if not isinstance(self.counts, (tuple, list)) or len(self.counts) != len(sizes):
+            raise value_error(
+                "counts", expected=f"{len(sizes)} numbers or tensors, one for each source", got=self.counts
+            )
+        for count in self.counts:
+            check_instance("counts", count, (int, Tensor), "numbers or tensors")
+        check_flags(injective=self.injective)
+
     @classmethod
     def of(cls, index: Tensor, sizes: Sequence[int]) -> Selection:
         """Count how often each place occurs in ``index``."""
-        counts = torch.bincount(index, minlength=sum(sizes)).split(list(sizes))
+        check_index("index", index)
+        total = sum(check_sizes("sizes", sizes, 0))
+        if index.device.type == "meta":
+            raise value_error("index", expected="places that are known", got=index)
+        low, high = (int(index.min()), int(index.max())) if index.numel() else (0, -1)
+        if low < 0 or high >= total:
+            raise value_error("index", expected=f"places below {total}, the sum of sizes", found=f"{low} to {high}")
+        counts = torch.bincount(index, minlength=total).split(list(sizes))
         found = tuple(int(c.max()) if c.numel() and bool((c == c[0]).all()) else c if c.numel() else 0 for c in counts)
         return cls(index, tuple(sizes), found, all(bool((c <= 1).all()) for c in counts))
 
@@ -71,8 +91,10 @@ class SelectionGeometry(Geometry):
     """
 
     def __init__(self, parts: Sequence[Geometry], selection: Selection) -> None:
+        check_all("parts", parts, Geometry, "a list of geometries")
+        check_instance("selection", selection, Selection, "a Selection")
         sizes = tuple(part.num_weights for part in parts)
-        if sizes != selection.sizes:
+        if sizes != tuple(selection.sizes) or not parts:
             raise value_error("parts", expected=f"geometries of {selection.sizes} weights", found=str(sizes))
         self.parts, self.selection = list(parts), selection
         self.latent_size, self.num_weights = parts[0].latent_size, selection.index.shape[0]

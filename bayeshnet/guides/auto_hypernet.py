@@ -15,7 +15,7 @@ from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Tensor, nn
 from torch.distributions import biject_to, register_kl
 
-from ..arguments import check_callable, check_generator
+from ..checks import check_callable, check_generator
 from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..distributions.flat import Flat

@@ -8,7 +8,7 @@ from typing import Any
 import pyro
 from torch import Tensor, nn
 
-from ..arguments import check_text
+from ..checks import check_text
 from ..distributions.base import WeightDistribution
 from ..errors import type_error
 from ..estimators import Auto, KLEstimator

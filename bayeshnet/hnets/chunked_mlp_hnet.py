@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..errors import check_flags, check_int, check_ints
+from ..errors import check_flags, check_size, check_sizes
 from ..layers.elementwise import Activation
 from ..representation import shows_arguments
 from .initialization.hyperfan_methods import ChunkedHyperfan
@@ -95,9 +95,9 @@ class ChunkedHMLP(ChunkedHyperfan):
             has_bias=bool(use_bias),
             has_fc_out=True,
         )
-        num_chunks = math.ceil(self.num_outputs / check_int("chunk_size", chunk_size, 1))
+        num_chunks = math.ceil(self.num_outputs / check_size("chunk_size", chunk_size, 1))
         inputs = chunk_embeddings(self, num_chunks, chunk_emb_size, bool(cond_chunk_embs), bool(no_cond_weights))
-        hidden = tuple(check_ints("layers", layers, 1))
+        hidden = tuple(check_sizes("layers", layers, 1))
         check_skip(linear_skip, hidden, self.uncond_in_size)
         sizes = MLPSizes(
             self.uncond_in_size,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..errors import check_flags, check_int, value_error
+from ..errors import check_flags, check_size, value_error
 from ..layers.elementwise import Activation
 from ..representation import shows_arguments
 from .parts.arguments import check_has_input
@@ -83,7 +83,7 @@ class HDeconv(SubnetHypernetwork):
         check_flags(verbose=verbose, use_bias=use_bias)
         check_flags(no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights)
         check_flags(use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm)
-        conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
+        conds = check_size("num_cond_embs", num_cond_embs, 0) if check_size("cond_in_size", cond_in_size, 0) else 0
         super().__init__(target_shapes, uncond_in_size, conds, cond_in_size=cond_in_size, has_bias=bool(use_bias))
         check_has_input(self.uncond_in_size, cond_in_size)
         image = check_image(hyper_img_shape)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import check_flags, check_int, value_error
+from ..errors import check_flags, check_size, value_error
 from ..geometry.base import Geometry
 from ..geometry.constant import ConstantGeometry
 from ..geometry.selection import SelectionGeometry
@@ -83,7 +83,7 @@ class HContainer(HyperNetInterface):
         )
         if not (members.hnets or own.uncond or own.cond):
             raise value_error("hnets", expected="at least one hypernetwork or one parameter shape", found="none")
-        conds = members.num_conds(check_int("num_cond_embs", num_cond_embs, 0) if own.cond else None)
+        conds = members.num_conds(check_size("num_cond_embs", num_cond_embs, 0) if own.cond else None)
         hnets_only = not (own.uncond or own.cond)
         super().__init__(
             target_shapes,

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..checks import refusing
 from ..errors import check_function, check_number, type_error
 from ..mnets.parts.ledger import TensorRecord
 from .hnet_interface import HyperNetInterface
@@ -93,7 +94,9 @@ def _initializer(mean: float, std: float, init_fct: Any) -> Callable[..., Any]:
     """Return the function that initializes an embedding: ``init_fct``, or a draw from a normal distribution."""
     check_function("init_fct", init_fct, "a function of an embedding and its number, or None")
     mean, std = check_number("normal_mean", mean), check_number("normal_std", std, 0.0)
-    return init_fct or (lambda embedding, *_, **__: nn.init.normal_(embedding, mean, std))
+    if init_fct is None:
+        return lambda embedding, *_, **__: nn.init.normal_(embedding, mean, std)
+    return refusing("init_fct", init_fct, "a function of an embedding and its number (of chunks also of cond_id)")
 
 
 def _check(hnet: Any) -> HyperNetInterface:

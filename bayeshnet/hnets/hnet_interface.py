@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from ..errors import check_choice, check_int, type_error, value_error
+from ..errors import check_choice, check_size, type_error, value_error
 from ..geometry.base import Geometry
 from .parts.arguments import check_ids, check_targets, one_row
 from .parts.default_geometry import jacobian_geometry, refuse_noise
@@ -64,9 +64,9 @@ class HyperNetInterface(ParameterGroups, GeometryMethods):
     ) -> None:
         super().__init__(**flags)
         self._target_shapes = check_targets(target_shapes)
-        self._uncond_in_size = check_int("uncond_in_size", uncond_in_size, 0)
-        self._num_known_conds = check_int("num_known_conds", num_known_conds, 0)
-        self._cond_in_size = check_int("cond_in_size", cond_in_size, 0)
+        self._uncond_in_size = check_size("uncond_in_size", uncond_in_size, 0)
+        self._num_known_conds = check_size("num_known_conds", num_known_conds, 0)
+        self._cond_in_size = check_size("cond_in_size", cond_in_size, 0)
 
     @abstractmethod
     def forward(  # type: ignore[override]
@@ -127,7 +127,7 @@ class HyperNetInterface(ParameterGroups, GeometryMethods):
         Returns:
             The new parameters, for ``optimizer.add_param_group({"params": ...})``; empty if none are internal.
         """
-        check_int("num", num, 1)
+        check_size("num", num, 1)
         if not self._num_known_conds:
             hint = "Set num_cond_embs."
             raise value_error("num", expected="a hypernetwork with conditions", found="one without", hint=hint)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from ..errors import check_flags, check_int, check_ints, value_error
+from ..errors import check_flags, check_size, check_sizes, value_error
 from ..layers.elementwise import Activation
 from ..representation import shows_arguments
 from .initialization.hyperfan_methods import Hyperfan
@@ -82,7 +82,7 @@ class HMLP(Hyperfan):
         check_flags(verbose=verbose, use_bias=use_bias, linear_skip=linear_skip, stretch=stretch)
         check_flags(no_uncond_weights=no_uncond_weights, no_cond_weights=no_cond_weights)
         check_flags(use_spectral_norm=use_spectral_norm, use_batch_norm=use_batch_norm)
-        conds = check_int("num_cond_embs", num_cond_embs, 0) if check_int("cond_in_size", cond_in_size, 0) else 0
+        conds = check_size("num_cond_embs", num_cond_embs, 0) if check_size("cond_in_size", cond_in_size, 0) else 0
         super().__init__(
             target_shapes,
             uncond_in_size,
@@ -92,7 +92,7 @@ class HMLP(Hyperfan):
             has_fc_out=True,
             mask_fc_out=True,
         )
-        hidden = tuple(check_ints("layers", layers, 1))
+        hidden = tuple(check_sizes("layers", layers, 1))
         check_has_input(self.uncond_in_size, cond_in_size)
         check_skip(linear_skip, hidden, self.uncond_in_size)
         if stretch and not linear_skip:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 from torch import Tensor, nn
@@ -97,7 +98,7 @@ class StructuredHMLP(HyperNetInterface):
             no_uncond_weights=no_uncond_weights,
             no_cond_weights=no_cond_weights,
         )
-        plan = plan_structure(chunk_shapes, num_per_chunk, chunk_emb_sizes, hmlp_kwargs)
+        plan = plan_structure(chunk_shapes, num_per_chunk, chunk_emb_sizes, hmlp_kwargs, signature(HMLP).parameters)
         inputs = StructuredInputs(
             plan, bool(cond_chunk_embs), uncond_in_size, cond_in_size, bool(no_uncond_weights), bool(no_cond_weights)
         )

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..arguments import call_named, check_callable, check_items
+from ..checks import check_callable, check_items, refusing
 from ..errors import check_int, check_number, type_error
 from ..representation import Settings
 from .run import Callback, Run
@@ -64,7 +64,7 @@ class Progress(PeriodicReport):
 
     def write(self, run: Run) -> None:
         """Call the function."""
-        call_named("progress", "a function of the run", self.report, run)
+        refusing("progress", self.report, "a function of the run")(run)
 
 
 class LogProgress(PeriodicReport):
@@ -131,7 +131,7 @@ class EarlyStopping(Settings, Callback):
             run.stop(f"early: no improvement for {self.worse * self.every} steps")
 
     def _monitored(self, run: Run) -> float:
-        value = call_named("monitor", "a function of the run", self.monitor, run)
+        value = refusing("monitor", self.monitor, "a function of the run")(run)
         return float(value)
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from .. import __version__
-from ..arguments import check_mapping, check_path
+from ..checks import check_mapping, check_path
 from ..deprecation import RenamedState
 from ..errors import check_instance, type_error, value_error
 from ..files import write_bytes, write_text

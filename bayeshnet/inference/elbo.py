@@ -10,7 +10,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ..arguments import check_callable, check_generator
+from ..checks import check_callable, check_generator
 from ..deprecation import renamed_argument
 from ..errors import check_flags, check_instance, check_int, check_size
 from ..estimators import KLEstimator

@@ -11,7 +11,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
-from ..arguments import check_callable, check_data, check_generator
+from ..checks import check_callable, check_data, check_generator
 from ..deprecation import renamed_argument
 from ..errors import check_int, check_positive, type_error, value_error
 from ..estimators import KLEstimator

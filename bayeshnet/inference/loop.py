@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arguments import call_named, check_callable, check_mapping
+from ..checks import check_callable, check_mapping, refusing
 from ..errors import value_error
 from ..guides import BayesianModel
 from ..mnets.inputs import map_tensors
@@ -72,7 +72,7 @@ class Loop:
             batch = map_tensors(lambda t: t if t.device == device else t.to(device, non_blocking=True), batch)
         if self.transform is not None:
             expected = "a function of the parts of a batch, and of generator="
-            batch = as_batch(call_named("transform", expected, self.transform, *batch, generator=self.generator))
+            batch = as_batch(refusing("transform", self.transform, expected)(*batch, generator=self.generator))
         if isinstance(self.objective.model, BayesianModel):
             check_batch(batch)
         return batch
@@ -82,7 +82,7 @@ class Loop:
         self._first = self.batch() if self.batches is not None else None
         with torch.no_grad():
             expected = "a guide that takes the arguments of the model"
-            call_named("guide", expected, self.objective.guide, *(self._first or ()), **self.objective.arguments)
+            refusing("guide", self.objective.guide, expected)(*(self._first or ()), **self.objective.arguments)
 
     def go(self, run: Run, listeners: Sequence[Callback]) -> None:
         """Make steps until all planned ones are done or a callback stops the run."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..arguments import call_named, check_callable, check_items
+from ..checks import check_callable, check_items, refusing
 from ..errors import describe, type_error, value_error
 from .bound import Evaluation
 
@@ -111,7 +111,7 @@ class FunctionOfContext(AddedLoss):
     def __call__(self, context: StepContext) -> Tensor:
         """Call the function."""
         expected = "losses, or functions of a StepContext"
-        return check_loss("losses", call_named("losses", expected, self.function, context))
+        return check_loss("losses", refusing("losses", self.function, expected)(context))
 
 
 class FunctionOfWeights(AddedLoss):
@@ -128,7 +128,7 @@ class FunctionOfWeights(AddedLoss):
         """Call the function."""
         expected = "functions of weights, x, y and step"
         arguments = (context.weights, *context.batch, context.step)
-        return check_loss("extra_terms", call_named("extra_terms", expected, self.function, *arguments))
+        return check_loss("extra_terms", refusing("extra_terms", self.function, expected)(*arguments))
 
 
 class FunctionOfStep(AddedLoss):
@@ -151,7 +151,7 @@ class FunctionOfStep(AddedLoss):
         """Call the function."""
         expected = "functions without arguments, or of the step"
         arguments = (context.step,) if self.takes_step else ()
-        return check_loss("penalties", call_named("penalties", expected, self.function, *arguments))
+        return check_loss("penalties", refusing("penalties", self.function, expected)(*arguments))
 
 
 def as_losses(

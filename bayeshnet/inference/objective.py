@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arguments import call_named, check_mapping
+from ..checks import check_mapping, refusing
 from ..errors import value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
@@ -125,7 +125,7 @@ class Objective:
 def _scheduled(beta: Schedule, step: int) -> float:
     """Return the temperature of a step."""
     expected = "a number, or a function of the step that returns one"
-    return check_temperature(call_named("beta", expected, beta, step))
+    return check_temperature(refusing("beta", beta, expected)(step))
 
 
 def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Row:

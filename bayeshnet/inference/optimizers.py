@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arguments import call_named, check_callable
+from ..checks import check_callable, refusing
 from ..errors import check_positive, type_error, value_error
 from ..optim import make_adam
 from .schedules import Cosine, Schedule
@@ -119,7 +119,7 @@ class Stepper:
         if isinstance(first, (int, float)):
             self.factor = scheduler
             return
-        made = call_named("scheduler", "a function of the step or of the optimizer", scheduler, self.optimizer)
+        made = refusing("scheduler", scheduler, "a function of the step or of the optimizer")(self.optimizer)
         if not hasattr(made, "step") or not hasattr(made, "state_dict"):
             raise type_error("scheduler", expected="a function that makes a torch scheduler", got=scheduler)
         self.scheduler = made
@@ -148,7 +148,7 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
     expected = "an optimizer, its class or a function that makes one"
     check_callable("optimizer", optimizer, expected)
     rate = {"lr": lr} if isinstance(optimizer, type) else {}
-    made = call_named("optimizer", expected, optimizer, parameters, **rate)
+    made = refusing("optimizer", optimizer, expected)(parameters, **rate)
     if not isinstance(made, torch.optim.Optimizer):
         raise type_error("optimizer", expected=expected, got=optimizer)
     return made

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..arguments import check_generator, check_items
+from ..checks import check_generator, check_items
 from ..errors import check_flags, check_instance, check_int, check_number, check_size, type_error, value_error
 from ..guides import HypernetGuide, Likelihood
 from ..guides.likelihoods.contract import as_outputs, network_outputs

@@ -15,7 +15,7 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
-from ..arguments import call_named, check_callable, check_generator, check_mapping
+from ..checks import check_callable, check_generator, check_mapping, refusing
 from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
 from ..errors import check_finite, check_floating, check_instance, check_shape, check_size, value_error
 from ..guides import BayesianModel
@@ -110,7 +110,7 @@ def reference_posterior(
     with seeded(check_generator(generator)), named:
         for _ in range(num_chains):
             mcmc = MCMC(NUTS(model, **options), num_samples, warmup_steps=warmup, disable_progbar=True)
-            call_named("model", "a Pyro program that takes these arguments", mcmc.run, *args, **kwargs)
+            refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
             chains.append({name: value.detach() for name, value in mcmc.get_samples().items()})
             # Its diagnostics() would compute R-hat as well, for which few samples are not enough.
             divergences += sum(len(found.get("divergences", ())) for found in mcmc._diagnostics)

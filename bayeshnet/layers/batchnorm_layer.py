@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_flags, check_int, check_number, value_error
+from ..errors import check_flags, check_number, check_size, value_error
 from ..representation import ModuleSettings
 from .running_stats import RunningStats
 
@@ -79,7 +79,7 @@ class BatchNormLayer(ModuleSettings, RunningStats):
             raise value_error("track_running_stats", expected=f"False when {which} is chosen", got=True)
         if frozen_stats and learnable_stats:
             raise value_error("learnable_stats", expected="False when frozen_stats is chosen", got=True)
-        self._num_features = check_int("num_features", num_features, 1)
+        self._num_features = check_size("num_features", num_features, 1)
         self._momentum = None if momentum is None else check_number("momentum", momentum, 0.0, 1.0)
         self._affine, self._track_running_stats = affine, track_running_stats
         self._frozen_stats, self._learnable_stats = frozen_stats, learnable_stats

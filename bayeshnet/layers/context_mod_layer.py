@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_flags, check_ints, check_positive, check_shape, value_error
+from ..errors import check_flags, check_positive, check_shape, check_sizes, value_error
 from ..representation import ModuleSettings
 from .modulation_weights import ModulationWeights
 
@@ -65,7 +65,7 @@ class ContextModLayer(ModuleSettings, ModulationWeights):
         if apply_gain_offset and apply_gain_softplus:
             raise value_error("apply_gain_softplus", expected="False when apply_gain_offset is chosen", got=True)
         sizes = num_features if isinstance(num_features, Sequence) else [num_features]
-        self._num_features = tuple(check_ints("num_features", sizes, 1))
+        self._num_features = tuple(check_sizes("num_features", sizes, 1))
         self._no_weights, self._no_gains, self._no_shifts = no_weights, no_gains, no_shifts
         self._apply_gain_offset, self._apply_gain_softplus = apply_gain_offset, apply_gain_softplus
         self._softplus_scale = check_positive("softplus_scale", softplus_scale)

@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_flags, check_int, check_tensors, value_error
+from ..errors import check_flags, check_size, check_tensors, value_error
 from ..representation import ModuleSettings
-from .initializers import init_params
+from .initializers import check_initial, init_params
 from .spectral_norm import SpectralNorm
 
 __all__ = ["SelfAttnLayerV2"]
@@ -52,7 +52,7 @@ class SelfAttnLayerV2(ModuleSettings, nn.Module):
         check_flags(use_spectral_norm=use_spectral_norm, no_weights=no_weights)
         if no_weights and init_weights is not None:
             raise value_error("init_weights", expected="None when no_weights is chosen", found="a list of tensors")
-        channels = check_int("in_dim", in_dim, 8, "An eighth of the channels are used for queries and keys.")
+        channels = check_size("in_dim", in_dim, 8, "An eighth of the channels are used for queries and keys.")
         small = channels // 8
         self.channel_in = self._in_dim = channels
         self._use_spectral_norm, self._no_weights = use_spectral_norm, no_weights
@@ -73,7 +73,7 @@ class SelfAttnLayerV2(ModuleSettings, nn.Module):
             with torch.no_grad():
                 values = check_tensors("init_weights", init_weights, self._weight_shapes)
                 for own, value in zip(self._weights, values, strict=True):
-                    own.copy_(value)
+                    own.copy_(check_initial("init_weights", value))
 
     @property
     def weight_shapes(self) -> list[list[int]]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check_int, check_ints, check_shape, value_error
+from ..errors import check_int, check_shape, check_size, check_sizes, value_error
 from ..representation import ModuleSettings
 
 __all__ = ["SpectralNorm"]
@@ -41,10 +41,10 @@ class SpectralNorm(ModuleSettings, nn.Module):
 
     def __init__(self, shape: Sequence[int], num_iters: int = 1, dim: int = 0) -> None:
         super().__init__()
-        self._shape, self._dim = tuple(check_ints("shape", shape, 1)), check_int("dim", dim, 0)
+        self._shape, self._dim = tuple(check_sizes("shape", shape, 1)), check_int("dim", dim, 0)
         if len(self._shape) < 2 or dim >= len(self._shape):
             raise value_error("shape", expected=f"at least {max(2, self._dim + 1)} dimensions", got=shape)
-        self._num_iters = check_int("num_iters", num_iters, 1)
+        self._num_iters = check_size("num_iters", num_iters, 1)
         rows = self._shape[dim]
         columns = math.prod(self._shape) // rows
         self.register_buffer("u", F.normalize(torch.randn(rows), dim=0, eps=self.eps))

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_choice, check_flags, check_int
+from ..errors import check_choice, check_flags, check_size
 from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
@@ -68,7 +68,7 @@ class LeNet(ImageClassifier):
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         shape, first, second, hidden = _ARCHITECTURES[check_choice("arch", arch, list(_ARCHITECTURES))]
         self._in_shape = check_image_shape(in_shape, exactly=shape)
-        self._num_classes = check_int("num_classes", num_classes, 1)
+        self._num_classes = check_size("num_classes", num_classes, 1)
         self._modulation = Modulation.of(kwargs)
         self._dropout_rate = check_dropout(dropout_rate)
         height, width, channels = self._in_shape

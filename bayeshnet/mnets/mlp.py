@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
+from ..errors import check_flags, check_function, check_shape, check_size, check_sizes, value_error
 from ..layers import SpectralNorm
 from ..layers.elementwise import elementwise
 from ..representation import shows_arguments
@@ -117,9 +117,9 @@ class MLP(MainNetInterface):
             context_mod_gain_softplus,
         )
         sizes = [
-            check_int("n_in", n_in, 1),
-            *check_ints("hidden_layers", hidden_layers, 1),
-            check_int("n_out", n_out, 1),
+            check_size("n_in", n_in, 1),
+            *check_sizes("hidden_layers", hidden_layers, 1),
+            check_size("n_out", n_out, 1),
         ]
         self._flatten_inputs = flatten_inputs
         self._sizes, self._out_fn = sizes, check_function("out_fn", out_fn)
@@ -189,7 +189,7 @@ class MLP(MainNetInterface):
         Return None for networks with batch norm, spectral norm, modulation or activations that are not elementwise.
         """
         x = self._flat(x, 1 + per_sample_inputs)
-        if not self._is_elementary or x.ndim != 2 + per_sample_inputs:
+        if not self._is_elementary or x.ndim != 2 + per_sample_inputs or x.shape[-1] != self._sizes[0]:
             return None
         rate = self._dropout_rate if self.training else None
         return mlp_forward(self.weight_spec.split(weights), x, self._has_bias, self._a_fun, rate, self._out_fn)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import value_error
+from ..errors import check_instance, check_int, value_error
 from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
 
@@ -39,7 +39,8 @@ class OutputView(MainNetInterface):
     @shows_arguments
     def __init__(self, net: MainNetInterface, start: int, stop: int) -> None:
         super().__init__()
-        if not 0 <= start < stop:
+        check_instance("net", net, MainNetInterface, "a main network (MainNetInterface)")
+        if check_int("stop", stop, 1) <= check_int("start", start, 0):
             raise value_error("start, stop", expected="0 <= start < stop", found=f"{start}, {stop}")
         self.net = net
         self.start, self.stop = start, stop

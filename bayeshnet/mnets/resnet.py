@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_flags, check_int, value_error
+from ..errors import check_flags, check_size, value_error
 from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, finish
@@ -77,8 +77,8 @@ class ResNet(ImageClassifier):
         check_flags(use_bias=use_bias, verbose=verbose, no_weights=no_weights)
         super().__init__(has_bias=use_bias, has_fc_out=True, mask_fc_out=True)
         self._in_shape = check_image_shape(in_shape)
-        self._num_classes = check_int("num_classes", num_classes, 1)
-        self._n = check_int("n", n, 1)
+        self._num_classes = check_size("num_classes", num_classes, 1)
+        self._n = check_size("n", n, 1)
         self._modulation = Modulation.of({"context_mod_apply_pixel_wise": context_mod_apply_pixel_wise, **kwargs})
         self._maps = check_maps(num_feature_maps, k)
         if any(b < a for a, b in pairwise(self._maps)):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import check_flags, check_function, check_int, check_ints, check_shape, value_error
+from ..errors import check_flags, check_function, check_int, check_shape, check_size, check_sizes, value_error
 from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
 from .parts.declarations import add_layer, finish
@@ -88,10 +88,10 @@ class SimpleRNN(MainNetInterface):
             verbose=verbose,
             context_mod_separate_layers_per_ts=context_mod_separate_layers_per_ts,
         )
-        ends_linear = len(check_ints("fc_layers", fc_layers, 1)) > 0
+        ends_linear = len(check_sizes("fc_layers", fc_layers, 1)) > 0
         super().__init__(has_bias=use_bias, has_fc_out=ends_linear, mask_fc_out=ends_linear, has_linear_out=ends_linear)
-        self._n_in = check_int("n_in", n_in, 1)
-        if not check_ints("rnn_layers", rnn_layers, 1):
+        self._n_in = check_size("n_in", n_in, 1)
+        if not check_sizes("rnn_layers", rnn_layers, 1):
             raise value_error("rnn_layers", expected="at least one size", got=rnn_layers)
         self._a_fun = check_function("activation", activation)
         self._use_lstm, self._bptt_depth = use_lstm, -1
@@ -99,11 +99,13 @@ class SimpleRNN(MainNetInterface):
         self._steps = StepModulation(
             self._modulation,
             self._n_in,
-            check_ints("fc_layers_pre", fc_layers_pre, 1),
+            check_sizes("fc_layers_pre", fc_layers_pre, 1),
             list(rnn_layers),
             list(fc_layers),
             context_mod_last_step,
-            None if context_mod_num_ts == -1 else check_int("context_mod_num_ts", context_mod_num_ts, 1),
+            None
+            if check_int("context_mod_num_ts", context_mod_num_ts, -1) == -1
+            else check_size("context_mod_num_ts", context_mod_num_ts, 1),
             context_mod_separate_layers_per_ts,
         )
         self._steps.check()

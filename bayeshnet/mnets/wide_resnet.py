@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_flags, check_int, check_shape, value_error
+from ..errors import check_flags, check_shape, check_size, value_error
 from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
@@ -87,8 +87,8 @@ class WRN(ImageClassifier):
         )
         super().__init__(has_bias=use_bias and fc_bias, has_fc_out=True, mask_fc_out=True)
         self._in_shape = check_image_shape(in_shape)
-        self._num_classes = check_int("num_classes", num_classes, 1)
-        self._n, self._k, self._mixed_bias = check_int("n", n, 1), k, bool(use_bias) != bool(fc_bias)
+        self._num_classes = check_size("num_classes", num_classes, 1)
+        self._n, self._k, self._mixed_bias = check_size("n", n, 1), k, bool(use_bias) != bool(fc_bias)
         self._chw, self._dropout_rate = chw_input_format, check_dropout(dropout_rate)
         self._modulation, maps = Modulation.of(kwargs), check_maps(num_feature_maps, k)
         outputs = layer_outputs(self._in_shape, maps, n, num_classes)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_choice, check_flags, check_int, value_error
+from ..errors import check_choice, check_flags, check_size, value_error
 from ..representation import shows_arguments
 from .mnet_interface import Weights
 from .parts.declarations import add_layer, check_dropout, finish
@@ -57,7 +57,7 @@ class ZenkeNet(ImageClassifier):
         super().__init__(has_bias=True, has_fc_out=True, mask_fc_out=True)
         check_choice("arch", arch, ("cifar",))
         self._in_shape = check_image_shape(in_shape, exactly=(32, 32, 3))
-        self._num_classes = check_int("num_classes", num_classes, 1)
+        self._num_classes = check_size("num_classes", num_classes, 1)
         self._dropout_rate = check_dropout(dropout_rate, 0.5)
         shapes = [[32, 3, 3, 3], [32, 32, 3, 3], [64, 32, 3, 3], [64, 64, 3, 3], [512, 2304], [num_classes, 512]]
         for i, shape in enumerate(shapes):

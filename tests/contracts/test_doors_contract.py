@@ -20,7 +20,7 @@ from tests.contracts import doors
 from tests.support.doors import cases, fault, faults, numbers, open_door, public_names
 
 # The tools of authors of the library, and the command line, whose arguments are text.
-INSIDE = {"arguments", "commands", "cli", "deprecation", "errors", "files", "memo", "optim", "representation", "speed"}
+INSIDE = {"checks", "commands", "cli", "deprecation", "errors", "files", "memo", "optim", "representation", "speed"}
 
 TABLES = {
     importlib.import_module(f"bayeshnet.{table.name}"): importlib.import_module(f"{doors.__name__}.{table.name}").DOORS

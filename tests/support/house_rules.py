@@ -10,7 +10,7 @@ from collections.abc import Iterator
 FLOORS = (
     "deprecation",
     "errors",
-    "arguments",
+    "checks",
     "speed",
     "memo",
     "representation",
@@ -39,9 +39,9 @@ FLOORS = (
 LEAVES = ("tasks", "metrics")
 # All that these may import.
 EXACT = {
-    "tasks": {"errors", "arguments"},
+    "tasks": {"errors", "checks"},
     "metrics": {"errors", "deprecation"},
-    "data": {"tasks", "errors", "arguments"},
+    "data": {"tasks", "errors", "checks"},
 }
 PYRO_FLOORS = set(FLOORS[FLOORS.index("guides") :]) - {"data"}
 # Packages of the extras: imported where they are used, so that the library works without them.

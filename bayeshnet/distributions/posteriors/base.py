@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
-from ...errors import check_int, value_error
+from ...errors import check_floating, check_instance, check_int, check_shape, value_error
 from ...representation import ModuleSettings
 from ...weights import WeightSpec
-from ..base import WeightDistribution, WeightDraw
+from ..base import WeightDistribution, WeightDraw, check_spec
 
 __all__ = ["SampledNetwork", "WeightPosterior"]
 
@@ -93,8 +93,9 @@ class SampledNetwork(ModuleSettings, nn.Module):
     @renamed_arguments(spec="weight_spec")
     def __init__(self, net: nn.Module, weight_spec: WeightSpec, flat: Tensor) -> None:
         super().__init__()
-        self.net = net
-        self.weight_spec = weight_spec
+        self.net = check_instance("net", net, nn.Module, "a torch.nn.Module")
+        self.weight_spec = check_spec(weight_spec)
+        check_floating("flat", check_shape("flat", flat, (weight_spec.numel,)))
         self._names = [f"weight_{i}" for i in range(len(weight_spec.entries))]
         for name, tensor in zip(self._names, weight_spec.split(flat.clone()), strict=True):
             self.register_buffer(name, tensor)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
-from ...errors import check_int, check_positive, check_shape
+from ...errors import check_finite, check_floating, check_positive, check_shape, check_size, value_error
 from ...rng import normal_like
 from ...weights import WeightSpec
+from ..base import check_spec
 from ..dirac import Dirac
 from ..gaussian import LowRankGaussian, MeanFieldGaussian
 from ..radial import Radial
@@ -32,6 +33,7 @@ class WhitenedMean(nn.Module):
 
     def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
         super().__init__()
+        check_spec(weight_spec)
         like = torch.zeros(())
         whitening = resolve_whitening(scale, weight_spec, like)
         self.loc: Tensor
@@ -42,6 +44,9 @@ class WhitenedMean(nn.Module):
             kaiming = weight_spec.whitening()
             init = kaiming.loc + kaiming.scale * normal_like(like, (weight_spec.numel,))
         check_shape("init", init, (weight_spec.numel,), "Weights are flat vectors; see WeightSpec.flatten.")
+        if check_floating("init", init).device != self.loc.device:
+            raise value_error("init", expected=f"a tensor on {self.loc.device}; move the posterior", got=init)
+        check_finite("init", init)
         self.u = nn.Parameter((init.detach() - self.loc) / self.scale)
 
     def forward(self) -> Tensor:
@@ -137,7 +142,7 @@ class LowRankPosterior(_MeanPosterior):
         init: Tensor | None = None,
     ) -> None:
         super().__init__(weight_spec, scale, init)
-        self.rank = check_int("rank", rank, 1)
+        self.rank = check_size("rank", rank)
         self.sigma = check_positive("sigma", sigma)
         self.init_std = check_positive("init_std", init_std)
         factor = normal_like(self.mean.u, (weight_spec.numel, rank))

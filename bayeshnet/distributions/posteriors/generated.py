@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
-from ...errors import check_choice, check_positive, type_error, value_error
+from ...errors import check_choice, check_int, check_positive, type_error, value_error
 from ...hnets.hnet_interface import HyperNetInterface
 from ...weights import WeightSpec
+from ..base import check_spec
 from ..dirac import Dirac
 from ..gaussian import MeanFieldGaussian
 from ..radial import Radial
@@ -78,7 +79,7 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
             )
         self.family = check_choice("family", family, ("mean_field", "radial", "dirac"))
         self.hnet = hnet
-        self.cond_id = cond_id
+        self.cond_id = None if cond_id is None else check_int("cond_id", cond_id, 0)
         self.weight_spec = _spec_of(hnet, family, weight_spec)
         if check_positive("sigma", sigma) <= check_positive("sigma_floor", sigma_floor):
             raise value_error("sigma", expected=f"a number above the floor {sigma_floor}", got=sigma)
@@ -144,6 +145,6 @@ def _spec_of(hnet: HyperNetInterface, family: str, spec: WeightSpec | None) -> W
         )
     if spec is None:
         return WeightSpec.of_shapes(shapes[:half])
-    if spec.numel * parts != hnet.num_outputs:
+    if check_spec(spec).numel * parts != hnet.num_outputs:
         raise value_error("weight_spec", expected=f"{hnet.num_outputs // parts} weights", found=str(spec.numel))
     return spec

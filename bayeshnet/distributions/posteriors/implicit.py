@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_choice, check_positive, check_shape, type_error, value_error
+from ...errors import check_choice, check_int, check_positive, check_shape, type_error, value_error
 from ...hnets.hnet_interface import HyperNetInterface
 from ...hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ...hnets.parts.formats import to_format
 from ...weights import WeightSpec, Whitening
+from ..base import check_spec
 from ..semi_implicit import SemiImplicit, SharedNoise
 from .conditional import ConditionalPosterior, Rows
 from .sigma import resolve_sigma
@@ -75,7 +76,7 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
         hnet, wrapped_sigma, wrapped_noise = _unwrap(hnet)
         self.hnet = hnet
         self.noise = check_choice("noise", wrapped_noise if noise is None else noise, ("independent", "shared"))
-        self.cond_id = cond_id
+        self.cond_id = None if cond_id is None else check_int("cond_id", cond_id, 0)
         self.weight_spec = _spec_of(hnet, weight_spec)
         self._weights = weights
         self._theta_shapes = weights.target_shapes if isinstance(weights, HyperNetInterface) else []
@@ -210,7 +211,7 @@ def _spec_of(hnet: HyperNetInterface, spec: WeightSpec | None) -> WeightSpec:
     """Return the given specification, which must have the right size, or one from the target shapes."""
     if spec is None:
         return WeightSpec.of_shapes(hnet.target_shapes)
-    if spec.numel != hnet.num_outputs:
+    if check_spec(spec).numel != hnet.num_outputs:
         raise value_error(
             "weight_spec",
             expected=f"{hnet.num_outputs} weights, as the hypernetwork generates",

@@ -8,11 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_dtype
 from ...deprecation import renamed_arguments
-from ...errors import check_choice, check_positive, check_shape, value_error
+from ...errors import check_choice, check_floating, check_instance, check_positive, check_shape, value_error
 from ...hnets.hnet_interface import HyperNetInterface
 from ...representation import ModuleSettings
 from ...weights import WeightSpec
+from ..base import check_spec
+from .whitening import filled
 
 __all__ = ["FixedSigma", "GeneratedSigma", "LearnedSigma", "ModuleSigma", "ParameterSigma", "resolve_sigma"]
 
@@ -31,8 +34,10 @@ class FixedSigma(ModuleSettings, nn.Module):
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
+        if check_floating("value", value, _SIGMA_ADVICE).ndim > 1 or value.device.type == "meta":
+            raise value_error("value", expected="a tensor () or (P,) of known values", got=value, hint=_SIGMA_ADVICE)
         if not bool(((value > 0) & torch.isfinite(value)).all()):
-            raise value_error("sigma", expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)
+            raise value_error("value, of sigma", expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)
         self.value: Tensor
         self.register_buffer("value", value.detach().clone())
 
@@ -62,6 +67,8 @@ class LearnedSigma(ModuleSettings, nn.Module):
         dtype: torch.dtype | None = None,
     ) -> None:
         super().__init__()
+        check_spec(weight_spec)
+        check_dtype("dtype", dtype)
         check_choice("size", size, ("scalar", "tensor", "weight"))
         if check_positive("init", init) <= check_positive("floor", floor):
             raise value_error("init", expected=f"a number above the floor {floor}", got=init)
@@ -87,8 +94,9 @@ class ParameterSigma(ModuleSettings, nn.Module):
     @renamed_arguments(spec="weight_spec")
     def __init__(self, parameter: nn.Parameter, weight_spec: WeightSpec, floor: float = 1e-4) -> None:
         super().__init__()
-        self.weight_spec = weight_spec
+        self.weight_spec = check_spec(weight_spec)
         self.floor = check_positive("floor", floor)
+        check_floating("parameter", check_instance("parameter", parameter, nn.Parameter, "a torch.nn.Parameter"))
         self.parameter = parameter
         self._per_tensor = _is_per_tensor(parameter, weight_spec)
 
@@ -113,7 +121,7 @@ class GeneratedSigma(ModuleSettings, nn.Module):
         super().__init__()
         if check_positive("init", init) <= check_positive("floor", floor):
             raise value_error("init", expected=f"a number above the floor {floor}", got=init)
-        self.hnet = hnet
+        self.hnet = check_instance("hnet", hnet, nn.Module, "a hypernetwork, a torch.nn.Module")
         self.init, self.floor = init, floor
         self._offset = math.log(init - floor)
 
@@ -136,8 +144,8 @@ class ModuleSigma(ModuleSettings, nn.Module):
     def __init__(self, module: nn.Module, weight_spec: WeightSpec, floor: float = 1e-4) -> None:
         super().__init__()
         self.floor = check_positive("floor", floor)
-        self.module = module
-        self.weight_spec = weight_spec
+        self.module = check_instance("module", module, nn.Module, "a torch.nn.Module")
+        self.weight_spec = check_spec(weight_spec)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
         """Return the standard deviation ``()`` or ``(P,)`` at the condition."""
@@ -172,8 +180,7 @@ def resolve_sigma(sigma: Any, spec: WeightSpec, init: float, floor: float, like:
     if isinstance(sigma, Tensor):
         value = sigma.detach().to(like)
         return FixedSigma(spec.spread(value) if _is_per_tensor(value, spec) else value)
-    number = check_positive("sigma", init if sigma is None else sigma, _SIGMA_ADVICE)
-    return FixedSigma(torch.full((), number, dtype=like.dtype, device=like.device))
+    return FixedSigma(filled("sigma", init if sigma is None else sigma, like, _SIGMA_ADVICE))
 
 
 def _is_per_tensor(value: Tensor, spec: WeightSpec) -> bool:

@@ -10,7 +10,7 @@ from torch import Tensor
 from ...errors import check_choice, check_positive, check_shape, value_error
 from ...weights import WeightSpec, Whitening
 
-__all__ = ["resolve_whitening"]
+__all__ = ["filled", "resolve_whitening"]
 
 _ADVICE = "Use None, a number > 0, a tensor (P,), a Whitening, or 'fan_in'."
 
@@ -32,7 +32,7 @@ def resolve_whitening(scale: Any, spec: WeightSpec, like: Tensor) -> Whitening |
     if isinstance(scale, Tensor):
         value = _positive(scale, spec, like)
     else:
-        value = torch.full((), check_positive("scale", scale, _ADVICE), dtype=like.dtype, device=like.device)
+        value = filled("scale", scale, like, _ADVICE)
     return Whitening(torch.zeros_like(value), value)
 
 
@@ -47,3 +47,11 @@ def _positive(value: Tensor, spec: WeightSpec, like: Tensor) -> Tensor:
     if not bool(((value > 0) & torch.isfinite(value)).all()):
         raise value_error("scale", expected="finite values > 0", got=value, hint=_ADVICE)
     return value
+
+
+def filled(argument: str, number: Any, like: Tensor, hint: str) -> Tensor:
+    """Return a number > 0 as a tensor ``()`` with dtype and device of ``like``; refuse what that cannot hold."""
+    value = check_positive(argument, number, hint)
+    if value > torch.finfo(like.dtype).max:
+        raise value_error(argument, expected=f"a number that {like.dtype} can hold", got=number, hint=hint)
+    return torch.full((), value, dtype=like.dtype, device=like.device)

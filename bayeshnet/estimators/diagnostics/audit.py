@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
-from ...arguments import check_generator
+from ...checks import check_generator
 from ...deprecation import renamed_argument
 from ...distributions.dirac import Dirac
 from ...distributions.semi_implicit import SemiImplicit

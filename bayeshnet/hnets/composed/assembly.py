@@ -43,7 +43,9 @@ class Assembly:
         self._traced = False
         try:
             tensors = self([torch.zeros(()).expand(size) for size in self.sizes])
-        except (AssertionError, IndexError, KeyError, RuntimeError) as error:
+        except (AssertionError, IndexError, KeyError, RuntimeError, TypeError) as error:
+            if str(error).startswith("assembly_fct: expected"):
+                raise
             text = f"{type(error).__name__}: {error}".removesuffix(": ")
             raise value_error(
                 "assembly_fct", expected="a function of tensors of the given shapes", found=text

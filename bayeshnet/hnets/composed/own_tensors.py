@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import check_choice, check_ints, type_error, value_error
+from ...errors import check_choice, check_sizes, type_error, value_error
 from ...mnets.parts.ledger import NAMES
 from ..parts.conditions import new_embedding
 
@@ -74,7 +74,7 @@ def named_shapes(kind: str, shapes: Any, names: Any) -> NamedShapes:
     """
     if shapes is not None and not isinstance(shapes, (list, tuple)):
         raise type_error(f"{kind}_param_shapes", expected="a list of shapes, or None", got=shapes)
-    sizes = [tuple(check_ints(f"{kind}_param_shapes", shape, 1)) for shape in shapes or ()]
+    sizes = [tuple(check_sizes(f"{kind}_param_shapes", shape, 1)) for shape in shapes or ()]
     if names is None:
         return tuple((size, "weight" if len(size) > 1 else "bias") for size in sizes)
     argument = f"{kind}_param_names"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import check_int, check_tensors, value_error
+from ...errors import check_size, check_tensors, value_error
 from ..mlp_hnet import HMLP
 from ..parts.arguments import check_has_input, check_ids, check_input, select
 from ..parts.conditions import condition_prefix, new_embedding, parameter_of, refuse_both
@@ -46,8 +46,8 @@ class StructuredInputs:
 
     def check(self, num_cond_embs: Any) -> int:
         """Refuse parts without any input, and return the number of conditions."""
-        conds = check_int("num_cond_embs", num_cond_embs, 0)
-        sizes = check_int("uncond_in_size", self.uncond_in_size, 0) + check_int("cond_in_size", self.cond_in_size, 0)
+        conds = check_size("num_cond_embs", num_cond_embs, 0)
+        sizes = check_size("uncond_in_size", self.uncond_in_size, 0) + check_size("cond_in_size", self.cond_in_size, 0)
         check_has_input(self.uncond_in_size, self.cond_in_size, self.conditional, conds)
         if not sizes and any(not part.embedding for part in self.plan):
             raise value_error("chunk_emb_sizes", expected="positive sizes where there is no other input", got=0)
@@ -56,15 +56,20 @@ class StructuredInputs:
     def build(self, i: int, conds: int) -> HMLP:
         """Build the internal hypernetwork ``i``; input embeddings are parameters of the first one."""
         part = self.plan[i]
-        return HMLP(
-            part.shapes,
-            self.uncond_in_size + part.embedding,
-            self.cond_in_size,
-            no_uncond_weights=self.no_uncond_weights,
-            no_cond_weights=self.no_cond_weights,
-            num_cond_embs=0 if i else conds,
-            **part.options,
-        )
+        try:
+            return HMLP(
+                part.shapes,
+                self.uncond_in_size + part.embedding,
+                self.cond_in_size,
+                no_uncond_weights=self.no_uncond_weights,
+                no_cond_weights=self.no_cond_weights,
+                num_cond_embs=0 if i else conds,
+                **part.options,
+            )
+        except (TypeError, ValueError) as error:
+            if str(error).partition(":")[0] not in part.options:
+                raise
+            raise type(error)(f"hmlp_kwargs, {error}") from error
 
     def declare_chunks(self, net: Any, conds: Iterable[int]) -> list[nn.Parameter]:
         """Declare chunk embeddings after all other tensors; return the new parameters."""

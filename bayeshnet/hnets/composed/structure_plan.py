@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import check_int, type_error, value_error
+from ...errors import check_size, check_sizes, type_error, value_error
 
 __all__ = ["Part", "plan_structure"]
 
@@ -47,13 +47,21 @@ def _per_part(name: str, value: Any, count: int, single: type | tuple[type, ...]
     return list(value)
 
 
-def plan_structure(chunk_shapes: Any, num_per_chunk: Any, chunk_emb_sizes: Any, hmlp_kwargs: Any) -> list[Part]:
-    """Check the four lists that describe a structured hypernetwork, and combine them."""
+def _check_shapes(shapes: Any) -> list[list[int]]:
+    if not isinstance(shapes, (list, tuple)) or not shapes:
+        raise type_error("chunk_shapes", expected="a list of at least one shape for each chunk", got=shapes)
+    return [check_sizes("chunk_shapes", shape) for shape in shapes]
+
+
+def plan_structure(
+    chunk_shapes: Any, num_per_chunk: Any, chunk_emb_sizes: Any, hmlp_kwargs: Any, known: Collection[str]
+) -> list[Part]:
+    """Check and combine the lists that describe a structured hypernetwork; options are among those ``known``."""
     if not isinstance(chunk_shapes, (list, tuple)) or not chunk_shapes:
         raise value_error("chunk_shapes", expected="a list with the shapes of at least one chunk", got=chunk_shapes)
     num = len(chunk_shapes)
-    counts = [check_int("num_per_chunk", n, 1) for n in _per_part("num_per_chunk", num_per_chunk, num, ())]
-    sizes = [check_int("chunk_emb_sizes", n, 0) for n in _per_part("chunk_emb_sizes", chunk_emb_sizes, num, int)]
+    counts = [check_size("num_per_chunk", n, 1) for n in _per_part("num_per_chunk", num_per_chunk, num, ())]
+    sizes = [check_size("chunk_emb_sizes", n, 0) for n in _per_part("chunk_emb_sizes", chunk_emb_sizes, num, int)]
     parts = []
     options = _per_part("hmlp_kwargs", hmlp_kwargs, num, Mapping)
     for shapes, count, size, kwargs in zip(chunk_shapes, counts, sizes, options, strict=True):
@@ -66,9 +74,12 @@ def plan_structure(chunk_shapes: Any, num_per_chunk: Any, chunk_emb_sizes: Any, 
         wrong = sorted(set(kwargs) & {*RESERVED, "target_shapes"})
         if wrong:
             raise value_error("hmlp_kwargs", expected="no keys that StructuredHMLP sets itself", found=f"{wrong}")
+        unknown = sorted(str(key) for key in set(kwargs) - set(known))
+        if unknown:
+            raise value_error("hmlp_kwargs", expected="options of HMLP, by name", found=f"{unknown}")
         if size and kwargs.get("linear_skip"):
             raise value_error(
                 "hmlp_kwargs", expected="no linear_skip where there are chunk embeddings", found="linear_skip"
             )
-        parts.append(Part(shapes, count, size, {"verbose": False, **kwargs}))
+        parts.append(Part(_check_shapes(shapes), count, size, {"verbose": False, **kwargs}))
     return parts

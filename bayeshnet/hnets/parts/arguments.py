@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_int, check_ints, check_shape, type_error, value_error
+from ...errors import check_int, check_shape, check_size, check_sizes, type_error, value_error
 
 __all__ = [
     "check_batch",
@@ -27,7 +28,9 @@ def check_targets(target_shapes: Any) -> list[tuple[int, ...]]:
     """Return the shapes of the tensors to generate as tuples."""
     if not isinstance(target_shapes, (list, tuple)) or not target_shapes:
         raise value_error("target_shapes", expected="a list of at least one shape", got=target_shapes)
-    return [tuple(check_ints("target_shapes", shape, 1)) for shape in target_shapes]
+    shapes = [tuple(check_sizes("target_shapes", shape, 1)) for shape in target_shapes]
+    check_size("target_shapes, all weights together", sum(map(math.prod, shapes)))
+    return shapes
 
 
 def check_has_input(uncond_in_size: int, cond_in_size: int, chunked: bool | None = None, num_conds: int = 0) -> None:
@@ -73,7 +76,7 @@ def check_ids(cond_id: Any, num_conds: int) -> list[int] | Tensor:
         value = cond_id.tolist() if hasattr(cond_id, "tolist") else cond_id  # an array
         ids = list(value) if isinstance(value, (list, tuple, range)) else [value]
     for i in ids:
-        if isinstance(i, bool) or not hasattr(i, "__index__"):
+        if isinstance(i, (bool, type)) or not hasattr(i, "__index__"):
             raise type_error("cond_id", expected="an integer, or a list or 1-d tensor of integers", got=cond_id)
         if not 0 <= i < num_conds:
             known = f"between 0 and {num_conds - 1}" if num_conds else "none: the hypernetwork knows no conditions"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import check_int, check_shape, value_error
+from ...errors import check_shape, check_size, value_error
 from ..hnet_interface import HyperNetInterface
 from .arguments import check_has_input, check_input
 from .conditions import ConditionTensors, InputEmbeddings, new_embedding, select_condition
@@ -19,8 +19,8 @@ __all__ = ["ChunkEmbeddings", "chunk_embeddings", "number_of_conditions"]
 
 def number_of_conditions(num_cond_embs: Any, cond_in_size: Any, conditional: bool) -> int:
     """Return the number of conditions of a chunked hypernetwork, 0 if no tensor depends on the condition."""
-    conds = check_int("num_cond_embs", num_cond_embs, 0)
-    return conds if check_int("cond_in_size", cond_in_size, 0) or conditional else 0
+    conds = check_size("num_cond_embs", num_cond_embs, 0)
+    return conds if check_size("cond_in_size", cond_in_size, 0) or conditional else 0
 
 
 def chunk_embeddings(
@@ -35,7 +35,7 @@ def chunk_embeddings(
         conditional: True if each condition has its own chunk embeddings.
         external: True if conditional embeddings are passed in.
     """
-    size = check_int("chunk_emb_size", chunk_emb_size, 1)
+    size = check_size("chunk_emb_size", chunk_emb_size, 1)
     check_has_input(net.uncond_in_size, net.cond_in_size, conditional, net.num_known_conds)
     return ChunkEmbeddings(num_chunks, size, conditional, InputEmbeddings(net.cond_in_size, external))
 

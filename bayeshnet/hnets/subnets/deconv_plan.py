@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import check_int, check_ints, value_error
+from ...errors import check_ints, check_size, check_sizes, value_error
 
 __all__ = ["DeconvPlan", "LayerPlan", "check_image", "plan_deconv"]
 
@@ -54,7 +54,7 @@ class DeconvPlan:
 
 def check_image(hyper_img_shape: Any) -> tuple[int, int, int]:
     """Return ``(width, height)`` or ``(width, height, channels)`` as ``(channels, height, width)``."""
-    sizes = check_ints("hyper_img_shape", hyper_img_shape, 1)
+    sizes = check_sizes("hyper_img_shape", hyper_img_shape, 1)
     if len(sizes) not in (2, 3):
         expected = "a tuple (width, height) or (width, height, channels)"
         raise value_error("hyper_img_shape", expected=expected, got=hyper_img_shape)
@@ -66,7 +66,7 @@ def plan_deconv(
     image: tuple[int, int, int], num_layers: Any, num_filters: Any, kernel_size: Any, sa_units: Any
 ) -> DeconvPlan:
     """Plan ``num_layers`` layers, the first fully connected, that end in ``image`` ``(channels, height, width)``."""
-    count = check_int("num_layers", num_layers, 2, "Without transposed convolutions use HMLP.") - 1
+    count = check_size("num_layers", num_layers, 2, "Without transposed convolutions use HMLP.") - 1
     filters = _filters(num_filters, count)
     kernels = _kernels(kernel_size, count)
     sizes = [image[1:]]
@@ -106,7 +106,7 @@ def _layer(
 def _filters(num_filters: Any, count: int) -> list[int]:
     if num_filters is None:
         return [LAST_FILTERS * 2**k for k in range(count - 1, -1, -1)]
-    return check_ints("num_filters", num_filters, 1, count, "There is one for each hidden layer.")
+    return check_sizes("num_filters", num_filters, 1, count, "There is one for each hidden layer.")
 
 
 def _kernels(kernel_size: Any, count: int) -> list[tuple[int, int]]:
@@ -121,7 +121,7 @@ def _kernels(kernel_size: Any, count: int) -> list[tuple[int, int]]:
             raise value_error(
                 "kernel_size", expected="a number, a tuple (k_x, k_y), or a list of these", got=kernel_size
             )
-        k_x, k_y = [check_int("kernel_size", k, 1) for k in pair]
+        k_x, k_y = [check_size("kernel_size", k, 1) for k in pair]
         kernels.append((k_y, k_x))
     return kernels
 

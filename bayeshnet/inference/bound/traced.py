@@ -18,7 +18,7 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
-from ...arguments import call_named
+from ...checks import refusing
 from ...distributions.flat import Flat
 from ...errors import type_error, value_error
 from ...estimators import KLEstimate
@@ -147,7 +147,7 @@ def count_plates(model: Any, guide: Any, args: Sequence[Any], kwargs: Mapping[st
 def _traced(argument: str, program: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Trace:
     """Return the trace of a run of ``program``, which is the argument of that name."""
     expected = "a program that takes the arguments of model and guide"
-    trace: Trace = call_named(argument, expected, poutine.trace(program).get_trace, *args, **kwargs)
+    trace: Trace = refusing(argument, poutine.trace(program).get_trace, expected)(*args, **kwargs)
     return trace
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...errors import check_flags, check_int, check_ints
+from ...errors import check_flags, check_size, check_sizes
 from ..mnet_interface import MainNetInterface
 from .declarations import add_batch_norm
 from .modulation import Modulation, add_context_mod
@@ -17,8 +17,8 @@ STRIDES = (1, 1, 2, 2)
 
 def check_maps(num_feature_maps: Sequence[int], k: int) -> list[int]:
     """Return the feature maps of the first convolution and, times ``k``, of the three groups."""
-    maps = check_ints("num_feature_maps", num_feature_maps, 1, count=4)
-    return [maps[0], *(check_int("k", k, 1) * m for m in maps[1:])]
+    maps = check_sizes("num_feature_maps", num_feature_maps, 1, count=4)
+    return [maps[0], *(check_size("k", k, 1) * m for m in maps[1:])]
 
 
 def layer_outputs(in_shape: tuple[int, int, int], maps: Sequence[int], n: int, num_classes: int) -> list[list[int]]:

@@ -46,7 +46,7 @@ def resolve(ledger: TensorLedger, weights: Any) -> list[Tensor]:
     else:
         raise wrong_count(ledger, len(weights))
     for record, tensor in zip(records, tensors, strict=True):
-        if tensor.shape != record.shape:
+        if not isinstance(tensor, Tensor) or tensor.shape != record.shape:
             _check_weight(record, tensor)
     return tensors
 

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
+from ...checks import refusing
 from ...errors import type_error, value_error
 from ..mnet_interface import MainNetInterface
 
@@ -57,7 +58,8 @@ def select_names(
     if select is None:
         return list(names)
     if callable(select):
-        chosen = [name for name, all_names in names.items() if any(select(n, parameters[name]) for n in all_names)]
+        holds = refusing("select", select, "a predicate of the name and the parameter")
+        chosen = [name for name, all_names in names.items() if any(holds(n, parameters[name]) for n in all_names)]
         if not chosen:
             raise value_error("select", expected="a predicate that holds for some parameter", got=select)
         return chosen

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ...errors import check_int, check_shape, check_tensors, value_error
 from ...layers import BatchNormLayer
+from ...layers.initializers import check_initial
 from ...weights import WeightSpec
 from .ledger import TensorLedger, pair_biases
 
@@ -195,7 +196,7 @@ class TensorViews(nn.Module, ABC):
         check_tensors(argument, new_params, [r.shape for r in records], [r.label for r in records])
         with torch.no_grad():
             for record, new in zip(records, new_params, strict=True):
-                record.live.copy_(new)
+                record.live.copy_(check_initial(argument, new))
 
     @staticmethod
     def flatten_params(

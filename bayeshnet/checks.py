@@ -1,37 +1,98 @@
-"""Checks of arguments that are not numbers: generators, seeds, paths, texts, sequences, mappings, tensors of data."""
+"""Argument checks of what is no number: places, functions, paths, texts, seeds, lists, made of :mod:`bayeshnet.errors`."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .errors import check_int, describe, type_error, value_error
+from .errors import check_instance, check_int, type_error, value_error
 
 __all__ = [
-    "call_named",
+    "check_all",
     "check_callable",
     "check_data",
+    "check_device",
+    "check_dtype",
     "check_generator",
     "check_items",
     "check_mapping",
     "check_path",
     "check_seed",
     "check_text",
+    "check_texts",
+    "refusing",
 ]
 
 _SEEDS = (-(2**63), 2**64 - 1)
 
 
-def check_generator(generator: Any, argument: str = "generator") -> torch.Generator | None:
-    """Return ``generator`` if it is None or a ``torch.Generator``."""
-    if generator is not None and not isinstance(generator, torch.Generator):
-        advice = "For example torch.Generator().manual_seed(0)."
-        raise type_error(argument, expected="a torch.Generator or None", got=generator, hint=advice)
-    return generator
+def check_all(argument: str, values: Any, kind: type, expected: str) -> Any:
+    """Return a list or tuple, possibly empty, if all its entries are instances of ``kind``.
+
+    Example:
+        >>> check_all("nets", [torch.nn.ReLU(), 3], torch.nn.Module, "a list of modules")
+        Traceback (most recent call last):
+        TypeError: nets: expected a list of modules, got 3.
+    """
+    for value in check_instance(argument, values, (list, tuple), expected):
+        check_instance(argument, value, kind, expected)
+    return values
+
+
+def check_texts(argument: str, texts: Any, count: int) -> list[str] | None:
+    """Return ``count`` strings as a list, or None."""
+    if texts is None:
+        return None
+    expected = f"a list of {count} strings, or None"
+    if len(check_all(argument, texts, str, expected)) != count:
+        raise value_error(argument, expected=expected, got=texts)
+    return list(texts)
+
+
+def check_dtype(argument: str, dtype: Any) -> Any:
+    """Return ``dtype`` if it is None or a floating dtype of at least 16 bits."""
+    if dtype is not None and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype.itemsize > 1):
+        raise type_error(argument, expected="a floating torch.dtype, or None", got=dtype)
+    return dtype
+
+
+def check_device(argument: str, device: Any) -> Any:
+    """Return ``device`` if it is None or a device on which tensors can be made here."""
+    try:
+        torch.empty(0, device=device)
+    except Exception as error:  # whose kind depends on the device
+        raise value_error(argument, expected="a device that is present, or None", got=device) from error
+    return device
+
+
+def check_generator(generator: Any) -> Any:
+    """Return the argument ``generator`` if it is None or a random generator of torch."""
+    return check_instance("generator", generator, (torch.Generator, type(None)), "a torch.Generator, or None")
+
+
+def refusing(argument: str, function: Callable[..., Any], expected: str) -> Callable[..., Any]:
+    """Return ``function``, a user's argument, as one whose ``TypeError`` names the argument and is kept as the cause.
+
+    Example:
+        >>> refusing("select", len, "a function of a name and a parameter")("bias", torch.zeros(2))
+        Traceback (most recent call last):
+        TypeError: select: expected a function of a name and a parameter, got one that raises TypeError: ...
+    """
+
+    def call(*args: Any, **options: Any) -> Any:
+        try:
+            return function(*args, **options)
+        except TypeError as error:
+            if ": expected " in str(error):  # a message of this library says it better
+                raise
+            found = f"one that raises TypeError: {error}"
+            raise type_error(argument, expected=expected, found=found) from error
+
+    return call
 
 
 def check_seed(argument: str, seed: Any, minimum: int = _SEEDS[0]) -> int:
@@ -73,21 +134,6 @@ def check_callable(argument: str, value: Any, expected: str = "a function") -> A
     if not callable(value):
         raise type_error(argument, expected=expected, got=value)
     return value
-
-
-def call_named(argument: str, expected: str, function: Any, *args: Any, **kwargs: Any) -> Any:
-    """Call a function that the user gave as ``argument``.
-
-    Raises:
-        TypeError: naming the argument, with the error of the function as its cause, if the function does not take what
-            it is given.
-    """
-    try:
-        return function(*args, **kwargs)
-    except TypeError as error:
-        if ": expected " in str(error):  # a message of this library says it better
-            raise
-        raise type_error(argument, expected=expected, found=f"{describe(function)}, which fails ({error})") from error
 
 
 def check_items(
