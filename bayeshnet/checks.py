@@ -1,4 +1,4 @@
-"""Argument checks of what is no number: places, functions, paths, texts, seeds, lists, made of :mod:`bayeshnet.errors`."""
+"""Argument checks of what is no number: places, functions, paths, texts, seeds, lists; made of those of ``errors``."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
-from ..errors import check_int, value_error
+from ..checks import check_data, check_seed
+from ..errors import check_instance, check_int, value_error
 from ..inference import Callback, Prediction
 from ..representation import Settings
 from ..tasks import Task
@@ -84,6 +84,7 @@ class Learner(Settings, ABC):
             :class:`StreamPrediction`, which holds the predictions under all tasks and the posterior over tasks.
         """
         check_inputs(state, x)
+        seed = check_seed("seed", seed)
         if task_id is None:
             return self.predict_each(state, x, seed=seed)
         number = check_int("task_id", task_id, 0)
@@ -94,6 +95,7 @@ class Learner(Settings, ABC):
 
 def check_inputs(state: LearnerState, x: Tensor) -> None:
     """Check that ``state`` has learned a task and that ``x`` has the input shape of its tasks."""
+    check_instance("state", state, LearnerState, "a LearnerState", "It is what learn() returns.")
     if state.num_tasks == 0:
         raise value_error(
             "state",
@@ -101,5 +103,6 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
             found="one that has learned none",
             hint="Call learn() first.",
         )
-    if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
+    check_data("x", x)
+    if not x.ndim or tuple(x.shape[1:]) != state.input_shape:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)

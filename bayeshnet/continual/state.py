@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..errors import value_error
+from ..errors import check_instance, value_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
 from ..tasks import Task
@@ -38,6 +38,10 @@ class LearnerState(nn.Module):
 
     def __init__(self, net: MainNetInterface, likelihood: Likelihood, posterior: TaskPosterior, task: Task) -> None:
         super().__init__()
+        check_instance("net", net, nn.Module, "a main network")
+        check_instance("likelihood", likelihood, Likelihood, "a Likelihood")
+        check_instance("posterior", posterior, nn.Module, "a posterior of tasks")
+        check_instance("task", task, Task, "a Task")
         self.net = net
         self.likelihood = likelihood
         self.posterior = posterior

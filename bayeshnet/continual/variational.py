@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch.distributions import Distribution
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import check_int, check_number, value_error
+from ..checks import check_seed
+from ..errors import check_instance, check_int, check_ints, check_number, check_size, value_error
 from ..estimators import KLEstimator
 from ..functional import check_examples_apart
 from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
@@ -33,6 +34,9 @@ from .task_posterior import TaskPosterior
 from .training import Training
 
 __all__ = ["VariationalLearner"]
+
+
+_MOST_TASKS = 1_000_000
 
 
 class VariationalLearner(Learner):
@@ -86,14 +90,17 @@ class VariationalLearner(Learner):
         num_samples: int = 100,
         entropy_weight: float = 0.5,
     ) -> None:
-        self.network = network
-        self.posterior = posterior
-        self.estimator = estimator
-        self.training = training if training is not None else Training()
-        self.outliers = outliers
-        self.likelihood = likelihood
-        self.density = density if density is not None else DensitySettings()
-        self.num_samples = check_int("num_samples", num_samples, 1)
+        advice = "For example MLPNetwork((32,))."
+        self.network = check_instance(
+            "network", network, (NetworkBuilder, nn.Module), "a NetworkBuilder or a torch.nn.Module", advice
+        )
+        self.posterior = check_instance("posterior", posterior, PosteriorBuilder, "a PosteriorBuilder")
+        self.estimator = _given("estimator", estimator, KLEstimator, "a KLEstimator, or None")
+        self.training = _given("training", training, Training, "a Training, or None") or Training()
+        self.outliers = _given("outliers", outliers, PseudoOutliers, "PseudoOutliers, or None")
+        self.likelihood = _given("likelihood", likelihood, Likelihood, "a Likelihood, or None")
+        self.density = _given("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
+        self.num_samples = check_size("num_samples", num_samples)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
 
     @abstractmethod
@@ -156,8 +163,11 @@ class VariationalLearner(Learner):
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
         """Build a state for a checkpoint to be loaded into; see :meth:`Learner.restore`."""
-        state = self.initial_state(task)
-        for _ in range(num_tasks):
+        number = check_int("num_tasks", num_tasks, 0)
+        if number > _MOST_TASKS:
+            raise value_error("num_tasks", expected=f"an integer from 0 to {_MOST_TASKS}", got=num_tasks)
+        state = self.initial_state(check_instance("task", task, Task, "a Task"))
+        for _ in range(number):
             self.extend(state)
             if isinstance(state.memory, ExampleMemory):
                 state.memory.make_room()
@@ -170,6 +180,9 @@ class VariationalLearner(Learner):
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
         """Learn one more task; see :meth:`Learner.learn`."""
+        seed = check_seed("seed", seed, 0)
+        _given("state", state, LearnerState, "the LearnerState after the tasks before, or None")
+        check_instance("task", task, Task, "a Task")
         example = task.train.x
         like = floating_like(example)
         with seeded(derive_seed(seed, 0)):
@@ -251,7 +264,10 @@ class VariationalLearner(Learner):
     ) -> StreamPrediction:
         """Predict under each task with the same noise; see :meth:`Learner.predict_each`."""
         check_inputs(state, x)
-        numbers = list(range(state.num_tasks)) if tasks is None else list(tasks)
+        seed = check_seed("seed", seed)
+        numbers = list(range(state.num_tasks)) if tasks is None else check_ints("tasks", tasks, 0)
+        if not numbers or max(numbers) >= state.num_tasks:
+            raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
         densities = [state.densities[t] for t in numbers]
         return StreamPrediction(
             tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
@@ -276,6 +292,11 @@ class VariationalLearner(Learner):
             return self.network.build(input_shape, num_outputs)
         net = copy.deepcopy(self.network)
         return net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
+
+
+def _given(argument: str, value: Any, kind: type, expected: str) -> Any:
+    """Return an optional part of a learner."""
+    return None if value is None else check_instance(argument, value, kind, expected)
 
 
 def check_likelihood(likelihood: Likelihood, task: Task) -> None:

@@ -22,7 +22,7 @@ from .run import Callback, Run
 __all__ = ["Loop"]
 
 
-_DATA = {"x", "x and y", "x or net", "x, weights or net"}
+_DATA = {"x", "x and y of the data", "x or net", "x, weights or net"}
 """Beginnings of messages about the data, as a network says them."""
 
 _STATE = {"step", "stepper", "batches", "generator"}

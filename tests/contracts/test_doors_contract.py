@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 import bayeshnet
 from tests.contracts import doors
@@ -29,6 +30,12 @@ TABLES = {
 OPEN = [(package, name) for package, table in TABLES.items() for name, door in table.items() if not door.closed]
 ARGUMENTS = [(package, name, argument) for package, name in OPEN for argument in TABLES[package][name].valid()]
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _loaded():
+    """Draw once without a device: for that torch loads modules, which takes seconds."""
+    torch.randn(2, device="meta")
 
 
 @pytest.fixture(autouse=True)

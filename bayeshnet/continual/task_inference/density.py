@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_int, check_positive, check_shape, value_error
+from ...checks import check_data, check_seed
+from ...errors import check_finite, check_positive, check_shape, check_size, check_sizes, value_error
 from .image_features import ImageFeatures
 from .ppca import clusters, groups, principal
 from .task_density import TaskDensity, log_densities
@@ -44,9 +45,12 @@ class DensitySettings:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        check_int("num_parts", self.num_parts, 1)
-        check_int("num_components", self.num_components, 0)
-        check_int("grid", self.grid, 0)
+        check_size("num_parts", self.num_parts)
+        check_size("num_components", self.num_components, 0)
+        check_size("grid", self.grid, 0)
+        check_seed("seed", self.seed)
+        if self.image_shape is not None:
+            check_sizes("image_shape", self.image_shape, count=3)
         check_positive("floor", self.floor)
 
     def empty(self, input_shape: Sequence[int]) -> TaskDensity:
@@ -76,14 +80,20 @@ class DensitySettings:
         Raises:
             ValueError: if there is no input, or the labels do not fit the inputs.
         """
-        if len(x) == 0:
-            raise value_error("x", expected="at least one input", got=x)
+        check_data("x", x)
+        if x.ndim < 2 or x.numel() == 0:
+            raise value_error("x", expected="inputs (N, ...), at least one", got=x)
+        if x.is_floating_point():
+            check_finite("x", x)
         if y is not None:
-            check_shape("y", y, (len(x),))
+            check_shape("y", check_data("y", y), (len(x),))
         if not x.is_floating_point():
             return self.empty(x.shape[1:]).to(x.device)
         density = self.empty(x.shape[1:]).to(device=x.device, dtype=x.dtype)
         features = density.features_of(x)
+        features = features.float() if features.dtype.itemsize < 4 else features
+        if not bool(features.square().sum().isfinite()):
+            raise value_error("x", expected=f"inputs whose squares fit into {features.dtype}", found="others")
         generator = torch.Generator().manual_seed(self.seed)
         scale = features.var(0, correction=0).mean()
         floor = self.floor * torch.where(scale > 0, scale, torch.ones_like(scale))

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import check_choice, check_shape
+from ...checks import check_data
+from ...errors import check_choice, check_shape, value_error
 from ...inference import Prediction
 from .criteria import CRITERIA, criteria_for, variances
 
@@ -87,8 +88,11 @@ class StreamPrediction:
             y: class indices within a task ``(N,)``, or values or yes-or-no answers ``(N, C)``.
         """
         if self.labels is not None:
-            check_shape("y", y, (self.means.shape[0],))
-            return torch.stack([p.mean.gather(1, y[:, None])[:, 0] for p in self.predictions], -1).log()
+            shape = self.means.shape
+            index = check_shape("y", check_data("y", y), (shape[0],)).long()
+            if bool(((index < 0) | (index >= shape[-1])).any()):
+                raise value_error("y", expected=f"class indices from 0 to {shape[-1] - 1}", found="others")
+            return torch.stack([p.mean.gather(1, index[:, None])[:, 0] for p in self.predictions], -1).log()
         check_shape("y", y, tuple(self.predictions[0].mean.shape))
         if self.predictions[0].kind == "classification":
             right = [torch.where(y > 0.5, p.mean, 1 - p.mean) for p in self.predictions]

@@ -57,7 +57,7 @@ def network_outputs(net: nn.Module, weights: Tensor, x: Any, **options: Any) -> 
     """Run a network under many weight vectors by :func:`~bayeshnet.functional.batched_forward`.
 
     Raises:
-        ValueError: if the network fails, with its error as the cause.
+        ValueError: if an operation of the network does not take its arguments, with the error as the cause.
     """
     if isinstance(x, Tensor) and x.device.type == "meta" and weights.device.type != "meta":
         raise value_error("x", expected=f"inputs on {weights.device}, like the weights", got=x)
@@ -65,7 +65,7 @@ def network_outputs(net: nn.Module, weights: Tensor, x: Any, **options: Any) -> 
         return batched_forward(net, weights, x, **options)
     except torch.cuda.OutOfMemoryError:
         raise
-    except Exception as error:
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
         if ": expected " in str(error):  # a message of this library says it better
             raise
         found = f"{describe(x)}, {describe(weights)} and {type(net).__name__} ({type(error).__name__}: {error})"

@@ -152,4 +152,4 @@ def _arguments(
 ) -> tuple[Inputs, Tensor, tuple[Any, Tensor | None]]:
     """Return inputs, targets and condition among the arguments of model and guide."""
     named = [value for value in (x, y) if value is not None]
-    return *check_batch([*args, *named], "x and y"), (cond_id, cond_input)
+    return *check_batch([*args, *named], "x and y of the data"), (cond_id, cond_input)
