@@ -242,7 +242,7 @@ def _readpair(arrays: Any, inputs: Callable[[Any, str], Tensor], kind: str, inde
         raise type_error(f"tasks[{index}]", expected="(x, y) or (x, y, x_test, y_test)", got=arrays)
     targets = as_labels if kind == "classification" else as_values
     pairs = [
-        (inputs(arrays[j], f"tasks[{index}], x"), targets(arrays[j + 1], f"tasks[{index}], y"))
+        (inputs(arrays[j], f"tasks, x of tasks[{index}]"), targets(arrays[j + 1], f"tasks, y of tasks[{index}]"))
         for j in range(0, len(arrays), 2)
     ]
     if not all(len(part) for pair in pairs for part in pair):

@@ -119,6 +119,6 @@ def named_data(argument: str) -> Iterator[None]:
         yield
     except (ValueError, TypeError) as error:
         beginning, colon, rest = str(error).partition(": expected ")
-        if not colon or not beginning.startswith(("tasks[", "x", "y")):
+        if not colon or not beginning.startswith(("tasks", "x", "y")):
             raise
         raise type(error)(f"{argument}, {beginning}{colon}{rest}") from error.__cause__

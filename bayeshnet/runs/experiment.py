@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from ..checks import check_mapping, check_path, check_seed, check_text
 from ..continual import Learner
 from ..data import get_stream
 from ..deprecation import moved_names
-from ..errors import check_choice, check_int, value_error
+from ..errors import check_choice, check_instance, check_int, type_error, value_error
 from ..tasks import TaskStream
 
 __all__ = ["Experiment", "resolve_device"]
@@ -23,6 +24,9 @@ __getattr__ = moved_names(
         "execute": "runs.execution.execute",
     },
 )
+
+
+_MOST_THREADS = 4096
 
 
 @dataclass(frozen=True)
@@ -53,9 +57,17 @@ class Experiment:
     judge_on: str = "test"
 
     def __post_init__(self) -> None:
-        """Check the numbers, the split and the device."""
-        check_int("seed", self.seed, 0)
-        check_int("threads", self.threads, 1)
+        """Check the learner, names, numbers, the split and the device."""
+        check_instance("learner", self.learner, Learner, "a Learner")
+        check_text("data", self.data, "the name of a stream")
+        check_text("method", self.method, "the name of a method")
+        if self.data_dir is not None:
+            check_path("data_dir", self.data_dir, "a folder, or None")
+        if self.data_options is not None:
+            check_mapping("data_options", self.data_options, "a mapping of options of the stream")
+        check_seed("seed", self.seed, 0)
+        if check_int("threads", self.threads, 1) > _MOST_THREADS:
+            raise value_error("threads", expected=f"an integer from 1 to {_MOST_THREADS}", got=self.threads)
         check_choice("judge_on", self.judge_on, ("test", "validation"))
         resolve_device(self.device)
 
@@ -73,6 +85,8 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         ValueError: if there is no such device, or tensors on it hold no data.
     """
+    if not isinstance(name, (str, torch.device)):
+        raise type_error("device", expected="a text, such as 'auto' or 'cpu'", got=name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

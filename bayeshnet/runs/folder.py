@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_path
 from ..errors import value_error
 from ..files import write_text
 from ..inference import load_checkpoint, save_checkpoint
@@ -29,7 +30,7 @@ class RunFolder(Settings):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = check_path("path", path, "the path of a folder")
 
     @property
     def config(self) -> Path:

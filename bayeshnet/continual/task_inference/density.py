@@ -82,7 +82,7 @@ class DensitySettings:
         """
         check_data("x", x)
         if x.ndim < 2 or x.numel() == 0:
-            raise value_error("x", expected="inputs (N, ...), at least one", got=x)
+            raise value_error("x", expected="at least one input (N, ...)", got=x)
         if x.is_floating_point():
             check_finite("x", x)
         if y is not None:
