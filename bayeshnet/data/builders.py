@@ -109,7 +109,7 @@ def split_by_class(
         expected = f"inputs of shape {tuple(train.x.shape[1:])} as in x"
         raise value_error("x_test", expected=expected, got=test.x)
     available = torch.unique(train.y).tolist()
-    _check_known("y_test, labels of the test set", test.y, available)
+    _check_known("y_test, labels in test", test.y, available)
     names = dict(zip(available, names_of(class_names, available), strict=True))
     tasks: list[Task] = []
     parts_of = ((train, "train", max_train, "max_train"), (test, "test", max_test, "max_test"))
@@ -230,7 +230,7 @@ def from_arrays(
         num_outputs, labels = parts[0].y.shape[-1], None
         if kind == "classification":
             classes = torch.unique(torch.cat([p.y for p in (everything if scenario == "domain" else parts[:1])]))
-            _check_known(f"tasks[{i}], labels of the test set", parts[1].y, classes.tolist())
+            _check_known(f"tasks, labels in test of tasks[{i}]", parts[1].y, classes.tolist())
             parts = [Split(p.x, torch.searchsorted(classes, p.y)) for p in parts]
             num_outputs, labels = len(classes), tuple(classes.tolist())
         built.append(_with_validation(title, parts, num_outputs, labels, validation_fraction, data_seed, info, kind))

@@ -42,7 +42,8 @@ def names_of(class_names: Any, available: Sequence[int]) -> Sequence[str]:
     """Return the names of all classes."""
     if class_names is None:
         return [str(label) for label in available]
-    names = check_items("class_names", class_names, "a list of texts", str)
+    letters = isinstance(class_names, str)  # a text is a sequence of names of one letter
+    names = check_items("class_names", tuple(class_names) if letters else class_names, "a list of texts", str)
     if len(names) != len(available):
         raise value_error("class_names", expected=f"{len(available)} names, one per class", found=f"{len(names)}")
     return names
