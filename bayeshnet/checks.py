@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ __all__ = [
     "check_callable",
     "check_data",
     "check_device",
+    "check_devices",
     "check_dtype",
     "check_generator",
     "check_items",
@@ -24,6 +26,7 @@ __all__ = [
     "check_seed",
     "check_text",
     "check_texts",
+    "naming",
     "refusing",
 ]
 
@@ -67,6 +70,13 @@ def check_device(argument: str, device: Any) -> Any:
     except Exception as error:  # whose kind depends on the device
         raise value_error(argument, expected="a device that is present, or None", got=device) from error
     return device
+
+
+def check_devices(argument: str, value: Any, device: torch.device) -> None:
+    """Refuse a tensor, alone or in a tuple, that is on another device than ``device``."""
+    for part in value if isinstance(value, tuple) else (value,):
+        if isinstance(part, torch.Tensor) and part.device != device:
+            raise value_error(argument, expected=f"tensors on {device}", got=value)
 
 
 def check_generator(generator: Any) -> Any:
@@ -187,3 +197,21 @@ def check_data(argument: str, value: Any, expected: str = "a dense tensor of rea
     if not good or (value.is_floating_point() and value.dtype.itemsize < 2) or value.device.type == "meta":
         raise type_error(argument, expected=expected, got=value)
     return value
+
+
+@contextmanager
+def naming(argument: str, expected: str) -> Iterator[None]:
+    """Turn errors of torch within the context into a ``ValueError`` that names the argument, but for lack of memory.
+
+    Example:
+        >>> with naming("x", "inputs (N, 3)"):
+        ...     torch.zeros(2, 4) @ torch.zeros(3)
+        Traceback (most recent call last):
+        ValueError: x: expected inputs (N, 3), got RuntimeError: size mismatch, got input (2), mat (2x4), vec (3).
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise value_error(argument, expected=expected, found=f"{type(error).__name__}: {error}") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .checks import check_devices, naming
 from .errors import (
     check_choice,
     check_flags,
@@ -20,7 +21,6 @@ from .errors import (
     check_instance,
     check_int,
     check_shape,
-    describe,
     type_error,
     value_error,
 )
@@ -86,8 +86,7 @@ def batched_forward(
     check_flags(per_sample_inputs=per_sample_inputs)
     check_instance("distilled_params", distilled_params, (Sequence, type(None)), "a list of tensors, or None")
     job = _Job.of(net, per_sample_inputs, condition, distilled_params)
-    check_shape("weights", weights, (None, job.spec.numel), "Use weight_spec.flatten(tensors).")
-    check_floating("weights", weights)
+    check_shape("weights", check_floating("weights", weights), (None, job.spec.numel), "Use weight_spec.flatten.")
     samples = weights.shape[0]
     if samples == 0:
         raise value_error("weights", expected="at least one weight vector", got=weights)
@@ -95,20 +94,15 @@ def batched_forward(
         raise type_error("x", expected="a tensor (S, N, ...) where per_sample_inputs is chosen", got=x)
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
-    if any(part.device != weights.device for part in (x if isinstance(x, tuple) else (x,)) if isinstance(part, Tensor)):
-        raise value_error("x", expected=f"inputs on {weights.device}, as the weights", got=x)
+    check_devices("x", x, weights.device)
     size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
-    try:
+    plain = strategy == "vmap" or transforms_active()
+    with nullcontext() if plain else naming("x", "inputs that the network takes under these weights"):
         if size >= samples:
             return job.run(weights, x, strategy)
         parts = weights.split(size)
         inputs = x.split(size) if per_sample_inputs else [x] * len(parts)
         return _gather(torch.cat, [job.run(w, one, strategy) for w, one in zip(parts, inputs, strict=True)])
-    except RuntimeError as error:
-        if strategy == "vmap" or transforms_active() or isinstance(error, torch.OutOfMemoryError):
-            raise
-        found = f"{describe(x)} and weights of {weights.dtype}: {type(error).__name__}: {error}"
-        raise value_error("x", expected="inputs that the network takes under these weights", found=found) from error
 
 
 @dataclass(frozen=True)
@@ -214,11 +208,8 @@ def per_example_gradients(log_prob: Callable[..., Tensor], weights: Tensor, *dat
 
     def looped() -> Tensor:
         flat = weights.detach().requires_grad_()
-        rows = []
         with torch.enable_grad():
-            for example in zip(*data, strict=True):
-                rows.append(torch.autograd.grad(log_prob(flat, *example), flat)[0])
-        return torch.stack(rows)
+            return torch.stack([torch.autograd.grad(log_prob(flat, *e), flat)[0] for e in zip(*data, strict=True)])
 
     gradients = torch.func.grad(log_prob)
     mapped = torch.func.vmap(gradients, in_dims=(None, *[0] * len(data)), randomness="different")

@@ -10,17 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_all, check_device, check_dtype, check_texts, refusing
-from .errors import (
-    check_choice,
-    check_flags,
-    check_floating,
-    check_instance,
-    check_int,
-    check_number,
-    check_shape,
-    check_sizes,
-    value_error,
-)
+from .errors import check_choice, check_floating, check_instance, check_number, check_shape, check_sizes, value_error
 
 __all__ = ["ROLES", "WeightEntry", "WeightSpec", "Whitening"]
 
@@ -42,9 +32,10 @@ class WeightEntry:
         """Refuse names that are no text, sizes that are no numbers of weights and unknown roles."""
         check_instance("name", self.name, str, "a string")
         object.__setattr__(self, "shape", tuple(check_sizes("shape", self.shape, 0)))
-        check_choice(f"role of {self.name!r}", self.role, ROLES)
-        check_int("fan_in", self.fan_in, 1)
-        check_flags(last=self.last)
+        if not isinstance(self.role, str) or self.role not in ROLES:
+            raise value_error(f"role of {self.name!r}", expected="one of " + ", ".join(ROLES), got=self.role)
+        check_sizes("fan_in", (self.fan_in,))
+        check_choice("last", self.last, (False, True))
 
     @property
     def numel(self) -> int:
@@ -184,9 +175,7 @@ class WeightSpec:
             if missing:
                 raise value_error("tensors", expected="a tensor for each name", found=f"none for {missing}")
             tensors = [tensors[n] for n in self.names]
-        parts = list(
-            check_instance("tensors", tensors, (Sequence, Iterator, nn.ParameterList), "tensors by name or in order")
-        )
+        parts = list(check_instance("tensors", tensors, (Sequence, Iterator, nn.ParameterList), "several tensors"))
         if len(parts) != len(self.entries):
             raise value_error("tensors", expected=f"{len(self.entries)} tensors", found=f"{len(parts)}")
         flat = []
@@ -196,8 +185,7 @@ class WeightSpec:
         try:
             return torch.cat(flat, dim=-1)
         except RuntimeError as error:
-            expected = "tensors of one batch shape, on one device, whose dtypes can be joined"
-            raise value_error("tensors", expected=expected, found=f"{parts[0].dtype} and others: {error}") from error
+            raise value_error("tensors", expected="tensors that can be joined", found=str(error)) from error
 
     def select(self, predicate: Callable[[WeightEntry], bool]) -> WeightSpec:
         """Return the specification of the tensors for which ``predicate(entry)`` is true."""

@@ -2,10 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from bayeshnet import checks, errors
 from bayeshnet.errors import (
     MissingExtraError,
     check_choice,
@@ -115,3 +117,63 @@ def test_missing_extras_say_how_to_install_them():
     error = MissingExtraError("rich", "app", "A progress bar")
     assert isinstance(error, ImportError)
     assert str(error).endswith("needs the package 'rich'; install it with: pip install 'bayeshnet[app]'")
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: errors.check_size("n_in", 10**9),
+            ValueError,
+            "n_in: expected an integer <= 536870912, got 1",
+        ),
+        (lambda: errors.check_size("n_in", 0), ValueError, "n_in: expected an integer >= 1, got 0."),
+        (lambda: errors.check_sizes("layers", [3, 2**30]), ValueError, "layers: expected an integer <= 536870912"),
+        (lambda: errors.check_sizes("layers", [3], count=2), ValueError, "layers: expected 2 integers, got [3]."),
+        (lambda: errors.check_floating("w", torch.arange(3)), TypeError, "w: expected a dense floating tensor, got"),
+        (
+            lambda: errors.check_floating("w", torch.eye(2).to_sparse()),
+            TypeError,
+            "w: expected a dense floating",
+        ),
+        (
+            lambda: checks.check_dtype("dtype", torch.int64),
+            TypeError,
+            "dtype: expected a floating torch.dtype",
+        ),
+        (lambda: checks.check_device("device", "nowhere"), ValueError, "device: expected a device that is present"),
+        (lambda: checks.check_texts("names", ["a"], 2), ValueError, "names: expected a list of 2 strings, or None"),
+        (
+            lambda: checks.check_texts("names", ["a", 2], 2),
+            TypeError,
+            "names: expected a list of 2 strings",
+        ),
+        (lambda: checks.check_generator(0), TypeError, "generator: expected a torch.Generator, or None, got 0."),
+        (lambda: checks.check_devices("x", (torch.zeros(1, device="meta"),), torch.device("cpu")), ValueError, "x: "),
+    ],
+)
+def test_checks_of_sizes_and_kinds(call, error, message):
+    with pytest.raises(error) as caught:
+        call()
+    assert str(caught.value).startswith(message)
+
+
+def test_checks_return_what_is_good():
+    assert errors.check_sizes("layers", (3, np.int64(4))) == [3, 4]
+    assert errors.check_size("n", errors.LARGEST) == 2**29
+    assert checks.check_texts("names", None, 3) is None
+    assert checks.check_dtype("dtype", torch.bfloat16) is torch.bfloat16
+
+
+def test_errors_of_a_users_function_and_of_torch_are_kept_as_the_cause():
+    with pytest.raises(TypeError, match=r"select: expected a function, got one that raises TypeError: .*") as caught:
+        checks.refusing("select", len, "a function")(1, 2)
+    assert isinstance(caught.value.__cause__, TypeError)
+    with (
+        pytest.raises(ValueError, match="x: expected inputs, got RuntimeE") as caught,
+        checks.naming("x", "inputs"),
+    ):
+        torch.zeros(2, 4) @ torch.zeros(3)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(torch.OutOfMemoryError), checks.naming("x", "inputs"):
+        raise torch.OutOfMemoryError

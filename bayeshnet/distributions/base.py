@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import check_finite, check_flags, check_floating, check_instance, check_shape, value_error
+from ..errors import check_finite, check_flags, check_floating, check_instance, check_positive, check_shape, value_error
 from ..representation import Settings
 from ..weights import WeightSpec
 
-__all__ = ["WeightDistribution", "WeightDraw", "check_parameters", "check_spec", "check_value"]
+__all__ = ["WeightDistribution", "WeightDraw", "check_parameters", "check_spec", "check_value", "filled"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def check_parameters(validate: bool | None, positive: dict[str, Tensor], **other
 
     Args:
         validate: the argument ``validate_args``; torch's default if None.
-        positive: parameters whose entries must be finite and greater than zero.
+        positive: parameters whose entries must be greater than zero.
         others: parameters whose entries must be finite.
     """
     if validate is None:
@@ -87,12 +87,12 @@ def check_parameters(validate: bool | None, positive: dict[str, Tensor], **other
         return
     for name, value in (*positive.items(), *others.items()):
         if value.device.type == "meta":
-            expected = "values that are known, or validate_args=False"
-            raise value_error(name, expected=expected, got=value)
-        check_finite(name, value)
+            raise value_error(name, expected="values that are known, or validate_args=False", got=value)
     for name, value in positive.items():
         if not bool((value > 0).all()):
-            raise value_error(name, expected="values > 0", found="others among its entries")
+            raise value_error(name, expected="values > 0", found="others, or NaN, among its entries")
+    for name, value in others.items():
+        check_finite(name, value)
 
 
 def check_value(value: Any, num: int, like: Tensor) -> Tensor:
@@ -101,3 +101,11 @@ def check_value(value: Any, num: int, like: Tensor) -> Tensor:
     if value.device != like.device:
         raise value_error("value", expected=f"a tensor on {like.device}", got=value)
     return value
+
+
+def filled(argument: str, number: Any, like: Tensor, hint: str = "") -> Tensor:
+    """Return a number > 0 as a tensor ``()`` with dtype and device of ``like``; refuse what that cannot hold."""
+    value, limits = check_positive(argument, number, hint), torch.finfo(like.dtype)
+    if not limits.tiny <= value <= limits.max:
+        raise value_error(argument, expected=f"a number that {like.dtype} can hold", got=number, hint=hint)
+    return torch.full((), value, dtype=like.dtype, device=like.device)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import type_error
+from ..errors import check_instance, check_shape, type_error, value_error
 from ..geometry import EmbeddedGeometry
 from ..weights import Whitening
 from .gaussian import LowRankGaussian, MeanFieldGaussian
@@ -33,6 +33,9 @@ def embed(q: Distribution, places: Tensor, prior: FanInGaussian) -> Distribution
     Raises:
         TypeError: for other kinds of distribution.
     """
+    check_instance("prior", prior, FanInGaussian, "a FanInGaussian, the prior of all weights")
+    check_instance("q", q, Distribution, "a distribution of weights")
+    _check_places(places, q, len(prior.loc))
     places = places.to(prior.loc.device)
     if isinstance(q, SemiImplicit):
         geometry = EmbeddedGeometry(q.geometry, places, prior.event_shape[0])
@@ -57,3 +60,13 @@ def embed(q: Distribution, places: Tensor, prior: FanInGaussian) -> Distribution
 def _put(values: Any, places: Tensor, around: Tensor) -> Tensor:
     """Put ``values`` ``()`` or ``(K,)`` at their places in ``around`` ``(P,)``."""
     return around.index_copy(0, places, values.expand(len(places)).to(around))
+
+
+def _check_places(places: Any, q: Distribution, num: int) -> None:
+    """Refuse positions that are not distinct, or not among ``num`` weights."""
+    check_shape("places", places, tuple(q.event_shape))
+    if places.dtype != torch.int64 or places.device.type == "meta":
+        raise type_error("places", expected="positions, known int64 numbers (K,)", got=places)
+    distinct = places.unique()
+    if len(distinct) < len(places) or int(distinct[0]) < 0 or int(distinct[-1]) >= num:
+        raise value_error("places", expected=f"distinct positions among {num} weights", got=places)

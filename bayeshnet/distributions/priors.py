@@ -178,7 +178,7 @@ class ScaleMixturePrior(WeightDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
-        check_value(value, self.weight_spec.numel, self._like)
+        check_value(value, self.event_shape[0], self._like)
         parts = [
             math.log(weight) - math.log(scale) - 0.5 * (value / scale) ** 2
             for weight, scale in ((self.pi, self.scale1), (1 - self.pi, self.scale2))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..errors import check_positive, type_error, value_error
+from ..errors import check_floating, check_instance, type_error, value_error
 from ..geometry.base import Geometry
 from ..rng import normal_like
 from ..weights import WeightSpec, Whitening
-from .base import WeightDistribution, WeightDraw
+from .base import WeightDistribution, WeightDraw, check_parameters, check_spec, filled
 from .gaussian import LowRankGaussian
 
 __all__ = ["GeneratedWeights", "SemiImplicit", "SharedNoise"]
@@ -52,8 +52,8 @@ class GeneratedWeights(WeightDistribution):
                 hint="Take hnet.geometry(cond_id), or use HypernetPosterior(hnet).",
             )
         num = geometry.num_weights
-        if weight_spec is not None and weight_spec.numel != num:
-            raise value_error("weight_spec", expected=f"{num} weights", found=str(weight_spec.numel))
+        if weight_spec is not None:
+            check_spec(weight_spec, num)
         self.geometry = geometry
         self.weight_spec = weight_spec
         self.whitening = whitening
@@ -62,6 +62,7 @@ class GeneratedWeights(WeightDistribution):
         if whitening is None:
             self.loc, self.scale = zero.new_zeros(()), zero.new_ones(())
         else:
+            check_instance("whitening", whitening, Whitening, "a Whitening, or None")
             self.loc, self.scale = whitening.loc, whitening.scale
             for name, value in (("loc", self.loc), ("scale", self.scale)):
                 if value.shape not in (torch.Size(), torch.Size((num,))):
@@ -192,11 +193,9 @@ def _check_sigma(sigma: Any, like: Tensor, num: int, validate: bool | None) -> T
     """Convert ``sigma`` to a tensor ``()`` or ``(num,)`` with the dtype of ``like``."""
     advice = "It is a standard deviation, in units of scale."
     if not isinstance(sigma, Tensor):
-        return torch.full((), check_positive("sigma", sigma, advice), dtype=like.dtype, device=like.device)
+        return filled("sigma", sigma, like, advice)
     if sigma.shape not in (torch.Size(), torch.Size((num,))):
         raise value_error("sigma", expected=f"a number or a tensor of shape () or ({num},)", got=sigma, hint=advice)
-    if validate is None:
-        validate = torch.distributions.Distribution._validate_args
-    if validate and not bool(((sigma > 0) & torch.isfinite(sigma)).all()):
-        raise value_error("sigma", expected="finite values > 0", found="others among its entries", hint=advice)
+    check_floating("sigma", sigma, advice)
+    check_parameters(validate, {"sigma": sigma})
     return sigma.to(like)

@@ -14,8 +14,7 @@ from ...errors import check_choice, check_floating, check_instance, check_positi
 from ...hnets.hnet_interface import HyperNetInterface
 from ...representation import ModuleSettings
 from ...weights import WeightSpec
-from ..base import check_spec
-from .whitening import filled
+from ..base import check_spec, filled
 
 __all__ = ["FixedSigma", "GeneratedSigma", "LearnedSigma", "ModuleSigma", "ParameterSigma", "resolve_sigma"]
 
@@ -34,10 +33,7 @@ class FixedSigma(ModuleSettings, nn.Module):
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
-        if check_floating("value", value, _SIGMA_ADVICE).ndim > 1 or value.device.type == "meta":
-            raise value_error("value", expected="a tensor () or (P,) of known values", got=value, hint=_SIGMA_ADVICE)
-        if not bool(((value > 0) & torch.isfinite(value)).all()):
-            raise value_error("value, of sigma", expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)
+        _check_positive("value", value)
         self.value: Tensor
         self.register_buffer("value", value.detach().clone())
 
@@ -178,7 +174,7 @@ def resolve_sigma(sigma: Any, spec: WeightSpec, init: float, floor: float, like:
     if isinstance(sigma, nn.Module):
         return ModuleSigma(sigma, spec, floor)
     if isinstance(sigma, Tensor):
-        value = sigma.detach().to(like)
+        value = _check_positive("sigma", sigma).detach().to(like)
         return FixedSigma(spec.spread(value) if _is_per_tensor(value, spec) else value)
     return FixedSigma(filled("sigma", init if sigma is None else sigma, like, _SIGMA_ADVICE))
 
@@ -190,3 +186,12 @@ def _is_per_tensor(value: Tensor, spec: WeightSpec) -> bool:
     if value.ndim == 1 and value.shape[0] == len(spec.entries) != spec.numel:
         return True
     return check_shape("sigma", value, (-1, spec.numel), _SIGMA_ADVICE) is None
+
+
+def _check_positive(argument: str, value: Tensor) -> Tensor:
+    """Return a floating tensor ``()`` or ``(n,)`` of finite values > 0."""
+    if check_floating(argument, value, _SIGMA_ADVICE).ndim > 1 or value.device.type == "meta":
+        raise value_error(argument, expected="a tensor () or (P,) of known values", got=value, hint=_SIGMA_ADVICE)
+    if not bool(((value > 0) & torch.isfinite(value)).all()):
+        raise value_error(argument, expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)
+    return value

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import check_choice, check_positive, check_shape, value_error
+from ...errors import check_choice, check_shape, value_error
 from ...weights import WeightSpec, Whitening
+from ..base import filled
 
-__all__ = ["filled", "resolve_whitening"]
+__all__ = ["resolve_whitening"]
 
 _ADVICE = "Use None, a number > 0, a tensor (P,), a Whitening, or 'fan_in'."
 
@@ -47,11 +48,3 @@ def _positive(value: Tensor, spec: WeightSpec, like: Tensor) -> Tensor:
     if not bool(((value > 0) & torch.isfinite(value)).all()):
         raise value_error("scale", expected="finite values > 0", got=value, hint=_ADVICE)
     return value
-
-
-def filled(argument: str, number: Any, like: Tensor, hint: str) -> Tensor:
-    """Return a number > 0 as a tensor ``()`` with dtype and device of ``like``; refuse what that cannot hold."""
-    value = check_positive(argument, number, hint)
-    if value > torch.finfo(like.dtype).max:
-        raise value_error(argument, expected=f"a number that {like.dtype} can hold", got=number, hint=hint)
-    return torch.full((), value, dtype=like.dtype, device=like.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from torch import nn
@@ -75,6 +76,7 @@ def _container() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def _structured() -> dict[str, Any]:
     net = _resnet()
     shapes, counts, assemble = resnet_chunking(net)
