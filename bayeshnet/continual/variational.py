@@ -17,7 +17,7 @@ from ..checks import check_seed
 from ..errors import check_instance, check_int, check_ints, check_number, check_size, value_error
 from ..estimators import KLEstimator
 from ..functional import check_examples_apart
-from ..guides import BayesianModel, Categorical, Gaussian, HypernetGuide, Likelihood
+from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import check_network, floating_like
@@ -25,6 +25,7 @@ from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
 from .learner import Learner, check_inputs
+from .likelihoods import check_likelihood, default_likelihood
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .state import LearnerState
@@ -297,22 +298,3 @@ class VariationalLearner(Learner):
 def _given(argument: str, value: Any, kind: type, expected: str) -> Any:
     """Return an optional part of a learner."""
     return None if value is None else check_instance(argument, value, kind, expected)
-
-
-def check_likelihood(likelihood: Likelihood, task: Task) -> None:
-    """Refuse likelihoods of values, or of several answers of yes or no, for tasks with classes."""
-    if task.kind == "classification" and not (likelihood.kind == "classification" and likelihood.exclusive):
-        expected = f"one of classes, such as Categorical(), for task {task.name!r}"
-        advice = 'For Bernoulli() state the answers as values 0 and 1, in a task of kind="regression".'
-        raise value_error("likelihood", expected=expected, got=likelihood, hint=advice)
-
-
-def default_likelihood(task: Task) -> Likelihood:
-    """Return a categorical likelihood for classes, and a Gaussian one for values.
-
-    The Gaussian has the noise of the task where that is known, and learned noise otherwise.
-    """
-    if task.kind == "classification":
-        return Categorical()
-    noise = task.info.get("noise_std")
-    return Gaussian(noise) if noise else Gaussian(learn=True)

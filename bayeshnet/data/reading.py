@@ -1,4 +1,4 @@
-"""What builders of streams are given: options that all of them have, pairs of arrays, and datasets read into memory."""
+"""Arguments of builders of streams: options that all of them have, pairs of arrays, datasets read into memory."""
 
 from __future__ import annotations
 
