@@ -33,7 +33,7 @@ __all__ = [
 _SEEDS = (-(2**63), 2**64 - 1)
 
 
-def check_all(argument: str, values: Any, kind: type, expected: str) -> Any:
+def check_all(argument: str, values: Any, kind: type | tuple[type, ...], expected: str) -> Any:
     """Return a list or tuple, possibly empty, if all its entries are instances of ``kind``.
 
     Example:

@@ -122,7 +122,7 @@ class EarlyStopping(Settings, Callback):
         """Check the monitored value if it is time, and stop the run if it has not improved for long enough."""
         if (run.step - run.first_step) % self.every:
             return
-        value = run.mean("loss", self.every) if self.monitor is None else self._monitored(run)
+        value = run.mean("loss", self.every) if self.monitor is None else self._monitored(self.monitor, run)
         if value < self.best - self.min_delta:
             self.best, self.worse = value, 0
         else:
@@ -130,9 +130,9 @@ class EarlyStopping(Settings, Callback):
         if self.worse >= self.patience:
             run.stop(f"early: no improvement for {self.worse * self.every} steps")
 
-    def _monitored(self, run: Run) -> float:
-        value = refusing("monitor", self.monitor, "a function of the run")(run)
-        return float(value)
+    @staticmethod
+    def _monitored(monitor: Callable[[Run], float], run: Run) -> float:
+        return float(refusing("monitor", monitor, "a function of the run")(run))
 
 
 def as_listeners(

@@ -113,7 +113,8 @@ def reference_posterior(
             refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
             chains.append({name: value.detach() for name, value in mcmc.get_samples().items()})
             # Its diagnostics() would compute R-hat as well, for which few samples are not enough.
-            divergences += sum(len(found.get("divergences", ())) for found in mcmc._diagnostics)
+            found: Any = mcmc._diagnostics
+            divergences += sum(len(chain.get("divergences", ())) for chain in found)
     stacked = {name: torch.stack([chain[name] for chain in chains]) for name in chains[0]}
     return ReferencePosterior(
         {name: value.flatten(0, 1) for name, value in stacked.items()},
