@@ -26,7 +26,7 @@ def _two(argument: str, values: Any) -> tuple[Any, Any]:
 def _check_points(inputs: Any, targets: Any, count: int, size: int) -> None:
     """Check inputs of ``size`` entries and targets of ``count`` tasks."""
     many = len(check_all("inputs", inputs, Tensor, "a list of tensors, one per task"))
-    if many != count or len(check_all("targets", targets, Tensor, "a list of tensors, one per task")) != count:
+    if many not in (0, count) or len(check_all("targets", targets, Tensor, "a list of tensors, one per task")) != many:
         raise value_error("inputs, targets", expected=f"one tensor for each of {count} tasks", found=f"{many}")
     for x, y in zip(inputs, targets, strict=True):
         check_finite("inputs", check_data("inputs", x))

@@ -84,6 +84,8 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     check_instance("planes", planes, Planes, "Planes")
     names = check_items("names", names, "the names of the tasks", str)
     check_int("num_classes", num_classes, 2)
+    if not planes.inputs:
+        raise value_error("planes", expected="training inputs of each task", found="none")
     if len(planes.entropy) != len(names):
         raise value_error("names", expected=f"{len(planes.entropy)} names, one for each map", got=names)
     low, high = planes.extent
@@ -138,6 +140,8 @@ def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0)
     check_instance("bands", bands, Bands, "Bands")
     names = check_items("names", names, "the names of the tasks", str)
     check_number("noise_std", noise_std, 0.0, 1e30)
+    if not bands.inputs:
+        raise value_error("bands", expected="training inputs of each task", found="none")
     if len(bands.mean) != len(names):
         raise value_error("names", expected=f"{len(bands.mean)} names, one for each task", got=names)
     figure, axes = panels(len(names), (2.8, 2.9), sharey=True, sharex=True)
