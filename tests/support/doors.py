@@ -185,7 +185,7 @@ class _TooSlowError(BaseException):
 
 @contextmanager
 def _limits() -> Iterator[None]:
-    """Interrupt what takes ``PATIENCE`` times longer than ``SECONDS`` or allocates more than ``BYTES``, where the system can."""
+    """Interrupt what takes ``PATIENCE * SECONDS`` or allocates more than ``BYTES``, where the system can."""
 
     def stop(*_: Any) -> None:
         raise _TooSlowError
