@@ -1,28 +1,39 @@
-"""Argument checks of places, lists and functions, made of those of :mod:`bayeshnet.errors`."""
+"""Argument checks of what is no number: places, functions, paths, texts, seeds, lists; made of those of ``errors``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from .errors import check_instance, type_error, value_error
+from .errors import check_instance, check_int, type_error, value_error
 
 __all__ = [
     "check_all",
+    "check_callable",
+    "check_data",
     "check_device",
     "check_devices",
     "check_dtype",
     "check_generator",
+    "check_items",
+    "check_mapping",
+    "check_path",
+    "check_seed",
+    "check_text",
     "check_texts",
     "naming",
     "refusing",
 ]
 
+_SEEDS = (-(2**63), 2**64 - 1)
 
-def check_all(argument: str, values: Any, kind: type, expected: str) -> Any:
+
+def check_all(argument: str, values: Any, kind: type | tuple[type, ...], expected: str) -> Any:
     """Return a list or tuple, possibly empty, if all its entries are instances of ``kind``.
 
     Example:
@@ -86,10 +97,106 @@ def refusing(argument: str, function: Callable[..., Any], expected: str) -> Call
         try:
             return function(*args, **options)
         except TypeError as error:
+            if ": expected " in str(error):  # a message of this library says it better
+                raise
             found = f"one that raises TypeError: {error}"
             raise type_error(argument, expected=expected, found=found) from error
 
     return call
+
+
+def check_seed(argument: str, seed: Any, minimum: int = _SEEDS[0]) -> int:
+    """Return a seed as an ``int`` that torch's generators take.
+
+    Example:
+        >>> check_seed("seed", 2**70)
+        Traceback (most recent call last):
+        ValueError: seed: expected an integer <= 18446744073709551615, got 1180591620717411303424.
+    """
+    number = check_int(argument, seed, minimum)
+    if number > _SEEDS[1]:
+        raise value_error(argument, expected=f"an integer <= {_SEEDS[1]}", got=seed)
+    return number
+
+
+def check_path(argument: str, path: Any, expected: str = "a path") -> Path:
+    """Return a text or an object like a path as a ``Path``; an empty text is refused."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise type_error(argument, expected=expected, got=path)
+    try:
+        found = Path(path)
+    except TypeError as error:  # of a path of bytes
+        raise type_error(argument, expected=expected, got=path) from error
+    if path == "":
+        raise value_error(argument, expected=expected, got=path)
+    return found
+
+
+def check_text(argument: str, value: Any, expected: str = "a text") -> str:
+    """Return ``value`` if it is a ``str``."""
+    if not isinstance(value, str):
+        raise type_error(argument, expected=expected, got=value)
+    return value
+
+
+def check_callable(argument: str, value: Any, expected: str = "a function") -> Any:
+    """Return ``value`` if it can be called."""
+    if not callable(value):
+        raise type_error(argument, expected=expected, got=value)
+    return value
+
+
+def check_items(
+    argument: str, values: Any, expected: str, kind: type | tuple[type, ...] = object, least: int = 0
+) -> tuple[Any, ...]:
+    """Return the entries of a list, a tuple or another iterable as a tuple.
+
+    Args:
+        argument: name of the argument.
+        values: the entries; texts, mappings and sets are refused.
+        expected: description of the accepted values.
+        kind: type of the entries.
+        least: smallest number of entries.
+
+    Example:
+        >>> check_items("sizes", [3, 4], "a list of sizes", int)
+        (3, 4)
+    """
+    refused = isinstance(values, (str, bytes, Mapping, set, type)) or not isinstance(values, Iterable)
+    if refused or getattr(values, "ndim", 1) == 0:
+        raise type_error(argument, expected=expected, got=values)
+    entries = tuple(values)
+    for entry in entries:
+        if not isinstance(entry, kind):
+            raise type_error(argument, expected=expected, found=f"an entry that is a {type(entry).__name__}")
+    if len(entries) < least:
+        raise value_error(argument, expected=f"{expected}, at least {least}", found=f"{len(entries)}")
+    return entries
+
+
+def check_mapping(
+    argument: str, value: Any, expected: str, kind: type | tuple[type, ...] = object, keys: type = str
+) -> dict[Any, Any]:
+    """Return a mapping as a new ``dict`` whose keys are of type ``keys`` and whose values are of type ``kind``."""
+    if not isinstance(value, Mapping):
+        raise type_error(argument, expected=expected, got=value)
+    for key, entry in value.items():
+        if not isinstance(key, keys):
+            raise type_error(argument, expected=expected, found=f"a key that is a {type(key).__name__}")
+        if not isinstance(entry, kind):
+            raise type_error(argument, expected=expected, found=f"{key!r}, which is a {type(entry).__name__}")
+    return dict(value)
+
+
+def check_data(argument: str, value: Any, expected: str = "a dense tensor of real numbers") -> torch.Tensor:
+    """Return ``value`` if it is a dense tensor of real numbers, at least 16 bits if they are floating.
+
+    Neither its shape nor its values are looked at.
+    """
+    good = isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_complex()
+    if not good or (value.is_floating_point() and value.dtype.itemsize < 2) or value.device.type == "meta":
+        raise type_error(argument, expected=expected, got=value)
+    return value
 
 
 @contextmanager

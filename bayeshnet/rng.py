@@ -4,23 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from .checks import check_generator, check_seed
+from .errors import LARGEST, check_instance, check_size, type_error, value_error
+
 __all__ = ["derive_seed", "normal_like", "sample_seeded", "seeded", "uniform_like"]
 
 
 def normal_like(like: Tensor, size: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-    """Draw standard normal noise of ``size`` in the dtype and on the device of ``like``."""
+    """Draw standard normal noise of ``size`` in the dtype and on the device of ``like``, a floating tensor."""
+    _check(like, size, generator)
     return torch.randn(size, generator=generator, dtype=like.dtype, device=like.device)
 
 
 def uniform_like(like: Tensor, size: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-    """Draw uniform noise of ``size`` in [0, 1), in the dtype and on the device of ``like``."""
+    """Draw uniform noise of ``size`` in [0, 1), in the dtype and on the device of ``like``, a floating tensor."""
+    _check(like, size, generator)
     return torch.rand(size, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _check(like: Any, size: Any, generator: Any) -> None:
+    """Check the arguments of a draw."""
+    if not isinstance(like, Tensor) or not like.is_floating_point() or like.dtype.itemsize < 2:
+        raise type_error("like", expected="a floating tensor of at least 16 bits", got=like)
+    if not isinstance(size, (tuple, list)):
+        raise type_error("size", expected="a tuple of sizes", got=size)
+    for number in size:
+        if type(number) is not int or not 0 <= number <= LARGEST:
+            check_size("size", number, 0)
+    if generator is not None:
+        check_generator(generator)
+        if generator.device.type != like.device.type != "meta":
+            raise value_error("generator", expected=f"one on {like.device.type}", found=f"one on {generator.device}")
 
 
 def derive_seed(seed: int, *keys: int) -> int:
@@ -30,7 +51,8 @@ def derive_seed(seed: int, *keys: int) -> int:
         >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(0, 2)
         (True, False)
     """
-    return int(np.random.SeedSequence([seed, *keys]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+    numbers = [check_seed("seed", seed, 0), *(check_seed("keys", key, 0) for key in keys)]
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 @contextmanager
@@ -43,9 +65,10 @@ def seeded(source: int | torch.Generator | None) -> Iterator[None]:
     if source is None:
         yield
         return
-    seed = source
     if isinstance(source, torch.Generator):
         seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+    else:
+        seed = check_seed("source", source)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):
         torch.manual_seed(seed)
         yield
@@ -53,6 +76,8 @@ def seeded(source: int | torch.Generator | None) -> Iterator[None]:
 
 def sample_seeded(q: Distribution, num: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw ``(num, *event_shape)`` with a generator from any distribution, reparameterized if it supports that."""
+    check_instance("q", q, Distribution, "a torch distribution")
+    count = check_size("num", num, 0)
     method = q.rsample if q.has_rsample else q.sample
-    with seeded(generator):
-        return method(torch.Size((num,)))
+    with seeded(check_generator(generator)):
+        return method(torch.Size((count,)))

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from ..deprecation import moved_names, renamed_arguments
 from ..distributions import FanInGaussian, WeightPosterior
-from ..errors import check_positive
+from ..errors import check_floating, check_instance, check_positive
 from ..representation import Settings
 from ..weights import WeightSpec, Whitening
 
-__all__ = ["ConditionedPosterior", "PosteriorBuilder"]
+__all__ = ["ConditionedPosterior", "PosteriorBuilder", "check_spec"]
 
 
 @runtime_checkable
@@ -54,14 +54,21 @@ class PosteriorBuilder(Settings, ABC):
     @renamed_arguments(spec="weight_spec")
     def whitening(self, weight_spec: WeightSpec) -> Whitening:
         """Return the map from whitened weights to weights."""
-        return weight_spec.whitening(self.gain, self.last_gain, self.bias_scale)
+        return check_spec(weight_spec).whitening(self.gain, self.last_gain, self.bias_scale)
 
     @renamed_arguments(spec="weight_spec")
     def prior(self, weight_spec: WeightSpec, like: Tensor | None = None) -> FanInGaussian:
         """Return the prior, ``N(0, I)`` over whitened weights, with dtype and device of ``like``."""
-        like = torch.empty(0) if like is None else like
+        like = torch.empty(0) if like is None else check_floating("like", like)
         scales = (self.gain, self.last_gain, self.bias_scale)
-        return FanInGaussian(weight_spec, *scales, dtype=like.dtype, device=like.device)
+        return FanInGaussian(check_spec(weight_spec), *scales, dtype=like.dtype, device=like.device)
+
+
+def check_spec(weight_spec: Any) -> WeightSpec:
+    """Return ``weight_spec`` if it is a :class:`~bayeshnet.weights.WeightSpec`."""
+    advice = "Make one by WeightSpec.of(net)."
+    spec: WeightSpec = check_instance("weight_spec", weight_spec, WeightSpec, "a WeightSpec", advice)
+    return spec
 
 
 __getattr__ = moved_names(__name__, {"PosteriorFamily": "builders.PosteriorBuilder"})

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..deprecation import renamed_arguments
 from ..distributions import DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior, WeightPosterior
-from ..errors import check_int, check_positive
+from ..errors import check_positive, check_size
 from ..weights import WeightSpec, Whitening
 from .base import PosteriorBuilder
 
@@ -96,7 +96,7 @@ class LowRankWeights(_ExplicitBuilder):
         bias_scale: float = 0.1,
     ) -> None:
         super().__init__(gain, last_gain, bias_scale)
-        self.rank = check_int("rank", rank, 1)
+        self.rank = check_size("rank", rank)
         self.sigma = check_positive("sigma", sigma)
 
     def _with_means(self, weight_spec: WeightSpec, scale: Whitening, init: Tensor) -> WeightPosterior:

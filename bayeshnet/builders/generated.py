@@ -7,12 +7,12 @@ from typing import Any
 
 from ..deprecation import renamed_arguments
 from ..distributions import GeneratedPosterior, HypernetPosterior
-from ..errors import check_choice, check_int, check_number, check_positive
+from ..errors import check_choice, check_number, check_positive, check_size, check_sizes
 from ..hnets import HMLP, ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
-from .base import PosteriorBuilder
+from .base import PosteriorBuilder, check_spec
 from .initialization import init_hypernetwork, init_outer_hypernetwork
-from .networks import make_activation
+from .networks import ACTIVATIONS, make_activation
 
 __all__ = ["DiracGenerator", "HyperHypernetwork", "ImplicitGenerator", "MeanFieldGenerator", "RadialGenerator"]
 
@@ -61,20 +61,21 @@ class ImplicitGenerator(PosteriorBuilder):
         bias_scale: float = 0.1,
     ) -> None:
         super().__init__(gain, last_gain, bias_scale)
-        self.latent_size = check_int("latent_size", latent_size, 1)
-        self.embedding_size = check_int("embedding_size", embedding_size, 1)
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.activation = activation
+        self.latent_size = check_size("latent_size", latent_size)
+        self.embedding_size = check_size("embedding_size", embedding_size)
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
         if isinstance(sigma, str):
             check_choice("sigma", sigma, ("learned", "generated"), "Or give a number > 0.")
         self.sigma = sigma if isinstance(sigma, str) else check_positive("sigma", sigma)
         self.init_std = check_number("init_std", init_std, minimum=0.0)
-        self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
-        self.chunk_embedding_size = check_int("chunk_embedding_size", chunk_embedding_size, 1)
+        self.chunk_size = None if chunk_size is None else check_size("chunk_size", chunk_size)
+        self.chunk_embedding_size = check_size("chunk_embedding_size", chunk_embedding_size)
 
     @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
         """Build the hypernetwork and its posterior, with condition 0 as the default."""
+        check_spec(weight_spec)
         settings: dict[str, Any] = {
             "uncond_in_size": self.latent_size,
             "cond_in_size": self.embedding_size,
@@ -137,18 +138,18 @@ class HyperHypernetwork(PosteriorBuilder):
         bias_scale: float = 0.1,
     ) -> None:
         super().__init__(gain, last_gain, bias_scale)
-        self.latent_size = check_int("latent_size", latent_size, 1)
-        self.embedding_size = check_int("embedding_size", embedding_size, 1)
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.outer_hidden_layers = tuple(check_int("outer_hidden_layers", size, 1) for size in outer_hidden_layers)
-        self.activation = activation
+        self.latent_size = check_size("latent_size", latent_size)
+        self.embedding_size = check_size("embedding_size", embedding_size)
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.outer_hidden_layers = tuple(check_sizes("outer_hidden_layers", outer_hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
         self.sigma = check_positive("sigma", sigma)
         self.init_std = check_number("init_std", init_std, minimum=0.0)
 
     @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
         """Build both hypernetworks and their posterior, with condition 0 as the default."""
-        inner = self._inner(weight_spec, no_uncond_weights=True)
+        inner = self._inner(check_spec(weight_spec), no_uncond_weights=True)
         outer = _of_condition(inner.param_shapes, self.embedding_size, self.outer_hidden_layers, self.activation)
         template = self._inner(weight_spec, no_uncond_weights=False)
         init_outer_hypernetwork(outer, template, weight_spec, self.init_std)
@@ -199,9 +200,9 @@ class _ExplicitGenerator(PosteriorBuilder):
         bias_scale: float = 0.1,
     ) -> None:
         super().__init__(gain, last_gain, bias_scale)
-        self.embedding_size = check_int("embedding_size", embedding_size, 1)
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.activation = activation
+        self.embedding_size = check_size("embedding_size", embedding_size)
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
         self.sigma = check_positive("sigma", sigma)
         self.init_std = check_number("init_std", init_std, minimum=0.0)
 
@@ -213,7 +214,7 @@ class _ExplicitGenerator(PosteriorBuilder):
     @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> GeneratedPosterior:
         """Build the hypernetwork and its posterior, with condition 0 as the default."""
-        shapes = GeneratedPosterior.target_shapes([list(s) for s in weight_spec.shapes], self.family)
+        shapes = GeneratedPosterior.target_shapes([list(s) for s in check_spec(weight_spec).shapes], self.family)
         hnet = _of_condition(shapes, self.embedding_size, self.hidden_layers, self.activation)
         init_hypernetwork(hnet, _repeated(weight_spec, len(shapes) // len(weight_spec.shapes)), self.init_std)
         scale = self.whitening(weight_spec)

@@ -8,11 +8,10 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from ..deprecation import renamed_arguments
-from ..errors import check_choice, check_int, check_ints, value_error
+from ..errors import check_choice, check_size, check_sizes, value_error
 from ..layers.activations import GaussianBump
 from ..mnets import MLP, MainNetInterface, ModuleMainNet
 from ..mnets.parts.images import LAYOUTS, check_layout, to_maps
@@ -81,16 +80,15 @@ class MLPNetwork(NetworkBuilder):
 
     @renamed_arguments(listed=True, hidden="hidden_layers")
     def __init__(self, hidden_layers: tuple[int, ...] = (100, 100), activation: str = "relu") -> None:
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.activation = activation
-        make_activation(activation)
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
 
     def build(self, input_shape: Sequence[int], num_outputs: int, *, layout: str | None = None) -> MainNetInterface:
         """Build the network, without weights of its own, for inputs of any layout."""
-        size = int(torch.Size(input_shape).numel())
+        size = check_size("input_shape", math.prod(check_sizes("input_shape", input_shape)))
         return MLP(
             n_in=size,
-            n_out=num_outputs,
+            n_out=check_size("num_outputs", num_outputs),
             hidden_layers=self.hidden_layers,
             activation_fn=make_activation(self.activation),
             no_weights=True,
@@ -125,14 +123,15 @@ class ConvNetwork(NetworkBuilder):
         layout: str | None = None,
     ) -> None:
         self.layout = check_layout(layout)
-        self.channels = tuple(check_int("channels", c, 1) for c in channels)
-        self.hidden_layers = tuple(check_int("hidden_layers", size, 1) for size in hidden_layers)
-        self.activation = activation
-        self.image_shape = None if image_shape is None else tuple(check_int("image_shape", n, 1) for n in image_shape)
-        make_activation(activation)
+        self.channels = tuple(check_sizes("channels", channels))
+        self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
+        self.activation = check_choice("activation", activation, ACTIVATIONS)
+        self.image_shape = None if image_shape is None else tuple(check_sizes("image_shape", image_shape, count=3))
 
     def build(self, input_shape: Sequence[int], num_outputs: int, *, layout: str | None = None) -> MainNetInterface:
         """Build the network; raise ValueError for images that are too small for the pooling."""
+        check_size("num_outputs", num_outputs)
+        check_size("input_shape", math.prod(check_sizes("input_shape", input_shape)))
         layout = self._layout_of(input_shape, layout)
         shape = self._shape_of(input_shape, layout)
         planes, height, width = shape
@@ -141,7 +140,8 @@ class ConvNetwork(NetworkBuilder):
             layers += [nn.Conv2d(planes, channels, 3, padding=1), make_activation(self.activation), nn.MaxPool2d(2)]
             planes, height, width = channels, height // 2, width // 2
         if min(height, width) < 1:
-            raise value_error("channels", expected=f"so few that images {shape} survive the pooling", got=self.channels)
+            expected = f"images that survive the pooling of {len(self.channels)} convolutions"
+            raise value_error("input_shape", expected=expected, got=shape, hint="Give fewer channels.")
         layers.append(nn.Flatten())
         size = planes * height * width
         for width in self.hidden_layers:
@@ -193,7 +193,7 @@ class ToMaps(ModuleSettings, nn.Module):
 
     def __init__(self, image_shape: Sequence[int], layout: str = "CHW") -> None:
         super().__init__()
-        self.image_shape = tuple(check_ints("image_shape", image_shape, 1, count=3))
+        self.image_shape = tuple(check_sizes("image_shape", image_shape, count=3))
         self.layout = check_choice("layout", layout, LAYOUTS)
 
     def forward(self, x: Tensor) -> Tensor:

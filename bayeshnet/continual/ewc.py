@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,8 +11,22 @@ from torch.distributions import Distribution
 
 from ..builders.explicit import PointWeights
 from ..builders.networks import NetworkBuilder
+from ..checks import check_data
 from ..distributions import MeanFieldGaussian, WeightDistribution, embed
-from ..errors import check_int, check_number, check_positive, type_error
+from ..errors import (
+    check_finite,
+    check_flags,
+    check_floating,
+    check_instance,
+    check_int,
+    check_number,
+    check_positive,
+    check_shape,
+    check_size,
+    describe,
+    type_error,
+    value_error,
+)
 from ..functional import check_examples_apart, per_example_gradients
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
@@ -68,6 +83,7 @@ class EWC(SharedLearner):
         self.strength = check_positive("strength", strength)
         self.decay = check_number("decay", decay, 0.0, 1.0)
         self.num_fisher = None if num_fisher is None else check_int("num_fisher", num_fisher, 1)
+        check_flags(sample=sample)
         self.sample = bool(sample)
 
     def extend(self, state: LearnerState) -> None:
@@ -167,7 +183,14 @@ def diagonal_fisher(
         >>> diagonal_fisher(net, Categorical(), torch.zeros(26), torch.randn(5, 3), torch.zeros(5).long()).shape
         torch.Size([26])
     """
-    check_int("batch_size", batch_size, 1)
+    size = check_size("batch_size", batch_size)
+    check_instance("net", net, MainNetInterface, "a main network", "Wrap a module in ModuleMainNet.")
+    check_instance("likelihood", likelihood, Likelihood, "a Likelihood")
+    check_shape("weights", check_floating("weights", weights), (net.weight_spec.numel,))
+    check_data("weights", check_finite("weights", weights))
+    if not check_data("x", x).ndim or not len(x) or not check_data("y", y).ndim or len(y) != len(x):
+        raise value_error("x or y", expected="inputs and as many targets, at least one", found=f"{describe((x, y))}")
+    likelihood.check_targets(y)
     check_examples_apart(net)
     spec = net.weight_spec
 
@@ -176,6 +199,19 @@ def diagonal_fisher(
         return likelihood.on(outputs).log_prob(outputs, one_y.unsqueeze(0)).sum()
 
     total = torch.zeros_like(weights)
-    for some_x, some_y in zip(x.split(batch_size), y.split(batch_size), strict=True):
-        total += per_example_gradients(log_prob, weights, some_x, some_y).square().sum(0)
+    for some_x, some_y in zip(x.split(size), y.split(size), strict=True):
+        total += _gradients(net, log_prob, weights, some_x, some_y).square().sum(0)
+    if not bool(total.isfinite().all()):
+        raise value_error("x or weights", expected="those at which gradients are finite", found="others")
     return total
+
+
+def _gradients(net: nn.Module, log_prob: Callable[..., Tensor], weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Compute gradients per example; refuse inputs that the network does not take, with its error as the cause."""
+    try:
+        return per_example_gradients(log_prob, weights, x, y)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if ": expected " in str(error):  # a message of this library says it better
+            raise
+        found = f"{describe(x)} ({type(error).__name__}: {error})"
+        raise value_error("x or weights", expected=f"those that {type(net).__name__} takes", found=found) from error

@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..errors import check_int, value_error
+from ..checks import check_data, check_seed
+from ..errors import check_instance, check_int, value_error
 from ..functional import check_examples_apart
 from ..guides import Likelihood
 from ..guides.likelihoods.places import AtPlaces
@@ -90,6 +90,7 @@ class Learner(Settings, ABC):
             :class:`StreamPrediction`, which holds the predictions under all tasks and the posterior over tasks.
         """
         check_inputs(state, x)
+        seed = check_seed("seed", seed)
         if task_id is None:
             return self.predict_each(state, x, seed=seed)
         number = check_int("task_id", task_id, 0)
@@ -100,6 +101,7 @@ class Learner(Settings, ABC):
 
 def check_inputs(state: LearnerState, x: Tensor) -> None:
     """Check that ``state`` has learned a task and that ``x`` has the input shape of its tasks."""
+    check_instance("state", state, LearnerState, "a LearnerState", "It is what learn() returns.")
     if state.num_tasks == 0:
         raise value_error(
             "state",
@@ -107,7 +109,8 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
             found="one that has learned none",
             hint="Call learn() first.",
         )
-    if not isinstance(x, torch.Tensor) or tuple(x.shape[1:]) != state.input_shape:
+    check_data("x", x)
+    if not x.ndim or tuple(x.shape[1:]) != state.input_shape:
         raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import value_error
+from ..errors import check_instance, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, Likelihood
 from ..inference import AddedLoss, Term
@@ -94,6 +94,10 @@ class PosteriorReplay(PerTaskLearner):
             batch_norm=batch_norm,
             num_outputs=num_outputs,
         )
+        if regularizer is not None:
+            check_instance("regularizer", regularizer, OutputRegularizer, "an OutputRegularizer, or None")
+        if coreset is not None:
+            check_instance("coreset", coreset, Coreset, "a Coreset, or None")
         self.regularizer = regularizer if regularizer is not None else OutputRegularizer()
         self.coreset = coreset
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import type_error, value_error
+from ..errors import check_instance, type_error, value_error
 from ..mnets import MainNetInterface, OutputView
 from ..mnets.running_statistics import copy_statistics
 from ..tasks import Task
@@ -45,7 +45,7 @@ class SharedLearner(VariationalLearner):
         **settings: Any,
     ) -> None:
         super().__init__(network, posterior, **settings)
-        self.heads = SplitHeads() if heads is None else heads
+        self.heads = SplitHeads() if heads is None else check_instance("heads", heads, Heads, "Heads, or None")
 
     def task_posterior(self, spec: WeightSpec) -> TaskPosterior:
         """Build one posterior for all tasks."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..deprecation import RenamedState
-from ..errors import check_int, value_error
+from ..errors import check_instance, check_int, value_error
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
 from ..mnets.running_statistics import ConditionStatistics
@@ -65,6 +65,10 @@ class LearnerState(RenamedState, nn.Module):
         num_outputs: int | None = None,
     ) -> None:
         super().__init__()
+        check_instance("net", net, nn.Module, "a main network")
+        check_instance("likelihood", likelihood, Likelihood, "a Likelihood")
+        check_instance("posterior", posterior, nn.Module, "a posterior of tasks")
+        check_instance("task", task, Task, "a Task")
         self.net = net
         self.likelihood = likelihood
         self.posterior = posterior

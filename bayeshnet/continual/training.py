@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass
 
 from ..deprecation import warn
-from ..errors import check_flags, check_int, check_number, check_positive
+from ..errors import check_flags, check_number, check_positive, check_size
 
 __all__ = ["Training"]
 
@@ -43,9 +43,9 @@ class Training:
             warn("the argument num_latents", "num_samples", stacklevel=4)
             object.__setattr__(self, "num_samples", num_latents)
         for name in ("steps", "batch_size", "num_particles", "num_samples"):
-            check_int(name, getattr(self, name), 1)
+            check_size(name, getattr(self, name))
         check_flags(local_noise=self.local_noise)
         check_positive("lr", self.lr)
-        check_number("beta", self.beta, minimum=0.0)
+        check_number("beta", self.beta, 0.0, 1e30)
         if self.max_norm is not None:
             check_positive("max_norm", self.max_norm)

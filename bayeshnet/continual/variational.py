@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,8 @@ from torch.distributions import Distribution
 
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
-from ..errors import check_choice, check_int, check_number
+from ..checks import check_seed
+from ..errors import check_choice, check_instance, check_int, check_ints, check_number, check_size, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
@@ -34,6 +35,9 @@ from .task_posterior import TaskPosterior
 from .training import Training
 
 __all__ = ["VariationalLearner"]
+
+
+_MOST_TASKS = 1_000_000
 
 
 class VariationalLearner(Learner):
@@ -95,14 +99,17 @@ class VariationalLearner(Learner):
         batch_norm: str = "task",
         num_outputs: int | None = None,
     ) -> None:
-        self.network = network
-        self.posterior = posterior
-        self.estimator = estimator
-        self.training = training if training is not None else Training()
-        self.outliers = outliers
-        self.likelihood = likelihood
-        self.density = density if density is not None else DensitySettings()
-        self.num_samples = check_int("num_samples", num_samples, 1)
+        advice = "For example MLPNetwork((32,))."
+        self.network = check_instance(
+            "network", network, (NetworkBuilder, nn.Module), "a NetworkBuilder or a torch.nn.Module", advice
+        )
+        self.posterior = check_instance("posterior", posterior, PosteriorBuilder, "a PosteriorBuilder")
+        self.estimator = _given("estimator", estimator, KLEstimator, "a KLEstimator, or None")
+        self.training = _given("training", training, Training, "a Training, or None") or Training()
+        self.outliers = _given("outliers", outliers, PseudoOutliers, "PseudoOutliers, or None")
+        self.likelihood = _given("likelihood", likelihood, Likelihood, "a Likelihood, or None")
+        self.density = _given("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
+        self.num_samples = check_size("num_samples", num_samples)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
         self.batch_norm = check_choice("batch_norm", batch_norm, BATCH_NORM_USES)
         self.num_outputs = None if num_outputs is None else check_int("num_outputs", num_outputs, 1)
@@ -169,8 +176,11 @@ class VariationalLearner(Learner):
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
         """Build a state for a checkpoint to be loaded into; see :meth:`Learner.restore`."""
-        state = self.initial_state(task)
-        for _ in range(num_tasks):
+        number = check_int("num_tasks", num_tasks, 0)
+        if number > _MOST_TASKS:
+            raise value_error("num_tasks", expected=f"an integer from 0 to {_MOST_TASKS}", got=num_tasks)
+        state = self.initial_state(check_instance("task", task, Task, "a Task"))
+        for _ in range(number):
             self.extend(state)
             if isinstance(state.memory, ExampleMemory):
                 state.memory.make_room()
@@ -183,6 +193,9 @@ class VariationalLearner(Learner):
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
         """Learn one more task; see :meth:`Learner.learn`."""
+        seed = check_seed("seed", seed, 0)
+        _given("state", state, LearnerState, "the LearnerState after the tasks before, or None")
+        check_instance("task", task, Task, "a Task")
         example = task.train.x
         like = floating_like(example)
         with seeded(derive_seed(seed, 0)):
@@ -266,7 +279,10 @@ class VariationalLearner(Learner):
     ) -> StreamPrediction:
         """Predict under each task with the same noise; see :meth:`Learner.predict_each`."""
         check_inputs(state, x)
-        numbers = list(range(state.num_tasks)) if tasks is None else list(tasks)
+        seed = check_seed("seed", seed)
+        numbers = list(range(state.num_tasks)) if tasks is None else check_ints("tasks", tasks, 0)
+        if not numbers or max(numbers) >= state.num_tasks:
+            raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
         densities = [state.densities[t] for t in numbers]
         return StreamPrediction(
             tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
@@ -298,3 +314,8 @@ class VariationalLearner(Learner):
         settle_layout(net, layout)
         settle_batch_norm(net, self.batch_norm)
         return net
+
+
+def _given(argument: str, value: Any, kind: type, expected: str) -> Any:
+    """Return an optional part of a learner."""
+    return None if value is None else check_instance(argument, value, kind, expected)

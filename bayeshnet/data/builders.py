@@ -8,19 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_choice, check_flags, check_int, type_error, value_error
+from ..checks import check_items, check_seed
+from ..errors import check_choice, check_flags, check_int, check_number, type_error, value_error
 from ..tasks import KINDS, SCENARIOS, Split, Task, TaskStream
-from .selection import (
-    as_inputs,
-    as_labels,
-    as_stored,
-    as_tokens,
-    as_values,
-    groups_of,
-    held_out,
-    limited,
-    names_of,
-)
+from .reading import check_common, named_data, names_of, pair, read_dataset
+from .selection import as_inputs, as_labels, as_stored, as_tokens, as_values, groups_of, held_out, limited
 
 __all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class", "split_dataset"]
 
@@ -37,13 +29,14 @@ def class_order(available: Sequence[int], order: Sequence[int] | str | None, see
         >>> class_order(range(4), [3, 1])
         [3, 1]
     """
+    available = [check_int("available", label) for label in check_items("available", available, "a list of labels")]
     if order is None:
         return sorted(available)
     if isinstance(order, str):
         check_choice("order", order, ("random",), "Or give the labels in the order wanted.")
-        shuffle = torch.randperm(len(available), generator=torch.Generator().manual_seed(seed))
+        shuffle = torch.randperm(len(available), generator=torch.Generator().manual_seed(check_seed("seed", seed)))
         return [sorted(available)[i] for i in shuffle.tolist()]
-    chosen = [check_int("order", label) for label in order]
+    chosen = [check_int("order", label) for label in check_items("order", order, "a list of labels, or 'random'")]
     if len(set(chosen)) != len(chosen) or not set(chosen) <= set(available):
         raise value_error("order", expected=f"distinct labels among {sorted(available)}", got=order)
     return chosen
@@ -106,18 +99,23 @@ def split_by_class(
         (2, 2, (2, 3))
     """
     check_choice("scenario", scenario, SCENARIOS)
-    check_flags(tokens=tokens)
+    check_flags(tokens=tokens, flatten=flatten)
+    data_seed = check_common(name, info, outliers, data_seed)
     inputs = as_tokens if tokens else as_stored
-    train = Split(inputs(x, "x"), as_labels(y))
+    train = pair(inputs(x, "x"), as_labels(y), "x and y")
     if (x_test is None) != (y_test is None):
         raise value_error("x_test and y_test", expected="both or neither", found="one of them")
     if x_test is None:
         train, test = held_out(train, test_fraction, data_seed, "test_fraction")
     else:
-        test = Split(inputs(x_test, "x_test"), as_labels(y_test, "y_test"))
+        test = pair(inputs(x_test, "x_test"), as_labels(y_test, "y_test"), "x_test and y_test")
+    if test.x.shape[1:] != train.x.shape[1:]:
+        expected = f"inputs of shape {tuple(train.x.shape[1:])} as in x"
+        raise value_error("x_test", expected=expected, got=test.x)
     available = torch.unique(train.y).tolist()
-    _check_known("test", test.y, available)
-    names, tasks = names_of(available, class_names), list[Task]()
+    _check_known("y_test, labels in test", test.y, available)
+    names = dict(zip(available, names_of(class_names, available), strict=True))
+    tasks: list[Task] = []
     parts_of = ((train, "train", max_train, "max_train"), (test, "test", max_test, "max_test"))
     for classes in groups_of(class_order(available, order, data_seed), num_tasks, classes_per_task):
         parts = [
@@ -134,7 +132,7 @@ def _check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
     unknown = sorted(set(torch.unique(y).tolist()) - set(available))
     if unknown:
         expected = f"labels that occur in training ({', '.join(map(str, available))})"
-        raise value_error(f"labels in {where}", expected=expected, found=", ".join(map(str, unknown)))
+        raise value_error(where, expected=expected, found=", ".join(map(str, unknown)))
 
 
 def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str) -> Split:
@@ -142,7 +140,7 @@ def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str)
     hits = split.y[:, None] == wanted
     for label, present in zip(classes, hits.any(0).tolist(), strict=True):
         if not present:
-            raise value_error(f"labels in {where}", expected=f"examples of class {label}", found="none")
+            raise value_error(f"y, labels in {where}", expected=f"examples of class {label}", found="none")
     rows = hits.any(1).nonzero()[:, 0]
     x = split.x[rows]
     x = x if x.dtype == torch.int64 else as_inputs(x)
@@ -165,7 +163,7 @@ def _with_validation(
 ) -> Task:
     train, test = parts
     validation = None
-    if fraction:
+    if check_number("validation_fraction", fraction, 0.0, 1.0):
         train, validation = held_out(train, fraction, seed, "validation_fraction")
     return Task(name, train, test, num_outputs, kind, labels, validation, dict(info or {}))
 
@@ -210,11 +208,13 @@ def from_arrays(
     """
     check_choice("kind", kind, KINDS)
     check_choice("scenario", scenario, SCENARIOS)
-    if names is not None and len(names) != len(tasks):
-        raise value_error("names", expected=f"one name for each of the {len(tasks)} tasks", got=names)
     check_flags(tokens=tokens)
+    tasks = check_items("tasks", tasks, "a list of (x, y) or (x, y, x_test, y_test), one per task")
+    if names is not None and len(names := check_items("names", names, "a list of texts", str)) != len(tasks):
+        raise value_error("names", expected=f"one name for each of the {len(tasks)} tasks", got=names)
+    data_seed = check_common(name, info, outliers, data_seed)
     inputs = as_tokens if tokens else as_inputs
-    read = [_read_pair(arrays, inputs, kind, i) for i, arrays in enumerate(tasks)]
+    read = [_readpair(arrays, inputs, kind, i) for i, arrays in enumerate(tasks)]
     read = [p if len(p) == 2 else [*held_out(p[0], test_fraction, data_seed, "test_fraction")] for p in read]
     everything = [parts[0] for parts in read]
     built = []
@@ -223,25 +223,26 @@ def from_arrays(
         num_outputs, labels = parts[0].y.shape[-1], None
         if kind == "classification":
             classes = torch.unique(torch.cat([p.y for p in (everything if scenario == "domain" else parts[:1])]))
-            _check_known(f"test of tasks[{i}]", parts[1].y, classes.tolist())
+            _check_known(f"tasks, labels in test of tasks[{i}]", parts[1].y, classes.tolist())
             parts = [Split(p.x, torch.searchsorted(classes, p.y)) for p in parts]
             num_outputs, labels = len(classes), tuple(classes.tolist())
         built.append(_with_validation(title, parts, num_outputs, labels, validation_fraction, data_seed, info, kind))
     return TaskStream(built, name, scenario, outliers)
 
 
-def _read_pair(arrays: Any, inputs: Callable[[Any, str], Tensor], kind: str, index: int) -> list[Split]:
+def _readpair(arrays: Any, inputs: Callable[[Any, str], Tensor], kind: str, index: int) -> list[Split]:
     if not isinstance(arrays, (tuple, list)) or len(arrays) not in (2, 4):
         raise type_error(f"tasks[{index}]", expected="(x, y) or (x, y, x_test, y_test)", got=arrays)
-    if not all(len(part) for part in arrays):
+    targets = as_labels if kind == "classification" else as_values
+    pairs = [
+        (inputs(arrays[j], f"tasks, x of tasks[{index}]"), targets(arrays[j + 1], f"tasks, y of tasks[{index}]"))
+        for j in range(0, len(arrays), 2)
+    ]
+    if not all(len(part) for pair in pairs for part in pair):
         raise value_error(
             f"tasks[{index}]", expected="at least one example", found="none", hint="Leave empty tasks out."
         )
-    targets = as_labels if kind == "classification" else as_values
-    return [
-        Split(inputs(arrays[j], f"x of tasks[{index}]"), targets(arrays[j + 1], f"y of tasks[{index}]"))
-        for j in range(0, len(arrays), 2)
-    ]
+    return [pair(x, y, f"tasks[{index}], x and y") for x, y in pairs]
 
 
 def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None = None, **options: Any) -> TaskStream:
@@ -257,6 +258,9 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
         >>> len(from_datasets(sets))
         3
     """
+    datasets = check_items("datasets", datasets, "a list of datasets, one per task")
+    if test_datasets is not None:
+        test_datasets = check_items("test_datasets", test_datasets, "a list of datasets, or None")
     if test_datasets is not None and len(test_datasets) != len(datasets):
         raise value_error(
             "test_datasets", expected=f"one for each of {len(datasets)} tasks", found=f"{len(test_datasets)}"
@@ -264,9 +268,10 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
     tests = test_datasets if test_datasets is not None else [None] * len(datasets)
     arrays = []
     for i, (train, test) in enumerate(zip(datasets, tests, strict=True)):
-        rest = _read_dataset(test, f"test_datasets[{i}]") if test is not None else ()
-        arrays.append((*_read_dataset(train, f"datasets[{i}]"), *rest))
-    return from_arrays(arrays, **options)
+        rest = read_dataset(test, f"test_datasets[{i}]") if test is not None else ()
+        arrays.append((*read_dataset(train, f"datasets[{i}]"), *rest))
+    with named_data("datasets"):
+        return from_arrays(arrays, **options)
 
 
 def split_dataset(dataset: Any, test_dataset: Any = None, **options: Any) -> TaskStream:
@@ -282,19 +287,6 @@ def split_dataset(dataset: Any, test_dataset: Any = None, **options: Any) -> Tas
         >>> [task.labels for task in split_dataset(data)]
         [(0, 1), (2, 3)]
     """
-    test = _read_dataset(test_dataset, "test_dataset") if test_dataset is not None else (None, None)
-    return split_by_class(*_read_dataset(dataset, "dataset"), *test, **options)
-
-
-def _read_dataset(dataset: Any, name: str) -> tuple[Tensor, Tensor]:
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise type_error(name, expected="a map-style dataset (with __len__ and __getitem__)", got=dataset)
-    pairs = [dataset[i] for i in range(len(dataset))]
-    if not pairs or not isinstance(pairs[0], (tuple, list)) or len(pairs[0]) != 2:
-        raise value_error(name, expected="(x, y) pairs, at least one", got=dataset)
-    try:
-        return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(y) for _, y in pairs])
-    except (TypeError, ValueError, RuntimeError) as error:
-        advice = "Give the dataset a transform that makes tensors, such as torchvision's ToTensor."
-        expected = "pairs of tensors of one shape"
-        raise value_error(name, expected=expected, found=str(error), hint=advice) from error
+    test = read_dataset(test_dataset, "test_dataset") if test_dataset is not None else (None, None)
+    with named_data("dataset"):
+        return split_by_class(*read_dataset(dataset, "dataset"), *test, **options)

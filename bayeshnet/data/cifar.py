@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import value_error
+from ..checks import check_path, check_seed
+from ..errors import check_choice, check_int, value_error
 from ..tasks import TaskStream
 from .builders import split_by_class
 from .outliers import image_outliers
+from .reading import check_options
 
 __all__ = ["load_cifar", "split_cifar10", "split_cifar100"]
 
@@ -82,8 +84,8 @@ def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tens
     if data_dir is None:
         advice = "Give the folder in which torchvision keeps CIFAR (--data-dir DIR on the command line)."
         raise value_error("data_dir", expected="a folder with the CIFAR batches", got=None, hint=advice)
-    name, train, test, key = _LAYOUT[classes]
-    folder = Path(data_dir).expanduser()
+    name, train, test, key = _LAYOUT[check_choice("classes", check_int("classes", classes), _LAYOUT)]
+    folder = check_path("data_dir", data_dir, "a folder with the CIFAR batches").expanduser()
     folder = folder / name if (folder / name).is_dir() else folder
     data = {}
     for suffix, files in (("", train), ("_test", test)):
@@ -160,6 +162,11 @@ def split_cifar100(
 
 
 def _split(data_dir: str | Path | None, classes: int, *, flatten: bool, data_seed: int, **options: Any) -> TaskStream:
+    limits = {name: options[name] for name in ("max_train", "max_test")}
+    known = {name: options[name] for name in ("scenario", "num_tasks", "classes_per_task", "order")}
+    fractions = {"validation_fraction": options["validation_fraction"]}
+    check_options(**known, fractions=fractions, limits=limits, flatten=flatten)
+    data_seed = check_seed("data_seed", data_seed)
     data = load_cifar(data_dir, classes)
     ood = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
     if flatten:

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_seed
 from ..errors import MissingExtraError
 from ..tasks import TaskStream
 from .builders import split_by_class
 from .outliers import image_outliers
-from .transforms import permuted, rotated
+from .reading import check_options
+from .transforms import check_degrees, permuted, rotated
 
 __all__ = ["load_digits", "permuted_digits", "rotated_digits", "split_digits"]
 
@@ -78,6 +80,16 @@ def split_digits(
         >>> len(stream), stream.input_shape, sum(len(task.test) for task in stream)
         (5, (64,), 450)
     """
+    check_options(
+        scenario=scenario,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        fractions={"test_fraction": test_fraction, "validation_fraction": validation_fraction},
+        limits={"max_train": max_train, "max_test": max_test},
+        flatten=flatten,
+    )
+    data_seed = check_seed("data_seed", data_seed)
     x, y = load_digits()
     ood = image_outliers(x.flatten(1) if flatten else x, 450, data_seed)
     return split_by_class(
@@ -121,6 +133,7 @@ def permuted_digits(
         >>> len(stream), stream.num_outputs, stream.scenario
         (3, 10, 'domain')
     """
+    check_options(scenario=scenario, num_tasks=num_tasks, order=order, keep_first=keep_first)
     base = split_digits(
         1,
         10,
@@ -161,6 +174,8 @@ def rotated_digits(
         >>> [task.name for task in rotated_digits((0, 90))]
         ['0 degrees', '90 degrees']
     """
+    check_options(scenario=scenario)
+    degrees = check_degrees(angles)
     base = split_digits(
         1,
         10,
@@ -170,4 +185,4 @@ def rotated_digits(
         max_test=max_test,
         data_seed=data_seed,
     )
-    return rotated(base[0], angles, scenario=scenario, name="rotated-digits", outliers=base.outliers)
+    return rotated(base[0], degrees, scenario=scenario, name="rotated-digits", outliers=base.outliers)

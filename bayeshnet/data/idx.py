@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import check_path
 from ..errors import value_error
 
-__all__ = ["FILES", "find_idx", "load_idx_folder", "read_idx"]
+__all__ = ["FILES", "find_idx", "load_idx_folder", "read_folder", "read_idx"]
 
 FILES = {
     "x": "train-images-idx3-ubyte",
@@ -42,7 +43,7 @@ def read_idx(path: str | Path) -> Tensor:
         FileNotFoundError: if the file does not exist.
         ValueError: if it is truncated, damaged, or not an IDX file.
     """
-    path = Path(path)
+    path = check_path("path", path, "the path of an IDX file")
     if not path.is_file():
         raise FileNotFoundError(f"path: expected an IDX file, found none at {str(path)!r}.")
     content = _content(path)
@@ -74,7 +75,7 @@ def _bad(path: Path, expected: str, got: str) -> ValueError:
     return value_error(f"file {str(path)!r}", expected=expected, found=got, hint="Fetch the file again.")
 
 
-def find_idx(folder: str | Path | None, name: str) -> Path:
+def find_idx(folder: str | Path | None, name: str, argument: str = "data_dir") -> Path:
     """Find an IDX file by its MNIST name, plain or ``.gz``, in ``folder`` or in torchvision's ``raw`` folder below it.
 
     Raises:
@@ -83,17 +84,17 @@ def find_idx(folder: str | Path | None, name: str) -> Path:
     """
     if folder is None:
         advice = "Give the folder that holds the four MNIST files (--data-dir DIR on the command line)."
-        raise value_error("data_dir", expected="a folder with IDX files", got=None, hint=advice)
-    folder = Path(folder).expanduser()
+        raise value_error(argument, expected="a folder with IDX files", got=None, hint=advice)
+    folder = check_path(argument, folder, "a folder with IDX files").expanduser()
     if not folder.is_dir():
-        raise FileNotFoundError(f"data_dir: expected a folder with IDX files, found no folder at {str(folder)!r}.")
+        raise FileNotFoundError(f"{argument}: expected a folder with IDX files, found no folder at {str(folder)!r}.")
     for subfolder in _SUBFOLDERS:
         for stem in (name, name.replace("-idx", ".idx")):
             for candidate in (folder / subfolder / stem, folder / subfolder / f"{stem}.gz"):
                 if candidate.is_file():
                     return candidate
     raise FileNotFoundError(
-        f"data_dir: expected the file {name!r} (or with .gz) in {str(folder)!r}, found none. "
+        f"{argument}: expected the file {name!r} (or with .gz) in {str(folder)!r}, found none. "
         f"The folder must hold {', '.join(FILES.values())}."
     )
 
@@ -111,7 +112,12 @@ def load_idx_folder(folder: str | Path | None) -> dict[str, Tensor]:
         FileNotFoundError: if a file is missing.
         ValueError: if a file is damaged, or images and labels differ in number.
     """
-    paths = {key: find_idx(folder, name) for key, name in FILES.items()}
+    return read_folder(folder, "folder")
+
+
+def read_folder(folder: str | Path | None, argument: str) -> dict[str, Tensor]:
+    """Do the same for a folder that is the argument of another name."""
+    paths = {key: find_idx(folder, name, argument) for key, name in FILES.items()}
     data = {key: read_idx(path) for key, path in paths.items()}
     for images, labels in (("x", "y"), ("x_test", "y_test")):
         if data[images].ndim != 3 or data[images].dtype != torch.uint8:

@@ -9,13 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import check_seed
 from ..errors import MissingExtraError
 from ..tasks import TaskStream
 from .builders import split_by_class
 from .digits import IMAGE_SHAPE as DIGIT_SHAPE
 from .digits import load_digits
-from .idx import load_idx_folder
+from .idx import read_folder
 from .outliers import image_outliers, resized
+from .reading import check_options
 from .transforms import permuted
 
 __all__ = ["FASHION_CLASSES", "permuted_fashion_mnist", "permuted_mnist", "split_fashion_mnist", "split_mnist"]
@@ -138,6 +140,7 @@ def permuted_fashion_mnist(
         order: see :func:`~bayeshnet.data.permuted`.
         data_seed: seed of permutations and random choices.
     """
+    check_options(scenario=scenario, num_tasks=num_tasks, order=order, keep_first=keep_first)
     base = split_fashion_mnist(
         data_dir,
         1,
@@ -172,6 +175,7 @@ def permuted_mnist(
     data_seed: int = 0,
 ) -> TaskStream:
     """Build tasks of all ten digits of MNIST with permuted pixels; arguments as in :func:`permuted_fashion_mnist`."""
+    check_options(scenario=scenario, num_tasks=num_tasks, order=order, keep_first=keep_first)
     base = split_mnist(
         data_dir,
         1,
@@ -196,7 +200,12 @@ def permuted_mnist(
 def _split(
     data_dir: str | Path | None, name: str, *, ood_digits: bool, flatten: bool, data_seed: int, **options: Any
 ) -> TaskStream:
-    data = load_idx_folder(data_dir)
+    limits = {name: options[name] for name in ("max_train", "max_test")}
+    known = {name: options[name] for name in ("scenario", "num_tasks", "classes_per_task", "order")}
+    fractions = {"validation_fraction": options["validation_fraction"]}
+    check_options(**known, fractions=fractions, limits=limits, flatten=flatten)
+    data_seed = check_seed("data_seed", data_seed)
+    data = read_folder(data_dir, "data_dir")
     shape = tuple(data["x"].shape[1:])
     ood = image_outliers(data["x_test"][:1000].float() / 255, 1000, data_seed)
     if ood_digits:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..errors import value_error
+from ..checks import check_data, check_seed
+from ..errors import check_finite, check_floating, check_int, value_error
 
 __all__ = ["image_outliers", "inverted", "resized", "shuffled", "uniform_noise"]
 
@@ -56,7 +57,11 @@ def image_outliers(x: Tensor, most: int = 1000, seed: int = 0) -> dict[str, Tens
         >>> sorted(image_outliers(torch.rand(5, 64)))
         ['inverted', 'noise', 'shuffled']
     """
-    generator = torch.Generator().manual_seed(seed)
+    if check_data("x", check_floating("x", x)).ndim < 2 or not len(x):
+        raise value_error("x", expected="images (N, ...) in [0, 1], at least one", got=x)
+    check_finite("x", x)
+    check_int("most", most, 1)
+    generator = torch.Generator().manual_seed(check_seed("seed", seed))
     chosen = x[torch.randperm(len(x), generator=generator)[:most]]
     return {
         "noise": uniform_noise(chosen, generator),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import check_callable, check_text
 from ..errors import check_choice, value_error
 from ..tasks import TaskStream
 from .cifar import split_cifar10, split_cifar100
@@ -28,6 +29,11 @@ class StreamEntry:
 
     builder: Callable[..., TaskStream]
     description: str
+
+    def __post_init__(self) -> None:
+        """Check that there is something to call and to show."""
+        check_callable("builder", self.builder, "a function that builds a stream")
+        check_text("description", self.description)
 
     @property
     def needs_files(self) -> bool:
@@ -57,7 +63,7 @@ def stream_options(name: str) -> dict[str, Any]:
         >>> stream_options("modes2d")["num_train"]
         10
     """
-    parameters = inspect.signature(STREAMS[check_choice("data", name, STREAMS)].builder).parameters
+    parameters = inspect.signature(STREAMS[check_choice("name", name, STREAMS)].builder).parameters
     return {key: parameter.default for key, parameter in parameters.items()}
 
 
@@ -79,5 +85,5 @@ def get_stream(name: str, **options: Any) -> TaskStream:
     given = {key: value for key, value in options.items() if key in known or value is not None}
     for key in given:
         if key not in known:
-            raise value_error(f"option of {name!r}", expected="one of " + ", ".join(known), got=key)
+            raise value_error(f"options of {name!r}", expected="one of " + ", ".join(known), got=key)
     return STREAMS[name].builder(**given)

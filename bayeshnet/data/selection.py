@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import check_data
 from ..errors import check_finite, check_int, check_number, type_error, value_error
 from ..tasks import Split
 
@@ -21,9 +22,12 @@ __all__ = [
     "groups_of",
     "held_out",
     "limited",
-    "names_of",
     "stratified",
 ]
+
+
+_COMMON = {torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool}
+"""Dtypes of integers with all operations."""
 
 
 def as_inputs(x: Any, argument: str = "x") -> Tensor:
@@ -43,7 +47,7 @@ def as_inputs(x: Any, argument: str = "x") -> Tensor:
 
 def as_stored(x: Any, argument: str = "x") -> Tensor:
     """Do the same, but leave images bytes until examples have been selected, which takes a quarter of the memory."""
-    tensor = torch.as_tensor(x) if hasattr(x, "dtype") else as_inputs(x, argument)
+    tensor = _as_tensor(x, argument) if hasattr(x, "dtype") else as_inputs(x, argument)
     return tensor if tensor.dtype == torch.uint8 and tensor.ndim else as_inputs(tensor, argument)
 
 
@@ -67,7 +71,7 @@ def as_labels(y: Any, argument: str = "y") -> Tensor:
         raise value_error(
             argument, expected="class labels of shape (N,)", got=tensor, hint="Give indices, not one-hot vectors."
         )
-    if tensor.is_floating_point() and not bool((tensor == tensor.round()).all()):
+    if tensor.is_floating_point() and not bool(((tensor == tensor.round()) & (tensor.abs() < 2**62)).all()):
         raise value_error(
             argument, expected="whole numbers as class labels", got=tensor, hint="Say kind='regression' for values."
         )
@@ -86,9 +90,11 @@ def as_values(y: Any, argument: str = "y") -> Tensor:
 def _as_tensor(x: Any, argument: str) -> Tensor:
     try:
         tensor = torch.as_tensor(x)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
         raise type_error(argument, expected="a tensor or an array of numbers", got=x) from error
-    return tensor
+    check_data(argument, tensor, "a dense tensor or an array of real numbers")
+    unsigned = not tensor.is_floating_point() and tensor.dtype not in _COMMON
+    return tensor.to(torch.int64) if unsigned else tensor
 
 
 def stratified(y: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
@@ -144,17 +150,6 @@ def limited(split: Split, most: int | None, seed: int, argument: str = "most") -
         return split
     mask = stratified(split.y, most, torch.Generator().manual_seed(seed))
     return Split(split.x[mask], split.y[mask])
-
-
-def names_of(available: Sequence[int], class_names: Sequence[str] | None) -> dict[int, str]:
-    """Return the name of each label."""
-    if class_names is None:
-        return {label: str(label) for label in available}
-    if len(class_names) != len(available):
-        shown = ", ".join(map(str, available[:8])) + (", ..." if len(available) > 8 else "")
-        expected = f"{len(available)} names, one for each of the labels {shown}"
-        raise value_error("class_names", expected=expected, got=class_names)
-    return {label: str(name) for label, name in zip(available, class_names, strict=True)}
 
 
 def groups_of(order: Sequence[int], num_tasks: int | None, size: int) -> list[list[int]]:

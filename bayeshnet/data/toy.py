@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import check_int, check_number, check_positive
+from ..checks import check_seed
+from ..errors import check_number, check_size
 from ..tasks import Split, Task, TaskStream
 
 __all__ = ["modes2d", "regression1d"]
@@ -65,11 +66,11 @@ def regression1d(
         >>> len(stream), stream.input_shape, len(stream[0].train), len(stream[0].test)
         (3, (1,), 20, 50)
     """
-    check_int("num_train", num_train, 1)
-    check_int("num_test", num_test, 2)
-    check_int("num_validation", num_validation, 0)
-    check_number("noise_std", noise_std, 0)
-    generator = torch.Generator().manual_seed(data_seed)
+    check_size("num_train", num_train)
+    check_size("num_test", num_test, 2)
+    check_size("num_validation", num_validation, 0)
+    check_number("noise_std", noise_std, 0, 1e30)
+    generator = torch.Generator().manual_seed(check_seed("data_seed", data_seed))
 
     def noisy(count: int) -> Split:
         x = low + (high - low) * torch.rand(count, 1, generator=generator)
@@ -125,11 +126,11 @@ def modes2d(
         (3, 20, 200, (2, 3))
     """
     for argument, value, least in (("num_train", num_train, 1), ("num_test", num_test, 1), ("num_tasks", num_tasks, 1)):
-        check_int(argument, value, least)
-    check_int("num_validation", num_validation, 0)
-    check_positive("std", std)
-    check_positive("scale", scale)
-    generator = torch.Generator().manual_seed(data_seed)
+        check_size(argument, value, least)
+    check_size("num_validation", num_validation, 0)
+    check_number("std", std, 1e-30, 1e30)
+    check_number("scale", scale, 1e-30, 1e30)
+    generator = torch.Generator().manual_seed(check_seed("data_seed", data_seed))
     angles = 2 * math.pi * (torch.arange(2 * num_tasks) + 0.5) / (2 * num_tasks)
     centers = 5 * torch.stack([angles.sin(), angles.cos()], dim=1)
 

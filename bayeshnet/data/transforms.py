@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..errors import check_choice, check_int, type_error, value_error
+from ..checks import check_items
+from ..errors import check_choice, check_flags, check_instance, check_number, check_size, check_sizes, value_error
 from ..tasks import SCENARIOS, Split, Task, TaskStream
+from .reading import check_common
 
-__all__ = ["permuted", "rotated"]
+__all__ = ["check_degrees", "permuted", "rotated"]
 
 
 def permuted(
@@ -43,7 +46,10 @@ def permuted(
         >>> [t.name for t in permuted(base, 3)]
         ['as is', 'permuted 1', 'permuted 2']
     """
-    check_int("num_tasks", num_tasks, 1)
+    check_size("num_tasks", num_tasks)
+    check_flags(keep_first=keep_first)
+    check_instance("task", task, Task, "a Task")
+    data_seed = check_common(name, None, outliers, data_seed)
     generator = torch.Generator().manual_seed(data_seed)
     size = math.prod(task.input_shape)
     tasks = []
@@ -87,6 +93,10 @@ def rotated(
         >>> [t.name for t in rotated(base, (0, 90))]
         ['0 degrees', '90 degrees']
     """
+    check_instance("task", task, Task, "a Task")
+    check_common(name, None, outliers)
+    if image_shape is not None:
+        image_shape = check_sizes("image_shape", image_shape)
     if task.layout == "HWC":
         advice = "Move the channels to the front: x.permute(0, 3, 1, 2)."
         raise value_error("task", expected="images (C, H, W)", found="the layout 'HWC'", hint=advice)
@@ -96,11 +106,14 @@ def rotated(
     if len(shape) != 3 or math.prod(shape) != math.prod(task.input_shape):
         expected = f"(channels, height, width) that hold {math.prod(task.input_shape)} values"
         raise value_error("image_shape", expected=expected, got=shape)
-    if isinstance(angles, (str, int, float)):
-        raise type_error("angles", expected="a sequence of degrees", got=angles)
-    turns = [(f"{angle:g} degrees", _rotation(float(angle), shape)) for angle in angles]
+    turns = [(f"{angle:g} degrees", _rotation(angle, shape)) for angle in check_degrees(angles)]
     tasks = [_mapped(task, title, t, scenario, turn) for t, (title, turn) in enumerate(turns)]
     return TaskStream(tasks, name, scenario, outliers)
+
+
+def check_degrees(angles: Any) -> list[float]:
+    """Return angles, at least one, as numbers."""
+    return [check_number("angles", angle) for angle in check_items("angles", angles, "a list of degrees", least=1)]
 
 
 def _rotation(degrees: float, shape: tuple[int, ...]) -> Callable[[Tensor], Tensor]:

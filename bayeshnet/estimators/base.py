@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..checks import check_generator
 from ..deprecation import renamed_argument
 from ..distributions.base import WeightDraw
-from ..errors import check_int, type_error, value_error
+from ..errors import check_instance, check_size, type_error, value_error
 from ..representation import Settings
 from .accepted import Accepts, any_posterior
 from .records import KLEstimate, MutualInformation
@@ -67,6 +68,7 @@ class KLEstimator(Settings, ABC):
             num_samples: latents or weight vectors to draw; the constructor's ``num_samples`` if None.
             generator: of all noise.
         """
+        check_generator(generator)
         posterior = self._accept(q)
         prior = _same_size(posterior, as_distribution(p, "p"))
         with _devices_named(posterior, prior):
@@ -112,6 +114,7 @@ class KLEstimator(Settings, ABC):
                 found=type(self).__name__,
                 hint="Use it through ImplicitELBO, or take LIVI, ImportanceSandwich, MonteCarlo or ClosedForm.",
             )
+        check_instance("draw", draw, WeightDraw, "a draw of the posterior, such as q.draw(S)")
         return self._log_density(self._accept(q), draw)
 
     @final
@@ -123,7 +126,7 @@ class KLEstimator(Settings, ABC):
     def _count(self, num_samples: int | None) -> Any:
         """Return the number of samples to use."""
         if self.min_samples is None:
-            return num_samples
+            return None if num_samples is None else self._check_count(num_samples)
         return self.num_samples if num_samples is None else self._check_count(num_samples)
 
     @final
@@ -134,7 +137,7 @@ class KLEstimator(Settings, ABC):
                 num_samples = renamed_argument(name, "num_samples", given, None, stacklevel=5)
         compares = self.min_samples is not None and self.min_samples > 1
         hint = f"{type(self).__name__} compares samples with each other." if compares else ""
-        return check_int("num_samples", num_samples, self.min_samples or 1, hint)
+        return check_size("num_samples", num_samples, self.min_samples or 1, hint)
 
     @final
     def _checked(self, estimate: KLEstimate) -> KLEstimate:
@@ -142,8 +145,8 @@ class KLEstimator(Settings, ABC):
         number = estimate.surrogate.detach() if estimate.value is None else estimate.value
         if number.device.type == "cpu" and not math.isfinite(number):
             raise value_error(
-                type(self).__name__,
-                expected="a finite KL",
+                "q or p",
+                expected=f"distributions between which {type(self).__name__} finds a finite KL",
                 found=str(float(number)),
                 hint="Look for NaN or infinity among the weights of the hypernetwork, its inputs, sigma and the prior.",
             )
@@ -173,13 +176,13 @@ class DrawEstimator(KLEstimator):
 
 def as_distribution(q: Distribution | nn.Module, argument: str = "q") -> Distribution:
     """Return ``q`` itself, or the distribution that a posterior module returns without a condition."""
-    dist = q() if isinstance(q, nn.Module) else q
+    expected = "a distribution of event shape (P,) without a batch shape, or a module that returns one"
+    try:
+        dist = q() if isinstance(q, nn.Module) else q
+    except TypeError as error:
+        raise type_error(argument, expected=expected, found=f"{type(q).__name__} ({error})") from error
     if not isinstance(dist, Distribution) or len(dist.event_shape) != 1 or len(dist.batch_shape) != 0:
-        raise type_error(
-            argument,
-            expected="a distribution of event shape (P,) without a batch shape, or a module that returns one",
-            got=dist,
-        )
+        raise type_error(argument, expected=expected, got=dist)
     return dist
 
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from ..distributions.base import WeightDraw
+from ..errors import check_flags
 from .accepted import with_density
 from .analytic import log_prob_of
 from .base import DensityEstimator, KLEstimate
@@ -38,6 +39,7 @@ class MonteCarlo(DensityEstimator):
 
     def __init__(self, num_samples: int = 16, stick_the_landing: bool = True, *, num_draws: int | None = None) -> None:
         self.num_samples = self._check_count(num_samples, num_draws=num_draws)
+        check_flags(stick_the_landing=stick_the_landing)
         self.stick_the_landing = bool(stick_the_landing)
 
     @property

@@ -15,10 +15,11 @@ from pyro.infer.autoguide import AutoContinuous, init_to_median
 from torch import Tensor, nn
 from torch.distributions import biject_to, register_kl
 
+from ..checks import check_callable, check_generator
 from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..distributions.flat import Flat
-from ..errors import check_flags, check_int, check_positive, value_error
+from ..errors import check_flags, check_function, check_instance, check_positive, check_size, check_sizes, value_error
 from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
@@ -90,14 +91,18 @@ class AutoHypernet(AutoContinuous):
         stretch: bool = False,
         num_latents: Any = ...,
     ) -> None:
+        check_callable("model", model, "a Pyro model, a function")
+        check_callable("init_loc_fn", init_loc_fn, "a function of a site, such as init_to_median")
+        if estimator is not None:
+            check_instance("estimator", estimator, KLEstimator, "a KLEstimator or None", "For example LIVI().")
         super().__init__(model, init_loc_fn=init_loc_fn)
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
-        self.latent_size = None if latent_size is None else check_int("latent_size", latent_size, 1)
-        self.layers = tuple(check_int("layers", size, 1) for size in layers)
+        self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
+        self.layers = tuple(check_sizes("layers", layers))
         if num_latents is not ...:
             warn("the argument num_latents", "num_samples", stacklevel=4)
             num_samples = num_latents
-        self.num_samples = None if num_samples is None else check_int("num_samples", num_samples, 1)
+        self.num_samples = None if num_samples is None else check_size("num_samples", num_samples)
         self.sigma = check_positive("sigma", sigma)
         self.init_scale = check_positive("init_scale", init_scale)
         check_flags(stretch=stretch)
@@ -106,6 +111,7 @@ class AutoHypernet(AutoContinuous):
                 "stretch", expected="False without hidden layers", got=True, hint="Without any the guide is a Gaussian."
             )
         self.stretch = bool(stretch)
+        check_function("activation_fn", activation_fn)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
         self.posterior: HypernetPosterior | None = None
 
@@ -198,7 +204,7 @@ class AutoHypernet(AutoContinuous):
         """Compute posterior quantiles of each unknown from draws: ``(len(quantiles), *shape)`` by site."""
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
-        draws = self.distribution().draw(check_int("num_samples", num_samples, 1)).w
+        draws = self.distribution().draw(check_size("num_samples", num_samples)).w
         return self._by_site(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
 
     def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
@@ -213,7 +219,9 @@ class AutoHypernet(AutoContinuous):
         """Draw all unknowns, ``(num_samples, *shape)`` by site; other arguments are the model's."""
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
-        return self._by_site(self.distribution().draw(check_int("num_samples", num_samples, 1), generator).w)
+        return self._by_site(
+            self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator)).w
+        )
 
     def _by_site(self, latents: Tensor) -> dict[str, Tensor]:
         """Return values ``(S, *shape)`` of all sites from flat, unconstrained unknowns ``(S, D)``."""

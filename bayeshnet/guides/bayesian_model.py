@@ -12,14 +12,15 @@ from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import check_int, type_error, value_error
-from ..functional import batched_forward
+from ..errors import check_choice, check_instance, check_int, value_error
+from ..functional import STRATEGIES
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import Inputs, num_examples
 from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
 from .likelihoods import Likelihood
+from .likelihoods.contract import network_outputs
 from .likelihoods.places import AtPlaces
 from .sites import as_pyro
 
@@ -64,21 +65,15 @@ class BayesianModel(ModuleSettings, nn.Module):
         chunk_size: int | None = None,
     ) -> None:
         super().__init__()
-        if not isinstance(net, nn.Module):
-            raise type_error("net", expected="a main network or a torch.nn.Module", got=net)
-        if not isinstance(likelihood, Likelihood):
-            raise type_error(
-                "likelihood",
-                expected="a Likelihood",
-                got=likelihood,
-                hint="For example Categorical() or Gaussian(0.1).",
-            )
+        check_instance("net", net, nn.Module, "a main network or a torch.nn.Module")
+        advice = "For example Categorical() or Gaussian(0.1)."
+        check_instance("likelihood", likelihood, Likelihood, "a Likelihood", advice)
         self.net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
         self.prior = prior
         self.likelihood = likelihood
         self.num_data = None if num_data is None else check_int("num_data", num_data, 1)
-        self.strategy = strategy
-        self.chunk_size = chunk_size
+        self.strategy = check_choice("strategy", strategy, STRATEGIES)
+        self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
         as_pyro(prior, self.weight_spec.numel)
 
     @property
@@ -97,8 +92,9 @@ class BayesianModel(ModuleSettings, nn.Module):
 
         Of networks with answers per pixel or step they are ``(S, N, C, ...)``.
         """
-        outputs = batched_forward(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
-        return self.likelihood.outputs(outputs, num_examples(x))
+        size = num_examples(x)
+        outputs = network_outputs(self.net, weights, x, strategy=self.strategy, chunk_size=self.chunk_size)
+        return self.likelihood.outputs(outputs, size)
 
     def log_likelihood(self, weights: Tensor, x: Inputs, y: Tensor) -> Tensor:
         """Estimate the log-likelihood ``(S,)`` of the whole data set, in nats, from the batch ``x``, ``y``."""
@@ -116,6 +112,8 @@ class BayesianModel(ModuleSettings, nn.Module):
 
     def scale(self, batch_size: int) -> float:
         """Return the number of data per example of a batch, ``num_data / batch_size``."""
+        if batch_size == 0:
+            raise value_error("x", expected="at least one example", found="none")
         if self.num_data is None:
             return 1.0
         if batch_size > self.num_data:
@@ -127,18 +125,19 @@ class BayesianModel(ModuleSettings, nn.Module):
 
         ``cond_id`` and ``cond_input`` are for guides, which Pyro calls with the same arguments.
         """
-        names = declare_parameters("model", self)
         size = num_examples(x)
+        names = declare_parameters("model", self)
         weights = pyro.sample("weights", as_pyro(self.prior, self.weight_spec.numel))
         outputs, likelihood = self._batched_outputs(weights, x)
         # Empty, unless Pyro draws the program and asks on what the targets depend.
         outputs = track_provenance(outputs, frozenset(n for n in names if n.startswith("model$$$likelihood.")))
+        if y is not None:
+            self.scale(size)
+        distribution, targets = _observed(likelihood, outputs, y)
         if y is None:
             with pyro.plate("data", size, dim=-1):
-                return pyro.sample("y", likelihood.distribution(outputs))
-        self.scale(size)
+                return pyro.sample("y", distribution)
         total = size if self.num_data is None else self.num_data
-        distribution, targets = likelihood.observed(outputs, y)
         with pyro.plate("data", total, subsample=torch.arange(size, device=outputs.device), dim=-1):
             return pyro.sample("y", distribution, obs=targets)
 
@@ -164,3 +163,14 @@ class BayesianModel(ModuleSettings, nn.Module):
 def _plates() -> list[tuple[int, int]]:
     """Return dimension and size of the vectorized plates around the call."""
     return [(frame.dim or 0, frame.size) for frame in get_plates() if frame.vectorized]
+
+
+def _observed(likelihood: Any, outputs: Tensor, y: Tensor | None) -> tuple[Any, Tensor | None]:
+    """Return distribution and targets; refuse outputs that torch does not take as parameters, such as NaN."""
+    try:
+        return (likelihood.distribution(outputs), None) if y is None else likelihood.observed(outputs, y)
+    except ValueError as error:
+        if ": expected " in str(error):  # a message of this library says it better
+            raise
+        expected = "inputs and weights at which the outputs of the network are parameters of the likelihood"
+        raise value_error("x, weights or net", expected=expected, found=f"others ({error})") from error

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from ..distributions import LowRankPosterior, MeanFieldPosterior, RadialPosterior
-from ..errors import type_error
+from ..errors import check_size, type_error, value_error
 from ..estimators.base import KLEstimator
 from ..weights import WeightSpec
 from .hypernet_guide import HypernetGuide
@@ -62,7 +62,7 @@ class LowRankGuide(HypernetGuide):
         name: str = "weights",
         **options: Any,
     ) -> None:
-        super().__init__(LowRankPosterior(spec_of(net), rank, **options), estimator, name)
+        super().__init__(LowRankPosterior(spec_of(net), check_size("rank", rank), **options), estimator, name)
         self.rank = rank
 
 
@@ -97,4 +97,8 @@ def spec_of(net: nn.Module | WeightSpec) -> WeightSpec:
     if not isinstance(net, nn.Module):
         raise type_error("net", expected="a main network, a torch.nn.Module or a WeightSpec", got=net)
     own = getattr(net, "weight_spec", None)
-    return own if isinstance(own, WeightSpec) else WeightSpec.of(net)
+    if isinstance(own, WeightSpec):
+        return own
+    if next(net.parameters(), None) is None:
+        raise value_error("net", expected="a network with parameters", got=net)
+    return WeightSpec.of(net)

@@ -10,6 +10,7 @@ import pyro
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..checks import check_text
 from ..distributions.posteriors.base import WeightPosterior
 from ..errors import type_error, value_error
 from ..estimators import Auto, KLEstimator
@@ -49,7 +50,7 @@ class HypernetGuide(ModuleSettings, nn.Module):
 
     def __init__(self, posterior: nn.Module, estimator: KLEstimator | None = None, name: str = "weights") -> None:
         super().__init__()
-        if not isinstance(posterior, nn.Module) or not hasattr(posterior, "weight_spec"):
+        if not isinstance(posterior, nn.Module) or not isinstance(getattr(posterior, "weight_spec", None), WeightSpec):
             advice = "For example HypernetPosterior(hnet) or MeanFieldPosterior(net.weight_spec)."
             expected = "a posterior module with an attribute weight_spec, such as WeightSpec.of(net)"
             raise type_error("posterior", expected=expected, got=posterior, hint=advice)
@@ -57,7 +58,7 @@ class HypernetGuide(ModuleSettings, nn.Module):
             raise type_error("estimator", expected="a KLEstimator or None", got=estimator, hint="For example LIVI().")
         self.posterior = posterior
         self.estimator = Auto() if estimator is None else estimator
-        self.name = name
+        self.name = check_text("name", name, "the name of a site")
         self._condition: tuple[Any, Tensor | None] = (None, None)
 
     @property

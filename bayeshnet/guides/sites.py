@@ -64,9 +64,12 @@ class WeightPrior(TorchDistribution):
 
 def as_pyro(prior: Distribution | nn.Module, num_weights: int) -> TorchDistributionMixin:
     """Return ``prior`` as a Pyro distribution over ``num_weights`` weights; a module is called for its distribution."""
-    dist = prior() if isinstance(prior, nn.Module) else prior
+    expected = "a torch or Pyro distribution, or a module that returns one"
+    try:
+        dist = prior() if isinstance(prior, nn.Module) else prior
+    except TypeError as error:
+        raise type_error("prior", expected=expected, found=f"{type(prior).__name__} ({error})") from error
     if not isinstance(dist, Distribution):
-        expected = "a torch or Pyro distribution, or a module that returns one"
         raise type_error("prior", expected=expected, got=dist, hint="For example FanInGaussian(net.weight_spec).")
     if dist.batch_shape or dist.event_shape != (num_weights,):
         got = f"batch shape {tuple(dist.batch_shape)} and event shape {tuple(dist.event_shape)}"

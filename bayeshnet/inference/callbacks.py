@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from ..errors import check_int, check_number
+from ..checks import check_callable, check_items, refusing
+from ..errors import check_int, check_number, type_error
 from ..representation import Settings
 from .run import Callback, Run
 
-__all__ = ["EarlyStopping", "LogProgress", "PeriodicReport", "Progress"]
+__all__ = ["EarlyStopping", "LogProgress", "PeriodicReport", "Progress", "as_listeners"]
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +60,11 @@ class Progress(PeriodicReport):
 
     def __init__(self, report: Callable[[Run], None], interval: float = 0.1) -> None:
         super().__init__(interval)
-        self.report = report
+        self.report = check_callable("report", report, "a function of the run")
 
     def write(self, run: Run) -> None:
         """Call the function."""
-        self.report(run)
+        refusing("progress", self.report, "a function of the run")(run)
 
 
 class LogProgress(PeriodicReport):
@@ -75,7 +77,7 @@ class LogProgress(PeriodicReport):
 
     def __init__(self, interval: float = 5.0, level: int = logging.INFO) -> None:
         super().__init__(interval)
-        self.level = level
+        self.level = check_int("level", level, 0)
 
     def write(self, run: Run) -> None:
         """Write a line to the log."""
@@ -106,6 +108,8 @@ class EarlyStopping(Settings, Callback):
         self.patience = check_int("patience", patience, 1)
         self.every = check_int("every", every, 1)
         self.min_delta = check_number("min_delta", min_delta, minimum=0.0)
+        if monitor is not None:
+            check_callable("monitor", monitor, "a function of the run, or None")
         self.monitor = monitor
         self.best = float("inf")
         self.worse = 0
@@ -118,10 +122,37 @@ class EarlyStopping(Settings, Callback):
         """Check the monitored value if it is time, and stop the run if it has not improved for long enough."""
         if (run.step - run.first_step) % self.every:
             return
-        value = run.mean("loss", self.every) if self.monitor is None else self.monitor(run)
+        value = run.mean("loss", self.every) if self.monitor is None else self._monitored(self.monitor, run)
         if value < self.best - self.min_delta:
             self.best, self.worse = value, 0
         else:
             self.worse += 1
         if self.worse >= self.patience:
             run.stop(f"early: no improvement for {self.worse * self.every} steps")
+
+    @staticmethod
+    def _monitored(monitor: Callable[[Run], float], run: Run) -> float:
+        return float(refusing("monitor", monitor, "a function of the run")(run))
+
+
+def as_listeners(
+    callbacks: Sequence[Callback], early_stopping: Callback | None, progress: Callable[[Run], None] | None
+) -> list[Callback]:
+    """Return all callbacks of a run, in the order in which they are called."""
+    listeners = list(check_items("callbacks", callbacks, "a list of callbacks"))
+    for listener in listeners:
+        _check_callback("callbacks", listener)
+    if early_stopping is not None:
+        listeners.append(_check_callback("early_stopping", early_stopping))
+    if progress is not None:
+        listeners.append(Progress(check_callable("progress", progress, "a function of the run, or None")))
+    return listeners
+
+
+def _check_callback(argument: str, value: Any) -> Any:
+    """Return an object with the methods of a :class:`Callback`."""
+    methods = ("on_start", "on_step", "on_end")
+    if isinstance(value, type) or not all(callable(getattr(value, name, None)) for name in methods):
+        expected = f"an object with the methods {', '.join(methods)}"
+        raise type_error(argument, expected=expected, got=value, hint="Derive it from Callback.")
+    return value

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from .. import __version__
+from ..checks import check_mapping, check_path
 from ..deprecation import RenamedState
-from ..errors import type_error, value_error
+from ..errors import check_instance, type_error, value_error
 from ..files import check_format, fingerprint, parse_json, read_json, write_bytes, write_text
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -42,10 +43,11 @@ def save_checkpoint(path: str | Path, module: nn.Module, record: Mapping[str, An
         OSError: if a file cannot be written; the error names it.
     """
     tensors_path, record_path = _paths(path)
-    state = _tensors(module)
+    values = {} if record is None else check_mapping("record", record, "a mapping, or None", keys=object)
+    state = _tensors(check_instance("module", module, nn.Module, "a torch.nn.Module"))
     digest = _digest(state)
     try:
-        body = {"format": _FORMAT, "bayeshnet": __version__, "tensors": digest, "record": dict(record or {})}
+        body = {"format": _FORMAT, "bayeshnet": __version__, "tensors": digest, "record": values}
         body["checksum"] = _checksum(parse_json(json.dumps(body, allow_nan=False)))  # as it will be read
         text = json.dumps(body, indent=1)
     except (TypeError, ValueError) as error:
@@ -69,6 +71,8 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
             tensors do not fit ``module``. Files and module are left unchanged.
     """
     tensors_path, record_path = _paths(path)
+    if module is not None:
+        check_instance("module", module, nn.Module, "a torch.nn.Module, or None")
     for file in (tensors_path, record_path):
         if not file.is_file():
             raise FileNotFoundError(
@@ -113,7 +117,9 @@ def _checksum(body: Mapping[str, Any]) -> str:
 
 def _paths(path: str | Path) -> tuple[Path, Path]:
     """Return the paths of the tensors and of the record."""
-    base = Path(path)
+    base = check_path("path", path, "the path of a checkpoint, without a suffix")
+    if not base.name:
+        raise value_error("path", expected="the path of a checkpoint, without a suffix", got=path)
     if base.suffix in (".safetensors", ".json"):
         base = base.with_suffix("")
     return base.with_name(base.name + ".safetensors"), base.with_name(base.name + ".json")

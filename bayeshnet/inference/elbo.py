@@ -10,8 +10,9 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from ..checks import check_callable, check_generator
 from ..deprecation import renamed_argument
-from ..errors import check_int, check_number, type_error
+from ..errors import check_flags, check_instance, check_int, check_size
 from ..estimators import KLEstimator
 from ..representation import Settings
 from ..speed import shortcuts
@@ -26,6 +27,7 @@ from .bound import (
     is_direct,
     join,
 )
+from .schedules import check_temperature
 
 __all__ = ["ImplicitELBO"]
 
@@ -86,15 +88,18 @@ class ImplicitELBO(Settings, ELBO):
         max_plate_nesting: float = float("inf"),
         num_latents: int | None = None,
     ) -> None:
-        if estimator is not None and not isinstance(estimator, KLEstimator):
-            raise type_error("estimator", expected="a KLEstimator or None", got=estimator, hint="For example LIVI().")
-        check_int("num_particles", num_particles, 1)
-        super().__init__(num_particles, max_plate_nesting, vectorize_particles=vectorize_particles)
+        if estimator is not None:
+            check_instance("estimator", estimator, KLEstimator, "a KLEstimator or None", "For example LIVI().")
+        particles = check_size("num_particles", num_particles)
+        check_flags(local_noise=local_noise, vectorize_particles=vectorize_particles)
+        if not (isinstance(max_plate_nesting, float) and max_plate_nesting == float("inf")):
+            check_int("max_plate_nesting", max_plate_nesting, 0, "Or infinity, to find it by a first run.")
+        super().__init__(particles, max_plate_nesting, vectorize_particles=bool(vectorize_particles))
         num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
         self.estimator = estimator
-        self.num_samples = None if num_samples is None else check_int("num_samples", num_samples, 1)
-        self.beta = check_number("beta", beta, minimum=0.0)
-        self.generator = generator
+        self.num_samples = None if num_samples is None else check_size("num_samples", num_samples)
+        self.beta = check_temperature(beta)
+        self.generator = check_generator(generator)
         self.local_noise = bool(local_noise)
         self.last: ELBOTerms | None = None
 
@@ -126,6 +131,8 @@ class ImplicitELBO(Settings, ELBO):
             kwargs: keyword arguments of model and guide.
             with_weights: False if only the bound needs the weights; with local noise this may save their draw.
         """
+        check_callable("model", model, "a BayesianModel or another Pyro program")
+        check_callable("guide", guide, "a guide")
         settings = EvaluationSettings(
             self.estimator, self.num_particles, self.num_samples, self.generator, self.local_noise, with_weights
         )

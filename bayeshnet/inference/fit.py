@@ -11,13 +11,14 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
+from ..checks import check_callable, check_data, check_generator
 from ..deprecation import renamed_argument
 from ..errors import check_int, check_positive, type_error, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel
 from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
-from .callbacks import EarlyStopping, Progress
+from .callbacks import EarlyStopping, as_listeners
 from .elbo import ImplicitELBO
 from .loop import Loop
 from .losses import AddedLoss, Penalty, StepContext, Term, as_losses
@@ -125,7 +126,8 @@ def fit(
         >>> result.steps, result.stopped, bool(result.history["loss"][-1] < result.history["loss"][0])
         (100, 'finished', True)
     """
-    batches = make_batches(data, batch_size, generator)
+    check_callable("model", model, "a BayesianModel or another Pyro program")
+    batches = make_batches(data, batch_size, check_generator(generator))
     if isinstance(model, BayesianModel) and batches is not None:
         _check_targets(model, batches)
     model, size = _sized(model, batches)
@@ -136,6 +138,7 @@ def fit(
         elbo, beta = _given(elbo, beta, num_particles, num_samples, estimator, local_noise)
     added = as_losses(losses, penalties, extra_terms)
     objective = Objective(elbo, model, guide, size, beta, arguments, losses=added)
+    listeners = as_listeners(callbacks, early_stopping, progress)
     per_epoch = None if batches is None else batches.per_epoch
     planned = _planned(num_steps, num_epochs, per_epoch)
     loop = Loop(batches, objective, transform, generator)
@@ -145,19 +148,19 @@ def fit(
         clip = None if grad_clip is None else check_positive("grad_clip", grad_clip)
         loop.stepper = Stepper(parameters, optimizer, lr, scheduler, planned, clip)
         loop.load(state)
-        run = Run(model, guide, planned, per_epoch, 0 if state is None else state["step"])
-        listeners = [
-            *callbacks,
-            *([early_stopping] if early_stopping else []),
-            *([Progress(progress)] if progress else []),
-        ]
+        run = Run(model, guide, planned, per_epoch, 0 if state is None else int(state["step"]))
         loop.go(run, listeners)
     return FitResult(run.history(), run.step, run.seconds, run.stopped or "finished", loop.state_dict(run.step))
 
 
 def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> None:
     """Check the targets of data in memory once, before the first step."""
-    if isinstance(batches, TensorBatches) and len(batches.tensors) > 1:
+    if not isinstance(batches, TensorBatches):
+        return
+    for part in batches.tensors:
+        for tensor in part if isinstance(part, tuple) else (part,):
+            check_data("data", tensor, "dense tensors of real numbers")
+    if len(batches.tensors) == 2:
         model.likelihood.check_targets(batches.tensors[1])
 
 

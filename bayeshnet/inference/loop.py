@@ -7,17 +7,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..checks import check_callable, check_mapping, refusing
+from ..errors import value_error
 from ..guides import BayesianModel
 from ..mnets.inputs import map_tensors
 from .batches import Batch, LoaderBatches, TensorBatches, as_batch
 from .bound import check_batch
-from .objective import Objective
+from .objective import Objective, Row
 from .optimizers import Stepper
 from .run import Callback, Run
 
 __all__ = ["Loop"]
+
+
+_DATA = {"x", "x and y of the data", "x or net", "x, weights or net"}
+"""Beginnings of messages about the data, as a network says them."""
+
+_STATE = {"step", "stepper", "batches", "generator"}
+"""Entries of the state of a run."""
 
 
 class Loop:
@@ -42,6 +51,8 @@ class Loop:
         transform: Callable[..., tuple[Any, ...]] | None,
         generator: torch.Generator | None,
     ) -> None:
+        if transform is not None:
+            check_callable("transform", transform, "a function of a batch, or None")
         self.batches, self.objective, self.transform, self.generator = batches, objective, transform, generator
         self._first: Batch | None = None
         guide = objective.guide
@@ -63,7 +74,8 @@ class Loop:
         if device is not None:
             batch = map_tensors(lambda t: t if t.device == device else t.to(device, non_blocking=True), batch)
         if self.transform is not None:
-            batch = as_batch(self.transform(*batch, generator=self.generator))
+            expected = "a function of the parts of a batch, and of generator="
+            batch = as_batch(refusing("transform", self.transform, expected)(*batch, generator=self.generator))
             if loaded:
                 self._check_targets(batch)
         if isinstance(self.objective.model, BayesianModel):
@@ -80,7 +92,8 @@ class Loop:
         """Run the guide once on the first batch, for guides that create their parameters at their first call."""
         self._first = self.batch() if self.batches is not None else None
         with torch.no_grad():
-            self.objective.guide(*(self._first or ()), **self.objective.arguments)
+            expected = "a guide that takes the arguments of the model"
+            refusing("guide", self.objective.guide, expected)(*(self._first or ()), **self.objective.arguments)
 
     def go(self, run: Run, listeners: Sequence[Callback]) -> None:
         """Make steps until all planned ones are done or a callback stops the run."""
@@ -90,12 +103,7 @@ class Loop:
             while run.step < run.num_steps and run.stopped is None:
                 step = run.step
                 rate = self.stepper.prepare(step)
-                loss, parts = self.objective(step, self.batch(), rate)
-                if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-                    raise ValueError(
-                        f"fit: expected a finite loss, got {loss.item()} at step {step}. Lower the learning rate, clip "
-                        "the gradient (grad_clip=...), or look for NaN in the data."
-                    )
+                loss, parts = self._loss(step, rate)
                 self.stepper.step(loss)
                 run.record(parts)
                 for listener in listeners:
@@ -103,6 +111,21 @@ class Loop:
         finally:
             for listener in listeners:
                 listener.on_end(run)
+
+    def _loss(self, step: int, rate: float) -> tuple[Tensor, Row]:
+        """Compute the loss of a step and its record; refuse data that the network does not take, and NaN."""
+        try:
+            loss, parts = self.objective(step, self.batch(), rate)
+        except (ValueError, TypeError) as error:
+            beginning, colon, rest = str(error).partition(": expected ")
+            if not colon or beginning not in _DATA:
+                raise
+            raise type(error)(f"data or net{colon}{rest}") from error.__cause__
+        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
+            advice = "Lower the learning rate, clip the gradient (grad_clip=...), or look for NaN in the data."
+            found = f"{loss.item()} at step {step}"
+            raise value_error("data, lr or grad_clip", expected="those of a finite loss", found=found, hint=advice)
+        return loss, parts
 
     def state_dict(self, step: int) -> dict[str, Any]:
         """Return the state from which to resume, besides the parameters of model and guide."""
@@ -114,6 +137,11 @@ class Loop:
         """Resume from the state of another run."""
         if state is None:
             return
+        missing = _STATE - set(check_mapping("state", state, "the state of an earlier run"))
+        if missing:
+            raise value_error(
+                "state", expected="FitResult.state of an earlier run", found=f"no {sorted(missing)} in it"
+            )
         self._first = None
         self.stepper.load_state_dict(state["stepper"])
         if self.batches is not None:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from ..errors import value_error
+from ..checks import check_callable, check_items, refusing
+from ..errors import describe, type_error, value_error
 from .bound import Evaluation
 
 __all__ = ["AddedLoss", "Penalty", "StepContext", "Term", "as_losses"]
@@ -109,7 +110,8 @@ class FunctionOfContext(AddedLoss):
 
     def __call__(self, context: StepContext) -> Tensor:
         """Call the function."""
-        return self.function(context)
+        expected = "losses, or functions of a StepContext"
+        return check_loss("losses", refusing("losses", self.function, expected)(context))
 
 
 class FunctionOfWeights(AddedLoss):
@@ -124,7 +126,9 @@ class FunctionOfWeights(AddedLoss):
 
     def __call__(self, context: StepContext) -> Tensor:
         """Call the function."""
-        return self.function(context.weights, *context.batch, context.step)
+        expected = "functions of weights, x, y and step"
+        arguments = (context.weights, *context.batch, context.step)
+        return check_loss("extra_terms", refusing("extra_terms", self.function, expected)(*arguments))
 
 
 class FunctionOfStep(AddedLoss):
@@ -145,7 +149,9 @@ class FunctionOfStep(AddedLoss):
 
     def __call__(self, context: StepContext) -> Tensor:
         """Call the function."""
-        return self.function(context.step) if self.takes_step else self.function()
+        expected = "functions without arguments, or of the step"
+        arguments = (context.step,) if self.takes_step else ()
+        return check_loss("penalties", refusing("penalties", self.function, expected)(*arguments))
 
 
 def as_losses(
@@ -160,12 +166,24 @@ def as_losses(
         penalties: losses, or functions without arguments or of the step.
         extra_terms: losses, or functions of ``(weights, x, y, step)``.
     """
-    kinds: list[tuple[Sequence[Any], Callable[[Any], AddedLoss]]] = [
-        (losses, FunctionOfContext),
-        (penalties, FunctionOfStep),
-        (extra_terms, FunctionOfWeights),
+    kinds: list[tuple[str, Sequence[Any], Callable[[Any], AddedLoss]]] = [
+        ("losses", losses, FunctionOfContext),
+        ("penalties", penalties, FunctionOfStep),
+        ("extra_terms", extra_terms, FunctionOfWeights),
     ]
-    return [loss if isinstance(loss, AddedLoss) else adapt(loss) for given, adapt in kinds for loss in given]
+    found: list[AddedLoss] = []
+    for argument, given, adapt in kinds:
+        for loss in check_items(argument, given, "a list of losses or functions"):
+            known = isinstance(loss, AddedLoss)
+            found.append(loss if known else adapt(check_callable(argument, loss, "losses or functions")))
+    return found
+
+
+def check_loss(argument: str, value: Any) -> Any:
+    """Return a loss if it is a scalar; its value is not looked at."""
+    if isinstance(value, Tensor) and value.numel() == 1 and value.is_floating_point():
+        return value
+    raise type_error(argument, expected="functions that return a floating scalar tensor", found=describe(value))
 
 
 def _takes_step(penalty: Callable[..., Tensor]) -> bool:

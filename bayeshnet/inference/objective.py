@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_number, value_error
+from ..checks import check_mapping, refusing
+from ..errors import value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
 from .elbo import ImplicitELBO
 from .losses import AddedLoss, StepContext
 from .run import PARTS
-from .schedules import Schedule
+from .schedules import Schedule, check_temperature
 
 __all__ = ["Objective"]
 
@@ -25,6 +26,9 @@ Record = dict[str, Tensor | float | None]
 
 Row = Tensor | list[float]
 """The same as ``len(PARTS)`` numbers."""
+
+
+_KNOWN = {"x", "y", "cond_id", "cond_input"}
 
 
 class Objective:
@@ -52,8 +56,12 @@ class Objective:
         losses: Sequence[AddedLoss] = (),
     ) -> None:
         self.elbo, self.model, self.guide, self.num_data = elbo, model, guide, num_data
-        self.beta = beta if callable(beta) else check_number("beta", beta, minimum=0.0)
-        self.arguments = dict(arguments or {})
+        self.beta = beta if callable(beta) else check_temperature(beta)
+        self.arguments = {} if arguments is None else check_mapping("arguments", arguments, "a mapping, or None")
+        unknown = set(self.arguments) - _KNOWN if isinstance(model, BayesianModel) else ()
+        if unknown:
+            expected = f"keyword arguments of a BayesianModel, {', '.join(sorted(_KNOWN))}"
+            raise value_error("arguments", expected=expected, found=", ".join(sorted(unknown)))
         self.losses = list(losses)
         self.needs_weights = any(loss.needs_weights for loss in self.losses)
         if self.needs_weights and not isinstance(elbo, ImplicitELBO):
@@ -68,7 +76,7 @@ class Objective:
 
     def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Row]:
         """Compute the loss ``()`` and the record of the step."""
-        beta = float(self.beta(step)) if callable(self.beta) else self.beta
+        beta = self.beta if isinstance(self.beta, float) else _scheduled(self.beta, step)
         record: Record = {"beta": beta, "lr": lr}
         with ExitStack() as stack:
             for context in self._contexts:
@@ -112,6 +120,12 @@ class Objective:
                 record[column] = total = values[0] if len(values) == 1 else torch.stack(values).sum()
                 loss = loss + total
         return loss
+
+
+def _scheduled(beta: Schedule, step: int) -> float:
+    """Return the temperature of a step."""
+    expected = "a number, or a function of the step that returns one"
+    return check_temperature(refusing("beta", beta, expected)(step))
 
 
 def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Row:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from ..checks import check_callable, refusing
 from ..errors import check_positive, type_error, value_error
 from ..optim import make_adam
 from .schedules import Cosine, Schedule
@@ -67,13 +68,14 @@ class Stepper:
         self.factor: Schedule | None = None
         self.scheduler: Any = None
         self.base = [group["lr"] for group in self.optimizer.param_groups]
-        if scheduler == "cosine":
+        if isinstance(scheduler, str) and scheduler == "cosine":
             self.factor = Cosine(max(num_steps, 1))
         elif isinstance(scheduler, str):
             raise value_error(
                 "scheduler", expected="'cosine', a function or a class of torch.optim.lr_scheduler", got=scheduler
             )
         elif scheduler is not None:
+            check_callable("scheduler", scheduler, "'cosine', a function or a class of torch.optim.lr_scheduler")
             self._set_scheduler(scheduler)
 
     @property
@@ -122,7 +124,7 @@ class Stepper:
         if isinstance(first, (int, float)):
             self.factor = scheduler
             return
-        made = scheduler(self.optimizer)
+        made = refusing("scheduler", scheduler, "a function of the step or of the optimizer")(self.optimizer)
         if not hasattr(made, "step") or not hasattr(made, "state_dict"):
             raise type_error("scheduler", expected="a function that makes a torch scheduler", got=scheduler)
         self.scheduler = made
@@ -148,9 +150,12 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
         return optimizer
     if optimizer is None:
         return make_adam(parameters, lr)
-    made = optimizer(parameters, lr=lr) if isinstance(optimizer, type) else optimizer(parameters)
+    expected = "an optimizer, its class or a function that makes one"
+    check_callable("optimizer", optimizer, expected)
+    rate = {"lr": lr} if isinstance(optimizer, type) else {}
+    made = refusing("optimizer", optimizer, expected)(parameters, **rate)
     if not isinstance(made, torch.optim.Optimizer):
-        raise type_error("optimizer", expected="an optimizer, its class or a function that makes one", got=optimizer)
+        raise type_error("optimizer", expected=expected, got=optimizer)
     return made
 
 

@@ -159,7 +159,7 @@ def predictive_quantiles(
     """
     if likelihood is None or likelihood.kind == "classification":
         values = outputs if likelihood is None else likelihood.on(outputs).mean(outputs)
-        return {level: torch.quantile(values, level, dim=0) for level in levels}
+        return {level: _quantile(values, level) for level in levels}
     dist = likelihood.on(outputs).distribution(outputs)
     per_place = isinstance(dist, PlacedDistribution)
     each = dist.base if per_place else dist
@@ -168,7 +168,12 @@ def predictive_quantiles(
         found = {level: normal_mixture_quantile(normal.loc, normal.scale, level) for level in levels}
         return {level: q.movedim(-1, 1) for level, q in found.items()} if per_place else found
     draws = dist.sample((_DRAWS,)).flatten(0, 1)
-    return {level: torch.quantile(draws, level, dim=0) for level in levels}
+    return {level: _quantile(draws, level) for level in levels}
+
+
+def _quantile(values: Tensor, level: float) -> Tensor:
+    """Compute a quantile over the first dimension, also of no inputs."""
+    return torch.quantile(values, level, dim=0) if values.numel() else values[0]
 
 
 def normal_mixture_quantile(loc: Tensor, scale: Tensor, level: float) -> Tensor:

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_generator, check_items
 from ..distributions.base import draw_from
-from ..errors import check_flags, check_int, type_error, value_error
-from ..functional import batched_forward
+from ..errors import check_flags, check_instance, check_int, check_number, check_size, type_error, value_error
 from ..guides import HypernetGuide, Likelihood
-from ..guides.likelihoods.contract import as_outputs
+from ..guides.likelihoods.contract import as_outputs, network_outputs
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import Inputs, num_examples, split_inputs
 from ..representation import Settings
+from ..weights import WeightSpec
 from .modes import predicting
 from .prediction import Moments, Prediction, predictive_quantiles
 
@@ -65,14 +66,15 @@ class Predictive(Settings):
         input_chunk: int | None = None,
         mc_dropout: bool = False,
     ) -> None:
-        if not isinstance(guide, nn.Module) or not hasattr(guide, "weight_spec"):
+        if not isinstance(guide, nn.Module) or not isinstance(getattr(guide, "weight_spec", None), WeightSpec):
             raise type_error("guide", expected="a guide over weights or a posterior module", got=guide)
-        if likelihood is not None and not isinstance(likelihood, Likelihood):
-            raise type_error("likelihood", expected="a Likelihood or None", got=likelihood)
+        check_instance("net", net, nn.Module, "a main network or a torch.nn.Module")
+        if likelihood is not None:
+            check_instance("likelihood", likelihood, Likelihood, "a Likelihood or None")
         self.guide = guide if isinstance(guide, HypernetGuide) else HypernetGuide(guide)
         self.net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
         self.likelihood = likelihood
-        self.num_samples = check_int("num_samples", num_samples, 1)
+        self.num_samples = check_size("num_samples", num_samples)
         self.sample_chunk = None if sample_chunk is None else check_int("sample_chunk", sample_chunk, 1)
         self.input_chunk = None if input_chunk is None else check_int("input_chunk", input_chunk, 1)
         check_flags(mc_dropout=mc_dropout)
@@ -99,7 +101,9 @@ class Predictive(Settings):
             quantiles: levels in (0, 1); memory for the outputs of a chunk of inputs under all draws is needed.
             generator: of the draws.
         """
-        levels = [_level(q) for q in quantiles]
+        check_flags(keep_samples=keep_samples)
+        levels = [_level(q) for q in check_items("quantiles", quantiles, "levels between 0 and 1")]
+        check_generator(generator)
         chunks = self._chunks(x)
         moments = [Moments(self.likelihood) for _ in chunks]
         kept: list[list[Tensor]] = [[] for _ in chunks]
@@ -111,6 +115,7 @@ class Predictive(Settings):
                     kept[i].append(outputs)
         results = [m.result() for m in moments]
         mean, variance, aleatoric, total = (torch.cat(parts) for parts in zip(*results, strict=True))
+        _refuse_nan(mean)
         joined = [torch.cat(parts) for parts in kept if parts]
         found = [predictive_quantiles(self.likelihood, outputs, levels) for outputs in joined] if levels else []
         return Prediction(
@@ -144,6 +149,7 @@ class Predictive(Settings):
         if not isinstance(y, Tensor) or not y.ndim or len(y) != num_examples(x):
             raise value_error("y", expected=f"as many targets as inputs ({num_examples(x)}), in a tensor", got=y)
         self.likelihood.check_targets(y)
+        check_generator(generator)
         chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
         sums: list[Tensor | None] = [None] * len(chunks)
         for weights in self._draws(cond_id, cond_input, generator):
@@ -152,7 +158,7 @@ class Predictive(Settings):
                 log_prob = self.likelihood.on(outputs).log_prob(outputs, targets).logsumexp(0)
                 old = sums[i]
                 sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
-        return torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples)
+        return _refuse_nan(torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples))
 
     def _chunks(self, x: Inputs) -> tuple[Any, ...]:
         size = num_examples(x)
@@ -170,7 +176,7 @@ class Predictive(Settings):
     def _outputs(self, weights: Tensor, inputs: Tensor) -> Tensor:
         """Compute outputs ``(S, N, C)``, or ``(S, N, C, ...)`` per pixel or step."""
         with predicting(self.net, self.mc_dropout):
-            outputs = batched_forward(self.net, weights, inputs)
+            outputs = network_outputs(self.net, weights, inputs)
         checked = as_outputs if self.likelihood is None else self.likelihood.outputs
         return checked(outputs, num_examples(inputs))
 
@@ -178,8 +184,19 @@ class Predictive(Settings):
         return outputs if self.likelihood is None else self.likelihood.on(outputs).mean(outputs)
 
 
+def _refuse_nan(values: Tensor) -> Tensor:
+    """Return predictions if none of them is NaN, which a network makes of NaN or of numbers that are too large."""
+    if values.device.type != "meta" and bool(values.isnan().any()):
+        advice = "Look for NaN, infinity and huge numbers in the inputs, then in the posterior."
+        found = f"NaN for {int(values.isnan().flatten(1 if values.ndim > 1 else 0).sum())} of them"
+        raise value_error(
+            "x or net", expected="inputs and weights at which predictions are numbers", found=found, hint=advice
+        )
+    return values
+
+
 def _level(quantile: Any) -> float:
-    level = float(quantile)
+    level = check_number("quantiles", quantile)
     if not 0 < level < 1:
         raise value_error("quantiles", expected="levels between 0 and 1", got=quantile)
     return level

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from collections.abc import Mapping
@@ -14,8 +15,9 @@ from pyro.infer import MCMC, NUTS
 from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
+from ..checks import check_callable, check_generator, check_mapping, refusing
 from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
-from ..errors import check_int, value_error
+from ..errors import check_finite, check_floating, check_instance, check_shape, check_size, value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
 from ..rng import seeded
@@ -95,21 +97,24 @@ def reference_posterior(
         >>> bool((found.samples["x"].mean() - 3).abs() < 0.2)
         True
     """
-    check_int("num_samples", num_samples, 1)
-    check_int("num_chains", num_chains, 1)
-    warmup = num_samples if num_warmup is None else check_int("num_warmup", num_warmup, 0)
+    check_callable("model", model, "a BayesianModel or another Pyro program")
+    num_samples, num_chains = check_size("num_samples", num_samples), check_size("num_chains", num_chains)
+    warmup = num_samples if num_warmup is None else check_size("num_warmup", num_warmup, 0)
+    options = _nuts_options(nuts)
     if isinstance(model, BayesianModel) and (len(args) > 1 or kwargs.get("y") is not None):
         model.likelihood.check_targets(args[1] if len(args) > 1 else kwargs["y"])
     begin = time.perf_counter()
     chains: list[dict[str, Tensor]] = []
     divergences = 0
     named = support_named() if isinstance(model, BayesianModel) else nullcontext()
-    with seeded(generator), named:
+    with seeded(check_generator(generator)), named:
         for _ in range(num_chains):
-            mcmc = MCMC(NUTS(model, **dict(nuts or {})), num_samples, warmup_steps=warmup, disable_progbar=True)
-            mcmc.run(*args, **kwargs)
+            mcmc = MCMC(NUTS(model, **options), num_samples, warmup_steps=warmup, disable_progbar=True)
+            refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
             chains.append({name: value.detach() for name, value in mcmc.get_samples().items()})
-            divergences += sum(len(found) for found in mcmc.diagnostics().get("divergences", {}).values())
+            # Its diagnostics() would compute R-hat as well, for which few samples are not enough.
+            found: Any = mcmc._diagnostics
+            divergences += sum(len(chain.get("divergences", ())) for chain in found)
     stacked = {name: torch.stack([chain[name] for chain in chains]) for name in chains[0]}
     return ReferencePosterior(
         {name: value.flatten(0, 1) for name, value in stacked.items()},
@@ -118,6 +123,16 @@ def reference_posterior(
         divergences,
         time.perf_counter() - begin,
     )
+
+
+def _nuts_options(nuts: Any) -> dict[str, Any]:
+    """Return options of the sampler, all of which it must have."""
+    known = set(inspect.signature(NUTS).parameters) - {"model", "potential_fn"}
+    options = {} if nuts is None else check_mapping("nuts", nuts, "a mapping of options, or None")
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise value_error("nuts", expected=f"options among {', '.join(sorted(known))}", found=", ".join(unknown))
+    return options
 
 
 def split_r_hat(chains: Tensor) -> Tensor:
@@ -155,8 +170,11 @@ class DrawnPosterior(WeightPosterior):
 
     def __init__(self, samples: Tensor, spec: WeightSpec) -> None:
         super().__init__()
-        if samples.ndim != 2 or samples.shape[1] != spec.numel:
-            raise value_error("samples", expected=f"a tensor of shape (S, {spec.numel})", got=samples)
+        check_instance("spec", spec, WeightSpec, "a WeightSpec", "For example WeightSpec.of(net).")
+        check_shape("samples", check_floating("samples", samples), (None, spec.numel))
+        if not len(samples):
+            raise value_error("samples", expected="at least one weight vector", found="none")
+        check_finite("samples", samples)
         self.samples: Tensor
         self.register_buffer("samples", samples)
         self.weight_spec = spec

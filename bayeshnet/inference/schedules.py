@@ -5,13 +5,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import check_int, check_number, check_positive
 
-__all__ = ["Annealing", "Cosine", "LinearWarmup", "Schedule"]
+__all__ = ["Annealing", "Cosine", "LinearWarmup", "Schedule", "check_temperature"]
 
 Schedule = Callable[[int], float]
 """A function of the step, counted from 0, that returns a number."""
+
+
+_BEYOND = 1e300
+"""A number of steps of which every step that is reached is the beginning."""
+
+
+def check_temperature(beta: Any) -> float:
+    """Return a temperature of the KL that fits into single precision."""
+    return check_number("beta", beta, 0.0, 1e30)
+
+
+def _share(step: int, num_steps: int) -> float:
+    """Return the share of the steps that lie behind ``step``."""
+    number = check_number("step", step)
+    return min(max(number, 0.0) / num_steps, 1.0) if num_steps < _BEYOND else 0.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +56,7 @@ class Cosine:
 
     def __call__(self, step: int) -> float:
         """Return the factor at ``step``."""
-        part = min(step / self.num_steps, 1.0)
+        part = _share(step, self.num_steps)
         return self.final + 0.5 * (1 - self.final) * (1 + math.cos(math.pi * part))
 
 
@@ -71,7 +87,7 @@ class LinearWarmup:
 
     def __call__(self, step: int) -> float:
         """Return the number at ``step``."""
-        return self.start + (self.end - self.start) * min(step / self.num_steps, 1.0)
+        return self.start + (self.end - self.start) * _share(step, self.num_steps)
 
 
 @dataclass(frozen=True)
@@ -103,4 +119,4 @@ class Annealing:
 
     def __call__(self, step: int) -> float:
         """Return the temperature at ``step``."""
-        return float(self.start ** (1 - min(step / self.num_steps, 1.0)))
+        return float(self.start ** (1 - _share(step, self.num_steps)))

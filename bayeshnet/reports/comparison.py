@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import check_callable, check_text, refusing
 from ..deprecation import moved_names
 from ..errors import value_error
 from .figures import ReportFigure
 from .html import report_html
 from .learning import comparison_chart, floor
 from .measures import judged, measures
-from .records import RunResult
+from .records import RunResult, check_results
 from .repetitions import find_repetitions
 from .style import new_figure, png, shown, styled, task_colors
 from .table import Cell, Column, Table
@@ -43,8 +44,9 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
     Raises:
         ValueError: if there is no run, or runs are of different data sets or judged on different splits.
     """
-    if not results:
-        raise value_error("results", expected="at least one run", found="none")
+    results = check_results(results)
+    if label is not None:
+        check_callable("label", label, "a function of a RunResult, or None")
     if len({(r.data, r.kind) for r in results}) > 1:
         got = ", ".join(sorted({r.data for r in results}))
         raise value_error(
@@ -53,7 +55,7 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
     if len({r.judged_on for r in results}) > 1:
         got = "some judged on test and some on validation examples"
         raise value_error("results", expected="runs judged alike", found=got, hint="Compare them one split at a time.")
-    repetitions = find_repetitions(results, label)
+    repetitions = find_repetitions(results, None if label is None else _named(label))
     groups = repetitions.rows
     columns, entries = [], []
     for measure in measures(results):
@@ -67,6 +69,12 @@ def comparison_table(results: Sequence[RunResult], label: Callable[[RunResult], 
     counts = " or ".join(map(str, sorted({len(r.tasks) for r in results})))
     title = f"{results[0].data}, {counts} tasks{judged(results[0])}"
     return Table(title, (Column("method"), Column("runs"), *columns), rows, _note(results, groups) + repetitions.note())
+
+
+def _named(label: Callable[[RunResult], str]) -> Callable[[RunResult], str]:
+    """Return a function that gives the names of rows, and refuses those that are no texts."""
+    named = refusing("label", label, "a function of a RunResult that returns a text")
+    return lambda result: check_text("label", named(result), "a function of a RunResult that returns a text")
 
 
 def _note(results: Sequence[RunResult], groups: Mapping[str, Sequence[RunResult]]) -> str:
@@ -107,6 +115,7 @@ def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
 
 def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
     """Make one table for each data set and split, in the order of the runs."""
+    results = check_results(results)
     return [comparison_table(runs) for runs in _grouped(results, lambda r: r.data + judged(r)).values()]
 
 
@@ -120,6 +129,7 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
     Returns:
         A matplotlib figure: a panel with the task given, and those with the task inferred by entropy and combined.
     """
+    results = check_results(results)
     groups, classes = find_repetitions(results).rows, results[0].kind == "classification"
     chosen = [c for c in ("given", "entropy", "combined") if all(c in r.matrix for r in results)]
     if not chosen:
@@ -150,6 +160,7 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
 
 def comparison_figures(results: Sequence[RunResult]) -> list[ReportFigure]:
     """Draw a chart and curves for each data set and split."""
+    results = check_results(results)
     figures: list[ReportFigure] = []
     for what, runs in _grouped(results, lambda r: r.data + judged(r)).items():
         data = runs[0].data + ("" if runs[0].judged_on == "test" else f"-{runs[0].judged_on}")
@@ -163,6 +174,7 @@ def comparison_figures(results: Sequence[RunResult]) -> list[ReportFigure]:
 
 def comparison_page(results: Sequence[RunResult]) -> str:
     """Build one self-contained page with the tables and figures of several runs."""
+    results = check_results(results)
     names = ", ".join(_grouped(results, lambda r: r.data))
     about = f"{len(results)} runs of {len({r.method for r in results})} methods"
     return report_html(f"Comparison on {names}", comparison_tables(results), comparison_figures(results), about=about)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from ..errors import check_instance, check_number
 from .figure_data import FigureData
 from .learning import accuracy_matrices, learning_curves, training_curves
 from .maps import regression_bands, uncertainty_maps, weight_images
-from .records import RunResult
+from .records import RunResult, check_result
 from .style import png
 from .uncertainty import entropy_histograms, reliability_diagram
 
@@ -40,7 +41,9 @@ def run_figures(result: RunResult, data: FigureData | None = None, *, noise_std:
         data: data that are not among the numbers.
         noise_std: standard deviation of the noise of regression targets.
     """
-    data = data or FigureData()
+    check_result(result)
+    check_number("noise_std", noise_std, 0.0, 1e30)
+    data = FigureData() if data is None else check_instance("data", data, FigureData, "FigureData, or None")
     plans = [*_learning(result, data), *_uncertainty(data), *_inputs(result, data, noise_std)]
     return [ReportFigure(name, caption, png(draw())) for name, caption, draw in plans]
 
@@ -61,7 +64,8 @@ def _uncertainty(data: FigureData) -> Iterator[_Plan]:
     if own is not None:
         classes = None if probs is None else probs.shape[1]
         caption = "Predictive entropy of test inputs under their own and under other tasks, and of OOD inputs."
-        other, ood = data.entropy_other, data.entropy_ood
+        known = data.entropy_other is not None and data.entropy_other.numel() > 0  # not for a single task
+        other, ood = data.entropy_other if known else None, data.entropy_ood
         yield "entropy", caption, lambda: entropy_histograms(own, other, ood, num_classes=classes)
     if probs is not None and targets is not None:
         caption = "Accuracy of the predictions in bins of their confidence, with the task given."

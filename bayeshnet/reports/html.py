@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from ..checks import check_items, check_path, check_text
 from ..deprecation import moved_names, renamed_argument
+from ..errors import type_error
 from ..files import write_bytes, write_text
 from .figure_data import FigureData
 from .figures import ReportFigure, run_figures
-from .records import RunResult
+from .records import RunResult, check_result
 from .table import Table
 from .tables import run_tables
 
@@ -65,7 +67,15 @@ def report_html(
         config: text of the configuration, shown at the end.
         pictures: old name of ``figures``.
     """
+    for argument, text in (("title", title), ("about", about), ("config", config)):
+        check_text(argument, text)
+    tables = check_items("tables", tables, "a list of Table", Table)
     figures = renamed_argument("pictures", "figures", pictures, figures)
+    if figures is not None:
+        expected = "(name, caption, PNG bytes) of each figure"
+        figures = [check_items("figures", f, expected) for f in check_items("figures", figures, expected)]
+        if any([*map(type, figure)] != [str, str, bytes] for figure in figures):
+            raise type_error("figures", expected=expected, found="others")
     parts = [_table(table) for table in tables[:1]]
     if figures:
         parts += ["<h2>Figures</h2>", *(_figure(ReportFigure(*figure)) for figure in figures)]
@@ -109,7 +119,10 @@ def write_report(
     Returns:
         Path of the page.
     """
-    folder, data = Path(folder), renamed_argument("arrays", "data", arrays, data)
+    check_text("config", config)
+    check_result(result)
+    folder = check_path("folder", folder, "the folder of a run")
+    data = renamed_argument("arrays", "data", arrays, data)
     figures = run_figures(result, data, noise_std=noise_std)
     for figure in figures:
         write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)

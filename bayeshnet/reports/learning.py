@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import value_error
-from .records import RunResult
+from ..checks import check_items
+from ..errors import check_instance, check_number, value_error
+from .records import RunResult, check_result
 from .style import TASK_COLORS, new_figure, panels, shown, styled, task_colors
 from .table import Cell, Table
 
@@ -31,7 +32,9 @@ def _heading(criterion: str) -> str:
 
 
 def _chosen(result: RunResult, criteria: Sequence[str] | None) -> list[str]:
-    chosen = [c for c in (criteria or _SHOWN) if c in result.matrix]
+    check_result(result)
+    given = None if criteria is None else check_items("criteria", criteria, "a list of names, or None", str)
+    chosen = [c for c in (given or _SHOWN) if c in result.matrix]
     if not chosen:
         raise value_error(
             "criteria",
@@ -104,7 +107,8 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
     Returns:
         A matplotlib figure.
     """
-    chosen, classes = _chosen(result, criteria or ("given", "combined")), result.kind == "classification"
+    chosen = _chosen(result, ("given", "combined") if criteria is None else criteria)
+    classes = result.kind == "classification"
     figure, axes = new_figure(1, len(chosen), (3.9, 3.1), sharey=classes)
     steps = np.arange(1, len(result.tasks) + 1)
     for axis, criterion in zip(axes[0], chosen, strict=True):
@@ -145,6 +149,8 @@ def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequ
     Returns:
         A matplotlib figure.
     """
+    names = check_items("names", names, "the names of the tasks", str)
+    curves = [_curve(curve) for curve in check_items("curves", curves, "a mapping of numbers for each task", Mapping)]
     parts = {"nll": ("negative log-likelihood", "nats per example"), "kl": ("KL from the prior", "nats")}
     present = [name for name in parts if any(curve.get(name) for curve in curves)]
     if not present or len(curves) != len(names):
@@ -163,6 +169,17 @@ def training_curves(curves: Sequence[Mapping[str, Sequence[float]]], names: Sequ
     handles, labels = axes[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center")
     return figure
+
+
+def _curve(curve: Mapping[str, Any]) -> dict[str, list[float]]:
+    """Return the parts of a loss over steps as lists of finite numbers, one for each step."""
+    found = {
+        part: [check_number("curves", v) for v in check_items("curves", values, f"numbers for {part}")]
+        for part, values in curve.items()
+    }
+    if len({len(numbers) for numbers in found.values()}) > 1 or "step" not in found:
+        raise value_error("curves", expected="a number of each part for each step", got=curve)
+    return found
 
 
 def floor(lowest: float) -> float:
@@ -192,6 +209,9 @@ def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
     Returns:
         A matplotlib figure.
     """
+    check_instance("table", table, Table, "a Table")
+    if columns is not None:
+        columns = check_items("columns", columns, "a list of headings, or None", str)
     numeric = [i for i, right in enumerate(table.numeric()) if right and "time" not in table.columns[i].name]
     known = {table.columns[i].name: i for i in numeric}
     for name in columns or ():

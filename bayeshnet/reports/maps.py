@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..errors import check_int, value_error
+from ..checks import check_data, check_items, check_mapping
+from ..errors import check_finite, check_floating, check_instance, check_int, check_number, value_error
 from .figure_data import Bands, Planes
 from .style import new_figure, panels, shown, styled, task_colors
 
@@ -33,7 +34,10 @@ def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
         A matplotlib figure.
     """
     check_int("most", most, 1)
-    if not weights or any(w.ndim != 3 for w in weights.values()):
+    check_mapping("weights", weights, "images (K, H, W) by name of the task", Tensor)
+    for name, w in weights.items():
+        check_finite(f"weights {name!r}", check_data(f"weights {name!r}", check_floating(f"weights {name!r}", w)))
+    if not weights or any(w.ndim != 3 or not w.numel() for w in weights.values()):
         raise value_error(
             "weights",
             expected="images (K, H, W) for at least one task",
@@ -77,6 +81,11 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     Returns:
         A matplotlib figure: bright is uncertain; the points are the training data, one marker per class.
     """
+    check_instance("planes", planes, Planes, "Planes")
+    names = check_items("names", names, "the names of the tasks", str)
+    check_int("num_classes", num_classes, 2)
+    if not planes.inputs:
+        raise value_error("planes", expected="training inputs of each task", found="none")
     if len(planes.entropy) != len(names):
         raise value_error("names", expected=f"{len(planes.entropy)} names, one for each map", got=names)
     low, high = planes.extent
@@ -128,6 +137,11 @@ def regression_bands(bands: Bands, names: Sequence[str], noise_std: float = 0.0)
         A matplotlib figure: the prediction of each task in a panel of its own, with its training points in full color
         and those of other tasks grey.
     """
+    check_instance("bands", bands, Bands, "Bands")
+    names = check_items("names", names, "the names of the tasks", str)
+    check_number("noise_std", noise_std, 0.0, 1e30)
+    if not bands.inputs:
+        raise value_error("bands", expected="training inputs of each task", found="none")
     if len(bands.mean) != len(names):
         raise value_error("names", expected=f"{len(bands.mean)} names, one for each task", got=names)
     figure, axes = panels(len(names), (2.8, 2.9), sharey=True, sharex=True)

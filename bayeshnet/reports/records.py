@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_items, check_mapping, check_path, check_text
 from ..deprecation import moved_names
-from ..errors import check_choice, value_error
+from ..errors import check_choice, check_instance, check_int, type_error, value_error
 from ..files import check_file, read_json, read_manifest, write_text
 from .schema import check_record
 
@@ -44,6 +45,10 @@ class InformationRecord:
     upper: float
     ess: float | None = None
 
+    def __post_init__(self) -> None:
+        """Check that all are numbers."""
+        _check_numbers(self)
+
 
 @dataclass(frozen=True)
 class KLRecord:
@@ -62,6 +67,10 @@ class KLRecord:
     upper: float | None = None
     analytic: float | None = None
     mutual_information: InformationRecord | None = None
+
+    def __post_init__(self) -> None:
+        """Check that all are numbers."""
+        _check_numbers(self)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> KLRecord:
@@ -119,10 +128,25 @@ class RunResult:
     settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check the kind, the split and the shape of the matrices."""
+        """Check the kind, the split, the shape of the matrices and the types of the rest."""
+        for name in ("data", "method"):
+            check_text(name, getattr(self, name))
+        check_int("seed", self.seed)
+        check_items("tasks", self.tasks, "the names of the tasks", str)
+        check_items("per_task", self.per_task, "a mapping of numbers for each task", Mapping)
+        check_items("kl", self.kl, "a KLRecord for each task", KLRecord)
+        for name in ("final", "abstention", "seconds", "versions", "settings"):
+            check_mapping(name, getattr(self, name), "a mapping")
+        for name in ("matrix", "ood", "ood_fpr95"):
+            check_mapping(name, getattr(self, name), "a mapping", Mapping if name != "matrix" else object)
         check_choice("judged_on", self.judged_on, ("test", "validation"))
         check_choice("kind", self.kind, ("classification", "regression"))
-        for name, rows in self.matrix.items():
+        for name, given in self.matrix.items():
+            where = f"matrix[{name!r}]"
+            rows = [
+                check_items(where, row, "rows of numbers", (int, float, type(None)))
+                for row in check_items(where, given, "rows of numbers")
+            ]
             if [len(row) for row in rows] != list(range(1, len(rows) + 1)):
                 raise value_error(
                     f"matrix[{name!r}]", expected="rows of 1, 2, ... tasks", got=[len(row) for row in rows]
@@ -138,12 +162,19 @@ class RunResult:
         """
         check_record(record)
         known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
-        known["tasks"] = tuple(known["tasks"])
-        known["per_task"] = tuple(known.get("per_task", ()))
-        known["kl"] = tuple(k if isinstance(k, KLRecord) else KLRecord.of(k) for k in known.get("kl", ()))
-        matrix = known.get("matrix", {})
-        known["matrix"] = {name: tuple(tuple(row) for row in rows) for name, rows in matrix.items()}
-        return cls(**known)
+        known["tasks"] = check_items("record, tasks", known["tasks"], "a list of names", str)
+        known["per_task"] = check_items("record, per_task", known.get("per_task", ()), "a list of mappings", Mapping)
+        kl = check_items("record, kl", known.get("kl", ()), "a list of mappings", (KLRecord, Mapping))
+        known["kl"] = tuple(k if isinstance(k, KLRecord) else KLRecord.of(k) for k in kl)
+        matrix = check_mapping("record, matrix", known.get("matrix", {}), "a mapping", (list, tuple))
+        known["matrix"] = {
+            name: tuple(check_items("record, matrix", row, "rows of numbers") for row in rows)
+            for name, rows in matrix.items()
+        }
+        try:
+            return cls(**known)
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"record, {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers in a form that JSON can represent: NaN and infinities become None."""
@@ -161,23 +192,51 @@ class RunResult:
             FileNotFoundError: if the file does not exist.
             ValueError: if it does not hold the results of a run, or was changed since they were written.
         """
-        path = Path(path)
-        file = path / _NAME if path.is_dir() else path
-        if not file.is_file():
-            raise FileNotFoundError(f"run: expected the folder of a finished run, got no file {str(file)!r}.")
-        known = read_manifest(file.parent) if file.name == _NAME else None
-        if known is not None:
-            check_file(file.parent, _NAME, known)
-        try:
-            return cls.of(read_json(file))
-        except (ValueError, TypeError) as error:
-            found = str(error).rstrip(".")
-            raise value_error(f"file {str(file)!r}", expected="the results of a run", found=found) from error
+        return _read_result(path, "path")
 
 
 def load_results(paths: Sequence[str | Path]) -> list[RunResult]:
     """Read the results of several runs."""
-    return [RunResult.load(path) for path in paths]
+    return [_read_result(path, "paths") for path in check_items("paths", paths, "a list of paths of runs")]
+
+
+def check_result(result: Any) -> RunResult:
+    """Return ``result`` if it is a :class:`RunResult`."""
+    found: RunResult = check_instance("result", result, RunResult, "a RunResult", "Read one by RunResult.load(folder).")
+    return found
+
+
+def check_results(results: Any) -> tuple[RunResult, ...]:
+    """Return a list of at least one :class:`RunResult` as a tuple."""
+    found: tuple[RunResult, ...] = check_items("results", results, "a list of RunResult", RunResult)
+    if not found:
+        raise value_error("results", expected="at least one run", found="none")
+    return found
+
+
+def _check_numbers(record: Any) -> None:
+    """Refuse entries of a record that are neither numbers nor None nor records themselves."""
+    for entry in fields(record):
+        value = getattr(record, entry.name)
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not number and value is not None and not isinstance(value, InformationRecord):
+            raise type_error(entry.name, expected="a number, or None", got=value)
+
+
+def _read_result(path: Any, argument: str) -> RunResult:
+    """Read the results in a file or in the folder of a run."""
+    place = check_path(argument, path, "the folder of a finished run")
+    file = place / _NAME if place.is_dir() else place
+    if not file.is_file():
+        raise FileNotFoundError(f"{argument}, run: expected the folder of a finished run, got no file {str(file)!r}.")
+    known = read_manifest(file.parent) if file.name == _NAME else None
+    if known is not None:
+        check_file(file.parent, _NAME, known)
+    try:
+        return RunResult.of(read_json(file))
+    except (ValueError, TypeError) as error:
+        where, found = f"{argument}, file {str(file)!r}", str(error).rstrip(".")
+        raise value_error(where, expected="the results of a run", found=found) from error
 
 
 def _json_value(value: Any) -> Any:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_path
 from ..deprecation import moved_names
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, check_number, type_error
 from ..files import write_bytes
 
 __all__ = ["TASK_COLORS", "new_figure", "panels", "png", "save_figure", "shown", "styled", "task_colors"]
@@ -107,6 +108,9 @@ def shown(name: str) -> str:
 
 def png(figure: Any, dpi: int = 130) -> bytes:
     """Return the figure as the bytes of a PNG file."""
+    if not callable(getattr(figure, "savefig", None)) or isinstance(figure, type):
+        raise type_error("figure", expected="a matplotlib figure", got=figure)
+    check_number("dpi", dpi, 10, 1200)
     buffer = io.BytesIO()
     with _matplotlib().rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
@@ -115,4 +119,4 @@ def png(figure: Any, dpi: int = 130) -> bytes:
 
 def save_figure(figure: Any, path: str | Path, dpi: int = 130) -> Path:
     """Write the figure as a PNG file, atomically."""
-    return write_bytes(path, png(figure, dpi))
+    return write_bytes(check_path("path", path, "the path of a PNG file"), png(figure, dpi))

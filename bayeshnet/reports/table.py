@@ -9,10 +9,19 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import MissingExtraError, value_error
+from ..checks import check_all, check_items, check_text
+from ..errors import MissingExtraError, check_flags, check_int, type_error, value_error
 from .markup import HTML, LATEX, MARKDOWN, Markup, escape_latex
 
 __all__ = ["Cell", "Column", "Table"]
+
+
+def _check_decimals(decimals: Any) -> None:
+    if check_int("decimals", decimals, 0) > _MOST_DECIMALS:
+        raise value_error("decimals", expected=f"an integer from 0 to {_MOST_DECIMALS}", got=decimals)
+
+
+_MOST_DECIMALS = 100
 
 
 @dataclass(frozen=True)
@@ -22,6 +31,12 @@ class Column:
     name: str
     unit: str = ""
     decimals: int = 1
+
+    def __post_init__(self) -> None:
+        """Check texts and decimals."""
+        check_text("name", self.name)
+        check_text("unit", self.unit)
+        _check_decimals(self.decimals)
 
 
 @dataclass(frozen=True)
@@ -39,6 +54,16 @@ class Cell:
     std: float | None = None
     best: bool = False
     decimals: int | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers; NaN is shown like None."""
+        for name in ("value", "std"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise type_error(name, expected="a number, or None", got=value)
+        check_flags(best=self.best)
+        if self.decimals is not None:
+            _check_decimals(self.decimals)
 
     def text(self, decimals: int, plus_minus: str = "±") -> str:
         """Return the number as text; ``-`` if there is none."""
@@ -84,8 +109,12 @@ class Table:
     note: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse ragged rows."""
-        for row in self.rows:
+        """Refuse ragged rows, and entries that are neither cells nor texts."""
+        check_text("title", self.title)
+        check_text("note", self.note)
+        check_all("columns", self.columns, Column, "a tuple of Column")
+        for entries in check_all("rows", self.rows, (list, tuple), "rows of cells and texts"):
+            row = check_items("rows", entries, "rows of cells and texts", (Cell, str))
             if len(row) != len(self.columns):
                 raise value_error("rows", expected=f"{len(self.columns)} entries each", got=row)
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..deprecation import moved_names
-from ..errors import value_error
+from ..errors import check_choice
 from .measures import by, criteria_of, final, judged, measures
-from .records import RunResult
+from .records import RunResult, check_result
 from .table import Cell, Column, Table
 
 __all__ = [
@@ -34,6 +34,7 @@ _SHOWN = ("entropy", "combined")
 
 def summary_table(result: RunResult) -> Table:
     """Make the table of the run's numbers after its last task, one per row."""
+    check_result(result)
     rows: list[_Row] = []
     for measure in measures([result]):
         value = measure.get(result)
@@ -46,6 +47,7 @@ def summary_table(result: RunResult) -> Table:
 
 def criterion_table(result: RunResult) -> Table:
     """Make the table of task inference: how often each criterion is right, and the resulting accuracy (error)."""
+    check_result(result)
     classes = result.kind == "classification"
     key = "accuracy_task_inferred" if classes else "mse_task_inferred"
     outcome = Column("accuracy", "%") if classes else Column("MSE", "", 4)
@@ -71,6 +73,7 @@ def _without_gaps(table: Table) -> Table:
 
 def task_table(result: RunResult) -> Table:
     """Make the table of the tasks after the last one, with their accuracy (error) just after they were learned."""
+    check_result(result)
     drift = (Column("drift", "MMD²", 3), ("drift",))
     columns: list[tuple[Column, tuple[str, ...]]] = (
         [
@@ -114,8 +117,8 @@ def matrix_table(result: RunResult, criterion: str = "given") -> Table:
         result: numbers of a run.
         criterion: ``"given"``, or a criterion of task inference.
     """
-    if criterion not in result.matrix:
-        raise value_error("criterion", expected="one of " + ", ".join(result.matrix), got=criterion)
+    check_result(result)
+    check_choice("criterion", criterion, result.matrix)
     unit, decimals = ("%", 1) if result.kind == "classification" else ("", 4)
     rows: tuple[_Row, ...] = tuple(
         (f"after {name}", *(Cell(row[j] if j < len(row) else None) for j in range(len(result.tasks))))
@@ -128,6 +131,7 @@ def matrix_table(result: RunResult, criterion: str = "given") -> Table:
 
 def ood_table(result: RunResult) -> Table:
     """Make the table of OOD inputs, a column per set: detection by each score, and abstention."""
+    check_result(result)
     sets = list(result.ood)
     rows: list[_Row] = []
     for what, numbers in (("AUROC", result.ood), ("FPR95", result.ood_fpr95)):
@@ -148,6 +152,7 @@ def ood_table(result: RunResult) -> Table:
 
 def kl_table(result: RunResult) -> Table:
     """Make the table of the KL of each task's posterior from the prior in nats, with lower and upper estimates."""
+    check_result(result)
     columns = ("KL", "lower", "upper", "analytic", "MI", "MI low", "MI high")
     rows: list[_Row] = []
     for name, kl in zip(result.tasks, result.kl, strict=False):
@@ -165,6 +170,7 @@ def kl_table(result: RunResult) -> Table:
 
 def run_tables(result: RunResult) -> list[Table]:
     """Make all tables of a run that are not empty."""
+    check_result(result)
     tables = [summary_table(result), criterion_table(result), task_table(result)]
     tables += [matrix_table(result, c) for c in ("given", "combined") if c in result.matrix]
     tables.append(ood_table(result))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..checks import check_data, check_mapping
 from ..deprecation import renamed_argument
 from ..errors import check_int, value_error
 from ..metrics import reliability_bins
@@ -18,10 +19,19 @@ __all__ = ["entropy_histograms", "reliability_diagram"]
 
 
 def _numbers(values: Tensor, name: str) -> np.ndarray:
+    check_data(name, values, "a tensor of entropies")
     numbers = values.detach().double().cpu().numpy().ravel()
     if not len(numbers) or not np.isfinite(numbers).all():
         raise value_error(name, expected="finite numbers, at least one", got=values)
     return numbers
+
+
+def _check_bins(num_bins: Any) -> None:
+    if check_int("num_bins", num_bins, 1) > _MOST_BINS:
+        raise value_error("num_bins", expected=f"an integer from 1 to {_MOST_BINS}", got=num_bins)
+
+
+_MOST_BINS = 10_000
 
 
 @styled
@@ -48,9 +58,13 @@ def entropy_histograms(
         A matplotlib figure: one panel, or two if there are OOD inputs.
     """
     ood = renamed_argument("foreign", "ood", foreign, ood)
-    check_int("num_bins", num_bins, 1)
+    _check_bins(num_bins)
+    if num_classes is not None:
+        check_int("num_classes", num_classes, 2)
+    if ood is not None:
+        check_mapping("ood", ood, "a mapping from names to tensors of entropies, or None")
     mine = _numbers(own, "own")
-    sets = {name: _numbers(values, name) for name, values in (ood or {}).items()}
+    sets = {name: _numbers(values, f"ood {name!r}") for name, values in (ood or {}).items()}
     rest = [] if other is None else [_numbers(other, "other")]
     largest = math.log(num_classes) if num_classes else max(v.max() for v in (mine, *rest, *sets.values()))
     edges = np.linspace(0, max(largest, 1e-6), num_bins + 1)
@@ -98,6 +112,9 @@ def reliability_diagram(probs: Tensor, y: Tensor, num_bins: int = 15) -> Any:
     Returns:
         A matplotlib figure; its title gives the expected calibration error over these bins.
     """
+    check_data("probs", probs)
+    check_data("y", y)
+    _check_bins(num_bins)
     bins = reliability_bins(probs.detach().cpu(), y.cpu(), num_bins)
     edges, counts = bins.edges.double().numpy(), bins.counts.double().numpy()
     confidence, accuracy = bins.confidence.double().numpy(), bins.accuracy.double().numpy()

@@ -7,7 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from ..errors import MissingExtraError, check_choice, value_error
+from ..errors import MissingExtraError, check_choice, check_flags, value_error
 
 __all__ = ["available", "merge", "named_configuration"]
 
@@ -48,6 +48,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
         method: name of the method.
         quick: apply the section ``quick``, a scaled-down version of the run.
     """
+    check_flags(quick=quick)
     known = available()
     check_choice("data", data, known, "See: bayeshnet list")
     check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 
+from ..checks import check_path
 from ..continual import LearnerState
 from ..deprecation import warn
-from ..errors import value_error
+from ..errors import check_instance, type_error, value_error
 from ..reports import RunResult, write_report
 from ..rng import derive_seed
 from ..tasks import TaskStream
@@ -55,14 +56,25 @@ def run_experiment(
     Returns:
         The state of the learner with all results; :func:`~bayeshnet.runs.load_run` loads the same from the folder.
     """
-    stream = experiment.stream() if stream is None else stream
+    check_instance("experiment", experiment, Experiment, "an Experiment")
+    if listener is not None:
+        _check_listener(listener)
+    if folder is not None and not isinstance(folder, RunFolder):
+        folder = RunFolder(check_path("folder", folder, "the folder of a run, or None"))
+    stream = experiment.stream() if stream is None else check_instance("stream", stream, TaskStream, "a TaskStream")
     if folder is None:
         # Checkpoints are needed to measure how far posteriors moved.
         with tempfile.TemporaryDirectory() as path:
             return replace(_run(experiment, RunFolder(path), stream, listener, write=False), folder=None)
-    files = folder if isinstance(folder, RunFolder) else RunFolder(folder)
-    open_folder(files, experiment)
-    return _run(experiment, files, stream, listener, write=True)
+    open_folder(folder, experiment)
+    return _run(experiment, folder, stream, listener, write=True)
+
+
+def _check_listener(listener: Any) -> None:
+    """Refuse what lacks the methods of a :class:`Listener`."""
+    methods = ("callbacks", "task_done", "stream_done")
+    if isinstance(listener, type) or not all(callable(getattr(listener, name, None)) for name in methods):
+        raise type_error("listener", expected=f"an object with the methods {', '.join(methods)}", got=listener)
 
 
 def _run(

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from ..checks import check_mapping, check_path, check_seed, check_text
 from ..continual import Learner
 from ..data import get_stream
 from ..deprecation import moved_names
-from ..errors import check_choice, check_int, value_error
+from ..errors import check_choice, check_instance, check_int, type_error, value_error
 from ..files import check_file_name
 from ..tasks import TaskStream
 
@@ -58,12 +59,17 @@ class Experiment:
     judge_on: str = "test"
 
     def __post_init__(self) -> None:
-        """Check the numbers, the names, the split and the device."""
-        check_int("seed", self.seed, 0)
-        if check_int("threads", self.threads, 1) > _MOST_THREADS:
-            raise value_error("threads", expected=f"an integer <= {_MOST_THREADS}", got=self.threads)
+        """Check the learner, names, numbers, the split and the device."""
+        check_instance("learner", self.learner, Learner, "a Learner")
         for argument in ("data", "method"):
-            check_file_name(argument, getattr(self, argument))
+            check_file_name(argument, check_text(argument, getattr(self, argument), "a name"))
+        if self.data_dir is not None:
+            check_path("data_dir", self.data_dir, "a folder, or None")
+        if self.data_options is not None:
+            check_mapping("data_options", self.data_options, "a mapping of options of the stream")
+        check_seed("seed", self.seed, 0)
+        if check_int("threads", self.threads, 1) > _MOST_THREADS:
+            raise value_error("threads", expected=f"an integer from 1 to {_MOST_THREADS}", got=self.threads)
         check_choice("judge_on", self.judge_on, ("test", "validation"))
         resolve_device(self.device)
 
@@ -81,6 +87,8 @@ def resolve_device(name: str) -> torch.device:
     Raises:
         ValueError: if there is no such device, or tensors on it hold no data.
     """
+    if not isinstance(name, (str, torch.device)):
+        raise type_error("device", expected="a text, such as 'auto' or 'cpu'", got=name)
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")

@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_path
 from ..errors import value_error
 from ..files import (
     Manifest,
@@ -60,7 +61,7 @@ class RunFolder(Settings):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path = check_path("path", path, "the path of a folder")
         self._is_locked = False
         self._begun: str | None = None
 

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..checks import check_path
 from ..continual import Learner, LearnerState
-from ..errors import value_error
+from ..errors import check_instance, value_error
 from ..reports import RunResult
 from ..tasks import Task, TaskStream
 from .experiment import Experiment, resolve_device
@@ -82,7 +83,13 @@ def load_run(
         >>> run.learner.predict(run.state, torch.zeros(2, 2), task_id=0).mean.shape
         torch.Size([2, 2])
     """
-    files = RunFolder(folder)
+    if experiment is not None:
+        check_instance("experiment", experiment, Experiment, "an Experiment, or None")
+    resolve_device(device)
+    files = RunFolder(check_path("folder", folder, "the folder of a run"))
+    if not files.config.is_file():
+        expected = "the folder of a run, with a config.yaml"
+        raise value_error("folder", expected=expected, got=str(files.path))
     config = files.open()
     if experiment is None and lacks_learner(config):
         raise value_error(

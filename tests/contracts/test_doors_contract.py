@@ -33,6 +33,18 @@ ARGUMENTS = [(package, name, argument) for package, name in OPEN for argument in
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _loaded():
+    """Draw once without a device: for that torch loads modules, which takes seconds."""
+    torch.randn(2, device="meta")
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    """Let relative paths among the hostile values lead nowhere."""
+    monkeypatch.chdir(tmp_path)
+
+
 def _short(value: Any) -> str:
     return value.__name__.rpartition(".")[2] if isinstance(value, ModuleType) else str(value)
 

@@ -546,3 +546,15 @@ def test_losses_of_outputs_join_the_batch(monkeypatch):
     for one, two, reference in zip(*(f[1:] for f in found), wanted, strict=True):
         torch.testing.assert_close(one, reference)
         assert two.shape == reference.shape
+
+
+def test_data_that_the_network_does_not_take_are_named_with_the_cause():
+    net = nn.Linear(3, 2)
+    guide = MeanFieldGuide(net)
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), Categorical())
+    with pytest.raises(ValueError, match="data or net: expected inputs that the network takes") as caught:
+        fit(model, guide, (torch.zeros(6, 4), torch.zeros(6).long()), num_steps=1)
+    assert isinstance(caught.value.__cause__, RuntimeError)
+    for wrong in ({"callbacks": (3,)}, {"losses": (3,)}, {"transform": 3}, {"arguments": {"cond": 1}}):
+        with pytest.raises((ValueError, TypeError), match=f"{next(iter(wrong))}: expected"):
+            fit(model, guide, (torch.zeros(6, 3), torch.zeros(6).long()), num_steps=1, **wrong)

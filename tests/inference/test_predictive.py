@@ -238,3 +238,26 @@ def test_classes_that_a_mask_rules_out_leave_uncertainties_finite():
     masked, left = found
     for name in ("total", "aleatoric", "epistemic", "confidence", "label"):
         torch.testing.assert_close(getattr(masked, name), getattr(left, name))
+
+
+def test_inputs_that_the_network_does_not_take_are_named_with_the_cause():
+    net = nn.Linear(3, 2)
+    predictive = Predictive(MeanFieldGuide(net), net, Categorical(), num_samples=4)
+    for x in (torch.zeros(5, 4), torch.zeros(5, 3, dtype=torch.float64)):
+        with pytest.raises(ValueError, match="x: expected inputs that the network takes") as caught:
+            predictive(x)
+        assert isinstance(caught.value.__cause__, RuntimeError)
+    with pytest.raises(ValueError, match="x: expected inputs on cpu"):
+        predictive(torch.zeros(5, 3, device="meta"))
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_predictions_that_would_be_nan_are_refused(number):
+    net = nn.Linear(3, 2)
+    predictive = Predictive(MeanFieldGuide(net), net, Categorical(), num_samples=4)
+    x = torch.zeros(5, 3)
+    x[2, 1] = number
+    with pytest.raises(ValueError, match="x or net: expected inputs and weights at which predictions are numbers, got"):
+        predictive(x)
+    with pytest.raises(ValueError, match="x or net: expected"):
+        predictive.log_likelihood(x, torch.zeros(5).long())

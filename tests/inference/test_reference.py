@@ -120,3 +120,12 @@ def test_a_site_that_does_not_exist_is_named(regression):
     model, found, *_ = regression
     with pytest.raises(ValueError, match="one of weights"):
         found.posterior(model.weight_spec, site="w")
+
+
+def test_few_samples_have_no_diagnostics_of_convergence():
+    found = reference_posterior(lambda: pyro.sample("x", dist.Normal(0.0, 1.0)), num_samples=3, num_warmup=1)
+    assert found.samples["x"].shape == (3,)
+    assert bool(found.r_hat["x"].isnan())
+    assert bool(found.effective["x"].isnan())
+    with pytest.raises(ValueError, match=r"nuts: expected options among .*max_tree_depth.*, got depth"):
+        reference_posterior(lambda: pyro.sample("x", dist.Normal(0.0, 1.0)), nuts={"depth": 3})

@@ -39,7 +39,11 @@ FLOORS = (
 # Leaves stand beside the floors: any floor above what they import may import them.
 LEAVES = ("tasks", "metrics")
 # All that these may import.
-EXACT = {"tasks": {"errors", "checks"}, "metrics": {"errors", "deprecation"}, "data": {"tasks", "errors", "checks"}}
+EXACT = {
+    "tasks": {"errors", "checks"},
+    "metrics": {"errors", "deprecation"},
+    "data": {"tasks", "errors", "checks"},
+}
 PYRO_FLOORS = set(FLOORS[FLOORS.index("guides") :]) - {"data"}
 # Packages of the extras: imported where they are used, so that the library works without them.
 EXTRAS = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ...errors import check_int, check_number
+from ...errors import check_instance, check_int, check_number
 from ...inference import AddedLoss, StepContext
 from ..memory import ExampleMemory
 from ..training import Training
@@ -44,6 +44,8 @@ class Coreset:
     def __post_init__(self) -> None:
         """Check the numbers."""
         check_int("size", self.size, 1)
+        if self.finish is not None:
+            check_instance("finish", self.finish, Training, "a Training, or None")
         check_number("doubt", self.doubt, minimum=0.0)
         check_number("finish_doubt", self.finish_doubt, minimum=0.0)
 

@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from ...errors import check_number, type_error, value_error
+from ...errors import check_number, check_sizes, type_error, value_error
 from ...inference import AddedLoss, StepContext
 from ...representation import Settings
 
@@ -57,7 +57,7 @@ class PatchOutliers(PseudoOutliers):
 
     def __init__(self, weight: float = 1.0, image_shape: tuple[int, int] | None = None) -> None:
         super().__init__(weight)
-        self.image_shape = tuple(image_shape) if image_shape is not None else None
+        self.image_shape = None if image_shape is None else tuple(check_sizes("image_shape", image_shape, count=2))
 
     def make(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Make the outliers; their kinds alternate within the batch, and each half of it is cut along another axis."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...checks import check_data, check_items
 from ...deprecation import warn
-from ...errors import check_number, check_shape, value_error
+from ...errors import check_floating, check_number, check_shape, value_error
 
 __all__ = ["Abstention"]
 
@@ -40,6 +41,11 @@ class Abstention:
     thresholds: Tensor
     false_alarm: float
 
+    def __post_init__(self) -> None:
+        """Check the rate, and that there is a threshold for each task."""
+        check_number("false_alarm", self.false_alarm, 0.0, 1.0)
+        check_shape("thresholds", check_floating("thresholds", self.thresholds), (None,))
+
     @classmethod
     def calibrate(cls, scores: Sequence[Tensor], false_alarm: float = 0.05) -> Abstention:
         """Choose the thresholds.
@@ -50,13 +56,16 @@ class Abstention:
             false_alarm: largest rate at which inputs of the known tasks may be rejected, in (0, 1).
         """
         rate = check_number("false_alarm", false_alarm, 0.0, 1.0)
-        if not 0 < rate < 1 or not scores:
+        each = check_items("scores", scores, "a list of scores (N,), one tensor per task")
+        if not 0 < rate < 1 or not each:
             raise value_error(
                 "false_alarm, scores", expected="a rate between 0 and 1 and the scores of a task", got=false_alarm
             )
         thresholds = []
-        for t, own in enumerate(scores):
-            check_shape(f"scores[{t}]", own, (None,))
+        for t, own in enumerate(each):
+            check_shape(f"scores[{t}]", check_data(f"scores[{t}]", check_floating(f"scores[{t}]", own)), (None,))
+            if bool(own.isnan().any()):
+                raise value_error(f"scores[{t}]", expected="scores that can be ordered", found="NaN among them")
             k = int(rate * (len(own) + 1) + 1e-9)
             thresholds.append(own.kthvalue(k).values if k else own.new_tensor(-torch.inf))
         return cls(torch.stack(thresholds), rate)
@@ -67,7 +76,9 @@ class Abstention:
         Args:
             scores: score of each task, ``(N, T)``.
         """
-        check_shape("scores", scores, (None, len(self.thresholds)))
+        check_shape("scores", check_floating("scores", scores), (None, len(self.thresholds)))
+        if scores.device != self.thresholds.device:
+            raise value_error("scores", expected=f"scores on {self.thresholds.device}, like the thresholds", got=scores)
         return (self.thresholds - scores).amin(dim=-1)
 
     def foreignness(self, scores: Tensor) -> Tensor:

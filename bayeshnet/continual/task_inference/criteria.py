@@ -14,8 +14,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ...checks import check_callable, check_items, check_text
 from ...deprecation import renamed_arguments
-from ...errors import value_error
+from ...errors import check_choice, value_error
 from ...inference import Prediction
 from ...representation import Settings
 from ...tasks import KINDS
@@ -160,6 +161,14 @@ class Criterion(Settings):
     score: Callable[[TaskPredictions], Tensor]
     kinds: tuple[str, ...] = KINDS
     needs: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the function, the kinds of tasks and the name of what it needs."""
+        check_callable("score", self.score, "a function of the predictions under all tasks")
+        for kind in check_items("kinds", self.kinds, "a tuple of kinds of tasks", str):
+            check_choice("kinds", kind, KINDS)
+        if self.needs is not None:
+            check_text("needs", self.needs, "the name of an attribute of the predictions, or None")
 
 
 CRITERIA: dict[str, Criterion] = {

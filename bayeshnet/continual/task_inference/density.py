@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ...builders.networks import ToMaps
-from ...errors import check_int, check_positive, check_shape, value_error
+from ...checks import check_data, check_seed
+from ...errors import check_finite, check_positive, check_shape, check_size, check_sizes, value_error
 from .image_features import ImageFeatures
 from .ppca import clusters, groups, principal
 from .task_density import TaskDensity, log_densities
@@ -45,9 +46,12 @@ class DensitySettings:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        check_int("num_parts", self.num_parts, 1)
-        check_int("num_components", self.num_components, 0)
-        check_int("grid", self.grid, 0)
+        check_size("num_parts", self.num_parts)
+        check_size("num_components", self.num_components, 0)
+        check_size("grid", self.grid, 0)
+        check_seed("seed", self.seed)
+        if self.image_shape is not None:
+            check_sizes("image_shape", self.image_shape, count=3)
         check_positive("floor", self.floor)
 
     def empty(self, input_shape: Sequence[int], layout: str | None = None) -> TaskDensity:
@@ -83,10 +87,13 @@ class DensitySettings:
             ValueError: if there is no input, the labels do not fit the inputs, the inputs have 16 bits, or they are so
                 large that their squares overflow.
         """
-        if len(x) == 0:
-            raise value_error("x", expected="at least one input", got=x)
+        check_data("x", x)
+        if x.ndim < 2 or x.numel() == 0:
+            raise value_error("x", expected="at least one input (N, ...)", got=x)
+        if x.is_floating_point():
+            check_finite("x", x)
         if y is not None:
-            check_shape("y", y, (len(x),))
+            check_shape("y", check_data("y", y), (len(x),))
         if not x.is_floating_point():
             return self.empty(x.shape[1:], layout).to(x.device)
         if x.dtype not in (torch.float32, torch.float64):
@@ -94,7 +101,7 @@ class DensitySettings:
             raise value_error("x", expected="inputs of torch.float32 or torch.float64, or integers", got=x, hint=advice)
         density = self.empty(x.shape[1:], layout).to(device=x.device, dtype=x.dtype)
         features = density.features_of(x)
-        _check_size(features)
+        _check_room(features)
         generator = torch.Generator().manual_seed(self.seed)
         scale = features.var(0, correction=0).mean()
         floor = self.floor * torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -108,7 +115,7 @@ class DensitySettings:
         return density
 
 
-def _check_size(features: Tensor) -> None:
+def _check_room(features: Tensor) -> None:
     """Refuse features for whose covariance the numbers of their dtype do not suffice."""
     largest = float(features.abs().max())
     room = torch.finfo(features.dtype).max / features.numel()

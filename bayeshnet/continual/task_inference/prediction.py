@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import check_choice, check_shape
+from ...checks import check_data
+from ...errors import check_choice, check_shape, value_error
 from ...inference import Prediction
 from .criteria import CRITERIA, criteria_for, padded_means, variances
 
@@ -88,8 +89,10 @@ class StreamPrediction:
         """
         if self.labels is not None:
             means = self.means
-            check_shape("y", y, (len(means),))
-            return means.gather(2, y[:, None, None].expand(-1, means.shape[1], 1))[..., 0].log()
+            index = check_shape("y", check_data("y", y), (len(means),)).long()
+            if bool(((index < 0) | (index >= means.shape[-1])).any()):
+                raise value_error("y", expected=f"class indices from 0 to {means.shape[-1] - 1}", found="others")
+            return means.gather(2, index[:, None, None].expand(-1, means.shape[1], 1))[..., 0].log()
         check_shape("y", y, tuple(self.predictions[0].mean.shape))
         if self.predictions[0].kind == "classification":
             right = [torch.where(y > 0.5, p.mean, 1 - p.mean) for p in self.predictions]

@@ -9,8 +9,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_data, check_items
 from ...deprecation import RenamedState, warn
-from ...errors import check_shape, value_error
+from ...errors import LARGEST, check_instance, check_shape, check_size, value_error
 from ...representation import ModuleSettings
 from .ppca import Part
 
@@ -55,6 +56,12 @@ class TaskDensity(RenamedState, ModuleSettings, nn.Module):
         self, num_parts: int, num_components: int, num_features: int, features: nn.Module | None = None
     ) -> None:
         super().__init__()
+        sizes = (check_size("num_parts", num_parts), check_size("num_features", num_features))
+        if math.prod(sizes) * max(check_size("num_components", num_components, 0), 1) > LARGEST:
+            expected = f"num_parts * num_components * num_features of at most {LARGEST}"
+            raise value_error("num_parts", expected=expected, got=num_parts)
+        if features is not None:
+            check_instance("features", features, nn.Module, "a module from inputs to features, or None")
         self.features = features if features is not None else nn.Flatten()
         self.register_buffer("log_weight", torch.full((num_parts,), -math.inf))
         self.register_buffer("mean", torch.zeros(num_parts, num_features))
@@ -149,7 +156,11 @@ def log_densities(densities: Sequence[TaskDensity], x: Tensor) -> Tensor:
     Returns:
         Of shape ``(N, T)``.
     """
-    if len(densities) == 0:
-        raise value_error("densities", expected="at least one density", found="none")
+    densities = check_items("densities", densities, "a list of TaskDensity", TaskDensity, 1)
+    if check_data("x", x).ndim < 2:
+        raise value_error("x", expected="inputs (N, *input_shape)", got=x)
     noise = torch.stack([density.mean_noise for density in densities]).mean()
-    return torch.stack([density.log_density(x, noise) for density in densities], dim=-1)
+    found = torch.stack([density.log_density(x, noise) for density in densities], dim=-1)
+    if bool(found.isnan().any()):
+        raise value_error("x", expected=f"finite inputs whose squares fit into {found.dtype}", found="others")
+    return found

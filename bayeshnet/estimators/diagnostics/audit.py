@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
+from ...checks import check_generator
 from ...deprecation import renamed_argument
 from ...distributions.base import draw_from, has_log_prob
 from ...distributions.dirac import Dirac
 from ...distributions.semi_implicit import GeneratedWeights, SemiImplicit
-from ...errors import check_int
+from ...errors import check_size
 from ..auto import Auto
 from ..base import as_pair
 from ..latent.importance import ImportanceSandwich
@@ -59,7 +60,8 @@ def diagnose(
     if num_draws is not None:
         num_samples = renamed_argument("num_draws", "num_samples", num_draws, None, stacklevel=5)
     posterior, prior = as_pair(q, p)
-    check_int("num_samples", num_samples, 4)
+    check_size("num_samples", num_samples, 4)
+    check_generator(generator)
     if isinstance(posterior, SemiImplicit):
         return _diagnose_semi_implicit(posterior, prior, num_samples, generator)
     if not has_log_prob(posterior) and not isinstance(posterior, GeneratedWeights):

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
-from ...errors import check_int, check_number
+from ...errors import check_flags, check_int, check_number
 from ...geometry.linalg import precise
 from ..accepted import semi_implicit
 from ..analytic import analytic_part, kl_of_parts
@@ -89,6 +89,7 @@ class ImportanceSandwich(DensityEstimator):
         self.inflation = check_number("inflation", inflation, 1.0)
         self.dof = check_int("dof", dof, 1)
         self.steps = check_int("steps", steps, 1)
+        check_flags(control_variate=control_variate)
         self.control_variate = bool(control_variate)
 
     @property

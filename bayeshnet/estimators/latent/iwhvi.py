@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
-from ...errors import check_int, check_positive
+from ...errors import check_int, check_positive, check_sizes
 from ...geometry.linalg import precise
 from ...representation import ModuleSettings
 from ..accepted import semi_implicit
@@ -73,7 +73,7 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         super().__init__()
         self.num_samples = self._check_count(num_samples, num_draws=num_draws)
         self.num_proposals = check_int("num_proposals", num_proposals, 0)
-        self.hidden = tuple(check_int("hidden", size, 1) for size in hidden)
+        self.hidden = tuple(check_sizes("hidden", hidden))
         self.num_flows = check_int("num_flows", num_flows, 0)
         self.steps = check_int("steps", steps, 0)
         self.lr = check_positive("lr", lr)

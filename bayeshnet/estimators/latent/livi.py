@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
-from ...errors import value_error
+from ...errors import check_flags, value_error
 from ...geometry.linalg import half_log_det, identity_plus_cholesky, precise
 from ...rng import normal_like, uniform_like
 from ..accepted import semi_implicit
@@ -72,6 +72,7 @@ class LIVI(DensityEstimator):
         num_latents: int | None = None,
     ) -> None:
         self.num_samples = self._check_count(num_samples, num_latents=num_latents)
+        check_flags(orthogonal=orthogonal, antithetic=antithetic)
         self.orthogonal = bool(orthogonal)
         self.antithetic = bool(antithetic)
 

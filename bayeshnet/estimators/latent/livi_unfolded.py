@@ -8,6 +8,7 @@ from torch.distributions import Distribution
 
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
+from ...errors import check_flags
 from ..accepted import semi_implicit
 from ..base import DensityEstimator, KLEstimate, MutualInformation
 from .livi import LIVI
@@ -49,6 +50,7 @@ class UnfoldedLIVI(DensityEstimator):
         num_latents: int | None = None,
     ) -> None:
         self.num_samples = self._check_count(num_samples, num_latents=num_latents)
+        check_flags(orthogonal=orthogonal, antithetic=antithetic)
         self.orthogonal = bool(orthogonal)
         self.antithetic = bool(antithetic)
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ...distributions.base import WeightDraw
-from ...errors import check_int, check_positive
+from ...errors import check_int, check_positive, check_sizes
 from ...optim import make_adam
 from ...representation import ModuleSettings
 from ..base import DrawEstimator, KLEstimate, as_distribution
@@ -68,7 +68,7 @@ class AVB(ModuleSettings, nn.Module, DrawEstimator):
         num_draws: int | None = None,
     ) -> None:
         super().__init__()
-        self.hidden = tuple(check_int("hidden", size, 1) for size in hidden)
+        self.hidden = tuple(check_sizes("hidden", hidden))
         self.num_samples = self._check_count(num_samples, num_draws=num_draws)
         self.batch_size = check_int("batch_size", batch_size, 1)
         self.steps = check_int("steps", steps, 0)

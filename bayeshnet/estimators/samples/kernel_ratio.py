@@ -46,7 +46,7 @@ class KernelRatio(KLEstimator):
     """
 
     accepts = with_score
-    min_samples = 2
+    min_samples = 3
 
     def __init__(
         self,

@@ -96,7 +96,7 @@ class ScoreEstimator(KLEstimator):
     """
 
     accepts = with_score
-    min_samples = 2
+    min_samples = 3
     width: float | str
 
     @abstractmethod

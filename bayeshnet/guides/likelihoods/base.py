@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...errors import check_int, value_error
 from ...representation import ModuleSettings
-from .contract import Targets, as_outputs
+from .contract import Targets, as_outputs, beside, check_outputs
 from .places import AtPlaces
 
 __all__ = ["Likelihood"]
@@ -63,8 +63,10 @@ class Likelihood(ModuleSettings, nn.Module, ABC):
 
         Shapes and types are checked, which costs nothing; values are checked by :meth:`check_targets`.
         """
+        check_outputs(outputs)
         if self.takes is not None:
-            return self.takes.convert(y, outputs.shape[-2], outputs.shape[-1] // self.num_outputs(1), outputs.dtype)
+            size = outputs.shape[-1] // self.num_outputs(1)
+            return beside(self.takes.convert(y, outputs.shape[-2], size, outputs.dtype), outputs)
         shape = (outputs.shape[-2], *self.distribution(outputs).event_shape)
         if y.shape != shape:
             raise value_error("y", expected=f"targets of shape {shape}", got=y)

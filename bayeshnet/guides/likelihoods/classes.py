@@ -44,6 +44,8 @@ class Categorical(Likelihood):
         super().__init__()
         if ignore_index is not None:  # an attribute, and shown, only where it is set
             self.ignore_index = check_int("ignore_index", ignore_index)
+            if abs(self.ignore_index) >= 2**63:
+                raise value_error("ignore_index", expected="a label of 64 bits", got=ignore_index)
             self.takes = Classes(self.ignore_index)
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:

@@ -16,11 +16,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ...errors import type_error, value_error
+from ...errors import describe, type_error, value_error
+from ...functional import batched_forward
 
-__all__ = ["Classes", "Targets", "Values", "as_outputs", "support_named"]
+__all__ = ["Classes", "Targets", "Values", "as_outputs", "beside", "check_outputs", "network_outputs", "support_named"]
 
 
 def as_outputs(outputs: Any, num_inputs: int) -> Tensor:
@@ -41,14 +42,57 @@ def as_outputs(outputs: Any, num_inputs: int) -> Tensor:
     """
     if not isinstance(outputs, Tensor) or not outputs.is_floating_point():
         advice = "Wrap the network in a module that returns the outputs that the targets depend on."
-        raise type_error("net", expected="a network that returns one floating tensor", got=outputs, hint=advice)
+        raise type_error("x or net", expected="a network that returns one floating tensor", got=outputs, hint=advice)
     if outputs.ndim == 2:
         outputs = outputs.unsqueeze(-1)
     if outputs.ndim < 3 or outputs.shape[1] != num_inputs or not all(outputs.shape[2:]):
         expected = f"a network with outputs of shape ({num_inputs}, C), or ({num_inputs},) for a single one"
         advice = "One row of outputs per input; for answers per pixel or step (N, C, ...), classes before places."
-        raise value_error("net", expected=expected, found=f"outputs of shape {tuple(outputs.shape[1:])}", hint=advice)
+        found = f"outputs of shape {tuple(outputs.shape[1:])}"
+        raise value_error("x or net", expected=expected, found=found, hint=advice)
     return outputs
+
+
+def network_outputs(net: nn.Module, weights: Tensor, x: Any, **options: Any) -> Any:
+    """Run a network under many weight vectors by :func:`~bayeshnet.functional.batched_forward`.
+
+    Raises:
+        ValueError: if an operation of the network does not take its arguments, with the error as the cause.
+    """
+    if isinstance(x, Tensor) and x.device.type == "meta" and weights.device.type != "meta":
+        raise value_error("x", expected=f"inputs on {weights.device}, like the weights", got=x)
+    try:
+        return batched_forward(net, weights, x, **options)
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:
+        if ": expected " in str(error):  # a message of this library says it better
+            raise
+        found = f"{describe(x)}, {describe(weights)} and {type(net).__name__} ({type(error).__name__}: {error})"
+        raise value_error(
+            "x, weights or net", expected="inputs and weights that the network takes", found=found
+        ) from error
+
+
+def check_outputs(outputs: Any) -> Tensor:
+    """Return outputs ``(*B, N, C)`` of a network if their dtype and the number of their dimensions are right."""
+    if not isinstance(outputs, Tensor) or not outputs.is_floating_point() or _has_few_bits(outputs):
+        raise type_error("outputs", expected="a floating tensor (*B, N, C)", got=outputs)
+    if outputs.ndim < 2 or not outputs.shape[-1]:
+        raise value_error("outputs", expected="a floating tensor (*B, N, C)", got=outputs)
+    return outputs
+
+
+def _has_few_bits(value: Tensor) -> bool:
+    """Return whether a tensor is floating with 8 bits, for which torch has no arithmetic."""
+    return value.is_floating_point() and value.dtype.itemsize < 2
+
+
+def beside(y: Tensor, outputs: Tensor) -> Tensor:
+    """Return targets if they are on the device of the outputs."""
+    if y.device != outputs.device:
+        raise value_error("y", expected=f"targets on {outputs.device}, like the outputs", got=y)
+    return y
 
 
 class Targets(ABC):
@@ -80,9 +124,11 @@ class Targets(ABC):
 
     def check(self, y: Any) -> None:
         """Refuse targets without a density; for data on their way in, since it waits for the device."""
-        if not isinstance(y, Tensor):
-            raise type_error("y", expected=f"a tensor of {self.expected}", got=y)
-        if y.device.type != "meta" and not bool((allowed := self.allowed(y)).all()):
+        if not isinstance(y, Tensor) or y.is_complex() or y.layout is not torch.strided or _has_few_bits(y):
+            raise type_error("y", expected=f"a dense tensor of {self.expected}", got=y)
+        if y.device.type == "meta":
+            return
+        if not bool((allowed := self.allowed(y if y.is_floating_point() else y.long())).all()):
             bad = y[~allowed].flatten()
             found = f"{bad[0].item()!r} among them ({len(bad)} such of {y.numel()})"
             raise value_error("y", expected=self.expected, found=found, hint=self.hint)
@@ -138,7 +184,7 @@ class Values(Targets):
     def convert(self, y: Any, num: int, num_targets: int, dtype: torch.dtype, places: Sequence[int] = ()) -> Tensor:
         """Return values ``(N, num_targets, *places)``; integers and booleans are given the type of the outputs."""
         shape, single = (num, num_targets, *places), (num, *places)
-        if not isinstance(y, Tensor) or y.is_complex():
+        if not isinstance(y, Tensor) or y.is_complex() or _has_few_bits(y):
             raise type_error("y", expected=f"a tensor of {self.expected}, of shape {shape}", got=y)
         if num_targets == 1 and y.shape == single:
             y = y.unsqueeze(1)

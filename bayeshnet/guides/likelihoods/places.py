@@ -16,7 +16,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from .contract import Classes, Values
+from .contract import Classes, Values, beside
 
 __all__ = ["AtPlaces", "PlacedDistribution", "places_summed"]
 
@@ -51,7 +51,8 @@ class AtPlaces:
         """Return targets in the one shape and type that the distribution takes; refuse others."""
         takes, (num, size, *places) = self.likelihood.takes, outputs.shape[-2 - self.rank :]
         if takes is not None:
-            return takes.convert(y, num, size // self.likelihood.num_outputs(1), outputs.dtype, places)
+            converted = takes.convert(y, num, size // self.likelihood.num_outputs(1), outputs.dtype, places)
+            return beside(converted, outputs)
         flat = self.likelihood.targets(self.folded(outputs), self._folded_targets(y))
         return self._unfolded(flat, (num, *places)) if flat.ndim == 2 else flat.unflatten(0, (num, *places))
 

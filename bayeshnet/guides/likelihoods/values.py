@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...errors import check_int, check_positive, value_error
+from ...errors import check_flags, check_floating, check_int, check_number, check_positive, value_error
 from .base import Likelihood
 from .contract import Values, is_count
 from .places import places_summed
@@ -50,17 +50,19 @@ class Gaussian(_Values):
 
     def __init__(self, noise: float | Tensor = 1.0, learn: bool = False) -> None:
         super().__init__()
-        if isinstance(noise, Tensor):
-            if noise.ndim > 1 or not bool((noise > 0).all()):
-                raise value_error("noise", expected="standard deviations > 0 of shape () or (C,)", got=noise)
-        else:
-            noise = torch.tensor(check_positive("noise", noise))
-        self._noise = noise.detach()
+        check_flags(learn=learn)
+        expected = "standard deviations > 0 of shape () or (C,), neither NaN nor infinite nor beyond their dtype"
+        scale = (
+            check_floating("noise", noise) if isinstance(noise, Tensor) else torch.tensor(check_number("noise", noise))
+        )
+        known = scale.device.type != "meta"
+        if scale.ndim > 1 or not scale.numel() or (known and not bool(scale.detach().log().isfinite().all())):
+            raise value_error("noise", expected=expected, got=noise)
         self.learn = bool(learn)
         if learn:
-            self.log_scale = nn.Parameter(noise.detach().log())
+            self.log_scale = nn.Parameter(scale.detach().log())
         else:
-            self.register_buffer("log_scale", noise.log())
+            self.register_buffer("log_scale", scale.log())
 
     @property
     def scale(self) -> Tensor:
@@ -139,8 +141,8 @@ class HeteroscedasticGaussian(_Values):
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
-        mean, scale = self.split(outputs)
         y = self.targets(outputs, y)
+        mean, scale = self.split(outputs.to(torch.promote_types(outputs.dtype, y.dtype)))
         return (-0.5 * ((y - mean) / scale).square() - scale.log() - _HALF_LOG_2PI).sum(-1)
 
     def mean(self, outputs: Tensor) -> Tensor:

@@ -127,7 +127,7 @@ def is_direct(model: Any, guide: Any) -> bool:
 
     Handlers around the call, hooks of the modules and overridden programs may change what a run of the two means.
     """
-    known = type(model) is BayesianModel and type(guide).forward is HypernetGuide.forward
+    known = type(model) is BayesianModel and getattr(type(guide), "forward", None) is HypernetGuide.forward
     hooked = known and (model._forward_hooks or guide._forward_hooks)
     return known and guide.name == "weights" and not hooked and not am_i_wrapped()
 
@@ -138,13 +138,13 @@ def treats_examples_independently(net: nn.Module) -> bool:
     return not any(isinstance(part, unknown) for part in net.modules())
 
 
-def check_batch(batch: Sequence[Any]) -> tuple[Inputs, Tensor]:
+def check_batch(batch: Sequence[Any], argument: str = "data") -> tuple[Inputs, Tensor]:
     """Return inputs and targets, the arguments of a Bayesian network; refuse any others in one sentence."""
     if len(batch) != 2 or not isinstance(batch[1], Tensor):
         expected = "inputs and targets (x, y), with a tuple x of several inputs"
         advice = 'Write ((x, z), y), or give fit transform=lambda batch, generator: (batch["x"], batch["y"]).'
         got = batch[0] if len(batch) == 1 else tuple(batch)
-        raise type_error("data", expected=expected, got=got, hint=advice)
+        raise type_error(argument, expected=expected, got=got, hint=advice)
     num_examples(batch[0])
     return batch[0], batch[1]
 
@@ -159,4 +159,4 @@ def _arguments(
 ) -> tuple[Inputs, Tensor, tuple[Any, Tensor | None]]:
     """Return inputs, targets and condition among the arguments of model and guide."""
     named = [value for value in (x, y) if value is not None]
-    return *check_batch([*args, *named]), (cond_id, cond_input)
+    return *check_batch([*args, *named], "x and y of the data"), (cond_id, cond_input)

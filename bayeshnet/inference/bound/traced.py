@@ -18,6 +18,7 @@ from pyro.poutine.util import prune_subsample_sites
 from pyro.util import check_model_guide_match, check_site_shape
 from torch import Tensor
 
+from ...checks import refusing
 from ...distributions.flat import Flat
 from ...errors import type_error, value_error
 from ...estimators import KLEstimate
@@ -109,8 +110,8 @@ class TracedEvaluation(Evaluation):
         program, guide = recorder(self.model), self.guide
         if plate is not None:
             program, guide = plate(program), plate(guide)
-        guide_trace = poutine.trace(guide).get_trace(*self.args, **self.kwargs)
-        model_trace = poutine.trace(poutine.replay(program, trace=guide_trace)).get_trace(*self.args, **self.kwargs)
+        guide_trace = _traced("guide", guide, self.args, self.kwargs)
+        model_trace = _traced("model", poutine.replay(program, trace=guide_trace), self.args, self.kwargs)
         if is_validation_enabled():
             check_model_guide_match(model_trace, guide_trace, nesting)
         return _Traces(prune_subsample_sites(model_trace), prune_subsample_sites(guide_trace), recorder.found)
@@ -140,10 +141,17 @@ class TracedEvaluation(Evaluation):
 def count_plates(model: Any, guide: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
     """Count the dimensions that plates of model and guide take, by one run hidden from handlers around it."""
     with poutine.block(), torch.no_grad():
-        guide_trace = poutine.trace(guide).get_trace(*args, **kwargs)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(*args, **kwargs)
+        guide_trace = _traced("guide", guide, args, kwargs)
+        model_trace = _traced("model", poutine.replay(model, trace=guide_trace), args, kwargs)
     sites = [site for trace in (model_trace, guide_trace) for _, site in _samples(trace)]
     return max((-frame.dim for site in sites for frame in site["cond_indep_stack"] if frame.vectorized), default=0)
+
+
+def _traced(argument: str, program: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Trace:
+    """Return the trace of a run of ``program``, which is the argument of that name."""
+    expected = "a program that takes the arguments of model and guide"
+    trace: Trace = refusing(argument, poutine.trace(program).get_trace, expected)(*args, **kwargs)
+    return trace
 
 
 @dataclass(frozen=True)

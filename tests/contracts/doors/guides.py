@@ -1,0 +1,107 @@
+"""Doors of :mod:`bayeshnet.guides`, likelihoods included."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.infer.autoguide import init_to_median
+from torch import nn
+
+from bayeshnet.distributions import FanInGaussian, MeanFieldPosterior
+from bayeshnet.estimators import LIVI
+from bayeshnet.guides import (
+    AutoHypernet,
+    BayesianModel,
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    HeteroscedasticGaussian,
+    HypernetGuide,
+    Poisson,
+)
+from bayeshnet.weights import WeightSpec
+from tests.support.doors import Door
+
+_NET = nn.Linear(3, 2)
+_SPEC = WeightSpec.of(_NET)
+_GUIDE: dict[str, Any] = {"net": _NET, "estimator": LIVI(), "name": "weights"}
+_X, _LABELS = torch.randn(4, 3), torch.tensor([0, 1, 1, 0])
+_OUTPUTS = torch.randn(5, 4, 2)
+
+
+def _program() -> torch.Tensor:
+    return pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+
+def _model() -> BayesianModel:
+    return BayesianModel(_NET, FanInGaussian(_SPEC), Categorical(), 10)
+
+
+def _guide() -> HypernetGuide:
+    return HypernetGuide(MeanFieldPosterior(_SPEC))
+
+
+def _density(likelihood: type, y: torch.Tensor) -> Door:
+    return Door({"outputs": _OUTPUTS, "y": y}, of=likelihood, hot=True)
+
+
+DOORS: dict[str, Door] = {
+    "AutoHypernet": Door(
+        {
+            "model": _program,
+            "estimator": LIVI(),
+            "latent_size": 2,
+            "layers": (4,),
+            "num_samples": 4,
+            "sigma": 0.1,
+            "init_scale": 0.1,
+            "activation_fn": nn.Tanh(),
+            "init_loc_fn": init_to_median,
+            "stretch": False,
+            "num_latents": ...,
+        }
+    ),
+    "AutoHypernet.sample_posterior": Door(
+        {"num_samples": 3, "generator": None}, of=lambda: AutoHypernet(_program), random=True
+    ),
+    "AutoHypernet.median": Door({"num_samples": 3}, of=lambda: AutoHypernet(_program), random=True),
+    "BayesianModel": Door(
+        {
+            "net": _NET,
+            "prior": FanInGaussian(_SPEC),
+            "likelihood": Categorical(),
+            "num_data": 10,
+            "strategy": "auto",
+            "chunk_size": None,
+        }
+    ),
+    "BayesianModel.forward": Door({"x": _X, "y": _LABELS, "cond_id": None, "cond_input": None}, of=_model, random=True),
+    "BayesianModel.log_likelihood": Door({"weights": torch.randn(5, 8), "x": _X, "y": _LABELS}, of=_model, hot=True),
+    "BayesianModel.outputs": Door({"weights": torch.randn(5, 8), "x": _X}, of=_model, hot=True),
+    "BayesianModel.with_data": Door({"num_data": 7}, of=_model, read=lambda model: ()),
+    "Bernoulli": Door({}),
+    "Bernoulli.check_targets": Door({"y": torch.ones(4, 2)}, of=Bernoulli),
+    "Bernoulli.log_prob": _density(Bernoulli, torch.ones(4, 2)),
+    "Categorical": Door({"ignore_index": -100}),
+    "Categorical.check_targets": Door({"y": _LABELS}, of=Categorical),
+    "Categorical.log_prob": _density(Categorical, _LABELS),
+    "Gaussian": Door({"noise": torch.ones(2), "learn": True}),
+    "Gaussian.check_targets": Door({"y": torch.randn(4, 2)}, of=Gaussian),
+    "Gaussian.log_prob": _density(Gaussian, torch.randn(4, 2)),
+    "Gaussian.num_outputs": Door({"num_targets": 2}, of=Gaussian),
+    "HeteroscedasticGaussian": Door({"min_scale": 1e-3}),
+    "HeteroscedasticGaussian.log_prob": _density(HeteroscedasticGaussian, torch.randn(4, 1)),
+    "HeteroscedasticGaussian.num_outputs": Door({"num_targets": 2}, of=HeteroscedasticGaussian),
+    "HypernetGuide": Door({"posterior": MeanFieldPosterior(_SPEC), "estimator": LIVI(), "name": "weights"}),
+    "HypernetGuide.forward": Door({"cond_id": None, "cond_input": None}, of=_guide, random=True),
+    "Likelihood": Door(closed="abstract"),
+    "LowRankGuide": Door({**_GUIDE, "rank": 2, "sigma": 0.1}),
+    "MeanFieldGuide": Door({**_GUIDE, "sigma": 0.1}),
+    "Poisson": Door({}),
+    "Poisson.check_targets": Door({"y": torch.ones(4, 2)}, of=Poisson),
+    "Poisson.log_prob": _density(Poisson, torch.ones(4, 2)),
+    "RadialGuide": Door({**_GUIDE, "sigma": 0.1}),
+}
