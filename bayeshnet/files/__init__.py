@@ -1,4 +1,4 @@
-"""Files: written atomically, listed in manifests, and read within bounds. The only room that opens a file for writing."""
+"""Files: written atomically, listed in manifests, read within bounds. The only room that opens a file for writing."""
 
 from .atomic import remove_temporaries, write_bytes, write_text
 from .lock import LOCK, is_transient, lock_folder
