@@ -22,7 +22,7 @@ from bayeshnet.continual import Separate, Training
 from bayeshnet.data import digits, load_cifar, split_mnist
 from bayeshnet.data.idx import FILES
 from bayeshnet.files import LOCK, fingerprint, lock_folder, read_manifest
-from bayeshnet.reports import RunResult
+from bayeshnet.reports import RunResult, run_tables
 from bayeshnet.runs import Experiment, RunFolder, run_experiment
 from bayeshnet.runs.fingerprints import configuration_fingerprint
 from bayeshnet.runs.loading import restore_state
@@ -57,9 +57,13 @@ def folder(runs, tmp_path):
 def read_state(folder):
     """All that resuming takes from the checkpoints."""
     files, task = RunFolder(folder), make_experiment().stream()[0]
-    first = files.load_task(1)
+    earlier = make_experiment().learner.restore(task, 1)
+    first = files.load_task(1, earlier)
     state, progress = restore_state(make_experiment(), files, task)
-    tensors = {name: value.tolist() for name, value in state.state_dict().items()}
+    tensors = {
+        (n, name): value.tolist()
+        for n, (name, value) in enumerate([*earlier.state_dict().items(), *state.state_dict().items()])
+    }
     return first, files.last_task(), tensors, progress
 
 
@@ -86,7 +90,9 @@ def test_damaged_files_of_a_run(file, folder, runs):
     path, other = folder / file, (runs[1] / file).read_bytes()
     content, expected = path.read_bytes(), read(folder)
     named = 0
-    for name, changed in [*damages(content, count), ("of another run", other)]:
+    for name, changed in [*damages(content, count), ("of another run", other)][
+        : -1 if file == "manifest.json" else None
+    ]:
         path.write_bytes(changed)
         named += check_reader(path, name, lambda: read(folder), expected)
     for kind in SPECIAL:
@@ -95,6 +101,36 @@ def test_damaged_files_of_a_run(file, folder, runs):
         put_back(path, content)
     assert read(folder) == expected
     assert named > count
+
+
+def test_files_of_another_task_or_run_are_found(folder, runs):
+    """Names of files in messages are those of the first that does not fit."""
+    expected = read_state(folder)
+    other = {path.relative_to(runs[1]): path.read_bytes() for path in runs[1].rglob("*") if path.is_file()}
+    own = {name: (folder / name).read_bytes() for name in other if (folder / name).exists()}
+    groups = [[name] for name in own if "figures" not in str(name) and name.name != "report.html"]
+    groups += [[n for n in own if "task-02" in str(n)], [n for n in own if "checkpoints" in str(n)]]
+    groups += [
+        [n for n in own if n.name != "config.yaml"],
+        [n for n in own if n.name in ("config.yaml", "manifest.json")],
+    ]
+    for names in groups:
+        for name in names:
+            (folder / name).write_bytes(other[name])
+        if [name.name for name in names] != ["metrics.json"] and "checkpoints/config.yaml" not in map(str, names):
+            with pytest.raises((ValueError, OSError), match=r"(task-|config\.yaml|manifest)"):
+                read_state(folder)
+        for name in names:
+            (folder / name).write_bytes(own[name])
+    pair = [folder / "checkpoints" / f"task-0{n}.json" for n in (1, 2)]
+    contents = [path.read_bytes() for path in pair]
+    for path, content in zip(pair, reversed(contents), strict=True):
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match="task-0"):
+        read_state(folder)
+    for path, content in zip(pair, contents, strict=True):
+        path.write_bytes(content)
+    assert read_state(folder) == expected
 
 
 def test_a_folder_without_its_manifest_is_read_by_the_checksums_of_its_records(folder):
@@ -169,6 +205,7 @@ def test_results_of_wrong_types_are_named_or_shown(runs, tmp_path):
         else:
             form = list(FORMATS)[number % len(FORMATS)]
             assert FORMATS[form](results), (place, value)
+            assert run_tables(results[0])[0].text(), (place, value)
     assert refused > 200
 
 
