@@ -13,7 +13,6 @@ import sys
 
 import numpy as np
 import pytest
-import torch
 
 from bayeshnet.builders import MeanFieldWeights, MLPNetwork
 from bayeshnet.cli import main
@@ -354,4 +353,3 @@ def test_a_damaged_folder_crashes_no_process(command_run, tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "task-03.json" in done.stderr
-    assert torch.get_num_threads() >= 1
