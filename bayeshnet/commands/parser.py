@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..allowed import check_allowed_modules
+from ..files import read_text
 from ..runs.configuration import named_configuration
 from ..runs.experiment import Experiment
-from ..runs.experiment_config import experiment_from, make_experiment_parser
+from ..runs.experiment_config import experiment_from, make_experiment_parser, parse_experiment
 from ..runs.folder import RunFolder
+from ..runs.judged_settings import check_text, inline, read_settings
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 
 DEFAULT_DATA, DEFAULT_METHOD = "split-digits", "posterior-replay"
 _ALIASES = {"--estimator": "--learner.estimator"}
-_OWN_OPTIONS = ("config", "output", "resume", "quick")
+_OWN_OPTIONS = ("config", "output", "resume", "quick", "allow")
+_PLAIN_OPTIONS = ("--data", "--data_dir", "--data_options", "--method", "--seed", "--device", "--threads", "--judge_on")
 
 
 @dataclass(frozen=True)
@@ -42,15 +46,39 @@ def parse_run(words: Sequence[str]) -> RunRequest:
     """Parse the arguments after ``bayeshnet run``.
 
     Raises:
-        ValueError: if an argument is not valid, with a message of one line.
+        ValueError: if an argument is not valid, with a message of one line. If the fault is in a file, it is named.
     """
     words = [_full_name(word) for word in words]
-    first = _first_pass(words)
+    first, words = _first_pass(words)
+    _judge_words(words, first.allow)
     parser = _make_parser()
     if first.resume is not None:
-        return _resume(parser, first.resume, words)
-    base = named_configuration(first.data or _data_of(first.config) or DEFAULT_DATA, first.method, quick=first.quick)
-    return _request(parser, _parse(parser, [f"--config={base}", *_with_nulls(words, base)]), None)
+        return _resume(parser, first, words)
+    base = _base(first)
+    given = {str(path): f"--config={inline(settings)}" for path, settings in first.config}
+    options = _with_nulls(words, base)
+
+    def request(files: Sequence[str]) -> RunRequest:
+        settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
+        return _request(parser, settings, first.output, None)
+
+    try:
+        return request(list(given.values()))
+    except (ValueError, TypeError) as error:
+        raise _blamed(error, given, request) from error
+
+
+def _blamed(error: Exception, given: dict[str, str], request: Callable[[Sequence[str]], Any]) -> Exception:
+    """Return the error with the name of the file that causes it, if it goes away without files."""
+    if not given:
+        return error
+    try:
+        request([])
+    except (ValueError, TypeError) as other:
+        if str(other) == str(error):
+            return error
+    names = ", ".join(repr(name) for name in given)
+    return ValueError(f"file{'s' * (len(given) > 1)} {names}: {error}")
 
 
 def _full_name(word: str) -> str:
@@ -90,46 +118,65 @@ def _nested_null(word: str, base: dict[str, Any]) -> str:
         if isinstance(node, dict) and "class_path" in node and name != "init_args":
             path, node = [*path, "init_args"], node.get("init_args")
         path, node = [*path, name], node.get(name) if isinstance(node, dict) else None
-    return "--config=" + "".join(f"{{{name}: " for name in path) + "null" + "}" * len(path)
+    return "--config=" + inline("".join(f"{{{name}: " for name in path) + "null" + "}" * len(path))
 
 
-def _first_pass(words: Sequence[str]) -> argparse.Namespace:
-    """Parse the options that determine the named configuration, which all others override."""
+def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the options that determine the named configuration, which all others override.
+
+    Returns:
+        The options, with the settings of each configuration file, and the words that are left for the parser.
+    """
     first = argparse.ArgumentParser("bayeshnet run", add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--data")
+    for name in ("--data", "--resume", "--output"):
+        first.add_argument(name)
     first.add_argument("--method", default=DEFAULT_METHOD)
     first.add_argument("--quick", action="store_true")
-    first.add_argument("--config", type=Path, action="append", default=[])
-    first.add_argument("--resume", type=Path)
+    for name in ("--config", "--allow"):
+        first.add_argument(name, action="append", default=[])
     try:
-        options, _ = first.parse_known_args(list(words))
+        options, left = first.parse_known_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
-    options.config = [_read_config(path) for path in options.config]
-    return options
+    for name in ("data", "method"):
+        if any(word.partition("=")[0] == f"--{name}" for word in words):
+            left.append(f"--{name}={getattr(options, name)}")
+    options.allow = check_allowed_modules(options.allow)
+    options.config = [
+        (path, read_settings(read_text(path), f"file {path!r}", options.allow)) for path in options.config
+    ]
+    for name in ("resume", "output"):
+        path = getattr(options, name)
+        setattr(options, name, None if path is None else Path(path))
+    return options, left
 
 
-def _read_config(path: Path) -> dict[str, Any]:
-    """Read a configuration file, so that its faults are told with its name."""
-    import yaml
+def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:
+    """Refuse classes that options may not name."""
+    option = ""
+    for word in words:
+        head, equals, tail = word.partition("=")
+        if word.startswith("--"):
+            option, value = head, tail
+        else:
+            equals, value = "=", word
+        if equals and option.partition(".")[0] not in _PLAIN_OPTIONS:
+            try:
+                check_text(value, allow)
+            except ValueError as error:
+                raise ValueError(f"{option.replace('_', '-')}: {error}") from error
 
-    if not path.is_file():
-        raise ValueError(f"--config: expected a YAML file, got {str(path)!r}, which does not exist.")
+
+def _base(first: argparse.Namespace) -> str:
+    """Return the named configuration of the stream that the words name, or else the last file that names one."""
+    named = [(path, str(settings["data"])) for path, settings in first.config if settings.get("data")]
+    if first.data or not named:
+        return named_configuration(first.data or DEFAULT_DATA, first.method, quick=first.quick)
+    path, data = named[-1]
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        cause = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"--config: expected a YAML file, got {str(path)!r}, which cannot be read: {cause}") from None
-    if not isinstance(settings, dict):
-        found = f"{str(path)!r}, which holds {'nothing' if settings is None else f'a {type(settings).__name__}'}"
-        raise ValueError(f"--config: expected a YAML file of settings by name, got {found}.")
-    return settings
-
-
-def _data_of(configurations: Sequence[dict[str, Any]]) -> str | None:
-    """Return the stream that the last of the configurations names, or None."""
-    named = [str(settings["data"]) for settings in configurations if settings.get("data")]
-    return named[-1] if named else None
+        return named_configuration(data, first.method, quick=first.quick)
+    except ValueError as error:
+        raise ValueError(f"file {path!r}: {error}") from error
 
 
 def _make_parser() -> Any:
@@ -137,13 +184,14 @@ def _make_parser() -> Any:
     parser.add_argument("--output", type=Path | None, help="folder to write (by default runs/DATA-METHOD-seedS)")
     parser.add_argument("--resume", type=Path | None, help="folder of a run to continue")
     parser.add_argument("--quick", action="store_true", help="run a scaled-down version of the configuration")
+    parser.add_argument("--allow", help="module whose classes may be named in configurations; may be repeated")
     return parser
 
 
-def _parse(parser: Any, words: Sequence[str]) -> Any:
+def _parse(parser: Any, words: Sequence[str], allow: Sequence[str]) -> Any:
     """Parse all options, explaining those that are unknown."""
     try:
-        return parser.parse_args(list(words))
+        return parse_experiment(parser, words, allow)
     except ValueError as error:
         unknown = str(error).removeprefix("unrecognized arguments: ")
         if unknown == str(error):
@@ -159,29 +207,36 @@ def _unknown_option(word: str, options: Sequence[str]) -> str:
     return f"{word.replace('_', '-')}: expected an option, got an unknown one; {hint}bayeshnet run --help lists all."
 
 
-def _resume(parser: Any, folder: Path, words: Sequence[str]) -> RunRequest:
+def _resume(parser: Any, first: argparse.Namespace, words: Sequence[str]) -> RunRequest:
     """Return the request to continue a run, on the machine's own devices and threads if these are given."""
+    folder = first.resume
     changeable = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    changeable.add_argument("--resume")
     changeable.add_argument("--device")
     changeable.add_argument("--threads", type=int)
     try:
         changes, left = changeable.parse_known_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
-    config = RunFolder(folder).open()
+    files = RunFolder(folder)
+    config = files.open()
+    others = {"--output": first.output, "--config": first.config, "--quick": first.quick}
+    left = [*left, *(name for name, value in others.items() if value)]
     if left:
         raise ValueError(
-            f"--resume: expected no other option than --device and --threads, got {' '.join(left)}. A run is finished "
-            f"with the configuration it was begun with ({folder / 'config.yaml'}); start a new run for another one."
+            f"--resume: expected no other option than --device, --threads and --allow, got {' '.join(left)}. A run is "
+            f"finished with the configuration it was begun with ({files.config}); start a new run for another one."
         )
-    given = {k: v for k, v in vars(changes).items() if k != "resume" and v is not None}
-    words = [f"--config={config}", *(f"--{name}={value}" for name, value in given.items())]
-    return _request(parser, _parse(parser, words), folder)
+    what = f"file {str(files.config)!r}"
+    given = [f"--{name}={value}" for name, value in vars(changes).items() if value is not None]
+    settings = read_settings(config, what, first.allow)
+    try:
+        parsed = _parse(parser, [f"--config={inline(settings)}", *given], first.allow)
+        return _request(parser, parsed, None, folder)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
-def _request(parser: Any, settings: Any, resume: Path | None) -> RunRequest:
-    output = settings.get("output")
+def _request(parser: Any, settings: Any, output: Path | None, resume: Path | None) -> RunRequest:
     for key in _OWN_OPTIONS:
         settings.pop(key, None)
     config = parser.dump(settings, skip_unset=False, skip_validation=True)

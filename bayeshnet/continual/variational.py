@@ -183,6 +183,7 @@ class VariationalLearner(Learner):
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
         self._check_beforehand(new, net, example)
+        density = self.density.fit(example, task.train.y if task.kind == "classification" else None)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
@@ -195,7 +196,7 @@ class VariationalLearner(Learner):
             callbacks=callbacks,
         )
         self.remember(new, task, generator)
-        new.record_task(task, self.density.fit(example, task.train.y if task.kind == "classification" else None))
+        new.record_task(task, density)
         return new
 
     def _check_beforehand(self, state: LearnerState, net: MainNetInterface, x: Tensor) -> None:

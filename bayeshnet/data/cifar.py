@@ -50,12 +50,23 @@ def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
         raise value_error(f"file {str(path)!r}", expected=f"at most {_MAX_BYTES:,} bytes", found=found)
     try:
         content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        images, labels = np.asarray(content["data"], dtype=np.uint8), np.asarray(content[label_key], dtype=np.int64)
+        images = _integers("data", content["data"], 255).astype(np.uint8)
+        labels = _integers(label_key, content[label_key], 99).astype(np.int64)
         return torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels)
     except Exception as error:  # a damaged pickle may raise anything
         expected = f"a pickled CIFAR batch with 'data' and {label_key!r}"
         got = f"a torn or damaged file ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         raise value_error(f"file {str(path)!r}", expected=expected, found=got, hint="Fetch the file again.") from error
+
+
+def _integers(name: str, values: Any, most: int) -> np.ndarray:
+    """Return an array of integers, if they are between 0 and ``most``."""
+    found = np.asarray(values)
+    if found.dtype.kind not in "iu":
+        raise ValueError(f"{name!r} holds {found.dtype}, no integers")
+    if found.size and (found.min() < 0 or found.max() > most):
+        raise ValueError(f"{name!r} holds values from {found.min()} to {found.max()}, not from 0 to {most}")
+    return found
 
 
 def load_cifar(data_dir: str | Path | None, classes: int = 10) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Files: written atomically, listed in manifests, read within bounds. The only room that opens a file for writing."""
+"""Files: written atomically, listed in manifests, read within bounds; the only room that opens a file to write."""
 
 from .atomic import remove_temporaries, write_bytes, write_text
 from .lock import LOCK, is_transient, lock_folder
@@ -13,6 +13,7 @@ from .manifest import (
     read_manifest,
     write_manifest,
 )
+from .names import check_file_name, check_line
 from .texts import parse_json, read_bytes, read_json, read_text
 from .yaml_text import parse_yaml, read_yaml
 
@@ -22,7 +23,9 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "check_file",
+    "check_file_name",
     "check_format",
+    "check_line",
     "fingerprint",
     "is_transient",
     "listing",

@@ -78,7 +78,7 @@ def read_text(path: str | Path, limit: int = TEXT_LIMIT) -> str:
     try:
         return read_bytes(path, limit).decode("utf-8")
     except UnicodeDecodeError as error:
-        found = f"other bytes at position {error.start}"
+        found = f"bytes that cannot be read at position {error.start}"
         raise value_error(f"file {str(path)!r}", expected="text in UTF-8", found=found) from error
 
 

@@ -38,7 +38,7 @@ def parse_yaml(text: str, what: str = "text") -> Any:
         {'a': [1, 2.5, None]}
         >>> parse_yaml("a: !!python/name:os.system", "file 'x.yaml'")
         Traceback (most recent call last):
-        ValueError: file 'x.yaml': expected plain YAML, got a tag in line 1.
+        ValueError: file 'x.yaml': expected plain YAML, got a text that cannot be read: a tag in line 1.
     """
     if len(text) > TEXT_LIMIT:
         raise value_error(what, expected=f"at most {TEXT_LIMIT} characters", found="more")
@@ -48,7 +48,7 @@ def parse_yaml(text: str, what: str = "text") -> Any:
         return yaml.load(text, Loader=loader)
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         found = " ".join(str(error).split()).removesuffix(".") or type(error).__name__
-        raise value_error(what, expected="plain YAML", found=found) from error
+        raise value_error(what, expected="plain YAML", found=f"a text that cannot be read: {found}") from error
 
 
 def _check_events(yaml: Any, text: str) -> None:

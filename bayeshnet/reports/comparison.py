@@ -17,7 +17,7 @@ from .learning import comparison_chart, floor
 from .measures import judged, measures
 from .records import RunResult
 from .repetitions import find_repetitions
-from .style import new_figure, png, styled, task_colors
+from .style import new_figure, png, shown, styled, task_colors
 from .table import Cell, Column, Table
 
 __all__ = ["comparison_curves", "comparison_figures", "comparison_page", "comparison_table", "comparison_tables"]
@@ -121,17 +121,17 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
         A matplotlib figure: a panel with the task given, and those with the task inferred by entropy and combined.
     """
     groups, classes = find_repetitions(results).rows, results[0].kind == "classification"
-    shown = [c for c in ("given", "entropy", "combined") if all(c in r.matrix for r in results)]
-    if not shown:
+    chosen = [c for c in ("given", "entropy", "combined") if all(c in r.matrix for r in results)]
+    if not chosen:
         raise value_error("results", expected="runs with matrices of accuracy", found="none in some")
-    figure, axes = new_figure(1, len(shown), (3.2, 3.0))
+    figure, axes = new_figure(1, len(chosen), (3.2, 3.0))
     lowest = math.inf
-    for axis, criterion in zip(axes[0], shown, strict=True):
+    for axis, criterion in zip(axes[0], chosen, strict=True):
         for color, (name, runs) in zip(task_colors(len(groups)), groups.items(), strict=True):
             means = np.array([[float(np.mean(row)) for row in run.matrix[criterion]] for run in runs])
             steps, mean = np.arange(1, means.shape[1] + 1), means.mean(0)
             axis.fill_between(steps, means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
-            axis.plot(steps, mean, color=color, marker="o", markersize=3.5, label=name, clip_on=False)
+            axis.plot(steps, mean, color=color, marker="o", markersize=3.5, label=shown(name), clip_on=False)
             lowest = min(lowest, float(means.min()))
         axis.set_title("task given" if criterion == "given" else f"task inferred: {criterion}", pad=10)
         axis.set_xlabel("number of tasks learnt")

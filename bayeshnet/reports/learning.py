@@ -43,7 +43,11 @@ def _chosen(result: RunResult, criteria: Sequence[str] | None) -> list[str]:
 
 def _ticks(names: Sequence[str]) -> list[str]:
     """Return the names as labels of ticks, or numbers if they are too long."""
-    return list(names) if max(map(len, names)) <= 7 and len(names) <= 6 else [str(i + 1) for i in range(len(names))]
+    return (
+        [shown(name) for name in names]
+        if max(map(len, names)) <= 7 and len(names) <= 6
+        else [str(i + 1) for i in range(len(names))]
+    )
 
 
 @styled
@@ -73,7 +77,7 @@ def accuracy_matrices(result: RunResult, criteria: Sequence[str] | None = None) 
             dark = values[i, j] > low + 0.6 * (high - low)
             text = f"{values[i, j]:.1f}" if classes else f"{10 ** values[i, j]:.1e}"
             axis.text(j, i, text, ha="center", va="center", fontsize=7, color="white" if dark else "black")
-        axis.set_title(_heading(criterion))
+        axis.set_title(shown(_heading(criterion)))
         axis.set_xlabel("task tested")
         axis.set_xticks(range(count), ticks)
         axis.set_yticks(range(count), ticks)
@@ -112,7 +116,7 @@ def learning_curves(result: RunResult, criteria: Sequence[str] | None = None) ->
             axis.plot(place, values[t:, t], label=shown(result.tasks[t]), zorder=3, **style)
         mean = [np.nanmean(values[i, : i + 1]) for i in range(len(steps))]
         axis.plot(steps, mean, color="#444444", linestyle=(0, (4, 2)), linewidth=1.2, label="mean so far", zorder=4)
-        axis.set_title(_heading(criterion), pad=10)
+        axis.set_title(shown(_heading(criterion)), pad=10)
         axis.set_xlabel("number of tasks learnt")
         axis.set_xticks(steps)
         axis.grid(axis="y")
@@ -204,14 +208,14 @@ def comparison_chart(table: Table, columns: Sequence[str] | None = None) -> Any:
         values = [c.value if isinstance(c, Cell) and c.value is not None else np.nan for c in cells]
         stds = [c.std if isinstance(c, Cell) and c.std is not None else 0.0 for c in cells]
         axis.errorbar(values, places, xerr=stds, fmt="o", color=TASK_COLORS[0], markersize=4, elinewidth=1.2, capsize=2)
-        axis.set_title(table.columns[index].name)
+        axis.set_title(shown(table.columns[index].name))
         axis.set_xlabel(table.columns[index].unit or " ")
-        axis.set_yticks(places, [str(row[0]) for row in table.rows])
+        axis.set_yticks(places, [shown(str(row[0])) for row in table.rows])
         axis.set_ylim(len(places) - 0.5, -0.5)
         _limit(axis, np.array(values) - stds, np.array(values) + stds, table.columns[index].unit)
         axis.grid(axis="x")
         axis.tick_params(axis="y", length=0)
     for axis in axes.flat[len(chosen) :]:
         axis.set_visible(False)
-    figure.suptitle(table.title, fontsize=10)
+    figure.suptitle(shown(table.title), fontsize=10)
     return figure

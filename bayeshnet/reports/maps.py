@@ -39,15 +39,15 @@ def weight_images(weights: Mapping[str, Tensor], most: int = 12) -> Any:
             expected="images (K, H, W) for at least one task",
             got={k: tuple(w.shape) for k, w in weights.items()},
         )
-    shown = {name: _numpy(w[:most]) for name, w in weights.items()}
-    mosaic = np.concatenate([_strip(images, max(map(len, shown.values()))) for images in shown.values()])[:-1, :-1]
+    images = {name: _numpy(w[:most]) for name, w in weights.items()}
+    mosaic = np.concatenate([_strip(units, max(map(len, images.values()))) for units in images.values()])[:-1, :-1]
     # With the range of all weights, a few extreme ones would leave the others pale.
     limit = max(float(np.nanquantile(np.abs(mosaic), 0.99)), 1e-12)
-    width = 0.72 * max(map(len, shown.values()))
+    width = 0.72 * max(map(len, images.values()))
     figure, axes = new_figure(1, 1, (width + 1.6, width * mosaic.shape[0] / mosaic.shape[1] + 0.4))
-    axis, row = axes[0, 0], (mosaic.shape[0] + 1) / len(shown)
+    axis, row = axes[0, 0], (mosaic.shape[0] + 1) / len(images)
     drawn = axis.imshow(mosaic, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-    axis.set_yticks(row * (np.arange(len(shown)) + 0.5) - 1, list(shown), fontsize=9)
+    axis.set_yticks(row * (np.arange(len(images)) + 0.5) - 1, [shown(name) for name in images], fontsize=9)
     axis.set_xticks([])
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)

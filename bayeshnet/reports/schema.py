@@ -8,12 +8,14 @@ from dataclasses import is_dataclass
 from typing import Any
 
 from ..errors import type_error, value_error
+from ..files import check_file_name, check_line
 
 __all__ = ["check_record"]
 
-_Check = Callable[[str, Any], None]
+_Check = Callable[[str, Any], Any]
 _LARGEST = 1e100
 _BY_CRITERION = ("accuracy_task_inferred", "mse_task_inferred", "task_inference", "task_inference_batch")
+_LONGEST = 500
 
 
 def check_record(record: Mapping[str, Any]) -> None:
@@ -41,6 +43,11 @@ def check_record(record: Mapping[str, Any]) -> None:
 def _text(name: str, value: Any) -> None:
     if not isinstance(value, str):
         raise type_error(name, expected="text", got=value)
+
+
+def _line(name: str, value: Any) -> None:
+    if len(check_line(name, value)) > _LONGEST:
+        raise value_error(name, expected=f"at most {_LONGEST} characters", got=value)
 
 
 def _integer(name: str, value: Any) -> None:
@@ -152,10 +159,10 @@ def _divergence(name: str, value: Any) -> None:
 
 
 _ENTRIES: dict[str, _Check] = {
-    "data": _text,
-    "method": _text,
+    "data": check_file_name,
+    "method": _line,
     "seed": _integer,
-    "tasks": _list(_text),
+    "tasks": _list(_line),
     "final": _final,
     "per_task": _list(_final),
     "matrix": _mapping(_list(_list(_number))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ __getattr__ = moved_names(
 
 # The palette of Okabe and Ito, suitable for color-blind readers; yellow, too pale for lines, comes last.
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+_FORMULA = re.compile(r"[A-Za-z0-9 +\-*/=().,]*(?:\^\d+(?!\^)[A-Za-z0-9 +\-*/=().,]*)+")
 NEUTRAL = "#7F7F7F"
 STYLE = {
     "font.size": 9,
@@ -94,8 +96,13 @@ def task_colors(count: int) -> Sequence[Any]:
 
 
 def shown(name: str) -> str:
-    """Return a name unchanged, a formula such as ``2 x^2 - 1`` as mathematics for matplotlib."""
-    return f"${name}$" if "^" in name and "$" not in name else name
+    r"""Return a name as text for matplotlib: a formula such as ``2 x^2 - 1`` as mathematics, all others as they are.
+
+    Example:
+        >>> shown("2 x^2 - 1"), shown(r"$\frac$")
+        ('$2 x^2 - 1$', '\\$\\frac\\$')
+    """
+    return f"${name}$" if _FORMULA.fullmatch(name) and len(name) <= 60 else name.replace("$", r"\$")
 
 
 def png(figure: Any, dpi: int = 130) -> bytes:

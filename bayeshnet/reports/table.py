@@ -136,10 +136,15 @@ class Table:
             from rich.text import Text
         except ImportError as error:
             raise MissingExtraError("rich", "app", "A table for the terminal") from error
-        table = RichTable(title=self.title, caption=self.note or None, box=box.SIMPLE_HEAD, title_justify="left")
+        table = RichTable(
+            title=Text(self.title),
+            caption=Text(self.note) if self.note else None,
+            box=box.SIMPLE_HEAD,
+            title_justify="left",
+        )
         for column, right in zip(self.columns, self.numeric(), strict=True):
             heading = f"{column.name}\n{column.unit}" if column.unit else column.name
-            table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+            table.add_column(Text(heading), justify="right" if right else "left", no_wrap=True)
         for row in self.cells():
             table.add_row(*[Text(text, style="bold" if bold else "") for text, bold in row])
         return table

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..deprecation import renamed_argument
 from ..errors import check_int, value_error
 from ..metrics import reliability_bins
-from .style import NEUTRAL, TASK_COLORS, new_figure, styled
+from .style import NEUTRAL, TASK_COLORS, new_figure, shown, styled
 
 __all__ = ["entropy_histograms", "reliability_diagram"]
 
@@ -76,11 +76,13 @@ def entropy_histograms(
     axes[0, 0].set_ylabel("share of the inputs [%]")
     colors = (NEUTRAL, *TASK_COLORS[1:3], *TASK_COLORS[4:])
     for i, (name, values) in enumerate(sets.items()):
-        draw(axes[0, 1], values, name, colors[i % len(colors)], False)
+        draw(axes[0, 1], values, shown(name), colors[i % len(colors)], False)
     if sets:
         axes[0, 1].set_title("OOD inputs, least over the tasks")
-    shown = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=min(len(shown), 5))
+    entries = {
+        label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=min(len(entries), 5))
     return figure
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,9 +11,10 @@ from ..continual import Learner
 from ..data import get_stream
 from ..deprecation import moved_names
 from ..errors import check_choice, check_int, value_error
+from ..files import check_file_name
 from ..tasks import TaskStream
 
-__all__ = ["Experiment", "resolve_device"]
+__all__ = ["Experiment", "OptionValue", "resolve_device"]
 
 __getattr__ = moved_names(
     __name__,
@@ -23,6 +23,11 @@ __getattr__ = moved_names(
         "execute": "runs.execution.execute",
     },
 )
+
+OptionValue = bool | int | float | str | None | list[bool | int | float | str]
+"""An option of a stream: a plain value of which no object is built."""
+
+_MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -33,11 +38,11 @@ class Experiment:
         learner: the learner with all its settings.
         data: name of the stream; ``bayeshnet list`` shows all.
         data_dir: folder with the files of the data set, for streams that read files.
-        data_options: further options of the stream, by name.
-        method: name of the method in tables and file names.
+        data_options: further options of the stream, by name: numbers, texts, truth values, None, or lists of such.
+        method: name of the method in tables and file names: no path, at most 100 characters.
         seed: seed of all random choices but those of the data.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for the first of CUDA, MPS and the CPU that is available.
-        threads: number of CPU threads of torch during the run; small networks are fastest with one.
+        threads: number of CPU threads of torch during the run, at most 1024; small networks are fastest with one.
         judge_on: examples on which the tasks are assessed: ``test``, or ``validation`` while settings are being chosen.
             The stream's option ``validation_fraction`` or ``num_validation`` sets validation examples aside.
     """
@@ -45,7 +50,7 @@ class Experiment:
     learner: Learner
     data: str = "split-digits"
     data_dir: Path | None = None
-    data_options: dict[str, Any] = field(default_factory=dict)
+    data_options: dict[str, OptionValue] = field(default_factory=dict)
     method: str = "posterior-replay"
     seed: int = 0
     device: str = "auto"
@@ -53,15 +58,18 @@ class Experiment:
     judge_on: str = "test"
 
     def __post_init__(self) -> None:
-        """Check the numbers, the split and the device."""
+        """Check the numbers, the names, the split and the device."""
         check_int("seed", self.seed, 0)
-        check_int("threads", self.threads, 1)
+        if check_int("threads", self.threads, 1) > _MOST_THREADS:
+            raise value_error("threads", expected=f"an integer <= {_MOST_THREADS}", got=self.threads)
+        for argument in ("data", "method"):
+            check_file_name(argument, getattr(self, argument))
         check_choice("judge_on", self.judge_on, ("test", "validation"))
         resolve_device(self.device)
 
     def stream(self) -> TaskStream:
         """Build the stream on the device."""
-        options = dict(self.data_options or {})
+        options: dict[str, OptionValue | Path] = dict(self.data_options or {})
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir
         return get_stream(self.data, **options).judged_on(self.judge_on).to(resolve_device(self.device))

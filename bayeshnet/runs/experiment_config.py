@@ -7,6 +7,7 @@ of :class:`~bayeshnet.runs.Experiment`. The learner of an experiment that was ma
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -16,12 +17,14 @@ from ..representation import flat_settings
 from .experiment import Experiment
 from .fingerprints import HEAD
 from .folder import RunFolder
+from .judged_settings import check_resolved, inline, read_settings
 
 __all__ = [
     "experiment_from",
     "lacks_learner",
     "make_experiment_parser",
     "open_folder",
+    "parse_experiment",
     "read_experiment",
     "recorded_settings",
     "settings_text",
@@ -45,32 +48,58 @@ def make_experiment_parser(prog: str = "experiment") -> Any:
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
             raise ValueError(message) from None
 
-    parser = Parser(prog=prog, description=(Experiment.__doc__ or "").partition("\n")[0])
+    parser = Parser(prog=prog, allow_abbrev=False, description=(Experiment.__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", action="config", help="YAML file over the named configuration; may be repeated")
     parser.add_class_arguments(Experiment)
     return parser
 
 
 def experiment_from(parser: Any, settings: Any) -> Experiment:
-    """Build the experiment from the settings that the parser returned."""
+    """Build the experiment from the settings that the parser returned.
+
+    Raises:
+        ValueError: if an object cannot be built from its settings, for whatever reason.
+    """
     names = {f.name for f in fields(Experiment)}
-    return Experiment(**{name: value for name, value in vars(parser.instantiate(settings)).items() if name in names})
+    try:
+        built = vars(parser.instantiate(settings))
+        return Experiment(**{name: value for name, value in built.items() if name in names})
+    except (ValueError, TypeError):
+        raise
+    except Exception as error:  # of a layer of torch, or a class of the user
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise value_error("learner", expected="settings of which it can be built", found=cause) from error
 
 
-def read_experiment(config: str) -> Experiment:
+def parse_experiment(parser: Any, words: Sequence[str], allow: Sequence[str] = ()) -> Any:
+    """Parse words whose texts have been judged, and judge the classes that their short names stand for.
+
+    Returns:
+        The settings, for :func:`experiment_from`.
+    """
+    settings = parser.parse_args(list(words))
+    check_resolved(settings.get("learner"), allow)
+    return settings
+
+
+def read_experiment(config: str, allow: Sequence[str] = (), what: str = "config") -> Experiment:
     """Build the experiment that a ``config.yaml`` written by ``bayeshnet run`` describes.
 
     Args:
         config: YAML text.
+        allow: names of modules whose classes may be named beside those of the library and the layers of torch.
+        what: description of the text for messages.
 
     Raises:
-        ValueError: if the text lacks the settings of the learner, or they are not valid.
+        ValueError: if the text lacks the settings of the learner, they are not valid, or name other classes. Classes
+            are judged by their names, before anything is imported.
     """
-    parser = make_experiment_parser()
+    parser, settings = make_experiment_parser(), read_settings(config, what, allow)
     try:
-        return experiment_from(parser, parser.parse_args([f"--config={config}"]))
-    except ValueError as error:
-        raise value_error("config", expected="the configuration of an experiment", found=str(error)) from None
+        return experiment_from(parser, parse_experiment(parser, [f"--config={inline(settings)}"], allow))
+    except (ValueError, TypeError) as error:
+        found = " ".join(str(error).split()).rstrip(".")
+        raise value_error(what, expected="the configuration of an experiment", found=found) from error
 
 
 def settings_text(experiment: Experiment) -> str:

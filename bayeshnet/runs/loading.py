@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -48,7 +49,9 @@ class TrainedRun:
         return self.experiment.stream()
 
 
-def load_run(folder: str | Path, *, experiment: Experiment | None = None, device: str = "cpu") -> TrainedRun:
+def load_run(
+    folder: str | Path, *, experiment: Experiment | None = None, device: str = "cpu", allow: Sequence[str] = ()
+) -> TrainedRun:
     """Load what ``bayeshnet run`` or :func:`~bayeshnet.runs.run_experiment` trained.
 
     The data set is read only if :meth:`TrainedRun.stream` is called, or if the folder was written by an earlier version
@@ -59,6 +62,8 @@ def load_run(folder: str | Path, *, experiment: Experiment | None = None, device
         experiment: settings of the run, where its ``config.yaml`` lacks those of the learner: after
             ``run_experiment(experiment, folder)``.
         device: device of the state and the stream: ``cpu``, ``cuda``, ``mps`` or ``auto``.
+        allow: names of modules whose classes ``config.yaml`` may name, beside those of the library and the layers of
+            torch. Name only modules that you trust: their code is run.
 
     Raises:
         ValueError: if the folder does not hold a run, or its learner has to be given by ``experiment``.
@@ -86,7 +91,8 @@ def load_run(folder: str | Path, *, experiment: Experiment | None = None, device
             got=None,
             hint="Pass the experiment that was given to run_experiment.",
         )
-    experiment = replace(read_experiment(config) if experiment is None else experiment, device=device)
+    known = read_experiment(config, allow, f"file {str(files.config)!r}") if experiment is None else experiment
+    experiment = replace(known, device=device)
     restored = restore_state(experiment, files)
     if restored is None:
         raise value_error("folder", expected="a run with at least one complete task", got=str(files.path))

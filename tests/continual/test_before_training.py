@@ -17,6 +17,7 @@ from bayeshnet.continual import (
 )
 from bayeshnet.data import from_arrays, from_datasets, split_by_class
 from bayeshnet.guides import Categorical
+from bayeshnet.inference import Callback
 from bayeshnet.mnets import ModuleMainNet
 from bayeshnet.tasks import Split, Task, TaskStream
 
@@ -225,3 +226,19 @@ def test_outlier_exposure_refuses_tokens():
     learner = PriorFocused(text(), MeanFieldWeights(), heads=SharedHead(), training=SHORT, outliers=NoiseOutliers())
     with pytest.raises(TypeError, match="outliers: expected None, or floating inputs in one tensor"):
         learner.learn(None, task(torch.randint(50, (20, 3))))
+
+
+@pytest.mark.parametrize("change", [lambda x: x.half(), lambda x: x.bfloat16(), lambda x: 1e30 * x])
+def test_inputs_without_a_density_are_refused_before_training(change):
+    steps = []
+
+    class Count(Callback):
+        def on_step(self, run):
+            steps.append(run.step)
+
+    learner = PriorFocused(MLPNetwork((4,)), MeanFieldWeights(), training=SHORT)
+    with pytest.raises(ValueError, match=r"x: expected inputs (of torch\.float32|whose squares do not overflow)"):
+        learner.learn(None, task(change(data()[0])), callbacks=[Count()])
+    assert steps == []
+    learner.learn(None, task(1e3 * data()[0]), callbacks=[Count()])
+    assert len(steps) == SHORT.steps

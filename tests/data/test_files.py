@@ -149,6 +149,29 @@ def test_cifar_refuses_torn_files_and_pickles_that_run_code(tmp_path):
         load_cifar(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("data", np.full((20, 3072), 300)),
+        ("data", np.full((20, 3072), -1)),
+        ("data", np.full((20, 3072), np.nan)),
+        ("data", np.full((20, 3072), 44.5)),
+        ("data", np.full((20, 3072), True)),
+        ("labels", [0.5] * 20),
+        ("labels", [-1] * 20),
+        ("labels", [2**63] * 20),
+    ],
+)
+def test_cifar_refuses_what_are_no_bytes_and_no_labels(key, values, tmp_path):
+    folder = tmp_path / "cifar-10-batches-py"
+    write_cifar(folder)
+    path = folder / "data_batch_3"
+    batch = {"data": np.zeros((20, 3072), np.uint8), "labels": [0] * 20, key: values}
+    path.write_bytes(pickle.dumps(batch, protocol=2))
+    with pytest.raises(ValueError, match=rf"data_batch_3.*'{key}' holds"):
+        load_cifar(tmp_path)
+
+
 def test_the_real_fashion_mnist():
     folder = fashion_folder()
     data = load_idx_folder(folder)

@@ -74,7 +74,8 @@ class DensitySettings:
             y: class indices ``(N,)``, if there are classes.
 
         Raises:
-            ValueError: if there is no input, or the labels do not fit the inputs.
+            ValueError: if there is no input, the labels do not fit the inputs, the inputs have 16 bits, or they are so
+                large that their squares overflow.
         """
         if len(x) == 0:
             raise value_error("x", expected="at least one input", got=x)
@@ -82,8 +83,12 @@ class DensitySettings:
             check_shape("y", y, (len(x),))
         if not x.is_floating_point():
             return self.empty(x.shape[1:]).to(x.device)
+        if x.dtype not in (torch.float32, torch.float64):
+            advice = "The density of a task's inputs needs more digits: convert them with x.float()."
+            raise value_error("x", expected="inputs of torch.float32 or torch.float64, or integers", got=x, hint=advice)
         density = self.empty(x.shape[1:]).to(device=x.device, dtype=x.dtype)
         features = density.features_of(x)
+        _check_size(features)
         generator = torch.Generator().manual_seed(self.seed)
         scale = features.var(0, correction=0).mean()
         floor = self.floor * torch.where(scale > 0, scale, torch.ones_like(scale))
@@ -95,3 +100,12 @@ class DensitySettings:
         density.fill(parts)
         density.log_density_std.copy_(density.log_density(x).std(correction=0).clamp(min=0.5))
         return density
+
+
+def _check_size(features: Tensor) -> None:
+    """Refuse features for whose covariance the numbers of their dtype do not suffice."""
+    largest = float(features.abs().max())
+    room = torch.finfo(features.dtype).max / features.numel()
+    if not largest**2 < room:
+        found = f"some of size {largest:.3g} in {features.dtype}"
+        raise value_error("x", expected="inputs whose squares do not overflow", found=found, hint="Scale the inputs.")
