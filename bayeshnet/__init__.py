@@ -77,6 +77,7 @@ _HOMES = {
     "load_run": "runs",
 }
 _MODULES = {
+    "allowed",
     "builders",
     "continual",
     "data",
