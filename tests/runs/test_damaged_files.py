@@ -145,6 +145,17 @@ def test_a_folder_without_its_manifest_is_read_by_the_checksums_of_its_records(f
         path.write_bytes(content)
 
 
+def test_a_file_of_very_many_tasks_is_passed_over_or_named_at_once(folder):
+    expected = read_state(folder)
+    many = folder / "checkpoints" / "task-100000000.json"
+    shutil.copy(folder / "checkpoints" / "task-02.json", many)
+    assert read_state(folder) == expected
+    (folder / "manifest.json").unlink()
+    shutil.copy(folder / "checkpoints" / "task-02.safetensors", many.with_suffix(".safetensors"))
+    with pytest.raises(ValueError, match=r"task 100000000 .*expected a record of 100000000 tasks, got one of 2"):
+        read_state(folder)
+
+
 def test_damaged_locks_are_no_obstacle(tmp_path):
     path = tmp_path / LOCK
     with lock_folder(tmp_path):
