@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from ..runs.experiment import Experiment
 from ..runs.experiment_config import experiment_from, make_experiment_parser, parse_experiment
 from ..runs.folder import RunFolder
 from ..runs.judged_settings import check_text, inline, read_settings
+from ..tasks import TaskStream
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 
@@ -34,12 +35,23 @@ class RunRequest:
         config: the same as YAML text, complete, for the run's folder.
         output: folder to write; None for one named after data, method and seed.
         resume: folder of a run to continue, or None.
+        data_files: files that set options of the data.
     """
 
     experiment: Experiment
     config: str
     output: Path | None
     resume: Path | None
+    data_files: tuple[str, ...] = ()
+
+    def stream(self) -> TaskStream:
+        """Build the stream; if that fails, the files that set options of the data are named."""
+        try:
+            return self.experiment.stream()
+        except (ValueError, TypeError, OSError) as error:
+            if not self.data_files:
+                raise
+            raise ValueError(f"{_named(self.data_files)}: {error}") from error
 
 
 def parse_run(words: Sequence[str]) -> RunRequest:
@@ -60,7 +72,8 @@ def parse_run(words: Sequence[str]) -> RunRequest:
 
     def request(files: Sequence[str]) -> RunRequest:
         settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
-        return _request(parser, settings, first.output, None)
+        about_data = [path for path, given in first.config if any(str(key).startswith("data") for key in given)]
+        return replace(_request(parser, settings, first.output, None), data_files=tuple(about_data))
 
     try:
         return request(list(given.values()))
@@ -77,8 +90,11 @@ def _blamed(error: Exception, given: dict[str, str], request: Callable[[Sequence
     except (ValueError, TypeError) as other:
         if str(other) == str(error):
             return error
-    names = ", ".join(repr(name) for name in given)
-    return ValueError(f"file{'s' * (len(given) > 1)} {names}: {error}")
+    return ValueError(f"{_named(list(given))}: {error}")
+
+
+def _named(files: Sequence[str]) -> str:
+    return f"file{'s' * (len(files) > 1)} {', '.join(repr(name) for name in files)}"
 
 
 def _full_name(word: str) -> str:
@@ -231,7 +247,7 @@ def _resume(parser: Any, first: argparse.Namespace, words: Sequence[str]) -> Run
     settings = read_settings(config, what, first.allow)
     try:
         parsed = _parse(parser, [f"--config={inline(settings)}", *given], first.allow)
-        return _request(parser, parsed, None, folder)
+        return replace(_request(parser, parsed, None, folder), data_files=(str(files.config),))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what}: {error}") from error
 

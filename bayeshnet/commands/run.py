@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> int:
 
     begin = time.perf_counter()
     request = parse_run(words)
-    stream = request.experiment.stream()
+    stream = request.stream()
     folder = _open_folder(request)
     console = make_console()
     console.print(

@@ -25,6 +25,7 @@ _LAYOUT = {
     10: ("cifar-10-batches-py", [f"data_batch_{i}" for i in range(1, 6)], ["test_batch"], "labels"),
     100: ("cifar-100-python", ["train"], ["test"], "fine_labels"),
 }
+_MAX_BYTES = 2**30
 CIFAR10_CLASSES = ("airplane", "car", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
@@ -46,14 +47,17 @@ def _read_batch(path: Path, label_key: str) -> tuple[Tensor, Tensor]:
         advice = "The folder must hold what torchvision's CIFAR10 or CIFAR100 unpacks."
         where = f"the file {path.name!r} in {str(path.parent)!r}"
         raise FileNotFoundError(f"data_dir: expected {where}, found none. {advice}")
+    if path.stat().st_size > _MAX_BYTES:
+        found = f"{path.stat().st_size:,} bytes"
+        raise value_error(f"file {str(path)!r}", expected=f"at most {_MAX_BYTES:,} bytes", found=found)
     try:
         content = _ArrayUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
         images = _integers("data", content["data"], 255).astype(np.uint8)
         labels = _integers(label_key, content[label_key], 99).astype(np.int64)
         return torch.from_numpy(images.reshape(-1, 3, 32, 32).copy()), torch.from_numpy(labels)
-    except (pickle.UnpicklingError, EOFError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # a damaged pickle may raise anything
         expected = f"a pickled CIFAR batch with 'data' and {label_key!r}"
-        got = f"a torn or damaged file ({type(error).__name__}: {error})"
+        got = f"a torn or damaged file ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         raise value_error(f"file {str(path)!r}", expected=expected, found=got, hint="Fetch the file again.") from error
 
 

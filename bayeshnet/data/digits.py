@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import importlib.util
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_seed
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, value_error
 from ..tasks import TaskStream
 from .builders import split_by_class
 from .outliers import image_outliers
@@ -44,14 +45,27 @@ def _table() -> np.ndarray:
     for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
         file = Path(folder) / "datasets" / "data" / "digits.csv.gz"
         if file.is_file():
-            with gzip.open(file, "rt") as lines:
-                return np.loadtxt(lines, delimiter=",")
+            return _read_table(file)
     try:
         from sklearn.datasets import load_digits as load
     except ImportError as error:
         raise MissingExtraError("scikit-learn", "app", "The digits data set") from error
     data = load()
     return np.column_stack([data.data, data.target])
+
+
+def _read_table(file: Path) -> np.ndarray:
+    expected = "the table of digits as scikit-learn installs it"
+    try:
+        with gzip.open(file, "rt") as lines:
+            table = np.array([line.split(",") for line in lines], dtype=float)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        advice = "Install scikit-learn again."
+        found = " ".join(str(error).split())
+        raise value_error(f"file {str(file)!r}", expected=expected, found=found, hint=advice) from error
+    if table.ndim != 2 or table.shape[1] != 65 or not ((table >= 0) & (table <= 16)).all():
+        raise value_error(f"file {str(file)!r}", expected=expected, found=f"a table of shape {table.shape}")
+    return table
 
 
 def split_digits(

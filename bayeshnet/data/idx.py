@@ -7,6 +7,7 @@ import math
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ FILES = {
     "y_test": "t10k-labels-idx1-ubyte",
 }
 _SUBFOLDERS = ("", "raw", "MNIST/raw", "FashionMNIST/raw")
+_MAX_DIMENSIONS, _MAX_BYTES = 8, 2**36
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -46,29 +48,46 @@ def read_idx(path: str | Path) -> Tensor:
     path = check_path("path", path, "the path of an IDX file")
     if not path.is_file():
         raise FileNotFoundError(f"path: expected an IDX file, found none at {str(path)!r}.")
-    content = _content(path)
-    if len(content) < 4 or content[:2] != b"\0\0" or content[2] not in _TYPES or len(content) < 4 + 4 * content[3]:
+    with path.open("rb") as raw:
+        is_packed = raw.read(2) == b"\x1f\x8b"
+        if path.suffix == ".gz" and not is_packed:
+            raise _bad(path, "gzip data", "something else" if path.stat().st_size else "an empty file")
+        raw.seek(0)
+        try:
+            with gzip.GzipFile(fileobj=raw) if is_packed else raw as file:
+                return _read(file, path, None if is_packed else path.stat().st_size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise _bad(path, "complete gzip data", f"a torn or damaged file ({error})") from error
+
+
+def _read(file: Any, path: Path, size: int | None) -> Tensor:
+    """Read the header, and then no more than it announces; ``size`` is that of the file, where it is known."""
+    head = file.read(4)
+    sizes_text = file.read(4 * head[3]) if len(head) == 4 else b""
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _TYPES or len(sizes_text) < 4 * head[3]:
         expected = "an IDX header (two zero bytes, a type code, the number of dimensions, the sizes)"
         raise _bad(path, expected, "something else")
-    sizes = struct.unpack_from(f">{content[3]}I", content, 4)
-    dtype = np.dtype(_TYPES[content[2]])
-    start, wanted = 4 + 4 * len(sizes), math.prod(sizes) * dtype.itemsize
-    if len(content) - start != wanted:
-        raise _bad(path, f"{wanted:,} bytes after the header, for sizes {sizes}", f"{len(content) - start:,}")
-    values = np.frombuffer(content, dtype, offset=start).reshape(sizes)
+    sizes = struct.unpack(f">{head[3]}I", sizes_text)
+    dtype = np.dtype(_TYPES[head[2]])
+    start, wanted = 4 + len(sizes_text), math.prod(sizes) * dtype.itemsize
+    if head[3] > _MAX_DIMENSIONS or wanted > _MAX_BYTES:
+        raise _bad(path, f"at most {_MAX_DIMENSIONS} dimensions and {_MAX_BYTES:,} bytes", f"sizes {sizes[:8]}")
+    content = _read_up_to(file, wanted + 1) if size is None or size == start + wanted else b""
+    found = len(content) if size is None else size - start
+    if found != wanted:
+        got = f"{found:,}" if found < wanted or size is not None else "more"
+        raise _bad(path, f"{wanted:,} bytes after the header, for sizes {sizes}", got)
+    values = np.frombuffer(content, dtype).reshape(sizes)
     return torch.from_numpy(values.astype(dtype.newbyteorder("=")))
 
 
-def _content(path: Path) -> bytes:
-    raw = path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":
-        if path.suffix == ".gz":
-            raise _bad(path, "gzip data", "something else" if raw else "an empty file")
-        return raw
-    try:
-        return gzip.decompress(raw)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _bad(path, "complete gzip data", f"a torn or damaged file ({error})") from error
+def _read_up_to(file: Any, count: int) -> bytes:
+    """Read up to ``count`` bytes; memory is taken as they come."""
+    parts = []
+    while count > 0 and (part := file.read(min(count, 2**24))):
+        parts.append(part)
+        count -= len(part)
+    return b"".join(parts)
 
 
 def _bad(path: Path, expected: str, got: str) -> ValueError:

@@ -225,11 +225,12 @@ def _open_regular(path: Path) -> Any:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         raise FileNotFoundError(f"file {str(path)!r}: expected the file as it was saved, got none.") from None
-    file = os.fdopen(handle, "rb")
+    except OSError as error:
+        raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
     if not stat.S_ISREG(os.fstat(handle).st_mode):
-        file.close()
+        os.close(handle)
         raise value_error(f"file {str(path)!r}", expected="a regular file", found="a folder, pipe or device")
-    return file
+    return os.fdopen(handle, "rb")
 
 
 def _damaged(path: Path, found: str) -> ValueError:

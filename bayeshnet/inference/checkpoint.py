@@ -87,7 +87,10 @@ def load_checkpoint(path: str | Path, module: nn.Module | None = None) -> dict[s
         if _digest(state) != digest:
             advice = "One of the two files belongs to another checkpoint, or was changed. Use the checkpoint before it."
             raise value_error(
-                "path", expected=f"tensors that belong to {str(record_path)!r}", got=str(tensors_path), hint=advice
+                "path",
+                expected=f"tensors that belong to {str(record_path)!r}",
+                found=repr(str(tensors_path)),
+                hint=advice,
             )
         _fill(module, state, tensors_path)
     return record

@@ -14,6 +14,7 @@ __all__ = ["check_record"]
 
 _Check = Callable[[str, Any], Any]
 _LARGEST = 1e100
+_BY_CRITERION = ("accuracy_task_inferred", "mse_task_inferred", "task_inference", "task_inference_batch")
 _LONGEST = 500
 
 
@@ -75,6 +76,13 @@ def _numbers(name: str, value: Any) -> None:
         _number(name, value, "a number, null, or a mapping of such")
 
 
+def _final(name: str, value: Any) -> None:
+    _mapping(_numbers)(name, value)
+    for key in _BY_CRITERION:
+        if value.get(key) is not None:
+            _mapping(_number)(f"{name}[{key!r}]", value[key])
+
+
 def _facts(name: str, value: Any) -> None:
     if isinstance(value, Mapping):
         _mapping(_facts)(name, value)
@@ -82,11 +90,39 @@ def _facts(name: str, value: Any) -> None:
         _number(name, value, "a number, text, null, or a mapping of such")
 
 
+def _abstention(name: str, value: Any) -> None:
+    _mapping(_facts)(name, value)
+    combined = value.get("combined")
+    if combined:
+        _entries({"refused": _mapping(_number), "false_alarm": _finite})(f"{name}['combined']", combined)
+        _entries({"asked": _finite, "calibrated_on": _text})(name, value)
+
+
 def _times(name: str, value: Any) -> None:
-    if isinstance(value, (list, tuple)):
-        _list(_number)(name, value)
-    else:
-        _number(name, value, "a number, null, or a list of such")
+    _mapping(_anything)(name, value)
+    for key, entry in value.items():
+        (_list(_finite) if key == "per_task" else _number)(f"{name}[{key[:60]!r}]", entry)
+
+
+def _finite(name: str, value: Any) -> None:
+    if value is None:
+        raise type_error(name, expected="a number", got=value)
+    _number(name, value, "a number")
+
+
+def _entries(checks: Mapping[str, _Check]) -> _Check:
+    """Make the check of a mapping that must have the given entries."""
+
+    def inner(name: str, value: Any) -> None:
+        _mapping(_anything)(name, value)
+        for key, check in checks.items():
+            check(f"{name}[{key!r}]", value.get(key))
+
+    return inner
+
+
+def _anything(name: str, value: Any) -> None:
+    """Accept any entry."""
 
 
 def _list(check: _Check) -> _Check:
@@ -112,8 +148,14 @@ def _mapping(check: _Check) -> _Check:
 
 
 def _divergence(name: str, value: Any) -> None:
-    if not is_dataclass(value):
-        _mapping(_numbers)(name, value)
+    if is_dataclass(value):
+        return
+    _mapping(_numbers)(name, value)
+    for key, entry in value.items():
+        if key != "mutual_information":
+            _number(f"{name}[{key[:60]!r}]", entry)
+        elif entry is not None:
+            _mapping(_number)(f"{name}[{key!r}]", entry)
 
 
 _ENTRIES: dict[str, _Check] = {
@@ -121,15 +163,15 @@ _ENTRIES: dict[str, _Check] = {
     "method": _line,
     "seed": _integer,
     "tasks": _list(_line),
-    "final": _mapping(_numbers),
-    "per_task": _list(_mapping(_numbers)),
+    "final": _final,
+    "per_task": _list(_final),
     "matrix": _mapping(_list(_list(_number))),
     "kl": _list(_divergence),
     "kind": _text,
     "ood": _mapping(_mapping(_number)),
     "ood_fpr95": _mapping(_mapping(_number)),
-    "abstention": _mapping(_facts),
-    "seconds": _mapping(_times),
+    "abstention": _abstention,
+    "seconds": _times,
     "versions": _mapping(_text),
     "judged_on": _text,
     "settings": _mapping(_text),

@@ -81,6 +81,8 @@ def _run(
     experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None, *, write: bool
 ) -> TrainedRun:
     with folder.locked(), threads(experiment.threads):
+        if write:
+            folder.begin(stream)
         state, assessments = _learn(experiment, folder, stream, listener)
         if listener is not None:
             listener.stream_done(stream)
@@ -104,7 +106,6 @@ def _learn(
 ) -> tuple[LearnerState, list[Assessment]]:
     """Learn the tasks that have no checkpoint yet, saving after each, and let the learner finish."""
     restored = restore_state(experiment, folder, stream[0])
-    folder.begin(stream)
     state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
     device = stream[0].train.x.device
     for number in range(len(assessments), len(stream)):
@@ -179,6 +180,7 @@ def execute(
     """Learn the rest of the stream; deprecated: :func:`run_experiment` does this and writes the results."""
     warn("bayeshnet.runs.execute", "bayeshnet.runs.run_experiment")
     with folder.locked():
+        folder.begin(stream)
         state, assessments = _learn(experiment, folder, stream, listener)
     return state, [assessment.to_dict() for assessment in assessments]
 

@@ -55,7 +55,7 @@ def matches_configuration(known: Any, config: str) -> bool:
 
 def data_fingerprints(stream: TaskStream) -> dict[str, str]:
     """Return a digest of the examples of each task, by name."""
-    return {_name(number): _of_task(task) for number, task in enumerate(stream, 1)}
+    return {f"data of task {number}": _of_task(task) for number, task in enumerate(stream, 1)}
 
 
 def reads_files(stream: TaskStream) -> bool:
@@ -63,14 +63,9 @@ def reads_files(stream: TaskStream) -> bool:
     return stream.name not in STREAMS or STREAMS[stream.name].needs_files
 
 
-def changed_tasks(known: Mapping[str, str], stream: TaskStream) -> list[int]:
-    """Return the numbers (from 1) of the tasks whose examples do not have the fingerprint in ``known``, if any."""
-    found = data_fingerprints(stream)
-    return [n for n in range(1, len(stream) + 1) if known.get(_name(n), found[_name(n)]) != found[_name(n)]]
-
-
-def _name(number: int) -> str:
-    return f"data of task {number}"
+def changed_tasks(known: Mapping[str, str], found: Mapping[str, str]) -> list[int]:
+    """Return the numbers (from 1) of the tasks whose fingerprints in ``known`` are others than those ``found``."""
+    return [number for number, name in enumerate(found, 1) if known.get(name, found[name]) != found[name]]
 
 
 def _canonical(node: Any) -> Any:

@@ -15,6 +15,7 @@ from ..errors import value_error
 from ..files import (
     Manifest,
     check_file,
+    check_no_links,
     is_transient,
     listing,
     lock_folder,
@@ -135,6 +136,7 @@ class RunFolder(Settings):
         if self._is_locked:
             yield
             return
+        check_no_links(self.path, ["checkpoints", "figures"])
         with lock_folder(self.path):
             remove_temporaries([self.path, self.path / "checkpoints", self.figures])
             self._begun = self.open() if self.config.is_file() else None
@@ -156,11 +158,12 @@ class RunFolder(Settings):
         self._adopt()
         known = read_manifest(self.path) or Manifest()
         if known.fingerprints.get(_CONFIGURATION) != configuration_fingerprint(self._text()):
-            raise self._changed()
+            raise self._changed(self.last_task())
         number = self.last_task()
         if number > len(stream):
             raise value_error("stream", expected=f"at least the {number} tasks that are saved", found=f"{len(stream)}")
-        changed = changed_tasks(known.fingerprints, stream)
+        found = data_fingerprints(stream)
+        changed = changed_tasks(known.fingerprints, found)
         if changed:
             error = value_error(
                 "resume",
@@ -171,7 +174,7 @@ class RunFolder(Settings):
             if reads_files(stream):
                 raise error
             _log.warning("%s: %s", self.path, error)
-        elif not set(found := data_fingerprints(stream)) <= set(known.fingerprints):
+        elif not set(found) <= set(known.fingerprints):
             with listing(self.path, [], found):
                 pass
 
@@ -258,7 +261,7 @@ class RunFolder(Settings):
         """Return the configuration, empty if there is none."""
         return self.open() if self._begun is not None or self.config.is_file() else ""
 
-    def _changed(self, number: int = 0) -> ValueError:
+    def _changed(self, number: int) -> ValueError:
         return value_error(
             "resume",
             expected="the configuration " + (f"under which task {number} was learnt" if number else "of the run"),
