@@ -108,7 +108,7 @@ def count_calls(tmp_path, monkeypatch):
     return len(made)
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("lasting", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["once", "from then on"])
 def test_at_every_point_at_which_the_disk_fails_nothing_is_lost(tmp_path, monkeypatch, whole, lasting):
     total = count_calls(tmp_path, monkeypatch)
     assert total > 50
