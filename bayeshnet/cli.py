@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 
 from . import __version__
-from .errors import MissingExtraError
 
 __all__ = ["main"]
 
+_INTERRUPTED = "bayeshnet {}: interrupted\n"
 _COMMANDS = {
     "run": "learn a stream of tasks and write a folder with metrics, checkpoints, figures and a report",
     "compare": "tables of several runs, with mean and standard deviation over seeds",
@@ -29,10 +32,40 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(list(sys.argv[1:] if argv is None else argv)[:1])
     words = list(sys.argv[1:] if argv is None else argv)[1:] + rest
     try:
-        return int(import_module(f".commands.{arguments.command}", __package__).main(words))
+        with _ended_by_interrupts(arguments.command) if argv is None else nullcontext():
+            command = import_module(f".commands.{arguments.command}", __package__)
+        return int(command.main(words))
     except KeyboardInterrupt:
-        sys.stderr.write(f"bayeshnet {arguments.command}: interrupted\n")
+        sys.stderr.write(_INTERRUPTED.format(arguments.command))
         return 130
-    except (ValueError, TypeError, OSError, MissingExtraError) as error:
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        if isinstance(error, ImportError) and not isinstance(error, _missing_extra()):
+            raise
         sys.stderr.write(f"bayeshnet {arguments.command}: {' '.join(str(error).split())}\n")
         return 2
+
+
+def _missing_extra() -> type[ImportError]:
+    """Return the class of errors of missing extras; importing it takes a second, that of torch."""
+    from .errors import MissingExtraError
+
+    return MissingExtraError
+
+
+@contextmanager
+def _ended_by_interrupts(command: str) -> Iterator[None]:
+    """End the process at once by Ctrl-C while modules are imported, in which an exception might be lost."""
+
+    def end(number: int, frame: object) -> None:
+        os.write(2, _INTERRUPTED.format(command).encode())
+        os._exit(130)
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.default_int_handler:  # as where a shell ignores it for background jobs
+        yield
+        return
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

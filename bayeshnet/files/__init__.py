@@ -13,7 +13,7 @@ from .manifest import (
     read_manifest,
     write_manifest,
 )
-from .names import check_file_name, check_line
+from .names import check_file_name, check_line, check_no_links
 from .texts import parse_json, read_bytes, read_json, read_text
 from .yaml_text import parse_yaml, read_yaml
 
@@ -26,6 +26,7 @@ __all__ = [
     "check_file_name",
     "check_format",
     "check_line",
+    "check_no_links",
     "fingerprint",
     "is_transient",
     "listing",

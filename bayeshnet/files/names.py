@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 from ..errors import type_error, value_error
 
-__all__ = ["check_file_name", "check_line"]
+__all__ = ["check_file_name", "check_line", "check_no_links"]
 
 _SEPARATORS = '/\\:*?"<>|'
 _LONGEST = 100
@@ -45,3 +48,15 @@ def check_line(argument: str, text: str) -> str:
     if not text.isprintable():
         raise value_error(argument, expected="text of printable characters", got=text)
     return text
+
+
+def check_no_links(folder: Path, names: Sequence[str]) -> None:
+    """Refuse links among the folders ``names`` in ``folder``: what is written to them would land elsewhere.
+
+    Raises:
+        ValueError: if one of them is a link.
+    """
+    for name in names:
+        if (folder / name).is_symlink():
+            advice = "Put the files themselves there."
+            raise value_error(f"folder {str(folder / name)!r}", expected="a folder", found="a link", hint=advice)

@@ -14,6 +14,7 @@ from ..errors import value_error
 from ..files import (
     Manifest,
     check_file,
+    check_no_links,
     is_transient,
     listing,
     lock_folder,
@@ -134,6 +135,7 @@ class RunFolder(Settings):
         if self._is_locked:
             yield
             return
+        check_no_links(self.path, ["checkpoints", "figures"])
         with lock_folder(self.path):
             remove_temporaries([self.path, self.path / "checkpoints", self.figures])
             self._begun = self.open() if self.config.is_file() else None

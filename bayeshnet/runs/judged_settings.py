@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -98,7 +99,7 @@ def _class_paths(node: Any) -> Iterator[str]:
     if isinstance(node, (list, tuple)):
         for entry in node:
             yield from _class_paths(entry)
-    elif isinstance(node, Mapping) or hasattr(node, "__dict__"):
+    elif isinstance(node, (Mapping, Namespace)):
         for key, entry in (node if isinstance(node, Mapping) else vars(node)).items():
             if key == "class_path":
                 yield str(entry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import struct
 
 import pytest
@@ -255,3 +256,38 @@ def test_a_comparison_is_turned_where_it_does_not_fit_and_is_narrower_so():
     heads = [str(_layout_for(few, Console(width=width)).columns[0].header) for width in (200, 60)]
     assert heads == ["method", "measure"]
     assert str(_layout_for(many, Console(width=20)).columns[0].header) == "method"
+
+
+def test_ctrl_c_while_modules_are_imported_ends_the_process_in_one_line(monkeypatch, capfd):
+    """Exceptions are lost where C code imports, so a handler ends the process; afterwards the old one is back."""
+
+    def import_slowly(*_):
+        signal.raise_signal(signal.SIGINT)
+        raise AssertionError("still running")
+
+    def leave(code):
+        raise SystemExit(code)
+
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        monkeypatch.setattr("sys.argv", ["bayeshnet", "list"])
+        monkeypatch.setattr("bayeshnet.cli.import_module", import_slowly)
+        monkeypatch.setattr("os._exit", leave)
+        with pytest.raises(SystemExit, match="130"):
+            main()
+        assert capfd.readouterr().err == "bayeshnet list: interrupted\n"
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize(
+    "place", ["bayeshnet.commands.parser.make_experiment_parser", "bayeshnet.commands.run.parse_run"]
+)
+def test_ctrl_c_while_arguments_are_parsed_is_one_line(place, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(place, interrupted)
+    assert main(["run", "--data", "modes2d"]) == 130
+    assert capsys.readouterr().err == "bayeshnet run: interrupted\n"

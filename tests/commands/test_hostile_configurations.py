@@ -281,3 +281,19 @@ def test_a_module_is_allowed_by_name_on_the_command_line_and_in_python(here, tmp
     with pytest.raises(ValueError, match="at least one complete task"):
         load_run(here / "run", allow=["module_of_mine"])
     sys.modules.pop("module_of_mine")
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "figures"])
+def test_links_out_of_a_folder_are_not_followed(name, harmless, here, tmp_path, capsys):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / ".task-01.json.x").write_text("precious")
+    (here / "run").mkdir()
+    (here / "run" / "config.yaml").write_text(harmless)
+    (here / "run" / name).symlink_to(outside)
+    assert main(["run", "--resume", "run"]) == 2
+    error = capsys.readouterr().err
+    assert f"folder 'run/{name}': expected a folder, got a link" in error
+    assert error.count("\n") == 1
+    assert [p.name for p in outside.iterdir()] == [".task-01.json.x"]
+    assert sorted(p.name for p in (here / "run").iterdir()) == sorted(["config.yaml", name])

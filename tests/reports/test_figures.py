@@ -231,7 +231,17 @@ def test_small_pieces_of_style():
     assert len(set(task_colors(7))) == 7
     assert len({tuple(c) for c in task_colors(20)}) == 20
     assert shown("0 / 1") == "0 / 1"
+    assert shown("2 x^2 - 1") == "$2 x^2 - 1$"
     figure, axes = panels(5, (2, 2))
     assert len(axes) == 5
     assert len(figure.axes) == 6
     assert not figure.axes[5].get_visible()
+
+
+@pytest.mark.parametrize(
+    "name", [r"$\frac{$", "x^2^3", "a^", "^", "$", "$$", r"\$x$", "x_^2", "$" + "{" * 5000 + "$", "(x+1)^2 x^12"]
+)
+def test_names_that_are_no_mathematics_are_drawn_as_text(name):
+    figure, axes = panels(1, (2, 2))
+    axes[0].set_title(shown(name))
+    assert png(figure, dpi=20).startswith(b"\x89PNG")
