@@ -93,12 +93,12 @@ class RunFolder(Settings):
         killed in it before it had written the configuration.
         """
         is_new = not os.path.lexists(self.path)
-        if not is_new and not self.path.is_dir():
+        if not is_new and not self._is_empty():
             raise self._taken()
         self.path.mkdir(parents=True, exist_ok=True)
         try:
             with self.locked():
-                if not all(is_transient(path) for path in self.path.iterdir()):
+                if not self._is_empty():
                     raise self._taken()
                 write_text(self.config, config)
                 self._begun = config
@@ -119,9 +119,8 @@ class RunFolder(Settings):
             return self._begun
         if not self.config.is_file():
             hint = f"It was stopped before it had one; begin it again with: --output {self.path}"
-            empty = self.path.is_dir() and all(is_transient(path) for path in self.path.iterdir())
             expected = "the folder of a run, with a config.yaml"
-            raise value_error("resume", expected=expected, got=str(self.path), hint=hint if empty else "")
+            raise value_error("resume", expected=expected, got=str(self.path), hint=hint if self._is_empty() else "")
         return read_text(self.config)
 
     @contextmanager
@@ -256,6 +255,10 @@ class RunFolder(Settings):
             write_text(self.path / _COPY, config)
         names = [name for pattern in (*_CHECKPOINTS, *_RESULTS) for name in self._listed(pattern)]
         write_manifest(self.path, names, {_CONFIGURATION: configuration_fingerprint(config)})
+
+    def _is_empty(self) -> bool:
+        """Return whether this is a folder with no files but those that a process killed at once leaves."""
+        return self.path.is_dir() and all(is_transient(path) for path in self.path.iterdir())
 
     def _text(self) -> str:
         """Return the configuration, empty if there is none."""

@@ -197,7 +197,7 @@ def test_records_of_wrong_types_with_the_right_checksum_are_named(folder):
             assert "\n" not in str(error), (place, value)  # noqa: PT017
 
 
-@pytest.mark.parametrize("count", [90, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [60, pytest.param(500, marks=pytest.mark.slow)])
 def test_results_of_wrong_types_are_named_or_shown(runs, tmp_path, count):
     """Whatever is accepted can be compared in every format."""
     body = json.loads((runs[0] / "metrics.json").read_bytes())

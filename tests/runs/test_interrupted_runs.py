@@ -108,7 +108,7 @@ def count_calls(tmp_path, monkeypatch):
     return len(made)
 
 
-@pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("lasting", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["once", "from then on"])
 def test_at_every_point_at_which_the_disk_fails_nothing_is_lost(tmp_path, monkeypatch, whole, lasting):
     total = count_calls(tmp_path, monkeypatch)
     assert total > 50
@@ -233,9 +233,18 @@ def test_a_run_is_not_resumed_while_it_goes_on(tmp_path):
         folder.save_task(1, module(1), {"records": [1]})
         with pytest.raises(ValueError, match=rf"one run at a time, got process {os.getpid()} on"):
             work(folder.path, [])
-        with pytest.raises(ValueError, match="one run at a time"):
+        with pytest.raises(ValueError, match="does not exist yet"):
             RunFolder(folder.path).create(CONFIG)
     work(folder.path, [])
+
+
+def test_a_folder_of_other_files_is_not_touched(tmp_path):
+    for name in ("letter.txt", "lock.json", ".bayeshnet-temporary-0123"):
+        (tmp_path / name).write_text("mine")
+    before = contents(tmp_path), tmp_path.stat().st_mtime_ns
+    with pytest.raises(ValueError, match="does not exist yet"):
+        RunFolder(tmp_path).create(CONFIG)
+    assert (contents(tmp_path), tmp_path.stat().st_mtime_ns) == before
 
 
 def test_a_folder_without_configuration_is_begun_again_and_resume_says_so(tmp_path):
