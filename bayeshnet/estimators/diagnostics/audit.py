@@ -16,7 +16,9 @@ from ..analytic import conditional_kl
 from ..auto import Auto
 from ..base import as_pair
 from ..draws import draw_from
+from ..intervals.doubled import in_double
 from ..intervals.interval import TRUSTED_WIDTH, kl_interval
+from ..intervals.precision import lost_precision
 from ..intervals.quasi_random import Mean
 from ..latent.sivi import SIVI
 from ..noise import noise_entropy
@@ -94,6 +96,10 @@ def diagnose(
 def _diagnose_semi_implicit(
     q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
 ) -> Diagnosis:
+    refused = lost_precision(in_double(q))
+    if refused is not None:
+        flags = {"precision": f"The map is {refused}."}
+        return Diagnosis(None, None, None, {}, {"estimator": "none"}, flags, advice_for(flags))
     interval = kl_interval(q, p, num_samples, generator=generator)
     info = interval.information
     num = min(num_samples, _VIEWED)

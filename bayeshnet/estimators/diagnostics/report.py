@@ -40,8 +40,8 @@ class Diagnosis:
         information: mutual information by ``livi``, ``sandwich_lower``, ``sandwich_upper`` and ``sivi``; empty for an
             explicit posterior.
         measurements: effective share of the proposals (``ess``), number of latents that give the same weights
-            (``modes``) and share of weights whose latent was not found (``missing``), ``singular_values`` of J / sigma over draws,
-            ``condition`` (largest over smallest), ``share_from_map`` (of the variance; the rest is noise),
+            (``modes``), share of weights whose latent was not found (``missing``), ``singular_values`` of J / sigma
+            over draws, ``condition`` (largest over smallest), ``share_from_map`` (of the variance; the rest is noise),
             ``nonlinear_share`` of the map, ``effective_rank`` of the samples, ``std`` per weight tensor,
             ``stein_trace``, ``kernel_mean``.
         flags: name -> sentence, for each problem that makes an estimator wrong here.

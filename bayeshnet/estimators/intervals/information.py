@@ -89,7 +89,7 @@ def bound_information(
         generator: of all noise.
     """
     precision = q.sigma**-2
-    size = max(1, 2**22 // q.geometry.num_weights)
+    size = max(4, 2**20 // q.geometry.num_weights)
 
     def determinant(z: Tensor) -> Tensor:
         return half_log_det(q.geometry.gram(z, precision))
@@ -102,7 +102,7 @@ def bound_information(
     blocks: list[_Block] = []
     joined = None
     while joined is None or (joined.half_width(level) > target and joined.num < most):
-        blocks.append(_block(q, max(8, min(_FEW, size)), effort, generator))
+        blocks.append(_block(q, min(_FEW, size, max(2, most)), effort, generator))
         joined = _Block.joined(blocks)
     lower, upper = Mean.of(joined.include), Mean.of(joined.exclude)
     return InformationBounds(

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 from torch.distributions import Distribution
 
-from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_int, check_number, value_error
 from ..accepted import semi_implicit
 from ..base import as_pair
@@ -92,6 +91,9 @@ def kl_interval(
         target: half-width in nats at which no further weights are drawn.
         generator: of all noise.
 
+    Raises:
+        ValueError: if the map cannot be copied in double precision and its own cannot hold its singular values.
+
     Example:
         >>> from bayeshnet.distributions import FanInGaussian, HypernetPosterior
         >>> from bayeshnet.hnets import HMLP
@@ -101,12 +103,15 @@ def kl_interval(
         >>> found.lower < found.value < found.upper
         True
     """
-    check_int("num_samples", num_samples, 64)
+    check_int("num_samples", num_samples, 2)
     check_number("target", target, 0.0)
     if not 0.5 <= check_number("level", level) < 1:
         raise value_error("level", expected="a probability from 0.5 up to, not including, 1", got=level)
     posterior, prior = as_pair(q, p)
     posterior, prior = in_double((semi_implicit(posterior, "kl_interval"), prior))
+    refused = lost_precision(posterior)
+    if refused is not None:
+        raise value_error("q", expected="a map whose density its precision can hold", found=refused)
     analytic = mean_analytic_part(posterior, prior, target / 4, generator)
     if posterior.geometry.is_affine:
         information = exact_information(posterior)
@@ -118,15 +123,12 @@ def kl_interval(
     low = max(0.0, lower.value - lower.half_width(level) - slack)
     high = max(0.0, upper.value + upper.half_width(level) + slack)
     value = min(max(0.5 * (lower.value + upper.value), low), high)
-    reasons = _reasons(posterior, analytic, information, high - low)
+    reasons = _reasons(analytic, information, high - low)
     return KLInterval(value, low, high, level, analytic.middle, information, reasons)
 
 
-def _reasons(q: SemiImplicit, analytic: AnalyticMean, info: InformationBounds, width: float) -> dict[str, str]:
+def _reasons(analytic: AnalyticMean, info: InformationBounds, width: float) -> dict[str, str]:
     found: dict[str, str] = {}
-    lost = lost_precision(q)
-    if lost is not None:
-        found["precision"] = lost
     if info.missing > _MISSING:
         found["modes"] = (
             f"{100 * info.missing:.1f} % of the weights come from latents where the search found no mode: more latents "

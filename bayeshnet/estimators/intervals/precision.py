@@ -11,7 +11,7 @@ __all__ = ["lost_precision"]
 
 
 def lost_precision(q: SemiImplicit) -> str | None:
-    """Return a sentence if the posterior's map works in a precision too low for its density, else None."""
+    """Return what is wrong if the posterior's map works in a precision too low for its density, else None."""
     zero = q.geometry.zero_latent()
     eps = torch.finfo(zero.dtype).eps
     if eps < 1e-12:
@@ -21,7 +21,4 @@ def lost_precision(q: SemiImplicit) -> str | None:
     if eps * largest**2 < 1e-2:
         return None
     kind = str(zero.dtype).removeprefix("torch.")
-    return (
-        f"The map works in {kind}, which cannot hold singular values of the Jacobian of up to {largest:.1e} sigma. "
-        "Make it in float64, or take a larger sigma."
-    )
+    return f"one in {kind} with singular values of the Jacobian of up to {largest:.1e} sigma: make it in float64"
