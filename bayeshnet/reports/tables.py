@@ -156,8 +156,8 @@ def kl_table(result: RunResult) -> Table:
         numbers = (kl.value, kl.lower, kl.upper, kl.analytic, *sides)
         rows.append((name, *(Cell(v) for v in numbers), kl.verdict or "-"))
     note = (
-        "lower and upper: 95 % interval. KL = analytic part - mutual information (MI) of weights and latent, which lies "
-        "between low and high in expectation; LIVI: its linearized estimate."
+        "lower and upper: 95 % interval. KL = analytic part - mutual information (MI) of weights and latent, which "
+        "lies between low and high in expectation; LIVI: its linearized estimate."
     )
     heads = (Column("task"), *(Column(c, "nats") for c in columns), Column("verdict"))
     return Table("Divergence from the prior", heads, tuple(rows), note)
