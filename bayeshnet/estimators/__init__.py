@@ -8,6 +8,7 @@ from .base import DensityEstimator, DrawEstimator, KLEstimate, KLEstimator, Mutu
 from .change_of_variables import ChangeOfVariables
 from .closed_form import ClosedForm
 from .diagnostics import Diagnosis, diagnose
+from .intervals import KLInterval, kl_interval
 from .latent import IWHVI, LIVI, SIVI, ImportanceSandwich, StochasticLIVI, UnfoldedLIVI
 from .monte_carlo import MonteCarlo
 from .samples import AVB, SSGE, KernelRatio, NearestNeighbor, NuMethod, Stein
@@ -27,6 +28,7 @@ __all__ = [
     "ImportanceSandwich",
     "KLEstimate",
     "KLEstimator",
+    "KLInterval",
     "KernelRatio",
     "MonteCarlo",
     "MutualInformation",
@@ -36,6 +38,7 @@ __all__ = [
     "StochasticLIVI",
     "UnfoldedLIVI",
     "diagnose",
+    "kl_interval",
 ]
 
 __getattr__ = moved_names(

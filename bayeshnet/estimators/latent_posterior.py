@@ -114,21 +114,25 @@ class Proposal:
         return torch.logsumexp((self.log_mixture + log_det).unsqueeze(-1) + tails, dim=1) + constant
 
 
-def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Tensor, Tensor, Tensor]:
+def find_modes(
+    anchored: Anchored, starts: Tensor, steps: int = 10, likelihood: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""Find modes of :math:`p(z | u) \propto N(z; 0, I)\, N(u; h(z), \sigma^2)` by damped Gauss-Newton steps.
 
     Args:
         anchored: the given weights.
         starts: latents ``(S, R, n)`` to start from.
         steps: number of steps; a step that does not improve the density is rejected.
+        likelihood: powers ``(S,)`` of the likelihood, ones if None; less than one makes the density flatter.
 
     Returns:
         Modes ``(S, R, n)``, Cholesky factors of ``I + G`` at them ``(S, R, n, n)``, and log-densities relative to the
         anchor's ``(S, R)``.
     """
     anchored, z = anchored.detached(), starts.detach()
-    energy, slope = _energy(anchored, z)
-    gram = precise(anchored.geometry.gram(z, anchored.precision).detach())
+    power = None if likelihood is None else likelihood.unsqueeze(-1)
+    energy, slope = _energy(anchored, z, power)
+    gram = _gram(anchored, z, power)
     eye = torch.eye(z.shape[-1], dtype=gram.dtype, device=gram.device)
     damping = torch.zeros_like(energy)
     for _ in range(steps):
@@ -136,21 +140,27 @@ def find_modes(anchored: Anchored, starts: Tensor, steps: int = 10) -> tuple[Ten
         ridge = damping[..., None, None] * torch.diag_embed(curvature.diagonal(dim1=-2, dim2=-1))
         step = torch.linalg.solve_ex(curvature + ridge, slope.to(gram).unsqueeze(-1))[0].squeeze(-1)
         trial = z - step.to(z)
-        trial_energy, trial_slope = _energy(anchored, trial)
+        trial_energy, trial_slope = _energy(anchored, trial, power)
         better = trial_energy < energy
         z = torch.where(better.unsqueeze(-1), trial, z)
         slope = torch.where(better.unsqueeze(-1), trial_slope, slope)
         energy = torch.where(better, trial_energy, energy)
         damping = torch.where(better, 0.1 * damping, (10 * damping).clamp_min(1e-2))
-        gram = precise(anchored.geometry.gram(z, anchored.precision).detach())
+        gram = _gram(anchored, z, power)
     return z, identity_plus_cholesky(gram), -energy
 
 
-def _energy(anchored: Anchored, z: Tensor) -> tuple[Tensor, Tensor]:
+def _gram(anchored: Anchored, z: Tensor, power: Tensor | None) -> Tensor:
+    gram = precise(anchored.geometry.gram(z, anchored.precision).detach())
+    return gram if power is None else gram * power[..., None, None]
+
+
+def _energy(anchored: Anchored, z: Tensor, power: Tensor | None) -> tuple[Tensor, Tensor]:
     """Return the negative log-density of the latent up to a constant, ``(S, R)``, and its gradient."""
 
     def energy_of(z: Tensor) -> tuple[Tensor, Tensor]:
-        energy = 0.5 * (z**2).sum(-1) - anchored.log_ratio(z)
+        ratio = anchored.log_ratio(z)
+        energy = 0.5 * (z**2).sum(-1) - (ratio if power is None else power * ratio)
         return energy.sum(), energy
 
     if torch.is_inference_mode_enabled():  # where autograd records nothing, but transforms of functions work

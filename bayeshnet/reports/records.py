@@ -56,10 +56,11 @@ class KLRecord:
 
     Args:
         value: closed form, or for implicit posteriors ``analytic`` minus the mutual information.
-        lower: lower estimate.
-        upper: upper estimate.
+        lower: lower end of the 95 % interval.
+        upper: upper end.
         analytic: closed form, or the mean over the latent of the KL of the conditional Gaussian.
         mutual_information: mutual information of weights and latent, for implicit posteriors.
+        verdict: ``"trusted"`` or ``"not certified"``; None in records of earlier versions.
     """
 
     value: float | None = None
@@ -67,6 +68,7 @@ class KLRecord:
     upper: float | None = None
     analytic: float | None = None
     mutual_information: InformationRecord | None = None
+    verdict: str | None = None
 
     def __post_init__(self) -> None:
         """Check that all are numbers."""

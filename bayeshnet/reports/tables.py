@@ -151,21 +151,21 @@ def ood_table(result: RunResult) -> Table:
 
 
 def kl_table(result: RunResult) -> Table:
-    """Make the table of the KL of each task's posterior from the prior in nats, with lower and upper estimates."""
+    """Make the table of the KL of each task's posterior from the prior in nats, with intervals and verdicts."""
     check_result(result)
-    columns = ("KL", "lower", "upper", "analytic", "MI", "MI low", "MI high")
+    columns = ("KL", "lower", "upper", "analytic", "LIVI", "MI low", "MI high")
     rows: list[_Row] = []
     for name, kl in zip(result.tasks, result.kl, strict=False):
         information = kl.mutual_information
         sides = (information.livi, information.lower, information.upper) if information else (None, None, None)
-        rows.append((name, *(Cell(v) for v in (kl.value, kl.lower, kl.upper, kl.analytic, *sides))))
+        numbers = (kl.value, kl.lower, kl.upper, kl.analytic, *sides)
+        rows.append((name, *(Cell(v) for v in numbers), kl.verdict or "-"))
     note = (
-        "KL = analytic part - mutual information (MI, by LIVI) of weights and latent; low and high: importance "
-        "sampling on the same draws."
+        "lower and upper: 95 % interval. KL = analytic part - mutual information (MI) of weights and latent, which "
+        "lies between low and high in expectation; LIVI: its linearized estimate."
     )
-    return Table(
-        "Divergence from the prior", (Column("task"), *(Column(c, "nats") for c in columns)), tuple(rows), note
-    )
+    heads = (Column("task"), *(Column(c, "nats") for c in columns), Column("verdict"))
+    return Table("Divergence from the prior", heads, tuple(rows), note)
 
 
 def run_tables(result: RunResult) -> list[Table]:

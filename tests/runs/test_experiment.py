@@ -157,19 +157,22 @@ def test_the_check_of_an_implicit_posterior_holds_the_exact_kl():
     hnet = HMLP(spec.shapes, uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=(), verbose=False).double()
     posterior = HypernetPosterior(hnet, scale=spec.whitening(dtype=torch.float64), weight_spec=spec)
     prior = FanInGaussian(spec, dtype=torch.float64)
-    found = check_posterior(posterior(), prior, num_samples=2000)
+    found = check_posterior(posterior(), prior)
     with torch.no_grad():
         exact = float(ClosedForm().estimate(posterior(), prior).value)
     information = found.mutual_information
-    assert information.lower - 0.05 <= information.livi <= information.upper + 0.05
-    assert found.value == pytest.approx(exact, abs=0.5)
+    assert information.lower == information.livi == information.upper
+    assert found.value == pytest.approx(exact, abs=1e-6)
+    assert found.lower <= exact <= found.upper
     assert found.value == pytest.approx(found.analytic - information.livi)
+    assert found.verdict == "trusted"
 
 
 def test_checks_of_explicit_posteriors():
     q, p = MeanFieldGaussian(torch.zeros(3), torch.ones(3)), MeanFieldGaussian(torch.ones(3), torch.ones(3))
     found = check_posterior(q, p)
     assert found.value == found.lower == found.upper == pytest.approx(1.5)
+    assert found.verdict == "trusted"
     assert check_posterior(Dirac(torch.zeros(3)), p).value is None
 
 

@@ -13,15 +13,23 @@ if TYPE_CHECKING:
 __all__ = ["ADVICE", "Diagnosis", "advice_for"]
 
 ADVICE = {
+    "injective": 'Make the map injective (a linear skip), or take noise="independent", for which there is an audit.',
     "bound": "Distrust LIVI here: use ImportanceSandwich and report the case.",
     "fold": "Train and report with ImportanceSandwich(num_starts=4), or make the map injective (a linear skip).",
     "linearization": "The noise is wide against the bends of the map: lower sigma or use ImportanceSandwich.",
-    "audit": "Raise num_proposals and num_starts of ImportanceSandwich, or lower sigma.",
+    "modes": "Lower the gain of the hypernetwork, give it a linear skip, or take fewer latents.",
+    "precision": "Call double() on the posterior, or raise sigma.",
+    "prior": "Take an explicit prior, or a hypernetwork with fewer latents.",
+    "width": "Raise num_samples.",
+    "point": "Take ClosedForm, whose gradient is that of maximum a-posteriori learning, or a posterior with a density.",
     "collapse": "Check that the estimator's gradient reaches the hypernetwork (SIVI's does not); use LIVI.",
     "density": WRITE_LOG_PROB,
     "conditioning": "Take more latents per step, or start from a better conditioned map (smaller gain, linear skip).",
 }
 """Advice for each alarm, the most serious first."""
+
+_DOUBTS = {"modes", "precision", "prior", "width", "injective", "point", "density"}
+"""Flags with which the value is not certified."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +38,13 @@ class Diagnosis:
 
     Attributes:
         value: the KL, or None if the posterior has none.
-        lower: lower estimate, or None.
-        upper: upper estimate, or None.
+        lower: lower end of its 95 % interval, or None.
+        upper: upper end, or None.
         information: mutual information by ``livi``, ``sandwich_lower``, ``sandwich_upper`` and ``sivi``; empty for an
             explicit posterior.
-        measurements: effective share of the audit's proposals (``ess``), ``singular_values`` of J / sigma over draws,
-            ``condition`` (largest over smallest), ``share_from_map`` (of the variance; the rest is noise),
+        measurements: effective share of the proposals (``ess``), number of latents that give the same weights
+            (``modes``), share of weights whose latent was not found (``missing``), ``singular_values`` of J / sigma
+            over draws, ``condition`` (largest over smallest), ``share_from_map`` (of the variance; the rest is noise),
             ``nonlinear_share`` of the map, ``effective_rank`` of the samples, ``std`` per weight tensor,
             ``stein_trace``, ``kernel_mean``.
         flags: name -> sentence, for each problem that makes an estimator wrong here.
@@ -56,6 +65,14 @@ class Diagnosis:
         return {name: text for name, text in self.flags.items() if name in ADVICE}
 
     @property
+    def verdict(self) -> str:
+        """``"trusted"`` if the interval contains the KL and is narrow as far as can be told, else ``"not certified"``.
+
+        Alarms that concern the posterior, or another estimator, do not count.
+        """
+        return "not certified" if _DOUBTS & self.flags.keys() or self.value is None else "trusted"
+
+    @property
     def ok(self) -> bool:
         """True if there is no alarm."""
         return not self.alarms
@@ -72,29 +89,24 @@ class Diagnosis:
 
 
 TRUSTED = {
-    "LIVI": "The KL can be trusted: take LIVI for training and values.",
+    "LIVI": "No alarm: take LIVI for training.",
     "ClosedForm": "The KL is exact: take ClosedForm, which Auto chooses, for training and values.",
     "MonteCarlo": "The KL is unbiased: take MonteCarlo for training, and with many samples for values.",
-    "Dirac": "A point mass has no KL: take ClosedForm, whose gradient is that of maximum a-posteriori learning.",
     "ChangeOfVariables": "The KL can be trusted: take ChangeOfVariables for training and values.",
 }
 """Advice where there is no alarm, by the estimator that is for such posteriors."""
 
 
-SHARED_FOLD = 'Make the map injective (a linear skip), or take noise="independent", for which there is an audit.'
-
-
 def advice_for(flags: dict[str, str], estimator: str = "LIVI") -> str:
     """Return the advice for the alarms among ``flags``; if there is none, for the estimator of such posteriors."""
-    known = {**ADVICE, "fold": SHARED_FOLD} if estimator == "ChangeOfVariables" else ADVICE
-    serious = [known[name] for name in known if name in flags]
+    serious = [ADVICE[name] for name in ADVICE if name in flags]
     return " ".join(serious) if serious else TRUSTED[estimator]
 
 
 def _verdict(report: Diagnosis) -> str:
     found = "no KL" if report.value is None else f"KL {report.value:.2f} nats"
     if report.lower is not None and report.upper is not None:
-        found += f", audit {report.lower:.2f} to {report.upper:.2f}"
+        found += f" [{report.lower:.2f}, {report.upper:.2f}], {report.verdict}"
     alarms = "alarm: " + ", ".join(report.alarms) if report.alarms else "no alarm"
     return f"{found}; {alarms}"
 
@@ -106,8 +118,9 @@ def _number(value: float | None) -> str:
 def _lines(report: Diagnosis) -> list[str]:
     info, seen = report.information, report.measurements
     lines = [f"KL {_number(report.value)} nats"]
+    if report.lower is not None and report.upper is not None:
+        lines[0] += f", 95 % interval [{report.lower:.2f}, {report.upper:.2f}]; {report.verdict}"
     if info:
-        lines[0] += f" by LIVI; audit {_number(report.lower)} to {_number(report.upper)}"
         lines += [
             f"  = analytic {seen['analytic']:.2f} +- {seen['analytic_standard_error']:.2f}"
             f" (of which {seen['constant']:.2f} constant) - information",

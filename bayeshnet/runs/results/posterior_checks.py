@@ -9,8 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...continual import Learner, LearnerState
-from ...distributions import SemiImplicit
-from ...estimators import ClosedForm, ImportanceSandwich
+from ...estimators import diagnose
 from ...metrics import median_distance, mmd
 from ...reports import InformationRecord, KLRecord
 from ...rng import derive_seed
@@ -22,25 +21,19 @@ __all__ = ["check_posterior", "posterior_drift"]
 _MIN_STD = 0.1
 
 
-@torch.no_grad()
-def check_posterior(q: Distribution, p: Distribution, num_samples: int = 128, seed: int = 0) -> KLRecord:
-    """Estimate the KL of ``q`` from ``p`` in nats, with lower and upper estimates.
+def check_posterior(q: Distribution, p: Distribution, num_samples: int = 1024, seed: int = 0) -> KLRecord:
+    """Audit the KL of ``q`` from ``p`` by :func:`~bayeshnet.estimators.diagnose`, in nats.
 
-    For an implicit posterior the analytic part is averaged over ``num_samples`` draws. On the same draws LIVI estimates
-    the mutual information between weights and latent, and importance sampling bounds it from both sides. Where the KL
-    has a closed form, value, lower and upper estimate coincide; where there is no KL (a point), all are None.
+    Where the KL has a closed form, value and both ends of the interval coincide; where there is no KL (a point), all
+    are None.
     """
     generator = torch.Generator(device=q.sample().device).manual_seed(seed)
-    if not isinstance(q, SemiImplicit):
-        value = ClosedForm().estimate(q, p).value
-        number = None if value is None else float(value)
-        return KLRecord(number, number, number, number)
-    estimate = ImportanceSandwich(num_samples).estimate(q, p, generator=generator)
-    analytic, information = float(estimate.diagnostics["analytic"]), estimate.diagnostics["information"]
-    livi = float(information.diagnostics["livi"].mean())
-    low, high = sorted((float(information.lower), float(information.upper)))
-    record = InformationRecord(livi, low, high, float(information.diagnostics["ess"]))
-    return KLRecord(analytic - livi, analytic - high, analytic - low, analytic, record)
+    report = diagnose(q, p, num_samples, generator)
+    if not report.information:
+        return KLRecord(report.value, report.lower, report.upper, report.value, verdict=report.verdict)
+    info, analytic = report.information, report.measurements["analytic"]
+    record = InformationRecord(info["livi"], info["sandwich_lower"], info["sandwich_upper"], report.measurements["ess"])
+    return KLRecord(report.value, report.lower, report.upper, analytic, record, report.verdict)
 
 
 @torch.no_grad()
