@@ -245,7 +245,7 @@ def test_annealed_weights_bound_the_normalizer_from_both_sides():
     exact = means[torch.randint(2, (2000,), generator=gen)] + 0.6 * torch.randn(2000, 2, dtype=DTYPE, generator=gen)
     starts = 2.5 * torch.randn(2000, 4, 2, dtype=DTYPE, generator=gen)
     root = torch.eye(2, dtype=DTYPE).expand(2000, 2, 2) / 0.8
-    found = anneal(log_target, log_proposal, starts, exact, root, 60, gen)
+    found = anneal(log_target, log_proposal, starts, exact, root=root, num_levels=60, generator=gen)
     for log_weights, truth in ((found.forward.flatten(), 5.0), (-found.backward, 0.2)):
         weights = log_weights.exp()
         assert abs(weights.mean() - truth) < 4 * weights.std() / math.sqrt(len(weights))

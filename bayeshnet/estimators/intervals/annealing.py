@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from torch import Tensor
 from ...rng import normal_like, uniform_like
 
 __all__ = ["AnnealedWeights", "anneal"]
+
+LogDensity = Callable[[Tensor], Tensor]
 
 _STEPS = (1.2, 0.5, 0.2)
 """Step sizes of the moves, used in turn, for one latent; they shrink with the sixth root of the number of latents."""
@@ -30,10 +33,11 @@ class AnnealedWeights:
 
 
 def anneal(
-    log_target: Callable[[Tensor], Tensor],
-    log_proposal: Callable[[Tensor], Tensor],
+    log_target: LogDensity,
+    log_proposal: LogDensity,
     starts: Tensor,
     exact: Tensor,
+    *,
     root: Tensor,
     num_levels: int,
     generator: torch.Generator | None = None,
@@ -56,22 +60,22 @@ def anneal(
         Grosse, Ghahramani, Adams, "Sandwiching the marginal likelihood using bidirectional Monte Carlo", 2015.
     """
     steps = [step * exact.shape[-1] ** (-1 / 6) for step in _STEPS]
-    betas = [0.5 * (1 - torch.cos(torch.tensor(torch.pi * t / num_levels)).item()) for t in range(num_levels + 1)]
+    betas = [0.5 * (1 - math.cos(math.pi * t / num_levels)) for t in range(num_levels + 1)]
+    path = _Path(log_target, log_proposal, root, generator)
 
-    def run(z: Tensor, levels: range) -> Tensor:
-        backward = levels.step < 0
-        total = 0.0
-        state = _State.at(z, log_target, log_proposal)
+    def run(z: Tensor, levels: range, backward: bool) -> Tensor:
+        state = path.at(z)
+        total = torch.zeros_like(state.target)
         for t in levels:
             if backward and t < num_levels:
-                state = _move(state, betas[t], steps[t % len(steps)], root, log_target, log_proposal, generator)
+                state = path.move(state, betas[t], steps[t % len(steps)])
             total = total + (betas[t] - betas[t - 1]) * (state.target - state.proposal)
             if not backward and t < num_levels:
-                state = _move(state, betas[t], steps[t % len(steps)], root, log_target, log_proposal, generator)
-        return torch.as_tensor(total)
+                state = path.move(state, betas[t], steps[t % len(steps)])
+        return total
 
-    forward = run(starts, range(1, num_levels + 1))
-    return AnnealedWeights(forward, run(exact.unsqueeze(1), range(num_levels, 0, -1)).squeeze(1))
+    forward = run(starts, range(1, num_levels + 1), backward=False)
+    return AnnealedWeights(forward, run(exact.unsqueeze(1), range(num_levels, 0, -1), backward=True).squeeze(1))
 
 
 @dataclass(frozen=True)
@@ -84,55 +88,57 @@ class _State:
     slope: Tensor
     proposal_slope: Tensor
 
-    @classmethod
-    def at(cls, z: Tensor, log_target: Callable[[Tensor], Tensor], log_proposal: Callable[[Tensor], Tensor]) -> _State:
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            target, proposal = log_target(z), log_proposal(z)
-            (slope,) = torch.autograd.grad(target.sum(), z)
-            (proposal_slope,) = torch.autograd.grad(proposal.sum(), z)
-        return cls(z.detach(), target.detach(), proposal.detach(), slope, proposal_slope)
-
     def level(self, beta: float) -> tuple[Tensor, Tensor]:
         """Return log-density and gradient at a level."""
         value = beta * self.target + (1 - beta) * self.proposal
         return value, beta * self.slope + (1 - beta) * self.proposal_slope
 
-
-def _move(
-    state: _State,
-    beta: float,
-    step: float,
-    root: Tensor,
-    log_target: Callable[[Tensor], Tensor],
-    log_proposal: Callable[[Tensor], Tensor],
-    generator: torch.Generator | None,
-) -> _State:
-    """Make one Langevin move that leaves the level's density as it is."""
-    value, slope = state.level(beta)
-    noise = normal_like(state.z, tuple(state.z.shape), generator)
-    drift = _scaled(slope, root)
-    shift = _back(0.5 * step**2 * drift + step * noise, root)
-    trial = _State.at(state.z + shift, log_target, log_proposal)
-    trial_value, trial_slope = trial.level(beta)
-    back = noise + 0.5 * step * (drift + _scaled(trial_slope, root))
-    log_accept = trial_value - value + 0.5 * (noise.square().sum(-1) - back.square().sum(-1))
-    accept = uniform_like(value, tuple(value.shape), generator).log() < torch.nan_to_num(log_accept, nan=-torch.inf)
-    wide = accept.unsqueeze(-1)
-    return _State(
-        torch.where(wide, trial.z, state.z),
-        torch.where(accept, trial.target, state.target),
-        torch.where(accept, trial.proposal, state.proposal),
-        torch.where(wide, trial.slope, state.slope),
-        torch.where(wide, trial.proposal_slope, state.proposal_slope),
-    )
+    def taken(self, trial: _State, accept: Tensor) -> _State:
+        """Return the trial where it is accepted."""
+        wide = accept.unsqueeze(-1)
+        return _State(
+            torch.where(wide, trial.z, self.z),
+            torch.where(accept, trial.target, self.target),
+            torch.where(accept, trial.proposal, self.proposal),
+            torch.where(wide, trial.slope, self.slope),
+            torch.where(wide, trial.proposal_slope, self.proposal_slope),
+        )
 
 
-def _scaled(slope: Tensor, root: Tensor) -> Tensor:
-    """Return gradients in whitened coordinates, :math:`L^{-1} g`."""
-    return torch.linalg.solve_triangular(root, slope.mT, upper=False).mT
+@dataclass(frozen=True)
+class _Path:
+    """The densities between proposal and target, and moves that leave one of them as it is."""
 
+    log_target: LogDensity
+    log_proposal: LogDensity
+    root: Tensor
+    generator: torch.Generator | None
 
-def _back(step: Tensor, root: Tensor) -> Tensor:
-    """Return steps in the latent's own coordinates, :math:`L^{-T} s`."""
-    return torch.linalg.solve_triangular(root.mT, step.mT, upper=True).mT
+    def at(self, z: Tensor) -> _State:
+        """Evaluate both log-densities and their gradients."""
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            target, proposal = self.log_target(z), self.log_proposal(z)
+            (slope,) = torch.autograd.grad(target.sum(), z)
+            (proposal_slope,) = torch.autograd.grad(proposal.sum(), z)
+        return _State(z.detach(), target.detach(), proposal.detach(), slope, proposal_slope)
+
+    def move(self, state: _State, beta: float, step: float) -> _State:
+        """Make one Langevin move with a Metropolis test at a level."""
+        value, slope = state.level(beta)
+        noise = normal_like(state.z, tuple(state.z.shape), self.generator)
+        drift = self._scaled(slope)
+        trial = self.at(state.z + self._back(0.5 * step**2 * drift + step * noise))
+        trial_value, trial_slope = trial.level(beta)
+        back = noise + 0.5 * step * (drift + self._scaled(trial_slope))
+        log_accept = trial_value - value + 0.5 * (noise.square().sum(-1) - back.square().sum(-1))
+        uniform = uniform_like(value, tuple(value.shape), self.generator)
+        return state.taken(trial, uniform.log() < torch.nan_to_num(log_accept, nan=-torch.inf))
+
+    def _scaled(self, slope: Tensor) -> Tensor:
+        """Return gradients in whitened coordinates, :math:`L^{-1} g`."""
+        return torch.linalg.solve_triangular(self.root, slope.mT, upper=False).mT
+
+    def _back(self, step: Tensor) -> Tensor:
+        """Return steps in the latent's own coordinates, :math:`L^{-T} s`."""
+        return torch.linalg.solve_triangular(self.root.mT, step.mT, upper=True).mT

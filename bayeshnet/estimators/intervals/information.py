@@ -190,8 +190,15 @@ def _log_weights(
     proposal = Defended(make_proposal(modes.found))
     z = proposal.draw(effort.proposals, generator)
     if effort.levels > 1:
-        root = modes.best_root
-        found = anneal(modes.log_density_at, proposal.log_prob, z, origin, root, effort.levels, generator)
+        found = anneal(
+            modes.log_density_at,
+            proposal.log_prob,
+            z,
+            origin,
+            root=modes.best_root,
+            num_levels=effort.levels,
+            generator=generator,
+        )
         return found.forward, found.backward
     own = origin.unsqueeze(1)
     weights, own_weight = (modes.log_density_at(x) - proposal.log_prob(x) for x in (z, own))

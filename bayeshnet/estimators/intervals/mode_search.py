@@ -18,7 +18,7 @@ __all__ = ["Effort", "Modes", "search_modes"]
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard modes are searched.
+    """Effort with which modes are searched.
 
     Attributes:
         pool: latents drawn, whose weights are compared with the given ones.

@@ -1,4 +1,4 @@
-"""What single precision cannot hold."""
+"""A check of whether the precision of a map can hold its density."""
 
 from __future__ import annotations
 
