@@ -97,6 +97,7 @@ _MODULES = {
     "metrics",
     "mnets",
     "optim",
+    "per_example",
     "reports",
     "representation",
     "rng",
@@ -104,6 +105,7 @@ _MODULES = {
     "speed",
     "tasks",
     "weights",
+    "whitening",
 }
 
 install()

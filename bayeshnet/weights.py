@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_all, check_device, check_dtype, check_texts, refusing
-from .errors import check_choice, check_floating, check_instance, check_number, check_shape, check_sizes, value_error
+from .errors import check_choice, check_instance, check_number, check_shape, check_sizes, value_error
+from .whitening import Whitening
 
 __all__ = ["ROLES", "WeightEntry", "WeightSpec", "Whitening"]
 
@@ -41,24 +42,6 @@ class WeightEntry:
     def numel(self) -> int:
         """Number of weights in the tensor."""
         return math.prod(self.shape)
-
-
-@dataclass(frozen=True)
-class Whitening:
-    """The affine map ``w = loc + scale * u`` between whitened weights ``u`` and weights ``w``.
-
-    Shape:
-        ``loc`` and ``scale`` are ``(P,)``.
-    """
-
-    loc: Tensor
-    scale: Tensor
-
-    def __post_init__(self) -> None:
-        """Refuse what is neither a floating number ``()`` nor a floating vector ``(P,)``."""
-        for name, value in (("loc", self.loc), ("scale", self.scale)):
-            if check_floating(name, value).ndim > 1:
-                raise value_error(name, expected="a tensor () or (P,)", got=value)
 
 
 @dataclass(frozen=True)

@@ -27,9 +27,9 @@ from ..errors import (
     type_error,
     value_error,
 )
-from ..functional import check_examples_apart, per_example_gradients
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
+from ..per_example import check_examples_apart, per_example_gradients
 from ..representation import ModuleSettings
 from ..tasks import Task
 from .heads import Heads

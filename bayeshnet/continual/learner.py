@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..checks import check_data, check_seed
 from ..errors import check_instance, check_int, value_error
-from ..functional import check_examples_apart
 from ..guides import Likelihood
 from ..guides.likelihoods.places import AtPlaces
 from ..inference import Callback, Prediction
 from ..mnets import MainNetInterface
 from ..mnets.inputs import check_network
+from ..per_example import check_examples_apart
 from ..representation import Settings
 from ..tasks import Task
 from .state import LearnerState

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import InitVar, dataclass
+from typing import Any
 
 from ..deprecation import warn
 from ..errors import check_flags, check_number, check_positive, check_size
@@ -49,3 +50,17 @@ class Training:
         check_number("beta", self.beta, 0.0, 1e30)
         if self.max_norm is not None:
             check_positive("max_norm", self.max_norm)
+
+    def fit_options(self, num_data: int) -> dict[str, Any]:
+        """Return these settings as arguments of :func:`~bayeshnet.inference.fit` on ``num_data`` examples."""
+        return {
+            "num_steps": self.steps,
+            "batch_size": min(self.batch_size, num_data),
+            "lr": self.lr,
+            "scheduler": "cosine",
+            "beta": self.beta,
+            "num_particles": self.num_particles,
+            "num_samples": self.num_samples,
+            "grad_clip": self.max_norm,
+            "local_noise": self.local_noise,
+        }

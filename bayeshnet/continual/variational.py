@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +19,16 @@ from ..estimators import KLEstimator
 from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
-from ..mnets import MainNetInterface, ModuleMainNet
-from ..mnets.inputs import floating_like, settle_layout
-from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms, settle_batch_norm
+from ..mnets import MainNetInterface
+from ..mnets.inputs import floating_like
+from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms
 from ..rng import derive_seed, seeded
 from ..tasks import Task
 from ..weights import WeightSpec
 from .learner import Learner, check_before_training, check_inputs, width_of
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
+from .parts import check_optional, make_network
 from .state import LearnerState
 from .task_inference.density import DensitySettings, log_densities
 from .task_inference.prediction import StreamPrediction
@@ -35,7 +36,6 @@ from .task_posterior import TaskPosterior
 from .training import Training
 
 __all__ = ["VariationalLearner"]
-
 
 _MOST_TASKS = 1_000_000
 
@@ -99,16 +99,16 @@ class VariationalLearner(Learner):
         batch_norm: str = "task",
         num_outputs: int | None = None,
     ) -> None:
-        advice = "For example MLPNetwork((32,))."
-        self.network = check_instance(
-            "network", network, (NetworkBuilder, nn.Module), "a NetworkBuilder or a torch.nn.Module", advice
-        )
+        kinds, advice = (NetworkBuilder, nn.Module), "For example MLPNetwork((32,))."
+        self.network = check_instance("network", network, kinds, "a NetworkBuilder or a torch.nn.Module", advice)
         self.posterior = check_instance("posterior", posterior, PosteriorBuilder, "a PosteriorBuilder")
-        self.estimator = _given("estimator", estimator, KLEstimator, "a KLEstimator, or None")
-        self.training = _given("training", training, Training, "a Training, or None") or Training()
-        self.outliers = _given("outliers", outliers, PseudoOutliers, "PseudoOutliers, or None")
-        self.likelihood = _given("likelihood", likelihood, Likelihood, "a Likelihood, or None")
-        self.density = _given("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
+        self.estimator = check_optional("estimator", estimator, KLEstimator, "a KLEstimator, or None")
+        self.training = check_optional("training", training, Training, "a Training, or None") or Training()
+        self.outliers = check_optional("outliers", outliers, PseudoOutliers, "PseudoOutliers, or None")
+        self.likelihood = check_optional("likelihood", likelihood, Likelihood, "a Likelihood, or None")
+        self.density = (
+            check_optional("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
+        )
         self.num_samples = check_size("num_samples", num_samples)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
         self.batch_norm = check_choice("batch_norm", batch_norm, BATCH_NORM_USES)
@@ -194,10 +194,9 @@ class VariationalLearner(Learner):
     ) -> LearnerState:
         """Learn one more task; see :meth:`Learner.learn`."""
         seed = check_seed("seed", seed, 0)
-        _given("state", state, LearnerState, "the LearnerState after the tasks before, or None")
+        check_optional("state", state, LearnerState, "the LearnerState after the tasks before, or None")
         check_instance("task", task, Task, "a Task")
-        example = task.train.x
-        like = floating_like(example)
+        example, like = task.train.x, floating_like(task.train.x)
         with seeded(derive_seed(seed, 0)):
             new = self.initial_state(task) if state is None else copy.deepcopy(state)
             new.learner = self
@@ -258,17 +257,9 @@ class VariationalLearner(Learner):
                 model,
                 HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
                 data,
-                num_steps=settings.steps,
-                batch_size=min(settings.batch_size, len(data[0])),
-                lr=settings.lr,
-                scheduler="cosine",
-                beta=settings.beta,
-                num_particles=settings.num_particles,
-                num_samples=settings.num_samples,
+                **settings.fit_options(len(data[0])),
                 penalties=penalties,
                 extra_terms=terms,
-                grad_clip=settings.max_norm,
-                local_noise=settings.local_noise,
                 callbacks=callbacks,
                 generator=generator,
             )
@@ -306,16 +297,4 @@ class VariationalLearner(Learner):
         self, input_shape: Sequence[int], num_outputs: int, layout: str | None = None
     ) -> MainNetInterface:
         """Build the main network, or copy the one that was given, for inputs of a layout (None: not images)."""
-        if isinstance(self.network, NetworkBuilder):
-            net: nn.Module = self.network.build_for(input_shape, num_outputs, layout)
-        else:
-            net = copy.deepcopy(self.network)
-        net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
-        settle_layout(net, layout)
-        settle_batch_norm(net, self.batch_norm)
-        return net
-
-
-def _given(argument: str, value: Any, kind: type, expected: str) -> Any:
-    """Return an optional part of a learner."""
-    return None if value is None else check_instance(argument, value, kind, expected)
+        return make_network(self.network, (*input_shape,), num_outputs, layout, self.batch_norm)

@@ -30,7 +30,8 @@ def searched_log_prob(
     that neither finds is not seen. Therefore the search has to work on draws of ``p`` too, whose latents are known.
     """
     effort, settled = choose_effort(p, 4 * target, generator)
-    lows, gains = [], []
+    lows: list[Tensor] = []
+    gains: list[Tensor] = []
     while not lows or (_error(lows) > target and len(lows) * _DRAWS < _MOST):
         w = q.draw(_DRAWS, generator).w
         first, second = (_log_prob(p, w, effort, generator) for _ in range(2))

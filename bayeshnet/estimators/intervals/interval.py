@@ -110,9 +110,10 @@ def kl_interval(
         raise value_error("level", expected="a probability from 0.5 up to, not including, 1", got=level)
     check_generator(generator)
     posterior, prior = as_pair(q, p)
-    semi_implicit(posterior, "kl_interval")
+    accepted = semi_implicit(posterior, "kl_interval")
     with torch.inference_mode(False), torch.no_grad():  # copies can be differentiated, in inference mode too
-        return _interval(*in_double((posterior, prior)), num_samples, Precision(level, target), generator)
+        accepted, prior = in_double((accepted, prior))
+        return _interval(accepted, prior, num_samples, Precision(level, target), generator)
 
 
 @dataclass(frozen=True)
