@@ -8,6 +8,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import io
 import json
 import os
 import resource
@@ -34,6 +35,8 @@ WARM = [
     "torch",
     "torch.func",
     "torch.nn.utils",
+    "torch.fx.experimental.symbolic_shapes",
+    "sympy",
     "pyro",
     "pyro.infer",
     "pyro.optim",
@@ -48,6 +51,14 @@ WARM = [
     "tabulate",
     "coverage",
     "doctest",
+]
+_OPTIONS = [
+    "-q",
+    "--no-header",
+    "--tb=no",
+    *("-n", "0"),
+    *("-p", "no:cacheprovider"),
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 ]
 
 
@@ -69,10 +80,12 @@ class Settings:
 
 
 def preload(names: Iterable[str] = WARM) -> None:
-    """Import what tests need besides the package itself; forks inherit it."""
+    """Import what tests need besides the package itself, pytest and its plugins among it; forks inherit it."""
     for name in names:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+    with tempfile.TemporaryDirectory() as empty, contextlib.redirect_stdout(io.StringIO()):
+        pytest.main([empty, "--rootdir", empty, *_OPTIONS])
 
 
 # --- forks
@@ -368,6 +381,4 @@ def _pytest(settings: Settings, arguments: list[str], plugin: object) -> int:
     os.chdir(settings.root)
     if str(settings.root) not in sys.path:
         sys.path.insert(0, str(settings.root))
-    fixed = ["-q", "-n", "0", "-p", "no:cacheprovider", "--no-header", "--tb=no", "--basetemp", f"{tempfile.tempdir}/p"]
-    warm = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
-    return int(pytest.main([*arguments, *fixed, *warm], plugins=[plugin]))
+    return int(pytest.main([*arguments, "--basetemp", f"{tempfile.tempdir}/p", *_OPTIONS], plugins=[plugin]))
