@@ -48,7 +48,7 @@ JUDGES = [
     ),
     "tests/continual/losses",
     "tests/continual/task_inference",
-    *(f"tests/inference/test_{name}.py" for name in ("bound_terms", "elbo", "local_noise")),
+    *(f"tests/inference/test_{name}.py" for name in ("bound_terms", "elbo", "local_noise", "reference")),
     *(f"tests/contracts/test_{name}_contract.py" for name in ("criteria", "estimators")),
     *(f"tests/contracts/test_{kind}hypernetworks.py" for kind in ("", "composed_", "deconv_")),
     "tests/test_docstrings.py",
