@@ -25,7 +25,7 @@ class Diagonal:
 @pytest.mark.parametrize("nu", [0.5, 1.0, 2.5])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 9])
 def test_the_steps_of_the_nu_method_leave_jacobi_polynomials(steps, nu):
-    """What t steps leave of an eigenvector is ``P_t(1 - 2 l) / P_t(1)``, Jacobi polynomials of ``2 nu - 1/2, -1/2``."""
+    """After t steps ``P_t(1 - 2 l) / P_t(1)`` of an eigenvector is left, with the Jacobi polynomials."""
     values = torch.tensor([0.03, 0.2, 0.5, 0.77, 1.0], dtype=DTYPE)  # of the operator, which is the kernel over M
     zeta = torch.randn(5, 5, dtype=DTYPE, generator=generator())
     found = NuMethod(nu=nu)._iterate(Diagonal(5 * values, zeta), steps)
