@@ -136,7 +136,8 @@ def _measure(settings: Settings, coverage: Coverage, workers: int) -> None:
 def _run(settings: Settings, coverage: Coverage, drawn: Sequence[Mutant], options: argparse.Namespace) -> None:
     results, times = read(options.output), coverage.times
     by_key = {mutant.key: mutant for mutant in drawn}
-    again = {key for key, record in results.items() if record["status"] == "survived"} if options.again else set()
+    survived = {key for key, record in results.items() if record["status"] == "survived"}
+    again = survived - set(equivalent(options.equivalent)) if options.again else set()
 
     def jobs() -> Iterator[tuple[str, partial, float]]:
         for key, mutant in by_key.items():
@@ -178,7 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--output", type=Path, default=ROOT / "runs" / "mutants.jsonl", help="results, one a line")
     parser.add_argument("--list", action="store_true", help="show the drawn mutants and end")
-    parser.add_argument("--again", action="store_true", help="run those that survived once more")
+    parser.add_argument("--again", action="store_true", help="run those that survived once more, except the equivalent")
     parser.add_argument("--whole", action="store_true", help="judge by all tests of the files that reach a mutant")
     parser.add_argument("--page", type=Path, help="where to write the page of results")
     parser.add_argument("--equivalent", type=Path, default=EQUIVALENT, help="mutants that change nothing, with reasons")

@@ -19,7 +19,7 @@ def test_the_distance_counts_how_many_samples_are_moved(order):
 def test_the_least_number_of_samples(unbiased, least):
     x = torch.zeros(least, 2)
     assert mmd(x, x + 1, 1.0, unbiased=unbiased).isfinite()
-    with pytest.raises(ValueError, match="x( and y)?: expected"):
+    with pytest.raises(ValueError, match=r"x( and y)?: expected"):
         mmd(x[:-1], x + 1, 1.0, unbiased=unbiased)
 
 
