@@ -22,8 +22,8 @@ Mutants of the mathematics
 Do the tests notice a wrong formula? A mutant is one small change of one file of the mathematics: an operator, a
 comparison, a constant, a branch, a function of a pair such as ``sum`` and ``mean``, a term or a ``detach`` left out.
 {number} of them were drawn, each was judged by the tests that execute the changed lines, and a mutant is caught if one
-fails or takes far longer than before. Changes that change no result are told apart by reading them. Tests were added for
-survivors of this draw, so the share says less about other mutants than another ``--seed`` does.
+fails or takes far longer than before. Changes that change no result are told apart by reading them. Tests were added
+for survivors of this draw, so the share says less about other mutants than another ``--seed`` does.
 
 .. csv-table:: Mutants by kind of change
    :header: "kind", "mutants", "caught", "equivalent", "survived"

@@ -112,10 +112,13 @@ def test_mutants_of_a_package_are_caught_by_the_tests_that_run_them(tree):
     assert again == records  # all results are there already
     assert "0 survived, 1 equivalent; 100.0 % of 8 caught" in told
 
+    _, _, again = run(tree, "--number", "100", "--again")
+    assert again == records  # nor do equivalent ones run again
+
+    (tree / "same.toml").unlink()
     test = tree / "tests/test_area.py"
-    test.write_text(
-        test.read_text() + "\n\ndef test_unseen():\n    from shapes.area import unseen\n\n    assert unseen(2) == -2\n"
-    )
+    more = "def test_unseen():\n    from shapes.area import unseen\n\n    assert unseen(2) == -2\n"
+    test.write_text(f"{test.read_text()}\n\n{more}")
     _, found, again = run(tree, "--number", "100", "--again")
     assert found["return x"]["status"] == "killed"
     assert found["return x"]["by"] == "tests/test_area.py::test_unseen"
