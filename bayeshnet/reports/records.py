@@ -29,6 +29,10 @@ __getattr__ = moved_names(
 )
 
 
+VERDICTS = ("trusted", "not certified")
+"""Verdicts on a KL."""
+
+
 @dataclass(frozen=True)
 class InformationRecord:
     """Mutual information of weights and latent in nats.
@@ -71,8 +75,10 @@ class KLRecord:
     verdict: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that all are numbers."""
+        """Check that all are numbers, and the verdict."""
         _check_numbers(self)
+        if self.verdict is not None:
+            check_choice("verdict", self.verdict, VERDICTS)
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> KLRecord:
@@ -219,6 +225,8 @@ def check_results(results: Any) -> tuple[RunResult, ...]:
 def _check_numbers(record: Any) -> None:
     """Refuse entries of a record that are neither numbers nor None nor records themselves."""
     for entry in fields(record):
+        if entry.name == "verdict":
+            continue
         value = getattr(record, entry.name)
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number and value is not None and not isinstance(value, InformationRecord):
