@@ -148,7 +148,8 @@ class BayesianModel(ModuleSettings, nn.Module):
 
     def _check_values(self, distribution: Any, targets: Any, y: Tensor) -> None:
         """Refuse targets without a density where torch's distributions check theirs, once for each tensor of them."""
-        if settings.get("validate_distributions_torch") and not (transforms_active() or torch.jit.is_tracing()):
+        recorded = transforms_active() or torch._C._get_tracing_state() is not None
+        if settings.get("validate_distributions_torch") and not recorded:
             self._checked.get((y,), lambda: self._checked_values(distribution, targets, y))
 
     def _checked_values(self, distribution: Any, targets: Tensor, y: Tensor) -> bool:
