@@ -217,9 +217,12 @@ def check_results(results: Any) -> tuple[RunResult, ...]:
 
 
 def _check_numbers(record: Any) -> None:
-    """Refuse entries of a record that are neither numbers nor None nor records themselves."""
+    """Refuse entries of a record that are neither numbers nor None nor records themselves; a verdict is text."""
     for entry in fields(record):
         value = getattr(record, entry.name)
+        if entry.name == "verdict" and value is not None:
+            check_text("verdict", value)
+            continue
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         if not number and value is not None and not isinstance(value, InformationRecord):
             raise type_error(entry.name, expected="a number, or None", got=value)
