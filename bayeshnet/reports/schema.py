@@ -169,6 +169,8 @@ _ENTRIES: dict[str, _Check] = {
     "per_task": _list(_final),
     "matrix": _mapping(_list(_list(_number))),
     "kl": _list(_divergence),
+    "drift": _list(_divergence),
+    "alarms": _mapping(_line),
     "kind": _text,
     "ood": _mapping(_mapping(_number)),
     "ood_fpr95": _mapping(_mapping(_number)),
