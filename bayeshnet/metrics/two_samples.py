@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -95,14 +94,12 @@ def _features(rows: Tensor) -> Tensor:
     centered = rows - rows.mean(0)
     scale = check_no_overflow("x", centered.square().mean(0).sqrt())
     centered = torch.where(scale > 0, centered / scale.clamp_min(torch.finfo(rows.dtype).tiny), 0.0)
-    gram = (centered @ centered.T).double()
-    values, vectors = torch.linalg.eigh(gram)
+    norms = centered.square().sum(1).double()
     num = max(1, min(_MOST_DIRECTIONS, len(rows) // _ROWS_PER_DIRECTION, rows.shape[1]))
-    kept = values[-num:].flip(0).clamp_min(0)
-    scores = vectors[:, -num:].flip(1) * kept.gt(1e-12 * gram.trace()) * math.sqrt(len(rows))
-    rest = gram.diagonal() - (scores.square() * kept / len(rows)).sum(1)
-    floor = 1e-9 * gram.diagonal().mean() + torch.finfo(gram.dtype).tiny
-    left_over = rest.clamp_min(floor).log().unsqueeze(1)
+    scores = _main_components(centered, num)
+    rest = norms - scores.square().sum(1)
+    left_over = rest.clamp_min(1e-9 * norms.mean() + torch.finfo(norms.dtype).tiny).log().unsqueeze(1)
+    scores = scores / scores.square().mean(0).sqrt().clamp_min(1e-6 * norms.mean().sqrt() + 1e-30)
     first = scores[:, :_PAIRED]
     i, j = torch.triu_indices(first.shape[1], first.shape[1], 1, device=first.device)
     found = torch.cat([scores, scores.square(), first[:, i] * first[:, j], left_over], 1)
@@ -110,6 +107,16 @@ def _features(rows: Tensor) -> Tensor:
     spread = found.square().mean(0).sqrt()
     found = torch.where(spread > 1e-9, found / spread.clamp_min(1e-9), 0.0)
     return torch.cat([found, torch.ones_like(found[:, :1])], 1)
+
+
+def _main_components(centered: Tensor, num: int) -> Tensor:
+    """Return the components of rows ``(N, D)`` along their ``num`` main directions, in double precision."""
+    if centered.shape[1] <= len(centered):
+        wide = centered.double()
+        _, vectors = torch.linalg.eigh(wide.T @ wide)
+        return wide @ vectors[:, -num:].flip(1)
+    values, vectors = torch.linalg.eigh((centered @ centered.T).double())
+    return vectors[:, -num:].flip(1) * values[-num:].flip(0).clamp_min(0).sqrt()
 
 
 def _fit(features: Tensor, label: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...continual import Learner, LearnerState
-from ...distributions import Dirac, FanInGaussian, SemiImplicit
+from ...distributions import Dirac, SemiImplicit
 from ...distributions.base import draw_from, has_log_prob
 from ...estimators import diagnose
 from ...inference import Prediction
@@ -72,7 +72,7 @@ def _earlier_states(
 def compare_posteriors(
     then: Distribution,
     now: Distribution,
-    prior: FanInGaussian,
+    prior: Distribution,
     seed: int = 0,
     *,
     num_samples: int = _DRAWS,
@@ -89,7 +89,7 @@ def compare_posteriors(
     Args:
         then: the earlier posterior.
         now: the later one.
-        prior: of the earlier weights.
+        prior: of the earlier weights, a Gaussian.
         seed: of all draws.
         num_samples: number of draws from each, for the test and the MMD; fewer where there are millions of weights.
         places: places of the earlier weights among the later ones, if these are more; then there is no KL.
