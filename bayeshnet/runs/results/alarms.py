@@ -100,12 +100,8 @@ def _describe_drift(record: DriftRecord, kind: str) -> str:
 
 def _of_audits(audits: Sequence[Diagnosis]) -> dict[str, str]:
     names = dict.fromkeys(name for audit in audits for name in audit.alarms)
-    return _sentences(
-        {
-            name: ([t for t, a in enumerate(audits) if name in a.alarms], lambda t, name=name: audits[t].alarms[name])
-            for name in names
-        }
-    )
+    tasks = {name: [t for t, audit in enumerate(audits) if name in audit.alarms] for name in names}
+    return {name: f"{_numbers(found)}: {audits[found[0]].alarms[name]}" for name, found in tasks.items()}
 
 
 def _sentences(found: Mapping[str, tuple[Sequence[int], Callable[[int], str]]]) -> dict[str, str]:
