@@ -152,13 +152,12 @@ def _divergence(name: str, value: Any) -> None:
         return
     _mapping(_anything)(name, value)
     for key, entry in value.items():
-        where = f"{name}[{key[:60]!r}]"
-        if key == "mutual_information" and entry is not None:
-            _mapping(_number)(where, entry)
-        elif key == "verdict" and entry is not None:
-            _text(where, entry)
-        else:
-            _number(where, entry)
+        if key == "verdict" and entry is not None:
+            _line(f"{name}['verdict']", entry)
+        elif key != "mutual_information":
+            _number(f"{name}[{key[:60]!r}]", entry)
+        elif entry is not None:
+            _mapping(_number)(f"{name}[{key!r}]", entry)
 
 
 _ENTRIES: dict[str, _Check] = {
@@ -170,6 +169,8 @@ _ENTRIES: dict[str, _Check] = {
     "per_task": _list(_final),
     "matrix": _mapping(_list(_list(_number))),
     "kl": _list(_divergence),
+    "drift": _list(_divergence),
+    "alarms": _mapping(_line),
     "kind": _text,
     "ood": _mapping(_mapping(_number)),
     "ood_fpr95": _mapping(_mapping(_number)),

@@ -74,6 +74,15 @@ def test_results_are_complete(tmp_path, data):
     else:
         assert set(metrics["final"]["mse_task_inferred"]) >= criteria
     assert len(metrics["kl"]) == len(metrics["per_task"]) == 3
+    assert [loaded.kl[0].verdict in ("trusted", "not certified"), len(loaded.drift)] == [True, 2]
+    assert all(0 <= record.accuracy <= 1 and record.lower <= record.upper for record in loaded.drift)
+    assert loaded.per_task[1]["drift"] == loaded.drift[1].mmd
+    assert all(task["negative_elbo_prior"] > 0 for task in metrics["per_task"])
+    bound = [task["negative_elbo"] for task in metrics["per_task"]]
+    assert metrics["final"]["negative_elbo"] == pytest.approx(sum(bound) / 3)
+    assert ("elbo" in loaded.alarms) == any(
+        task["negative_elbo"] >= task["negative_elbo_prior"] for task in metrics["per_task"]
+    )
     assert all(kl["lower"] <= kl["upper"] for kl in metrics["kl"])
     assert folder.report.stat().st_size > 10_000
     assert any(folder.figures.iterdir())
