@@ -25,7 +25,8 @@ TRUSTED_WIDTH = 0.8
 """Nats that the interval of a trusted KL may be wide."""
 
 _MISSING = 0.005
-_ROUNDING = 1e-3
+_SLACK = 0.01
+"""Nats added to each side: standard errors of few blocks are themselves uncertain, and their tails are heavy."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _interval(
     else:
         information = bound_information(q, wanted.target, num_samples, level, generator)
     upper, lower = analytic.high + -information.lower, analytic.low + -information.upper
-    slack = _ROUNDING + 1e-9 * abs(analytic.high.value)
+    slack = _SLACK + 1e-9 * abs(analytic.high.value)
     low = max(0.0, lower.value - lower.half_width(level) - slack)
     high = max(0.0, upper.value + upper.half_width(level) + slack)
     value = min(max(0.5 * (lower.value + upper.value), low), high)
