@@ -25,8 +25,9 @@ TRUSTED_WIDTH = 0.8
 """Nats that the interval of a trusted KL may be wide."""
 
 _MISSING = 0.005
-_SLACK = 0.01
-"""Nats added to each side: standard errors of few blocks are themselves uncertain, and their tails are heavy."""
+_ROUNDING = 1e-3
+_TAILS = 0.01
+"""Nats added to each side, unless it is known exactly: standard errors of few blocks have errors of their own."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +139,16 @@ def _interval(
     else:
         information = bound_information(q, wanted.target, num_samples, level, generator)
     upper, lower = analytic.high + -information.lower, analytic.low + -information.upper
-    slack = _SLACK + 1e-9 * abs(analytic.high.value)
-    low = max(0.0, lower.value - lower.half_width(level) - slack)
-    high = max(0.0, upper.value + upper.half_width(level) + slack)
+    slack = _ROUNDING + 1e-9 * abs(analytic.high.value)
+    low = max(0.0, lower.value - _half_width(lower, level) - slack)
+    high = max(0.0, upper.value + _half_width(upper, level) + slack)
     value = min(max(0.5 * (lower.value + upper.value), low), high)
     reasons = _reasons(analytic, information, high - low)
     return KLInterval(value, low, high, level, analytic.middle, information, reasons)
+
+
+def _half_width(side: Mean, level: float) -> float:
+    return side.half_width(level) + min(_TAILS, 10 * side.error)
 
 
 def _reasons(analytic: AnalyticMean, info: InformationBounds, width: float) -> dict[str, str]:
