@@ -175,7 +175,7 @@ class ConvNetwork(NetworkBuilder):
             shape = own
         if len(shape) != 3 or own not in (None, shape):
             expected = f"(channels, height, width) of inputs of shape {tuple(input_shape)}"
-            raise value_error("image_shape", expected=expected, got=own)
+            raise value_error("input_shape or image_shape", expected=expected, got=own)
         return shape
 
 

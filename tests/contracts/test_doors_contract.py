@@ -22,7 +22,10 @@ from tests.support.doors import Door, fault, faults, numbers, open_door, public_
 from tests.support.hostile import hostile_values
 
 # The tools of authors of the library, and the command line, whose arguments are text.
-INSIDE = {"checks", "commands", "cli", "deprecation", "errors", "files", "memo", "optim", "representation", "speed"}
+INSIDE = {
+    *("allowed", "checks", "commands", "cli", "deprecation", "errors", "files", "memo", "optim", "per_example"),
+    *("representation", "speed"),
+}
 
 TABLES = {
     importlib.import_module(f"bayeshnet.{table.name}"): importlib.import_module(f"{doors.__name__}.{table.name}").DOORS

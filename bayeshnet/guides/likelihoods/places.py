@@ -175,7 +175,7 @@ def places_summed(method: Callable[[Any, Tensor, Tensor], Tensor]) -> Callable[[
 
     @wraps(method)
     def summed(self: Any, outputs: Tensor, y: Tensor) -> Tensor:
-        rank = _rank(self, outputs, y)
+        rank = _rank(self, outputs, y) if isinstance(outputs, Tensor) else 0
         if not rank:
             return method(self, outputs, y)
         places = AtPlaces(self, rank)

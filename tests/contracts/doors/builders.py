@@ -41,10 +41,10 @@ _SPEC: dict[str, Any] = {"weight_spec": WeightSpec.of(nn.Linear(3, 2))}
 DOORS: dict[str, Door] = {
     "ConditionedPosterior": Door(closed="a protocol"),
     "ConvNetwork": Door(
-        {"channels": (2, 3), "hidden_layers": (4,), "activation": "relu", "image_shape": (1, 8, 8), "hidden": None}
+        {"channels": (2, 3), "hidden_layers": (4,), "activation": "relu", "image_shape": (1, 8, 8), "layout": None, "hidden": None}
     ),
     "ConvNetwork.build": Door(
-        {"input_shape": (1, 8, 8), "num_outputs": 2}, of=lambda: ConvNetwork((2,), (4,)), read=lambda net: ()
+        {"input_shape": (1, 8, 8), "num_outputs": 2, "layout": "CHW"}, of=lambda: ConvNetwork((2,), (4,)), read=lambda net: ()
     ),
     "DiracGenerator": Door(_GENERATOR),
     "DiracGenerator.build": Door(_SPEC, of=DiracGenerator),
@@ -55,7 +55,7 @@ DOORS: dict[str, Door] = {
     "LowRankWeights": Door({**_WEIGHTS, "rank": 2}),
     "LowRankWeights.build": Door(_SPEC, of=LowRankWeights),
     "MLPNetwork": Door({"hidden_layers": (4,), "activation": "relu", "hidden": None}),
-    "MLPNetwork.build": Door({"input_shape": (3,), "num_outputs": 2}, of=lambda: MLPNetwork((4,))),
+    "MLPNetwork.build": Door({"input_shape": (3,), "num_outputs": 2, "layout": None}, of=lambda: MLPNetwork((4,))),
     "MeanFieldGenerator": Door(_GENERATOR),
     "MeanFieldGenerator.build": Door(_SPEC, of=MeanFieldGenerator),
     "MeanFieldWeights": Door(_WEIGHTS),

@@ -38,6 +38,8 @@ _SEPARATE: dict[str, Any] = {
     "density": DensitySettings(),
     "num_samples": 4,
     "entropy_weight": 0.5,
+    "batch_norm": "task",
+    "num_outputs": 3,
 }
 _SHARED: dict[str, Any] = {**_SEPARATE, "heads": SharedHead()}
 _OUTLIERS: dict[str, Any] = {"weight": 1.0}
@@ -70,7 +72,7 @@ DOORS: dict[str, Door] = {
     "DensitySettings": Door(
         {"num_parts": 2, "num_components": 1, "image_shape": (1, 4, 4), "grid": 2, "floor": 1e-3, "seed": 0}
     ),
-    "DensitySettings.fit": Door({"x": torch.randn(8, 3), "y": torch.arange(8) % 2}, of=DensitySettings),
+    "DensitySettings.fit": Door({"x": torch.randn(8, 3), "y": torch.arange(8) % 2, "layout": None}, of=DensitySettings),
     "EWC": Door(
         {**_SHARED, "posterior": PointWeights(), "strength": 1.0, "decay": 1.0, "num_fisher": 5, "sample": False}
     ),
@@ -88,6 +90,7 @@ DOORS: dict[str, Door] = {
             "likelihood": Categorical(),
             "posterior": _state().posterior,
             "task": _TASK,
+            "num_outputs": 3,
         }
     ),
     "NoiseOutliers": Door({**_OUTLIERS, "margin": 0.1}),

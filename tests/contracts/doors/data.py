@@ -86,11 +86,11 @@ DOORS: dict[str, Door] = {
     "rotated": _stream(data.rotated, task=_TASK, angles=(0.0, 45.0), image_shape=(1, 4, 4)),
     "rotated_digits": _stream(data.rotated_digits, angles=(0.0,), max_train=20, max_test=10),
     "split_by_class": _stream(
-        data.split_by_class, x=_X, y=_Y, x_test=_X, y_test=_Y, order=[2, 0, 1], class_names=["a", "b", "c"]
+        data.split_by_class, x=_X, y=_Y, x_test=_X, y_test=_Y, num_tasks=1, order=[2, 0, 1], class_names=["a", "b", "c"]
     ),
     "split_cifar10": _stream(data.split_cifar10),
     "split_cifar100": _stream(data.split_cifar100),
-    "split_dataset": _stream(data.split_dataset, dataset=TensorDataset(_X, _Y), test_dataset=TensorDataset(_X, _Y)),
+    "split_dataset": _stream(data.split_dataset, dataset=TensorDataset(_X, _Y), test_dataset=TensorDataset(_X, _Y), classes_per_task=1),
     "split_digits": _stream(data.split_digits, max_train=20, max_test=10),
     "split_fashion_mnist": _stream(data.split_fashion_mnist),
     "split_mnist": _stream(data.split_mnist),

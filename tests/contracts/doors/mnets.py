@@ -52,6 +52,7 @@ _LENET: dict[str, Any] = {
     "init_weights": None,
     "dropout_rate": 0.1,
     **_QUIET,
+    "layout": "HWC",
     "use_context_mod": True,
 }
 _RESNET: dict[str, Any] = {
@@ -64,6 +65,7 @@ _RESNET: dict[str, Any] = {
     "init_weights": None,
     "context_mod_apply_pixel_wise": False,
     "use_context_mod": False,
+    "layout": "HWC",
     **_QUIET,
     **_NORM,
 }
@@ -77,6 +79,7 @@ _WRN: dict[str, Any] = {
     "use_fc_bias": None,
     "dropout_rate": 0.1,
     "chw_input_format": False,
+    "layout": "HWC",
     "use_context_mod": False,
     **_QUIET,
     **_NORM,
@@ -103,6 +106,7 @@ _ZENKE: dict[str, Any] = {
     "arch": "cifar",
     "init_weights": None,
     "dropout_rate": 0.25,
+    "layout": "HWC",
     "verbose": False,
     "no_weights": True,
 }
@@ -112,7 +116,7 @@ DOORS: dict[str, Door] = {
     "MLP": Door(_MLP_ARGUMENTS),
     "MainNetInterface": Door(closed="abstract"),
     "ModuleMainNet": Door(lambda: {"module": _module(), "select": ["2.*"], "batch_norm": "eval", "train_rest": False}),
-    "OutputView": Door(lambda: {"net": _mlp(), "start": 0, "stop": 1}),
+    "OutputView": Door(lambda: {"net": _mlp(), "start": 0, "stop": 1, "gaps": ()}),
     "ResNet": Door(_RESNET),
     "SimpleRNN": Door(_RNN),
     "WRN": Door(_WRN),

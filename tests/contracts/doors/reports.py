@@ -35,6 +35,8 @@ _RESULT: dict[str, Any] = {
     "versions": {},
     "judged_on": "test",
     "settings": {},
+    "drift": (),
+    "alarms": {"elbo": "too high"},
 }
 _ONE = RunResult(**_RESULT)
 _EMPTY = RunResult("toy", "m", 0, ("a",), {})
@@ -85,12 +87,26 @@ DOORS: dict[str, Door] = {
     "Column": Door({"name": "accuracy", "unit": "%", "decimals": 1}),
     "FigureData": Door(_DATA),
     "InformationRecord": Door({"livi": 1.0, "lower": 0.5, "upper": 1.5, "ess": None}),
-    "KLRecord": Door({"value": 1.0, "lower": 0.5, "upper": 1.5, "analytic": 2.0, "mutual_information": None}),
+    "DriftRecord": Door(
+        {
+            "mmd": 0.1,
+            "kl": 1.0,
+            "lower": 0.5,
+            "upper": 1.5,
+            "verdict": "trusted",
+            "accuracy": 0.5,
+            "p_value": 0.5,
+            "predictions": 0.0,
+        }
+    ),
+    "KLRecord": Door({"value": 1.0, "lower": 0.5, "upper": 1.5, "analytic": 2.0, "mutual_information": None, "verdict": "trusted"}),
     "Planes": Door(_PLANES),
     "ReportFigure": Door({"name": "figure", "caption": "A figure.", "png": b"0"}),
     "RunResult": Door(_RESULT),
     "RunResult.of": Door({"record": _RESULT}, random=True, read=lambda result: ()),
     "Table": Door({"title": "runs", "columns": _COLUMNS, "rows": (("x", Cell(1.0)),), "note": ""}),
+    "alarm_table": Door({"result": _ONE}, read=lambda table: ()),
+    "drift_table": Door({"result": _ONE}, read=lambda table: ()),
     "accuracy_matrices": Door({"result": _ONE, "criteria": ["given"]}),
     "comparison_chart": Door({"table": _TABLE, "columns": ["accuracy"]}),
     "comparison_curves": _OF_RESULTS,

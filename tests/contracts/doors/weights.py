@@ -25,5 +25,4 @@ DOORS: dict[str, Door] = {
     "WeightSpec.whitening": Door(
         {"gain": 1.4, "last_gain": 1.0, "bias": 0.1, "dtype": torch.float32, "device": None}, of=_spec
     ),
-    "Whitening": Door({"loc": torch.zeros(8), "scale": torch.ones(8)}),
 }
