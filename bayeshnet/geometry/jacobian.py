@@ -12,6 +12,8 @@ from ..deprecation import renamed_arguments
 from ..errors import check_flags, check_floating, check_int, check_shape, check_size, type_error
 from ..functional import vectorized_or_not
 from .base import Geometry, Precision, split_precision
+from .linalg import precise
+from .products import products_are_double
 
 __all__ = ["JacobianGeometry"]
 
@@ -95,15 +97,17 @@ class JacobianGeometry(Geometry):
         check_shape("z", z, (-1, self.latent_size))
         values, factor = split_precision(precision, self.num_weights)
         flat = z.reshape(-1, self.latent_size)
+        doubled = products_are_double()
         if self.chunk_size is None or self.chunk_size >= flat.shape[0]:
-            gram = self._gram(flat, values)
+            gram = self._gram(flat, values, doubled)
         else:
             blocks = flat.split(self.chunk_size)
-            gram = torch.cat([checkpoint(self._gram, block, values, use_reentrant=False) for block in blocks])
+            gram = torch.cat([checkpoint(self._gram, block, values, doubled, use_reentrant=False) for block in blocks])
         return factor * gram.reshape(*z.shape[:-1], self.latent_size, self.latent_size)
 
-    def _gram(self, z: Tensor, values: Tensor | None) -> Tensor:
+    def _gram(self, z: Tensor, values: Tensor | None, doubled: bool) -> Tensor:
         columns = self._columns(z).movedim(1, 0)
+        columns = precise(columns) if doubled else columns
         weighted = columns if values is None else columns * values
         return weighted @ columns.mT
 

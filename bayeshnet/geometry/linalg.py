@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..memo import transforms_active
 
-__all__ = ["capacitance_cholesky", "half_log_det", "identity_plus_cholesky", "precise"]
+__all__ = ["capacitance_cholesky", "half_log_det", "identity_plus_cholesky", "precise", "try_identity_plus_cholesky"]
 
 
 def precise(x: Tensor) -> Tensor:
@@ -23,12 +23,22 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
     Low rank is harmless, as :math:`I + G \succeq I`. A Gram matrix computed in single precision may have negative
     eigenvalues by rounding; then eigenvalues of that size are set to zero. NaN or infinity raises.
     """
-    matrix = precise(gram)
-    matrix = matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    matrix = _identity_plus(gram)
     root, info = torch.linalg.cholesky_ex(matrix)
     if bool(info.any()):
         return torch.linalg.cholesky(_repaired(matrix))
     return root
+
+
+def try_identity_plus_cholesky(gram: Tensor) -> tuple[Tensor, bool]:
+    """Compute the same without repair, and whether all matrices are positive definite."""
+    root, info = torch.linalg.cholesky_ex(_identity_plus(gram))
+    return root, not bool(info.any())
+
+
+def _identity_plus(gram: Tensor) -> Tensor:
+    matrix = precise(gram)
+    return matrix + torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
 
 
 def _repaired(matrix: Tensor) -> Tensor:
@@ -49,24 +59,29 @@ class _HalfLogDet(torch.autograd.Function):
     """The log-determinant; its gradient, half the inverse, reuses the Cholesky factor."""
 
     @staticmethod
-    def forward(ctx: Any, gram: Tensor) -> Tensor:
-        root = identity_plus_cholesky(gram)
-        ctx.save_for_backward(gram, root)
+    def forward(ctx: Any, gram: Tensor, root: Tensor | None, inverse: Tensor | None) -> Tensor:
+        root = identity_plus_cholesky(gram) if root is None else root
+        ctx.save_for_backward(gram, root, inverse)
         return _sum_of_logs(root)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        gram, root = ctx.saved_tensors
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        gram, root, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():
-            root = identity_plus_cholesky(gram)
-        return (torch.cholesky_inverse(root) * (0.5 * grad)[..., None, None]).to(gram)
+            inverse = torch.cholesky_inverse(identity_plus_cholesky(gram))
+        elif inverse is None:
+            inverse = torch.cholesky_inverse(root)
+        return (inverse * (0.5 * grad)[..., None, None]).to(gram), None, None
 
 
-def half_log_det(gram: Tensor) -> Tensor:
-    r"""Compute :math:`\tfrac12 \log\det(I + G)` for each Gram matrix ``(*B, n, n)``, in double precision."""
+def half_log_det(gram: Tensor, root: Tensor | None = None, inverse: Tensor | None = None) -> Tensor:
+    r"""Compute :math:`\tfrac12 \log\det(I + G)` for each Gram matrix ``(*B, n, n)``, in double precision.
+
+    The Cholesky factors and the inverses of :math:`I + G` may be given, without gradient.
+    """
     if transforms_active():
         return _sum_of_logs(identity_plus_cholesky(gram))
-    return _HalfLogDet.apply(gram)
+    return _HalfLogDet.apply(gram, root, inverse)
 
 
 def _sum_of_logs(root: Tensor) -> Tensor:

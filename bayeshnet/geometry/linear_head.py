@@ -11,9 +11,13 @@ from torch import Tensor
 from ..errors import check_floating, check_int, check_shape, value_error
 from ..memo import Memo, transforms_active
 from .head_autograd import HeadGram, HeadShift, head_gram, head_shift
+from .products import for_products
 from .truncate import truncate
 
 __all__ = ["LinearHead", "WeightedGram"]
+
+_WIDE = "double"
+"""Key of Gram matrices in double precision."""
 
 KEPT = 4
 """Number of precisions whose Gram matrices a head keeps."""
@@ -41,7 +45,7 @@ class WeightedGram:
         """Compute squared norms of the head's linear outputs at activations ``(*B, C, H)``: ``(*B,)``."""
         total: Tensor | None = None
         for chunks, gram in self.pieces:
-            part = x[..., chunks, :] if len(self.pieces) > 1 else x
+            part = (x[..., chunks, :] if len(self.pieces) > 1 else x).to(gram.dtype)
             value = (_times(part, gram) * part).sum((-1, -2))
             total = value if total is None else total + value
         return total  # type: ignore[return-value]
@@ -54,6 +58,7 @@ class WeightedGram:
             if low >= high:
                 continue
             part = x if (low, high) == (start, stop) else x[..., low - start : high - start, :]
+            part = part.to(gram.dtype)
             if gram.ndim == 3:
                 gram = gram[low - chunks.start : high - chunks.start]
             value = _times(part, gram).flatten(-2) @ part.flatten(-2).mT
@@ -123,26 +128,32 @@ class LinearHead:
         They are kept for further calls with the same tensor. Without ``keep`` new ones are computed by torch's
         operations and not kept, which is faster for small heads.
         """
+        weight = for_products(self.weight)
+        if weight is not self.weight:
+            wide = None if values is None else for_products(values)
+            if transforms_active():
+                return self._make_gram(weight, wide, once=True)
+            return self._kept.get((values, self.weight, _WIDE), lambda: self._make_gram(weight, wide, once=False))
         keys = (values, self.weight)
         if not keep or transforms_active():
             kept = self._kept.peek(keys)
-            return self._make_gram(values, once=True) if kept is None else kept
-        return self._kept.get(keys, lambda: self._make_gram(values, once=False))
+            return self._make_gram(weight, values, once=True) if kept is None else kept
+        return self._kept.get(keys, lambda: self._make_gram(weight, values, once=False))
 
-    def _make_gram(self, values: Tensor | None, once: bool) -> WeightedGram:
+    def _make_gram(self, weight: Tensor, values: Tensor | None, once: bool) -> WeightedGram:
         """Compute Gram matrices for a single use, or for several uses that share one gradient of the matrix."""
         chunks, size = self.num_chunks, self.chunk_size
         weights = None if values is None else self.by_chunks(values)
         blocks = weights
         if weights is None and self.rest:
-            used = torch.arange(size, device=self.weight.device) < size - self.rest
-            last = used.to(self.weight.dtype).unsqueeze(0)
+            used = torch.arange(size, device=weight.device) < size - self.rest
+            last = used.to(weight.dtype).unsqueeze(0)
             blocks = last if chunks == 1 else torch.cat([torch.ones_like(last), last])
             weights = torch.cat([torch.ones_like(last).expand(chunks - 1, -1), last])
         if once:
-            grams, slots = head_gram(self.weight, blocks), []
+            grams, slots = head_gram(weight, blocks), []
         else:
-            grams, *slots = HeadGram.apply(self.weight, blocks, chunks)
+            grams, *slots = HeadGram.apply(weight, blocks, chunks)
         if values is not None:
             pieces = [(slice(0, chunks), grams[0] if chunks == 1 else grams)]
         elif grams.shape[0] == 1:

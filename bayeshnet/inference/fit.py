@@ -222,9 +222,9 @@ def _planned(num_steps: int | None, num_epochs: int | None, per_epoch: int | Non
         got = "neither" if num_steps is None else "both"
         raise value_error("num_steps, num_epochs", expected="one of the two", found=got)
     if num_steps is not None:
-        return check_int("num_steps", num_steps, 0)
+        return check_int("num_steps", num_steps, 1)
     if per_epoch is None:
         raise value_error(
             "num_epochs", expected="None without data of a known length", got=num_epochs, hint="Give num_steps."
         )
-    return check_int("num_epochs", num_epochs, 0) * per_epoch
+    return check_int("num_epochs", num_epochs, 1) * per_epoch

@@ -28,6 +28,9 @@ __getattr__ = moved_names(
     },
 )
 
+VERDICTS = ("trusted", "not certified")
+"""Verdicts on a KL."""
+
 
 @dataclass(frozen=True)
 class InformationRecord:
@@ -71,7 +74,7 @@ class KLRecord:
     verdict: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that all are numbers."""
+        """Check that all are numbers, and the verdict."""
         _check_numbers(self)
 
     @classmethod
@@ -263,14 +266,12 @@ def check_results(results: Any) -> tuple[RunResult, ...]:
 
 def _check_numbers(record: Any) -> None:
     """Refuse entries of a record that are neither numbers nor None nor records themselves; a verdict is text."""
-    for entry in fields(record):
-        value = getattr(record, entry.name)
-        if entry.name == "verdict" and value is not None:
-            check_text("verdict", value)
-            continue
+    for name, value in ((entry.name, getattr(record, entry.name)) for entry in fields(record)):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number and value is not None and not isinstance(value, InformationRecord):
-            raise type_error(entry.name, expected="a number, or None", got=value)
+        if name == "verdict" and value is not None:
+            check_choice("verdict", value, VERDICTS)
+        elif not number and value is not None and not isinstance(value, InformationRecord):
+            raise type_error(name, expected="a number, or None", got=value)
 
 
 def _read_result(path: Any, argument: str) -> RunResult:

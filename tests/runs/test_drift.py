@@ -34,7 +34,7 @@ def without_latent(q):
 
 
 def check_alarms(seeds):
-    """Check the alarm of an unchanged posterior, one of another seed, and one without its latent."""
+    """Check the alarm for an unchanged posterior, one of another seed, and one without its latent."""
     for seed in seeds:
         q, prior = posterior(seed)
         same = compare_posteriors(q, q, prior, seed)

@@ -16,10 +16,12 @@ import yaml
 
 from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.continual import EWC, Coreset, ExperienceReplay, GrowingSoftmax, PosteriorReplay, Training
+from bayeshnet.data import from_arrays
 from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
 from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
 from bayeshnet.reports import RunResult
+from bayeshnet.reports.repetitions import find_repetitions
 from bayeshnet.runs import Experiment, Listener, RunFolder, execute, run_experiment
 from bayeshnet.runs.configuration import available, merge, named_configuration
 from bayeshnet.runs.execution import conclude
@@ -278,3 +280,17 @@ def test_bad_settings_are_named():
         make_experiment(device="nonsense")
     with pytest.raises(ValueError, match="data: expected one of"):
         make_experiment("nonsense").stream()
+
+
+def test_runs_on_other_data_of_the_caller_are_no_repetitions():
+    def result(shift, seed):
+        x, y = torch.arange(48.0).reshape(24, 2) / 48 + shift, torch.arange(24) % 2
+        learner = EWC(MLPNetwork((4,)), training=Training(steps=2), num_samples=3)
+        return run_experiment(Experiment(learner, seed=seed), stream=from_arrays([(x, y)], name="own")).result
+
+    first, again, other = result(0.0, 1), result(0.0, 2), result(1.0, 3)
+    assert first.data == "own"
+    assert first.settings == again.settings != other.settings
+    found = find_repetitions([first, again, other, first])
+    assert [len(runs) for runs in found.rows.values()] == [2, 1]
+    assert len(found.repeated) == 1

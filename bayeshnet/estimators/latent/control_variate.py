@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
-from ...geometry.linalg import identity_plus_cholesky
+from ...geometry.information import information_root
 from ..draws import latent_and_noise
 
 __all__ = ["linear_noise"]
@@ -29,7 +29,7 @@ def linear_noise(q: SemiImplicit, draw: WeightDraw) -> tuple[Tensor, Tensor]:
     deviation from the mean.
     """
     z0, eps = latent_and_noise(draw)
-    root = identity_plus_cholesky(q.geometry.gram(z0, q.sigma**-2))
+    root = information_root(q.geometry, z0, q.sigma**-2)
     num, n = z0.shape
     z = z0.to(root)
     pulled = q.geometry.vjp(z0, eps / q.sigma).to(root) - z

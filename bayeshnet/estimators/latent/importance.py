@@ -12,7 +12,10 @@ from torch.distributions import Distribution
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_flags, check_int, check_number
+from ...geometry.base import Geometry
+from ...geometry.information import information_root, needs_double_products, refuse_lost
 from ...geometry.linalg import precise
+from ...geometry.products import double_products
 from ..accepted import semi_implicit
 from ..analytic import analytic_part, kl_of_parts
 from ..base import DensityEstimator, KLEstimate, MutualInformation
@@ -171,9 +174,17 @@ class ImportanceSandwich(DensityEstimator):
         anchored = Anchored.of(q, draw)
         z0 = anchored.latent
         with torch.no_grad():
+            root = information_root(q.geometry, z0, q.sigma**-2)
+        refuse_lost(root, z0.dtype)
+        with double_products(needs_double_products(root, z0.dtype)):
+            return self._sides_of(q.geometry, anchored, generator)
+
+    def _sides_of(self, geometry: Geometry, anchored: Anchored, generator: torch.Generator | None) -> _Sides:
+        z0 = anchored.latent
+        with torch.no_grad():
             starts = z0.unsqueeze(1)
             if self.num_starts > 1:
-                more = q.geometry.draw_latent(z0.shape[0] * (self.num_starts - 2), generator)
+                more = geometry.draw_latent(z0.shape[0] * (self.num_starts - 2), generator)
                 starts = torch.cat([starts, -starts, more.unflatten(0, (z0.shape[0], self.num_starts - 2))], dim=1)
             proposal = make_proposal(find_modes(anchored, starts, self.steps), self.inflation, self.dof)
             z = proposal.draw(self.num_proposals, generator)

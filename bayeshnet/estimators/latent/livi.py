@@ -9,7 +9,8 @@ from torch.distributions import Distribution
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_flags, value_error
-from ...geometry.linalg import half_log_det, identity_plus_cholesky, precise
+from ...geometry.information import information_at, information_root
+from ...geometry.linalg import precise
 from ...rng import normal_like, uniform_like
 from ..accepted import semi_implicit
 from ..analytic import analytic_part, kl_of_parts
@@ -80,7 +81,7 @@ class LIVI(DensityEstimator):
         self, q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
         z = self._latents(q, num_samples, generator)
-        information = half_log_det(q.geometry.gram(z, q.sigma**-2))
+        information = information_at(q.geometry, z, q.sigma**-2)
         analytic = analytic_part(q, p, z, generator=generator)
         terms = analytic.terms.detach() - information.detach()
         return kl_of_parts(
@@ -137,7 +138,7 @@ def _density_form(q: SemiImplicit, draw: WeightDraw) -> tuple[Tensor, Tensor]:
     :math:`b = J^\top \varepsilon / \sigma`.
     """
     latent, eps = latent_and_noise(draw)
-    root = identity_plus_cholesky(q.geometry.gram(latent, q.sigma**-2))
+    root = information_root(q.geometry, latent, q.sigma**-2)
     half = root.diagonal(dim1=-2, dim2=-1).log().sum(-1)
     with torch.no_grad():
         z = latent.to(root)

@@ -11,6 +11,7 @@ from torch.distributions import Distribution
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_int
+from ...geometry.information import refuse_lost
 from ...geometry.linalg import precise
 from ...rng import uniform_like
 from ..accepted import semi_implicit
@@ -111,6 +112,7 @@ def _lanczos(q: SemiImplicit, z: Tensor, probes: Tensor, steps: int) -> tuple[Te
         sides = torch.stack(off, dim=-1)
         matrix = matrix + torch.diag_embed(sides, 1) + torch.diag_embed(sides, -1)
     values, vectors = torch.linalg.eigh(matrix)
+    refuse_lost(torch.diag_embed(values.clamp_min(1.0).sqrt()), z.dtype)
     first = vectors[..., 0, :]
     values = values.clamp_min(1.0)
     quadrature = (first.square() * values.log()).sum(-1)

@@ -10,11 +10,14 @@ import torch
 
 from ... import __version__
 from ...continual import LearnerState
+from ...data import STREAMS
+from ...files import fingerprint
 from ...reports import DriftRecord, RunResult
 from ...rng import derive_seed
 from ...tasks import TaskStream
 from ..experiment import Experiment
 from ..experiment_config import recorded_settings
+from ..fingerprints import data_fingerprints
 from .alarms import find_alarms
 from .bounds import negative_elbos
 from .final_numbers import accuracy_matrices, final_numbers, mean, task_numbers
@@ -56,7 +59,7 @@ def summarize_run(
     final.update(_means(more, drift))
     train = [a.seconds.train for a in assessments]
     return RunResult(
-        data=experiment.data,
+        data=stream.name if _is_own(stream) else experiment.data,
         method=experiment.method,
         seed=experiment.seed,
         tasks=tuple(task.name for task in stream),
@@ -71,7 +74,7 @@ def summarize_run(
         seconds={"train": sum(train), "assess": sum(a.seconds.assess for a in assessments), "per_task": train},
         versions={"bayeshnet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         judged_on=experiment.judge_on,
-        settings=recorded_settings(experiment),
+        settings=recorded_settings(experiment) | _examples(stream),
         drift=tuple(drift),
         alarms=find_alarms(stream, assessments, audits, bounds, drift),
     )
@@ -91,6 +94,16 @@ def _means(per_task: Sequence[Mapping[str, Any]], drift: Sequence[DriftRecord]) 
         values = [numbers[key] for numbers in (per_task[: len(drift) or 1] if key == "drift" else per_task)]
         found[key] = None if None in values else mean(values)
     return found
+
+
+def _is_own(stream: TaskStream) -> bool:
+    """Return whether the stream is the caller's, which the settings of the experiment do not describe."""
+    return stream.name not in STREAMS
+
+
+def _examples(stream: TaskStream) -> dict[str, str]:
+    """Return a digest of the examples of a stream of the caller's as a setting: runs on others are no repetitions."""
+    return {"examples": fingerprint(*data_fingerprints(stream).values())[:8]} if _is_own(stream) else {}
 
 
 def _ood_numbers(detection: DetectionRates, abstention: AbstentionRates | None) -> dict[str, Any]:

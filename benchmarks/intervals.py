@@ -1,0 +1,221 @@
+"""Intervals of the KL against independent truths: python benchmarks/intervals.py [--cases N] [--rst FILE].
+
+Random hypernetworks (one to three hidden layers, five activations, gains 0.3 to 4, 1 to 16 latents, 2 to 1,000 weights,
+noise 1e-3 to 1) are given to ``kl_interval`` in single precision. Their truths are computed by
+``intervals_truth.py`` in plain torch; where a truth is uncertain by more than 0.1 nats the case is left out and
+counted. Then linear maps with exact truths, products of ``abs`` and ``cos`` with 2^n modes and more, and the KL of
+hypernetwork posteriors to themselves.
+docs/results/intervals.rst is written by
+``python benchmarks/intervals.py --rst docs/results/intervals.rst``, seeds from 0. With --keep cases
+are written to a file as they are found, and those in it are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from intervals_page import write_page
+from intervals_truth import ACTIVATIONS, Network, Truth, true_kl
+from torch import Tensor
+
+from bayeshnet.distributions import MeanFieldGaussian, SemiImplicit
+from bayeshnet.estimators import kl_interval
+from bayeshnet.geometry import JacobianGeometry
+from bayeshnet.hnets import HMLP
+
+UNCERTAIN = 0.1
+"""Error in nats of a truth above which a case is left out."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """An interval beside the truth.
+
+    Attributes:
+        group: activation, or kind of map.
+        latents: number of latents.
+        truth: the KL, with its error.
+        error: of the truth, in nats.
+        lower: end of the interval.
+        value: estimate.
+        upper: other end.
+        trusted: verdict.
+        seconds: taken by the interval.
+    """
+
+    group: str
+    latents: int
+    truth: float
+    error: float
+    lower: float
+    value: float
+    upper: float
+    trusted: bool
+    seconds: float
+
+    @property
+    def inside(self) -> bool:
+        """True if the interval contains a value that the truth may have."""
+        return self.lower - self.error <= self.truth <= self.upper + self.error
+
+    @property
+    def miss(self) -> float:
+        """Distance of the estimate from the truth beyond the error of the truth."""
+        return max(0.0, abs(self.value - self.truth) - self.error)
+
+    def line(self) -> str:
+        """Describe the case in a line."""
+        return (
+            f"{self.group:9} n {self.latents:2} truth {self.truth:10.3f} +- {self.error:.3f} "
+            f"[{self.lower:.3f}, {self.upper:.3f}] {'trusted' if self.trusted else 'not certified':13} "
+            f"{'in' if self.inside else 'OUT'} {self.seconds:.1f} s"
+        )
+
+
+def judged(
+    group: str, latents: int, q: SemiImplicit, p: MeanFieldGaussian | SemiImplicit, truth: Truth, seed: int
+) -> Case:
+    """Compute an interval and print it beside the truth."""
+    start = time.perf_counter()
+    found = kl_interval(q, p, generator=torch.Generator().manual_seed(seed))
+    seconds = time.perf_counter() - start
+    case = Case(
+        group,
+        latents,
+        truth.kl,
+        truth.error,
+        found.lower,
+        found.value,
+        found.upper,
+        found.verdict == "trusted",
+        seconds,
+    )
+    print(seed, case.line(), "" if case.trusted else list(found.reasons), flush=True)
+    return case
+
+
+def posterior(net: Network) -> SemiImplicit:
+    """Return the posterior of a network as a hypernetwork of the library, in single precision."""
+    act, _ = ACTIVATIONS[net.activation]
+    num = len(net.head[1])
+    widths = [len(bias) for _, bias in net.layers]
+    hnet = HMLP([[num]], net.latent_size, 0, widths, verbose=False, activation_fn=act)
+    tensors = [t for pair in [*net.layers, net.head] for t in pair]
+    with torch.no_grad():
+        for parameter, tensor in zip(hnet.unconditional_params, tensors, strict=True):
+            parameter.copy_(tensor)
+    return SemiImplicit(hnet.geometry(), net.sigma)
+
+
+def standard(num: int) -> MeanFieldGaussian:
+    """Return a standard normal prior."""
+    return MeanFieldGaussian(torch.zeros(num), torch.ones(num))
+
+
+def random_network(seed: int) -> Case | None:
+    """Return a case, or None if its truth is not known well enough."""
+    net = Network.random(seed)
+    truth = true_kl(net, 1_000 + seed)
+    if truth.error > UNCERTAIN:
+        print(seed, net.activation, net.latent_size, f"left out: truth uncertain by {truth.error:.2f}", flush=True)
+        return None
+    return judged(net.activation, net.latent_size, posterior(net), standard(len(net.head[1])), truth, seed)
+
+
+def linear_map(seed: int) -> Case:
+    """Return the case of a linear map that the library cannot know to be linear."""
+    gen = torch.Generator().manual_seed(seed)
+    n, num, sigma = 1 + seed % 8, (10, 60, 300)[seed % 3], (0.01, 0.1, 0.5)[(seed // 3) % 3]
+    matrix = torch.randn(num, n, generator=gen, dtype=torch.float64) / math.sqrt(n)
+    geometry = JacobianGeometry(_times(matrix), n, num, like=matrix)
+    squares = matrix.square().sum() + num * (sigma**2 - 1 - 2 * math.log(sigma))
+    information = 0.5 * torch.linalg.svdvals(matrix / sigma).square().log1p().sum()
+    truth = Truth(float(0.5 * squares - information), 0.0)
+    return judged("linear", n, SemiImplicit(geometry, sigma), standard(num), truth, seed)
+
+
+def _times(matrix: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda z: z @ matrix.T
+
+
+def product(name: str, n: int, sigma: float = 0.05) -> Case:
+    """Return the case of independent weights ``abs(z_i)`` or ``cos(z_i)``, whose truth is an integral over one."""
+    function = getattr(torch, name)
+    geometry = JacobianGeometry(function, n, n, like=torch.zeros(1, dtype=torch.float64))
+    truth = Truth(n * _separate(function, sigma), 0.0)
+    return judged(name, n, SemiImplicit(geometry, sigma), standard(n), truth, n)
+
+
+def _separate(function: Callable[[Tensor], Tensor], sigma: float) -> float:
+    """Integrate the KL to N(0, 1) of one weight."""
+    z = torch.linspace(-9, 9, 3001, dtype=torch.float64)
+    mass = -0.5 * z**2 - 0.5 * math.log(2 * math.pi) + math.log(18 / 3000)
+    w = torch.linspace(-10, 10, 6001, dtype=torch.float64)
+    parts = [torch.logsumexp(mass - 0.5 * ((x[:, None] - function(z)) / sigma) ** 2, -1) for x in w.split(1000)]
+    log_q = torch.cat(parts) - math.log(sigma) - 0.5 * math.log(2 * math.pi)
+    log_p = -0.5 * w**2 - 0.5 * math.log(2 * math.pi)
+    return float((log_q.exp() * (log_q - log_p)).sum()) / 300
+
+
+def itself(seed: int) -> Case:
+    """Return the case of a hypernetwork posterior as its own prior, where the KL is 0."""
+    net = Network.random(seed)
+    q = posterior(net)
+    return judged("itself", net.latent_size, q, q, Truth(0.0, 0.0), seed)
+
+
+class Kept:
+    """Cases in a file, by study and seed.
+
+    Args:
+        path: the file, a line of JSON for each case, or None to keep none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self.found = {key: None if case is None else Case(**case) for key, case in map(json.loads, lines)}
+
+    def get(self, key: str, make: Callable[[], Case | None]) -> Case | None:
+        """Return the case, made by ``make`` if it is not in the file."""
+        if key not in self.found:
+            self.found[key] = case = make()
+            if self.path is not None:
+                with self.path.open("a") as file:
+                    file.write(json.dumps([key, None if case is None else asdict(case)]) + "\n")
+        return self.found[key]
+
+
+def main() -> None:
+    """Run all studies and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cases", type=int, default=200, help="random networks")
+    parser.add_argument("--linear", type=int, default=100, help="linear maps")
+    parser.add_argument("--itself", type=int, default=10, help="posteriors compared with themselves")
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4, 8, 12], help="factors of products")
+    parser.add_argument("--keep", type=Path, help="file of cases")
+    parser.add_argument("--rst", type=Path, help="page to write")
+    args = parser.parse_args()
+    kept = Kept(args.keep)
+    studies = {
+        "linear": {f"linear {i}": partial(linear_map, i) for i in range(args.linear)},
+        "random": {f"random {i}": partial(random_network, i) for i in range(args.cases)},
+        "itself": {f"itself {i}": partial(itself, i) for i in range(args.itself)},
+        "folds": {f"{name} {n}": partial(product, name, n) for name in ("abs", "cos") for n in args.sizes},
+    }
+    cases = {study: [kept.get(key, make) for key, make in parts.items()] for study, parts in studies.items()}
+    if args.rst is not None:
+        known = {study: [case for case in found if case is not None] for study, found in cases.items()}
+        write_page(args.rst, known, cases["random"].count(None))
+
+
+if __name__ == "__main__":
+    main()
