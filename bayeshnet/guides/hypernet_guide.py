@@ -116,9 +116,11 @@ class HypernetGuide(ModuleSettings, nn.Module):
             >>> report.verdict, report.lower == report.value == report.upper
             ('trusted', True)
         """
-        if isinstance(prior, BayesianModel):
-            prior = prior.prior
-        return diagnose(self.distribution(cond_id, cond_input), prior, num_samples, generator)
+        p = as_distribution(prior.prior if isinstance(prior, BayesianModel) else prior, "prior")
+        num = self.weight_spec.numel
+        if p.event_shape[0] != num:
+            raise value_error("prior", expected=f"a distribution over the {num} weights", found=f"{p.event_shape[0]}")
+        return diagnose(self.distribution(cond_id, cond_input), p, num_samples, generator)
 
     def _checked(self, q: Any) -> Distribution:
         """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..continual.saved import TaskShape
+from ..errors import check_int, value_error
 from .results.records import Assessment
 
 __all__ = ["Progress", "TaskShape"]
@@ -37,6 +38,14 @@ class Progress:
         shape = record.get("shape")
         return cls(
             tuple(Assessment.from_dict(each) for each in record["records"]),
-            tuple(tuple(labels) for labels in record["labels"]),
+            tuple(tuple(_label(label) for label in labels) for labels in record["labels"]),
             None if shape is None else TaskShape(**{**shape, "input_shape": tuple(shape["input_shape"])}),
         )
+
+
+def _label(label: Any) -> int:
+    """Return a label if a tensor can hold it."""
+    value = check_int("labels", label)
+    if abs(value) >= 2**63:
+        raise value_error("labels", expected="labels of 64 bits", got=label)
+    return value

@@ -99,13 +99,12 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 def test_drift_verdicts_and_alarms_are_read_back_and_old_records_have_none(tmp_path):
     moved = DriftRecord(0.2, 3.0, 2.5, 3.5, "trusted", 0.9, 1e-20, 0.1)
     kl = KLRecord(5.0, 4.9, 5.1, 6.0, InformationRecord(1.0, 0.9, 1.1), "not certified")
-    result = RunResult(
-        "a", "b", 0, ("x", "y"), {}, kl=(kl, KLRecord()), drift=(moved,), alarms={"drift": "task 1: moved."}
-    )
+    alarms = {"drift": "task 1: moved."}
+    result = RunResult("a", "b", 0, ("x", "y"), {}, kl=(kl, KLRecord()), drift=(moved,), alarms=alarms)
     loaded = RunResult.load(result.save(tmp_path / "metrics.json"))
     assert loaded.drift == (moved,)
     assert loaded.kl == result.kl
-    assert loaded.alarms == {"drift": "task 1: moved."}
+    assert loaded.alarms == alarms
     old = {key: value for key, value in result.to_dict().items() if key not in ("drift", "alarms")}
     assert RunResult.of(old).drift == ()
     assert RunResult.of(old).alarms == {}

@@ -90,7 +90,7 @@ def test_every_alarm_is_given_once_with_its_tasks():
     assessments[1] = SimpleNamespace(given=(1.0, 0.5))
     good = {"negative_elbo": 10.0, "negative_elbo_prior": 20.0}
     assert find_alarms(tasks, assessments[::2][:1], [audit()] * 3, [good] * 3) == {}
-    flags = {"collapse": "The latent is ignored.", "kernel": "Of no concern."}
+    flags = {"collapse": "The latent is ignored.", "kernel": "Of no concern.", "point": "A point has no KL."}
     found = find_alarms(
         tasks,
         assessments,

@@ -17,6 +17,8 @@ from .records import Assessment
 __all__ = ["find_alarms", "is_at_chance"]
 
 _AT_PRIOR, _LISTED = 1e-3, 8
+_CHOSEN = {"point"}
+"""Alarms of an audit that say of a method what it is."""
 
 
 def find_alarms(
@@ -29,7 +31,7 @@ def find_alarms(
     """Return a sentence for each alarm, with the numbers of its tasks, which start at 1.
 
     Besides the alarms of :func:`~bayeshnet.estimators.diagnose`, which include a latent that is ignored (``collapse``)
-    and folds, there are
+    and folds, but not that a point has no KL, there are
 
     - ``chance``: just after learning, a task's accuracy on the assessed inputs is within two standard errors of that of
       its most frequent class, or below; or its squared error is not below the variance of the targets;
@@ -99,7 +101,7 @@ def _describe_drift(record: DriftRecord, kind: str) -> str:
 
 
 def _of_audits(audits: Sequence[Diagnosis]) -> dict[str, str]:
-    names = dict.fromkeys(name for audit in audits for name in audit.alarms)
+    names = dict.fromkeys(name for audit in audits for name in audit.alarms if name not in _CHOSEN)
     tasks = {name: [t for t, audit in enumerate(audits) if name in audit.alarms] for name in names}
     return {name: f"{_numbers(found)}: {audits[found[0]].alarms[name]}" for name, found in tasks.items()}
 

@@ -41,10 +41,19 @@ _SPEC: dict[str, Any] = {"weight_spec": WeightSpec.of(nn.Linear(3, 2))}
 DOORS: dict[str, Door] = {
     "ConditionedPosterior": Door(closed="a protocol"),
     "ConvNetwork": Door(
-        {"channels": (2, 3), "hidden_layers": (4,), "activation": "relu", "image_shape": (1, 8, 8), "layout": None, "hidden": None}
+        {
+            "channels": (2, 3),
+            "hidden_layers": (4,),
+            "activation": "relu",
+            "image_shape": (1, 8, 8),
+            "layout": None,
+            "hidden": None,
+        }
     ),
     "ConvNetwork.build": Door(
-        {"input_shape": (1, 8, 8), "num_outputs": 2, "layout": "CHW"}, of=lambda: ConvNetwork((2,), (4,)), read=lambda net: ()
+        {"input_shape": (1, 8, 8), "num_outputs": 2, "layout": "CHW"},
+        of=lambda: ConvNetwork((2,), (4,)),
+        read=lambda net: (),
     ),
     "DiracGenerator": Door(_GENERATOR),
     "DiracGenerator.build": Door(_SPEC, of=DiracGenerator),

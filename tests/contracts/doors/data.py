@@ -90,7 +90,9 @@ DOORS: dict[str, Door] = {
     ),
     "split_cifar10": _stream(data.split_cifar10),
     "split_cifar100": _stream(data.split_cifar100),
-    "split_dataset": _stream(data.split_dataset, dataset=TensorDataset(_X, _Y), test_dataset=TensorDataset(_X, _Y), classes_per_task=1),
+    "split_dataset": _stream(
+        data.split_dataset, dataset=TensorDataset(_X, _Y), test_dataset=TensorDataset(_X, _Y), classes_per_task=1
+    ),
     "split_digits": _stream(data.split_digits, max_train=20, max_test=10),
     "split_fashion_mnist": _stream(data.split_fashion_mnist),
     "split_mnist": _stream(data.split_mnist),

@@ -96,6 +96,11 @@ DOORS: dict[str, Door] = {
     "HeteroscedasticGaussian.log_prob": _density(HeteroscedasticGaussian, torch.randn(4, 1)),
     "HeteroscedasticGaussian.num_outputs": Door({"num_targets": 2}, of=HeteroscedasticGaussian),
     "HypernetGuide": Door({"posterior": MeanFieldPosterior(_SPEC), "estimator": LIVI(), "name": "weights"}),
+    "HypernetGuide.audit": Door(
+        {"prior": MeanFieldPosterior(_SPEC), "cond_id": None, "cond_input": None, "num_samples": 8, "generator": None},
+        of=_guide,
+        random=True,
+    ),
     "HypernetGuide.forward": Door({"cond_id": None, "cond_input": None}, of=_guide, random=True),
     "Likelihood": Door(closed="abstract"),
     "LowRankGuide": Door({**_GUIDE, "rank": 2, "sigma": 0.1}),

@@ -24,6 +24,7 @@ _MATRIX = {"matrix": torch.tensor([[0.9, 0.5, 0.4], [0.8, 0.7, 0.6], [0.6, 0.5, 
 _SETS = {"x": _draws(5, 2), "y": _draws(4, 2) + 1}
 
 DOORS: dict[str, Door] = {
+    "ClassifierTest": Door(closed="a record that classifier_test makes"),
     "ContinualSummary": Door(closed="a record that summarize makes"),
     "ReliabilityBins": Door(closed="a record that reliability_bins makes"),
     "SampleComparison": Door(closed="a record that compare_samples makes"),
@@ -33,6 +34,7 @@ DOORS: dict[str, Door] = {
     "average_accuracy": Door(_MATRIX),
     "backward_transfer": Door(_MATRIX),
     "brier": Door(_PAIR),
+    "classifier_test": Door({"x": _draws(10, 2), "y": _draws(9, 2), "generator": None}, random=True),
     "compare_samples": Door({"samples": _draws(5, 2), "reference": _draws(6, 2), "generator": None}, random=True),
     "confidence": Door({"probs": _probs(4, 3)}),
     "coverage": Door({**_DRAWN, "level": 0.9}),

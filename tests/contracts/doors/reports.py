@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bayeshnet import reports
-from bayeshnet.reports import Bands, Cell, Column, FigureData, KLRecord, Planes, RunResult, Table
+from bayeshnet.reports import Bands, Cell, Column, DriftRecord, FigureData, KLRecord, Planes, RunResult, Table
 from tests.support.doors import Door
 
 _NAMES = ["a", "b"]
@@ -27,6 +27,8 @@ _RESULT: dict[str, Any] = {
     "per_task": ({"nll": 1.0}, {"nll": 2.0}),
     "matrix": {"given": ((90.0,), (80.0, 90.0)), "entropy": ((90.0,), (80.0, 90.0))},
     "kl": (KLRecord(1.0), KLRecord(2.0)),
+    "drift": (DriftRecord(0.1),),
+    "alarms": {"drift": "task 1: moved."},
     "kind": "classification",
     "ood": {"noise": {"entropy": 90.0}},
     "ood_fpr95": {"noise": {"entropy": 9.0}},
@@ -86,7 +88,6 @@ DOORS: dict[str, Door] = {
     "Cell": Door({"value": 1.0, "std": 0.5, "best": False, "decimals": 2}),
     "Column": Door({"name": "accuracy", "unit": "%", "decimals": 1}),
     "FigureData": Door(_DATA),
-    "InformationRecord": Door({"livi": 1.0, "lower": 0.5, "upper": 1.5, "ess": None}),
     "DriftRecord": Door(
         {
             "mmd": 0.1,
@@ -94,19 +95,28 @@ DOORS: dict[str, Door] = {
             "lower": 0.5,
             "upper": 1.5,
             "verdict": "trusted",
-            "accuracy": 0.5,
-            "p_value": 0.5,
-            "predictions": 0.0,
+            "accuracy": 0.6,
+            "p_value": 0.01,
+            "predictions": 0.1,
         }
     ),
-    "KLRecord": Door({"value": 1.0, "lower": 0.5, "upper": 1.5, "analytic": 2.0, "mutual_information": None, "verdict": "trusted"}),
+    "InformationRecord": Door({"livi": 1.0, "lower": 0.5, "upper": 1.5, "ess": None}),
+    "KLRecord": Door(
+        {
+            "value": 1.0,
+            "lower": 0.5,
+            "upper": 1.5,
+            "analytic": 2.0,
+            "mutual_information": None,
+            "verdict": "trusted",
+        }
+    ),
     "Planes": Door(_PLANES),
     "ReportFigure": Door({"name": "figure", "caption": "A figure.", "png": b"0"}),
     "RunResult": Door(_RESULT),
     "RunResult.of": Door({"record": _RESULT}, random=True, read=lambda result: ()),
     "Table": Door({"title": "runs", "columns": _COLUMNS, "rows": (("x", Cell(1.0)),), "note": ""}),
     "alarm_table": Door({"result": _ONE}, read=lambda table: ()),
-    "drift_table": Door({"result": _ONE}, read=lambda table: ()),
     "accuracy_matrices": Door({"result": _ONE, "criteria": ["given"]}),
     "comparison_chart": Door({"table": _TABLE, "columns": ["accuracy"]}),
     "comparison_curves": _OF_RESULTS,
@@ -125,6 +135,7 @@ DOORS: dict[str, Door] = {
             "foreign": None,
         }
     ),
+    "drift_table": Door({"result": _ONE}, read=lambda table: ()),
     "kl_table": Door({"result": _ONE}, read=lambda table: ()),
     "learning_curves": Door({"result": _ONE, "criteria": ["given"]}),
     "load_results": Door(_saved, also=(FileNotFoundError,), read=lambda results: ()),

@@ -48,7 +48,9 @@ DOORS: dict[str, Door] = {
     "RunFolder": Door({"path": "run"}),
     "TrainedRun": Door(closed="a record that run_experiment makes"),
     "available": Door({}),
-    "load_run": Door(lambda: {"folder": _folder(), "experiment": _experiment(), "device": "cpu", "allow": ()}, read=lambda run: ()),
+    "load_run": Door(
+        lambda: {"folder": _folder(), "experiment": _experiment(), "device": "cpu", "allow": ()}, read=lambda run: ()
+    ),
     "named_configuration": Door({"data": "modes2d", "method": "separate", "quick": False}),
     "run_experiment": Door(
         lambda: {
