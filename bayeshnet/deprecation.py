@@ -80,7 +80,7 @@ _MODULES = {
     "runs.arrays": "runs.results.figure_data",
     "runs.certificate": "runs.results.posterior_checks",
     "runs.conclusion": "runs.execution",
-    "runs.drift": "runs.results.posterior_checks",
+    "runs.drift": "runs.results.drift",
     "runs.evaluation": "runs.results.assessment",
     "runs.foreign": "runs.results.ood",
 }

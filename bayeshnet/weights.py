@@ -87,6 +87,10 @@ class WeightSpec:
         chosen = None if predicate is None else refusing("predicate", predicate, expected)
         entries, owners = [], dict(module.named_modules())
         for name, parameter in module.named_parameters():
+            if nn.parameter.is_lazy(parameter):
+                advice = "Call the module on one batch first."
+                expected = "a module whose shapes are known"
+                raise value_error("module", expected=expected, found=f"the lazy parameter {name!r}", hint=advice)
             if chosen is None or chosen(name, parameter):
                 prefix, _, leaf = name.rpartition(".")
                 entries.append(_entry(name, leaf, tuple(parameter.shape), owners[prefix]))

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import bayeshnet
 from tests.support import class_rules, public_api
@@ -118,6 +120,28 @@ def test_constraints_pin_what_is_tested():
     names = {re.split(r"[\[<>=!~ ]", need)[0] for need in needed} - {"bayeshnet"}
     pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     assert sorted(pin.split("==")[0] for pin in pins) == sorted(names)
+
+
+def test_minimum_constraints_are_what_is_declared():
+    """The versions that the checks install as the lowest are those of pyproject.toml, of each dependency and extra."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [
+        *project["dependencies"],
+        *(need for extra in project["optional-dependencies"].values() for need in extra),
+    ]
+    declared = {}
+    for need in map(Requirement, needed):
+        if need.name != "bayeshnet":
+            (bound,) = need.specifier
+            assert bound.operator in {">=", "=="}, need
+            declared[need.name] = Version(bound.version)
+    text, _, indirect = (ROOT / "constraints-minimum.txt").read_text(encoding="utf-8").partition("# not declared")
+    pins = [Requirement(line) for line in text.splitlines() if line[0] != "#"]
+    assert {pin.name: Version(str(pin.specifier).removeprefix("==")) for pin in pins} == declared
+    assert len(pins) == len(declared)
+    assert re.findall(r"^(\S+)==", indirect, flags=re.M) == ["pyparsing"]
+    tested = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#")
+    assert all(declared[name] <= Version(version) for name, version in tested.items())
 
 
 def test_all_data_files_are_installed():

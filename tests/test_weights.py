@@ -163,3 +163,11 @@ def test_shapes_may_be_of_any_integers():
     spec = WeightSpec.of_shapes((torch.zeros(2, 3).shape, [np.int64(4)]), names=("a.b", "$"))
     assert spec.shapes == ((2, 3), (4,))
     assert spec.names == ("a.b", "$")
+
+
+def test_lazy_modules_are_refused_until_their_shapes_are_known():
+    net = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 1))
+    with pytest.raises(ValueError, match="module: expected a module whose shapes are known, got the lazy parameter"):
+        WeightSpec.of(net)
+    net(torch.zeros(1, 2))
+    assert WeightSpec.of(net).numel == 2 * 3 + 3 + 3 + 1

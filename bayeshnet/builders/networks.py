@@ -187,6 +187,7 @@ class ToMaps(ModuleSettings, nn.Module):
         layout: ``"CHW"`` or ``"HWC"``.
 
     Example:
+        >>> import torch
         >>> ToMaps((3, 8, 8), "HWC")(torch.zeros(2, 8, 8, 3)).shape
         torch.Size([2, 3, 8, 8])
     """

@@ -47,6 +47,8 @@ def main(words: Sequence[str]) -> int:
         return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)
     for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
+    for name, says in result.alarms.items() if result is not None else ():
+        console.print(f"[bold red]![/bold red] {escape(name)}: {escape(says)}")
     where = escape(str(folder.path))
     console.print(
         f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {where}"

@@ -8,9 +8,10 @@ from typing import Any
 from torch import nn
 
 from ..builders.networks import NetworkBuilder
-from ..errors import check_instance
+from ..errors import check_instance, value_error
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import settle_layout
+from ..mnets.parts.selection import check_module
 from ..mnets.running_statistics import settle_batch_norm
 
 __all__ = ["check_optional", "make_network"]
@@ -32,6 +33,10 @@ def make_network(
     if isinstance(network, NetworkBuilder):
         net: nn.Module = network.build_for(input_shape, num_outputs, layout)
     else:
+        if not isinstance(network, MainNetInterface):
+            check_module(network)
+        if any(tensor.is_meta for tensor in network.parameters()):
+            raise value_error("network", expected="one whose parameters have values", found="some on the meta device")
         net = copy.deepcopy(network)
     net = net if isinstance(net, MainNetInterface) else ModuleMainNet(net)
     settle_layout(net, layout)

@@ -52,7 +52,10 @@ class Training:
             check_positive("max_norm", self.max_norm)
 
     def fit_options(self, num_data: int) -> dict[str, Any]:
-        """Return these settings as arguments of :func:`~bayeshnet.inference.fit` on ``num_data`` examples."""
+        """Return these settings as arguments of :func:`~bayeshnet.inference.fit` on ``num_data`` examples.
+
+        The alarms of the fit are left out: a run raises its own, once for all tasks.
+        """
         return {
             "num_steps": self.steps,
             "batch_size": min(self.batch_size, num_data),
@@ -63,4 +66,5 @@ class Training:
             "num_samples": self.num_samples,
             "grad_clip": self.max_norm,
             "local_noise": self.local_noise,
+            "alarms": False,
         }

@@ -209,7 +209,7 @@ def _devices_named(q: Distribution, p: Distribution) -> Iterator[None]:
     """Name the prior where torch finds its tensors on another device than those of the posterior."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         here, there = _device_of(q), _device_of(p)
         if here is None or there is None or here == there:
             raise

@@ -26,6 +26,7 @@ from ..representation import shows_arguments
 from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .implicit_site import ImplicitSite
+from .sites import continuous_named
 
 __all__ = ["AutoHypernet"]
 
@@ -120,7 +121,8 @@ class AutoHypernet(AutoContinuous):
         return self._arguments
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
-        super()._setup_prototype(*args, **kwargs)
+        with continuous_named():
+            super()._setup_prototype(*args, **kwargs)
         _refuse_subsampled(self._cond_indep_stacks)
         made = self._built()
         if made is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import settings
 from pyro.ops.provenance import track_provenance
 from pyro.poutine.runtime import get_plates
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from torch.distributions import Distribution
 
 from ..errors import check_choice, check_instance, check_int, value_error
 from ..functional import STRATEGIES
+from ..memo import Memo, transforms_active
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import Inputs, num_examples
 from ..representation import ModuleSettings
@@ -74,6 +76,7 @@ class BayesianModel(ModuleSettings, nn.Module):
         self.num_data = None if num_data is None else check_int("num_data", num_data, 1)
         self.strategy = check_choice("strategy", strategy, STRATEGIES)
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
+        self._checked: Memo[bool] = Memo()
         as_pyro(prior, self.weight_spec.numel)
 
     @property
@@ -134,12 +137,31 @@ class BayesianModel(ModuleSettings, nn.Module):
         if y is not None:
             self.scale(size)
         distribution, targets = _observed(likelihood, outputs, y)
+        if y is not None:
+            self._check_values(distribution, targets, y)
         if y is None:
             with pyro.plate("data", size, dim=-1):
                 return pyro.sample("y", distribution)
         total = size if self.num_data is None else self.num_data
         with pyro.plate("data", total, subsample=torch.arange(size, device=outputs.device), dim=-1):
             return pyro.sample("y", distribution, obs=targets)
+
+    def _check_values(self, distribution: Any, targets: Any, y: Tensor) -> None:
+        """Refuse targets without a density where torch's distributions check theirs, once for each tensor of them."""
+        recorded = transforms_active() or torch._C._get_tracing_state() is not None
+        if settings.get("validate_distributions_torch") and not recorded:
+            self._checked.get((y,), lambda: self._checked_values(distribution, targets, y))
+
+    def _checked_values(self, distribution: Any, targets: Tensor, y: Tensor) -> bool:
+        self.likelihood.check_targets(y)
+        try:
+            support = distribution.support
+        except NotImplementedError:  # of a user's distribution
+            return True
+        if targets.device.type != "meta" and not bool(support.check(targets).all()):
+            advice = "Class indices run from 0 to the number of outputs less one."
+            raise value_error("y", expected="targets that the likelihood can have", found="others", hint=advice)
+        return True
 
     def _rows(self, outputs: Tensor) -> Tensor:
         return self.likelihood.outputs(outputs, outputs.shape[1] if outputs.ndim > 1 else 0)

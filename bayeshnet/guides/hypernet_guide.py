@@ -7,17 +7,19 @@ import inspect
 from typing import Any
 
 import pyro
+import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..checks import check_text
 from ..distributions.posteriors.base import WeightPosterior
 from ..errors import type_error, value_error
-from ..estimators import Auto, KLEstimator
+from ..estimators import Auto, Diagnosis, KLEstimator, diagnose
 from ..estimators.base import as_distribution
 from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
+from .bayesian_model import BayesianModel
 from .implicit_site import ImplicitSite
 
 __all__ = ["HypernetGuide"]
@@ -84,6 +86,39 @@ class HypernetGuide(ModuleSettings, nn.Module):
             expected = "a posterior called as posterior(cond_id, cond_input), for a condition"
             raise value_error("posterior", expected=expected, found=got)
         return self._checked(self.posterior())
+
+    def audit(
+        self,
+        prior: Distribution | nn.Module,
+        cond_id: Any = None,
+        cond_input: Tensor | None = None,
+        *,
+        num_samples: int = 1024,
+        generator: torch.Generator | None = None,
+    ) -> Diagnosis:
+        """Audit the posterior at a condition: :func:`~bayeshnet.estimators.diagnose` of its KL from ``prior``.
+
+        Args:
+            prior: over as many weights, a module that returns one, or a
+                :class:`~bayeshnet.guides.BayesianModel`, whose prior is taken.
+            cond_id: condition; the guide's own if neither this nor ``cond_input`` is given.
+            cond_input: the same as a vector.
+            num_samples: largest number of weight vectors to draw.
+            generator: of all noise.
+
+        Returns:
+            The KL with its 95 % interval, verdict, alarms and advice.
+
+        Example:
+            >>> from bayeshnet.distributions import FanInGaussian, MeanFieldPosterior
+            >>> guide = HypernetGuide(MeanFieldPosterior(WeightSpec.of(nn.Linear(3, 2)), scale="fan_in"))
+            >>> report = guide.audit(FanInGaussian(guide.weight_spec))
+            >>> report.verdict, report.lower == report.value == report.upper
+            ('trusted', True)
+        """
+        if isinstance(prior, BayesianModel):
+            prior = prior.prior
+        return diagnose(self.distribution(cond_id, cond_input), prior, num_samples, generator)
 
     def _checked(self, q: Any) -> Distribution:
         """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -87,3 +88,16 @@ def unwrapped(site_fn: Any) -> Any:
             site_fn = site_fn.base_dist
         else:
             return site_fn
+
+
+@contextmanager
+def continuous_named() -> Iterator[None]:
+    """Name the model where Pyro finds no unknowns in it, or discrete ones, with its error as the cause."""
+    try:
+        yield
+    except (ValueError, RuntimeError) as error:
+        text = str(error).split(". ")[0]
+        if "discrete sample site" not in text and "no latent variables" not in text:
+            raise
+        advice = "Sum discrete unknowns out in the model."
+        raise value_error("model", expected="one with continuous unknowns", found=text, hint=advice) from error

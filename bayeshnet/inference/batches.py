@@ -92,13 +92,24 @@ class LoaderBatches:
     def next(self) -> Batch:
         """Return the next batch."""
         for _ in range(2):
-            if self._iterator is None:
-                self._iterator = iter(self.loader)
-            batch = next(self._iterator, None)
+            batch = self._read()
             if batch is not None:
                 return as_batch(batch)
             self._iterator = None
         raise _no_batch()
+
+    def _read(self) -> Any:
+        """Return the next batch of this epoch, or None at its end; name the data where examples cannot be joined."""
+        try:
+            if self._iterator is None:
+                self._iterator = iter(self.loader)
+            return next(self._iterator, None)
+        except (RuntimeError, TypeError) as error:
+            if ": expected " in str(error):  # a message of this library says it better
+                raise
+            found = f"a loader that raises {type(error).__name__}: {error}"
+            expected = "examples that can be read and joined to batches"
+            raise value_error("data", expected=expected, found=found) from error
 
     def state_dict(self) -> dict[str, Any]:
         """Return an empty state: a loader is restarted."""

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..checks import check_callable, check_generator
 from ..deprecation import renamed_argument
-from ..errors import check_flags, check_instance, check_int, check_size
+from ..errors import check_flags, check_instance, check_int, check_size, type_error
 from ..estimators import KLEstimator
+from ..guides import BayesianModel
 from ..representation import Settings
 from ..speed import shortcuts
 from .bound import (
@@ -150,10 +151,12 @@ class ImplicitELBO(Settings, ELBO):
     @torch.no_grad()
     def loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """Evaluate the bound as a number."""
+        _check_targets(model, args, kwargs)
         return float(self.terms(model, guide, *args, **kwargs).loss)
 
     def loss_and_grads(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> float:
         """Evaluate the bound as a number and add its gradient to ``.grad`` of the parameters."""
+        _check_targets(model, args, kwargs)
         loss = self.terms(model, guide, *args, **kwargs).loss
         if loss.requires_grad:
             loss.backward(retain_graph=self.retain_graph)
@@ -168,3 +171,14 @@ class ImplicitELBO(Settings, ELBO):
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         """Refuse Pyro's own loops over traces, which would ask each draw for its density."""
         raise TypeError("ImplicitELBO: expected a call of terms, loss or differentiable_loss, got one of _get_trace.")
+
+
+def _check_targets(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Refuse no targets and those without a density, where the host waits for the loss in any case."""
+    if not isinstance(model, BayesianModel):
+        return
+    y = args[1] if len(args) > 1 else kwargs.get("y")
+    if y is None and (args or kwargs):
+        raise type_error("y", expected="targets, beside the inputs", got=None)
+    if isinstance(y, Tensor):
+        model.likelihood.check_targets(y)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 
 from ..checks import check_callable, check_data, check_generator
 from ..deprecation import renamed_argument
-from ..errors import check_int, check_positive, type_error, value_error
+from ..errors import check_flags, check_int, check_positive, type_error, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel
 from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
+from .bound import fit_alarms, is_direct
 from .callbacks import EarlyStopping, as_listeners
 from .elbo import ImplicitELBO
 from .loop import Loop
@@ -28,6 +30,8 @@ from .run import Callback, FitResult, Run
 from .schedules import Schedule
 
 __all__ = ["fit"]
+
+_log = logging.getLogger(__name__)
 
 
 def fit(
@@ -58,6 +62,7 @@ def fit(
     grad_clip: float | None = None,
     generator: torch.Generator | None = None,
     state: Mapping[str, Any] | None = None,
+    alarms: bool = True,
     num_latents: int | None = None,
 ) -> FitResult:
     r"""Fit a guide, and learned parts of the model, by stochastic gradient descent on the evidence lower bound.
@@ -107,6 +112,8 @@ def fit(
         grad_clip: largest norm of the whole gradient, of all losses and all parameters together.
         generator: of all randomness: order of the data, draws, latents; None for torch's global generator.
         state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
+        alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
+            log a warning for each alarm of the result.
         num_latents: deprecated name of ``num_samples``.
 
     Returns:
@@ -127,6 +134,7 @@ def fit(
         (100, 'finished', True)
     """
     check_callable("model", model, "a BayesianModel or another Pyro program")
+    check_flags(alarms=alarms)
     batches = make_batches(data, batch_size, check_generator(generator))
     if isinstance(model, BayesianModel) and batches is not None:
         _check_targets(model, batches)
@@ -150,7 +158,22 @@ def fit(
         loop.load(state)
         run = Run(model, guide, planned, per_epoch, 0 if state is None else int(state["step"]))
         loop.go(run, listeners)
-    return FitResult(run.history(), run.step, run.seconds, run.stopped or "finished", loop.state_dict(run.step))
+    history, state = run.history(), loop.state_dict(run.step)
+    found = _alarms(loop, history) if alarms and transform is None else {}
+    return FitResult(history, run.step, run.seconds, run.stopped or "finished", state, found)
+
+
+def _alarms(loop: Loop, history: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return the alarms of a finished run, and log each; none if data or programs are not the library's own."""
+    data, objective = loop.batches, loop.objective
+    if not isinstance(data, TensorBatches) or len(data.tensors) != 2 or not isinstance(objective.elbo, ImplicitELBO):
+        return {}
+    if not is_direct(objective.model, objective.guide):
+        return {}
+    found = fit_alarms(objective.model, objective.guide, data.tensors, history, objective.arguments)
+    for name, says in found.items():
+        _log.warning("%s: %s", name, says)
+    return found
 
 
 def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> None:
@@ -199,9 +222,9 @@ def _planned(num_steps: int | None, num_epochs: int | None, per_epoch: int | Non
         got = "neither" if num_steps is None else "both"
         raise value_error("num_steps, num_epochs", expected="one of the two", found=got)
     if num_steps is not None:
-        return check_int("num_steps", num_steps, 0)
+        return check_int("num_steps", num_steps, 1)
     if per_epoch is None:
         raise value_error(
             "num_epochs", expected="None without data of a known length", got=num_epochs, hint="Give num_steps."
         )
-    return check_int("num_epochs", num_epochs, 0) * per_epoch
+    return check_int("num_epochs", num_epochs, 1) * per_epoch

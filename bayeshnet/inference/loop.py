@@ -120,7 +120,8 @@ class Loop:
             beginning, colon, rest = str(error).partition(": expected ")
             if not colon or beginning not in _DATA:
                 raise
-            raise type(error)(f"data or net{colon}{rest}") from error.__cause__
+            where = "data or net" if error.__cause__ is not None or beginning != "x" else "data or net, x"
+            raise type(error)(f"{where}{colon}{rest}") from error.__cause__
         if loss.device.type == "cpu" and not math.isfinite(loss.item()):
             advice = "Lower the learning rate, clip the gradient (grad_clip=...), or look for NaN in the data."
             found = f"{loss.item()} at step {step}"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..checks import check_callable, refusing
+from ..checks import check_callable, naming, refusing
 from ..errors import check_positive, type_error, value_error
 from ..optim import make_adam
 from .schedules import Cosine, Schedule
@@ -62,8 +62,10 @@ class Stepper:
         num_steps: int,
         grad_clip: float | None = None,
     ) -> None:
-        made = _make_optimizer(list(parameters), optimizer, check_positive("lr", lr))
+        trained = list(parameters)
+        made = _make_optimizer(trained, optimizer, check_positive("lr", lr))
         self.optimizer = _refuse_closures(made)
+        _refuse_strangers(self.parameters, trained)
         self.grad_clip = grad_clip
         self.factor: Schedule | None = None
         self.scheduler: Any = None
@@ -95,14 +97,23 @@ class Stepper:
         """Differentiate ``loss`` and make one optimizer step."""
         for parameter in self.parameters:
             parameter.grad = None
-        loss.backward()
+        with naming("net or losses", "operations that can be differentiated under weights that are given"):
+            loss.backward()
         if self.grad_clip is not None:
             clip_norm(self.parameters, self.grad_clip)
         self.optimizer.step()
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(float(loss.detach()))
         elif self.scheduler is not None:
+            self._step_scheduler()
+
+    def _step_scheduler(self) -> None:
+        """Move on in the schedule; refuse one that ends before the training, with the error as the cause."""
+        try:
             self.scheduler.step()
+        except ValueError as error:
+            expected = "a schedule for all planned steps"
+            raise value_error("scheduler", expected=expected, found=f"one that raises ValueError: {error}") from error
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of optimizer and scheduler."""
@@ -157,6 +168,14 @@ def _make_optimizer(parameters: list[nn.Parameter], optimizer: Any, lr: float) -
     if not isinstance(made, torch.optim.Optimizer):
         raise type_error("optimizer", expected=expected, got=optimizer)
     return made
+
+
+def _refuse_strangers(parameters: list[Tensor], trained: list[nn.Parameter]) -> None:
+    """Refuse an optimizer whose parameters are none of those that the loss depends on: it would train nothing."""
+    if trained and {id(p) for p in parameters}.isdisjoint({id(p) for p in trained}):
+        expected = "one with parameters of the guide or the model"
+        advice = "Make it after the guide has run once, or pass its class."
+        raise value_error("optimizer", expected=expected, found="one with others alone", hint=advice)
 
 
 def _refuse_closures(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
 from ..errors import check_finite, check_floating, check_instance, check_shape, check_size, value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
+from ..guides.sites import continuous_named
 from ..rng import seeded
 from ..weights import WeightSpec
 
@@ -110,7 +111,8 @@ def reference_posterior(
     with seeded(check_generator(generator)), named:
         for _ in range(num_chains):
             mcmc = MCMC(NUTS(model, **options), num_samples, warmup_steps=warmup, disable_progbar=True)
-            refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
+            with continuous_named(), _start_named():
+                refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
             chains.append({name: value.detach() for name, value in mcmc.get_samples().items()})
             # Its diagnostics() would compute R-hat as well, for which few samples are not enough.
             found: Any = mcmc._diagnostics
@@ -123,6 +125,18 @@ def reference_posterior(
         divergences,
         time.perf_counter() - begin,
     )
+
+
+@contextmanager
+def _start_named() -> Iterator[None]:
+    """Name the model where Pyro finds no values of its unknowns that have a density, with its error as the cause."""
+    try:
+        yield
+    except ValueError as error:
+        if "valid initial params" not in str(error):
+            raise
+        expected = "a program whose unknowns have a finite density somewhere"
+        raise value_error("model", expected=expected, found="one that none of many starts suits") from error
 
 
 def _nuts_options(nuts: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ class FitResult:
         seconds: wall time of this run.
         stopped: reason why it ended: ``"finished"`` or the reason that a callback gave.
         state: state to resume from, for :func:`~bayeshnet.inference.fit`.
+        alarms: a sentence for each thing that is wrong with the posterior, by name: ``elbo``, ``prior``, ``collapse``,
+            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`.
     """
 
     history: Mapping[str, Tensor]
@@ -39,6 +41,7 @@ class FitResult:
     seconds: float
     stopped: str
     state: Mapping[str, Any]
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
 
 class Run:

@@ -26,9 +26,11 @@ from .regression import (
     sample_log_likelihood,
 )
 from .sample_comparison import SampleComparison, compare_samples, predictive_total_variation
+from .two_samples import ClassifierTest, classifier_test
 from .uncertainty import agreement, confidence, entropy, expected_entropy, mutual_information
 
 __all__ = [
+    "ClassifierTest",
     "ContinualSummary",
     "ReliabilityBins",
     "SampleComparison",
@@ -38,6 +40,7 @@ __all__ = [
     "average_accuracy",
     "backward_transfer",
     "brier",
+    "classifier_test",
     "compare_samples",
     "confidence",
     "coverage",

@@ -106,7 +106,7 @@ class LeNet(ImageClassifier):
             condition: a number (used if there is modulation) or a dict with key ``cmod_ckpt_id``.
         """
         run, mod = ForwardPass(self, weights, distilled_params, condition, "cmod_ckpt_id"), self._modulation
-        h = to_maps(x, self._in_shape, self._layout)
+        h = run.inputs(to_maps(x, self._in_shape, self._layout))
         h = run.modulate(h) if mod.inputs else h
         for _ in range(2):
             weight, bias = run.layer()

@@ -167,7 +167,7 @@ class MLP(MainNetInterface):
         """
         x = check_shape("x", self._flat(x), (-1, self._sizes[0]))
         run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
-        h = run.modulate(x) if mod.inputs else x
+        h = run.modulate(run.inputs(x)) if mod.inputs else run.inputs(x)
         last = len(run.layers) - 1
         for i, (weight, bias) in enumerate(run.layers):
             # The spectral norm applies to the weight, not to the bias.

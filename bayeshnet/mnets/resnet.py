@@ -126,7 +126,7 @@ class ResNet(ImageClassifier):
             condition: as in :meth:`MLP.forward`.
         """
         run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
-        h = to_maps(x, self._in_shape, self._layout)
+        h = run.inputs(to_maps(x, self._in_shape, self._layout))
         h = run.modulate(h) if mod.inputs else h
         h = self._convolve(run, h, 1, None)
         for group in range(1, 4):

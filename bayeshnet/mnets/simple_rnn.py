@@ -169,7 +169,7 @@ class SimpleRNN(MainNetInterface):
         check_shape("x", x, (None, None, self._n_in))
         run = ForwardPass(self, weights, distilled_params, condition, "cmod_ckpt_id")
         modulators = self._steps.assign(run.modulators, x.shape[0])
-        h = run.modulate(x) if self._modulation.inputs else x
+        h = run.modulate(run.inputs(x)) if self._modulation.inputs else run.inputs(x)
         hidden: list[Tensor] = []
         inner: list[Tensor | None] = []
         for i, steps in enumerate(modulators):

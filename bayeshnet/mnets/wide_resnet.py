@@ -148,7 +148,7 @@ class WRN(ImageClassifier):
             condition: as in :meth:`MLP.forward`.
         """
         run, mod = ForwardPass(self, weights, distilled_params, condition), self._modulation
-        h = to_maps(x, self._in_shape, self._layout)
+        h = run.inputs(to_maps(x, self._in_shape, self._layout))
         skips = [run.layer()[0] if skip else None for skip in self._has_skip]
         h = run.modulate(h) if mod.inputs else h
         weight, bias = run.layer()

@@ -87,7 +87,7 @@ class ZenkeNet(ImageClassifier):
         if condition is not None:
             raise value_error("condition", expected="None for this network", got=condition)
         run = ForwardPass(self, weights, distilled_params, None)
-        h, rate = to_maps(x, self._in_shape, self._layout), self._dropout_rate
+        h, rate = run.inputs(to_maps(x, self._in_shape, self._layout)), self._dropout_rate
         for _ in range(2):
             weight, bias = run.layer()
             h = F.relu(F.conv2d(h, weight, bias, padding=1))

@@ -8,16 +8,27 @@ from .figures import ReportFigure, run_figures
 from .html import report_html, write_report
 from .learning import accuracy_matrices, comparison_chart, learning_curves, training_curves
 from .maps import regression_bands, uncertainty_maps, weight_images
-from .records import InformationRecord, KLRecord, RunResult, load_results
+from .records import DriftRecord, InformationRecord, KLRecord, RunResult, load_results
 from .style import png, save_figure
 from .table import Cell, Column, Table
-from .tables import criterion_table, kl_table, matrix_table, ood_table, run_tables, summary_table, task_table
+from .tables import (
+    alarm_table,
+    criterion_table,
+    drift_table,
+    kl_table,
+    matrix_table,
+    ood_table,
+    run_tables,
+    summary_table,
+    task_table,
+)
 from .uncertainty import entropy_histograms, reliability_diagram
 
 __all__ = [
     "Bands",
     "Cell",
     "Column",
+    "DriftRecord",
     "FigureData",
     "InformationRecord",
     "KLRecord",
@@ -26,6 +37,7 @@ __all__ = [
     "RunResult",
     "Table",
     "accuracy_matrices",
+    "alarm_table",
     "comparison_chart",
     "comparison_curves",
     "comparison_figures",
@@ -33,6 +45,7 @@ __all__ = [
     "comparison_table",
     "comparison_tables",
     "criterion_table",
+    "drift_table",
     "entropy_histograms",
     "kl_table",
     "learning_curves",

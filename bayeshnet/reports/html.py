@@ -16,7 +16,7 @@ from .figure_data import FigureData
 from .figures import ReportFigure, run_figures
 from .records import RunResult, check_result
 from .table import Table
-from .tables import run_tables
+from .tables import alarm_table, run_tables
 
 __all__ = ["report_html", "write_report"]
 
@@ -127,7 +127,9 @@ def write_report(
     for figure in figures:
         write_bytes(folder / "figures" / f"{figure.name}.png", figure.png)
     title = f"{result.method} on {result.data}"
-    page = report_html(title, run_tables(result), figures, about=_about(result), config=config)
+    alarms = [alarm_table(result)] if result.alarms else []
+    tables = [*alarms, *run_tables(result)]
+    page = report_html(title, tables, figures, about=_about(result), config=config)
     return write_text(folder / "report.html", page)
 
 

@@ -104,7 +104,8 @@ def uncertainty_maps(planes: Planes, names: Sequence[str], num_classes: int = 2)
     if planes.task is not None:
         from matplotlib.colors import ListedColormap
 
-        scale = {"cmap": ListedColormap(colors), "vmin": -0.5, "vmax": len(names) - 0.5}
+        # Matplotlib 3.8 takes a tuple of two for a color and its opacity.
+        scale = {"cmap": ListedColormap(list(colors)), "vmin": -0.5, "vmax": len(names) - 0.5}
         axes[0].imshow(_numpy(planes.task), alpha=0.45, **scale, **frame)
         for t, color in enumerate(colors):
             _points(axes[0], planes.inputs[t], planes.targets[t], color)

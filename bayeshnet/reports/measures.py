@@ -73,6 +73,8 @@ _COMMON = (
     Measure(Column("abstention AUROC", "%"), final("abstention_auroc")),
     Measure(Column("false alarms", "%"), final("abstention_false_alarm"), None),
     Measure(Column("posterior drift", "MMD²", 3), final("drift"), None),
+    Measure(Column("negative ELBO", "nats", 1), final("negative_elbo"), False),
+    Measure(Column("negative ELBO, prior", "nats", 1), final("negative_elbo_prior"), None),
     Measure(Column("time per task", "s", 1), _seconds, None, compared=True),
 )
 

@@ -15,7 +15,7 @@ from ..errors import check_choice, check_instance, check_int, type_error, value_
 from ..files import check_file, read_json, read_manifest, write_text
 from .schema import check_record
 
-__all__ = ["InformationRecord", "KLRecord", "RunResult", "load_results"]
+__all__ = ["DriftRecord", "InformationRecord", "KLRecord", "RunResult", "load_results"]
 
 _NAME = "metrics.json"
 
@@ -27,6 +27,9 @@ __getattr__ = moved_names(
         "RunArrays": "reports.FigureData",
     },
 )
+
+VERDICTS = ("trusted", "not certified")
+"""Verdicts on a KL."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class KLRecord:
     verdict: str | None = None
 
     def __post_init__(self) -> None:
-        """Check that all are numbers."""
+        """Check that all are numbers, and the verdict."""
         _check_numbers(self)
 
     @classmethod
@@ -83,6 +86,42 @@ class KLRecord:
             names = {f.name for f in fields(InformationRecord)}
             known["mutual_information"] = InformationRecord(**{k: v for k, v in information.items() if k in names})
         return cls(**known)
+
+
+@dataclass(frozen=True)
+class DriftRecord:
+    """Difference between the posterior of a task just after it was learned (then) and at the end (now).
+
+    Args:
+        mmd: squared maximum mean discrepancy of draws, whitened by the prior.
+        kl: KL(then, now) in nats; None where there is none, as for points, or where the weights are not the same.
+        lower: lower end of its 95 % interval.
+        upper: upper end.
+        verdict: of the interval, ``"trusted"`` or ``"not certified"``.
+        accuracy: share of draws for which a classifier knows whether they are from then or now, 0.5 if they are alike;
+            None for points.
+        p_value: probability of such an accuracy for a posterior that has not moved.
+        predictions: mean total variation between the predicted class probabilities of the test inputs then and now; for
+            values the root mean square of the change of the mean in predictive standard deviations.
+    """
+
+    mmd: float | None = None
+    kl: float | None = None
+    lower: float | None = None
+    upper: float | None = None
+    verdict: str | None = None
+    accuracy: float | None = None
+    p_value: float | None = None
+    predictions: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check that all are numbers."""
+        _check_numbers(self)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> DriftRecord:
+        """Build from a mapping read from JSON."""
+        return cls(**{f.name: record.get(f.name) for f in fields(cls)})
 
 
 @dataclass(frozen=True)
@@ -101,6 +140,10 @@ class RunResult:
         matrix: accuracy (classes) or mean squared error (values) with the task ``given`` and inferred by each
             criterion; row ``i`` holds tasks ``0..i`` after learning task ``i``.
         kl: KL of the posterior of each task from the prior.
+        drift: drift of the posterior of each task but the last one since it was learned; empty in records of earlier
+            versions.
+        alarms: a sentence for each thing that is wrong with the posteriors, by name; see
+            :func:`bayeshnet.runs.results.alarms.find_alarms`.
         kind: ``"classification"`` or ``"regression"``.
         ood: AUROC for each set of out-of-distribution (OOD) inputs, by score.
         ood_fpr95: false-positive rate at 95 % recall, likewise.
@@ -128,6 +171,8 @@ class RunResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     judged_on: str = "test"
     settings: Mapping[str, str] = field(default_factory=dict)
+    drift: tuple[DriftRecord, ...] = ()
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the kind, the split, the shape of the matrices and the types of the rest."""
@@ -137,7 +182,8 @@ class RunResult:
         check_items("tasks", self.tasks, "the names of the tasks", str)
         check_items("per_task", self.per_task, "a mapping of numbers for each task", Mapping)
         check_items("kl", self.kl, "a KLRecord for each task", KLRecord)
-        for name in ("final", "abstention", "seconds", "versions", "settings"):
+        check_items("drift", self.drift, "a DriftRecord for each task but the last one", DriftRecord)
+        for name in ("final", "abstention", "seconds", "versions", "settings", "alarms"):
             check_mapping(name, getattr(self, name), "a mapping")
         for name in ("matrix", "ood", "ood_fpr95"):
             check_mapping(name, getattr(self, name), "a mapping", Mapping if name != "matrix" else object)
@@ -168,6 +214,8 @@ class RunResult:
         known["per_task"] = check_items("record, per_task", known.get("per_task", ()), "a list of mappings", Mapping)
         kl = check_items("record, kl", known.get("kl", ()), "a list of mappings", (KLRecord, Mapping))
         known["kl"] = tuple(k if isinstance(k, KLRecord) else KLRecord.of(k) for k in kl)
+        drift = check_items("record, drift", known.get("drift", ()), "a list of mappings", (DriftRecord, Mapping))
+        known["drift"] = tuple(d if isinstance(d, DriftRecord) else DriftRecord.of(d) for d in drift)
         matrix = check_mapping("record, matrix", known.get("matrix", {}), "a mapping", (list, tuple))
         known["matrix"] = {
             name: tuple(check_items("record, matrix", row, "rows of numbers") for row in rows)
@@ -217,12 +265,13 @@ def check_results(results: Any) -> tuple[RunResult, ...]:
 
 
 def _check_numbers(record: Any) -> None:
-    """Refuse entries of a record that are neither numbers nor None nor records themselves."""
-    for entry in fields(record):
-        value = getattr(record, entry.name)
+    """Refuse entries of a record that are neither numbers nor None nor records themselves; a verdict is text."""
+    for name, value in ((entry.name, getattr(record, entry.name)) for entry in fields(record)):
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not number and value is not None and not isinstance(value, InformationRecord):
-            raise type_error(entry.name, expected="a number, or None", got=value)
+        if name == "verdict" and value is not None:
+            check_choice("verdict", value, VERDICTS)
+        elif not number and value is not None and not isinstance(value, InformationRecord):
+            raise type_error(name, expected="a number, or None", got=value)
 
 
 def _read_result(path: Any, argument: str) -> RunResult:

@@ -54,9 +54,9 @@ def find_repetitions(results: Sequence[RunResult], label: Callable[[RunResult], 
     for (name, identity), runs in groups.items():
         others = [dict(other) for other_name, other in groups if other_name == name]
         row = _unique(_row_name(name, dict(identity), others), rows)
-        first = {run.seed: run for run in reversed(runs)}
-        rows[row] = tuple(run for run in runs if first[run.seed] is run)
-        repeated += [f"{row}, seed {run.seed}" for run in runs if first[run.seed] is not run]
+        first = {run.seed: number for number, run in reversed(list(enumerate(runs)))}
+        rows[row] = tuple(run for number, run in enumerate(runs) if first[run.seed] == number)
+        repeated += [f"{row}, seed {run.seed}" for number, run in enumerate(runs) if first[run.seed] != number]
         if not runs[0].settings:
             unrecorded.append(row)
     return Repetitions(rows, tuple(repeated), tuple(unrecorded))

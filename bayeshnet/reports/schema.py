@@ -150,9 +150,11 @@ def _mapping(check: _Check) -> _Check:
 def _divergence(name: str, value: Any) -> None:
     if is_dataclass(value):
         return
-    _mapping(_numbers)(name, value)
+    _mapping(_anything)(name, value)
     for key, entry in value.items():
-        if key != "mutual_information":
+        if key == "verdict" and entry is not None:
+            _line(f"{name}['verdict']", entry)
+        elif key != "mutual_information":
             _number(f"{name}[{key[:60]!r}]", entry)
         elif entry is not None:
             _mapping(_number)(f"{name}[{key!r}]", entry)
@@ -167,6 +169,8 @@ _ENTRIES: dict[str, _Check] = {
     "per_task": _list(_final),
     "matrix": _mapping(_list(_list(_number))),
     "kl": _list(_divergence),
+    "drift": _list(_divergence),
+    "alarms": _mapping(_line),
     "kind": _text,
     "ood": _mapping(_mapping(_number)),
     "ood_fpr95": _mapping(_mapping(_number)),

@@ -12,7 +12,9 @@ from .records import RunResult, check_result
 from .table import Cell, Column, Table
 
 __all__ = [
+    "alarm_table",
     "criterion_table",
+    "drift_table",
     "kl_table",
     "matrix_table",
     "ood_table",
@@ -168,12 +170,38 @@ def kl_table(result: RunResult) -> Table:
     return Table("Divergence from the prior", heads, tuple(rows), note)
 
 
+def drift_table(result: RunResult) -> Table:
+    """Make the table of the posteriors' drift: just after each task (then) beside the end."""
+    check_result(result)
+    change = Column("predictions", "TV" if result.kind == "classification" else "std", 3)
+    columns = (*(Column(c, "nats") for c in ("KL", "lower", "upper")), Column("classifier", "%"), Column("p", "", 3))
+    rows: list[_Row] = []
+    for name, found in zip(result.tasks, result.drift, strict=False):
+        told = None if found.accuracy is None else 100 * found.accuracy
+        numbers = (found.kl, found.lower, found.upper, told, found.p_value, found.predictions, found.mmd)
+        rows.append((name, *(Cell(v) for v in numbers), found.verdict or "-"))
+    note = (
+        "KL of then from now with its 95 % interval; classifier: share of draws it tells apart, 50 % if nothing moved, "
+        "and the probability p of that share by chance; predictions: their mean total variation, or change in standard "
+        "deviations."
+    )
+    heads = (Column("task"), *columns, change, Column("MMD²", "", 3), Column("verdict"))
+    return Table("Drift of the posteriors since their task", heads, tuple(rows), note)
+
+
+def alarm_table(result: RunResult) -> Table:
+    """Make the table of a run's alarms."""
+    check_result(result)
+    return Table("Alarms", (Column("alarm"), Column("says")), tuple(result.alarms.items()))
+
+
 def run_tables(result: RunResult) -> list[Table]:
-    """Make all tables of a run that are not empty."""
+    """Make all tables of a run's numbers that are not empty."""
     check_result(result)
     tables = [summary_table(result), criterion_table(result), task_table(result)]
     tables += [matrix_table(result, c) for c in ("given", "combined") if c in result.matrix]
     tables.append(ood_table(result))
     if any(kl.value is not None for kl in result.kl):
         tables.append(kl_table(result))
+    tables.append(drift_table(result))
     return [table for table in tables if table.rows]

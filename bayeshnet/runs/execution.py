@@ -27,9 +27,9 @@ from .listener import Listener
 from .loading import TrainedRun, restore_state
 from .progress import Progress, TaskShape
 from .results.assessment import assess
+from .results.drift import posterior_drift
 from .results.figure_data import make_figure_data
 from .results.ood import predict_all
-from .results.posterior_checks import posterior_drift
 from .results.records import Assessment, Seconds
 from .results.summary import summarize_run
 

@@ -50,5 +50,5 @@ def test_the_shape_of_images_changes_nothing():
 def test_refusals():
     with pytest.raises(ValueError, match="image_shape: expected"):
         ConvNetwork().build((16,), 2)
-    with pytest.raises(ValueError, match="channels: expected so few that images"):
+    with pytest.raises(ValueError, match="input_shape: expected images that survive the pooling"):
         ConvNetwork((2, 2, 2)).build((1, 4, 4), 2)

@@ -243,3 +243,15 @@ def test_inputs_without_a_density_are_refused_before_training(change):
     assert steps == []
     learner.learn(None, task(1e3 * data()[0]), callbacks=[Count()])
     assert len(steps) == SHORT.steps
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_networks_that_cannot_be_copied_are_refused():
+    x, y = torch.randn(20, 4), torch.arange(20) % 2
+    task = Task("a", Split(x, y), Split(x, y), 2)
+    hooked = nn.Sequential(torch.nn.utils.weight_norm(nn.Linear(4, 2)))
+    empty = nn.Linear(4, 2, device="meta")
+    with pytest.raises(ValueError, match="module: expected parameters that no hook recomputes"):
+        EWC(hooked, training=Training(steps=1)).learn(None, task)
+    with pytest.raises(ValueError, match="network: expected one whose parameters have values"):
+        EWC(empty, training=Training(steps=1)).learn(None, task)

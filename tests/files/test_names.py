@@ -54,5 +54,5 @@ def test_names_that_are_accepted(name):
 def test_threads_are_bounded():
     learner = Separate(MLPNetwork((4,)), MeanFieldWeights())
     assert Experiment(learner, threads=1024).threads == 1024
-    with pytest.raises(ValueError, match="threads: expected an integer <= 1024"):
+    with pytest.raises(ValueError, match="threads: expected an integer from 1 to 1024"):
         Experiment(learner, threads=10**9)

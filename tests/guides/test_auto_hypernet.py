@@ -340,3 +340,17 @@ def test_the_old_name_of_the_number_of_samples():
     for number in (None, 6):
         with pytest.warns(DeprecationWarning, match="num_latents is deprecated: use num_samples"):
             assert AutoHypernet(simple, num_latents=number).num_samples == number
+
+
+def test_models_without_continuous_unknowns_are_refused_with_the_cause():
+    def discrete():
+        k = pyro.sample("k", dist.Categorical(torch.ones(3)))
+        pyro.sample("x", dist.Normal(k.to(torch.get_default_dtype()), 1.0))
+
+    def observed():
+        pyro.sample("x", dist.Normal(0.0, 1.0), obs=torch.zeros(()))
+
+    for model in (discrete, observed):
+        with pytest.raises(ValueError, match=r"^model: expected one with continuous unknowns, got ") as caught:
+            AutoHypernet(model)()
+        assert caught.value.__cause__ is not None

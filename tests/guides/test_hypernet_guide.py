@@ -14,9 +14,10 @@ from pyro.infer import (
     TraceTailAdaptive_ELBO,
 )
 from pyro.infer.inspect import get_model_relations
+from torch import nn
 
-from bayeshnet.distributions import DiracPosterior
-from bayeshnet.estimators import LIVI, ClosedForm, ImportanceSandwich, MonteCarlo
+from bayeshnet.distributions import DiracPosterior, MeanFieldGaussian, MeanFieldPosterior
+from bayeshnet.estimators import LIVI, ClosedForm, ImportanceSandwich, MonteCarlo, diagnose
 from bayeshnet.guides import HypernetGuide, LowRankGuide, MeanFieldGuide, RadialGuide
 from bayeshnet.guides.implicit_site import ImplicitSite
 from tests.support.guide_toys import ReplayedPosterior, ToyPosterior, data, gradients_of, regression, small_net
@@ -96,6 +97,33 @@ def test_a_linear_guide_has_the_elbo_of_the_closed_form():
         value = Trace_ELBO(num_particles=num, vectorize_particles=True, max_plate_nesting=1).loss(model, guide, x, y)
     error = (likelihood.var() + (rest - likelihood).var()).sqrt() / num**0.5
     assert abs(value - exact) < 4 * error
+
+
+def test_the_audit_of_a_guide_is_the_diagnosis_of_its_posterior():
+    for family in EXPLICIT:
+        model, guide = regression()[0], explicit(family)
+        report = guide.audit(model, num_samples=200, generator=torch.Generator().manual_seed(0))
+        expected = diagnose(guide.distribution(), model.prior, 200, torch.Generator().manual_seed(0))
+        assert (report.value, report.lower, report.upper) == (expected.value, expected.lower, expected.upper)
+        assert report.verdict == expected.verdict
+
+
+def test_the_audit_of_a_condition_is_its_own():
+    posterior = MeanFieldPosterior(small_net().weight_spec, scale="fan_in").to(DTYPE)
+
+    class PerCondition(nn.Module):
+        weight_spec = posterior.weight_spec
+
+        def forward(self, cond_id=None, cond_input=None):
+            return MeanFieldGaussian(
+                torch.full((self.weight_spec.numel,), float(cond_id), dtype=DTYPE), posterior().scale
+            )
+
+    prior = MeanFieldGaussian(posterior().loc * 0, posterior().scale)
+    guide = HypernetGuide(PerCondition())
+    truth = 0.5 * (2.0 / prior.scale.detach()).square().expand(prior.event_shape).sum()
+    assert guide.audit(prior, 2).value == pytest.approx(float(truth))
+    assert guide.condition(2).audit(prior).value == pytest.approx(float(truth))
 
 
 def test_conditions_choose_the_distribution():

@@ -138,7 +138,7 @@ BAD_VALUES = {
     "heteroscedastic": [torch.full((4, 2), float("nan"))],
     "poisson": [torch.full((4, 2), -1.0), torch.full((4, 2), 0.5), torch.full((4, 2), float("inf"))],
 }
-DOORS = ["fit", "fit with Trace_ELBO", "NUTS", "Predictive"]
+DOORS = ["fit", "fit with Trace_ELBO", "ImplicitELBO", "SVI", "NUTS", "Predictive"]
 
 
 @pytest.mark.parametrize("route", DOORS)
@@ -193,3 +193,26 @@ def test_one_value_per_input_in_training(squeezed):
         result = fit(model, guide, (X, y), num_steps=3, generator=torch.Generator().manual_seed(0))
         losses.append(result.history["loss"].tolist())
     assert losses[0] == losses[1]
+
+
+def test_targets_are_looked_at_once_while_they_are_the_same(monkeypatch):
+    net = nn.Linear(2, 3)
+    guide, looked = MeanFieldGuide(net), []
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), Categorical())
+    monkeypatch.setattr(model.likelihood, "check_targets", looked.append)
+    y = torch.tensor([0, 1, 2, 0])
+    for _ in range(3):
+        Trace_ELBO().loss(model, guide, X, y)
+    assert len(looked) == 1
+    y[0] = 3
+    with pytest.raises(ValueError, match=r"^y: expected targets that the likelihood can have"):
+        Trace_ELBO().loss(model, guide, X, y)
+    assert len(looked) == 2
+
+
+def test_the_bound_needs_targets():
+    net = nn.Linear(2, 1)
+    guide = MeanFieldGuide(net)
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), Gaussian())
+    with pytest.raises(TypeError, match=r"^y: expected targets, beside the inputs"):
+        SVI(model, guide, pyro.optim.Adam({"lr": 0.1}), ImplicitELBO()).step(X)

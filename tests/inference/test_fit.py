@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+import torch.utils.checkpoint
 from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO
 from pyro.infer.autoguide import AutoNormal
@@ -558,3 +559,49 @@ def test_data_that_the_network_does_not_take_are_named_with_the_cause():
     for wrong in ({"callbacks": (3,)}, {"losses": (3,)}, {"transform": 3}, {"arguments": {"cond": 1}}):
         with pytest.raises((ValueError, TypeError), match=f"{next(iter(wrong))}: expected"):
             fit(model, guide, (torch.zeros(6, 3), torch.zeros(6).long()), num_steps=1, **wrong)
+
+
+@pytest.mark.parametrize("plan", [{"num_steps": 0}, {"num_epochs": 0}])
+def test_a_plan_of_no_step_is_refused(plan):
+    with pytest.raises(ValueError, match=f"{next(iter(plan))}: expected an integer >= 1, got 0"):
+        fit(*regression(), data(), **plan)
+
+
+def test_an_optimizer_of_other_parameters_is_refused():
+    """It would train nothing, in silence."""
+    model, guide = regression()
+    stranger = torch.optim.SGD([nn.Parameter(torch.zeros(3))], lr=0.1)
+    with pytest.raises(ValueError, match="optimizer: expected one with parameters of the guide or the model"):
+        fit(model, guide, data(), optimizer=stranger, num_steps=2)
+    some = list(guide.parameters())[:1]
+    assert fit(model, guide, data(), optimizer=torch.optim.SGD(some, lr=0.01), num_steps=2).steps == 2
+
+
+def test_a_schedule_that_ends_early_is_named_with_the_cause():
+    def short(optimizer):
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.1, total_steps=2)
+
+    with pytest.raises(ValueError, match="scheduler: expected a schedule for all planned steps") as caught:
+        fit(*regression(), data(), scheduler=short, num_steps=5)
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert fit(*regression(), data(), scheduler=short, num_steps=2).steps == 2
+
+
+def test_a_network_that_cannot_be_differentiated_is_named_with_the_cause():
+    """Activations that are computed anew see the module's own weights, not those that were given."""
+
+    class Recomputed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = nn.Linear(1, 5), nn.Linear(5, 1)
+
+        def forward(self, x):
+            run = torch.utils.checkpoint.checkpoint
+            return self.last(run(lambda h: torch.relu(self.first(h)), x, use_reentrant=False))
+
+    net = Recomputed()
+    guide = MeanFieldGuide(net)
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), Gaussian(0.1))
+    with pytest.raises(ValueError, match="net or losses: expected operations that can be differentiated") as caught:
+        fit(model, guide, (torch.ones(4, 1), torch.ones(4, 1)), num_steps=1)
+    assert isinstance(caught.value.__cause__, RuntimeError)

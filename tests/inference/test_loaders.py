@@ -116,3 +116,13 @@ def test_a_lazy_guide_is_built_from_the_batch_it_is_trained_on():
     first, second = guide.seen[:2]
     assert torch.equal(first, second)
     assert all((row - 1 - X).abs().sum(1).min() < 1e-6 for row in first)
+
+
+def test_examples_that_cannot_be_joined_are_named_with_the_cause():
+    class Ragged(Pairs):
+        def __getitem__(self, i):
+            return torch.zeros(i % 3 + 1), Y[i]
+
+    with pytest.raises(ValueError, match="data: expected examples that can be read and joined to batches") as caught:
+        fit(*made(), DataLoader(Ragged(), 5), num_steps=2)
+    assert isinstance(caught.value.__cause__, RuntimeError)

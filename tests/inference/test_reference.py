@@ -129,3 +129,16 @@ def test_few_samples_have_no_diagnostics_of_convergence():
     assert bool(found.effective["x"].isnan())
     with pytest.raises(ValueError, match=r"nuts: expected options among .*max_tree_depth.*, got depth"):
         reference_posterior(lambda: pyro.sample("x", dist.Normal(0.0, 1.0)), nuts={"depth": 3})
+
+
+def test_programs_that_cannot_be_sampled_are_refused_with_the_cause():
+    def nowhere():
+        x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        pyro.factor("f", x * 0 - torch.inf)
+
+    with pytest.raises(ValueError, match=r"^model: expected one with continuous unknowns") as caught:
+        reference_posterior(lambda: pyro.sample("k", dist.Poisson(1.0)), num_samples=2)
+    assert caught.value.__cause__ is not None
+    with pytest.raises(ValueError, match=r"^model: expected a program whose unknowns have a finite density") as caught:
+        reference_posterior(nowhere, num_samples=2)
+    assert isinstance(caught.value.__cause__, ValueError)

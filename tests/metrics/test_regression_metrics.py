@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import trapezoid
 from scipy.stats import norm, wasserstein_distance
 from sklearn.metrics import mean_squared_error
 from torchmetrics.functional.regression import continuous_ranked_probability_score
@@ -86,7 +87,7 @@ def test_crps_against_torchmetrics_and_a_double_loop():
 def test_crps_of_many_samples_is_the_closed_form_and_that_is_the_integral():
     y, mean, std = torch.tensor([[0.7]]).double(), torch.tensor([[0.2]]).double(), torch.tensor([[1.5]]).double()
     grid = np.linspace(-20, 20, 200_001)
-    integral = np.trapezoid((norm.cdf(grid, 0.2, 1.5) - (grid >= 0.7)) ** 2, grid)
+    integral = trapezoid((norm.cdf(grid, 0.2, 1.5) - (grid >= 0.7)) ** 2, grid)
     assert float(gaussian_crps(mean, std, y)) == pytest.approx(integral, rel=1e-4)
     samples = mean + std * normal(200_000, 1, 1)
     assert float(crps(samples, y)) == pytest.approx(integral, rel=1e-2)

@@ -348,3 +348,28 @@ def test_rnn_particulars():
     assert all(p.abs().max() <= limits[0] for p in big.internal_params)
     kaiming = SimpleRNN(1, (10,), fc_layers=(), kaiming_rnn_init=True)
     assert kaiming.internal_params[0].abs().max() > limits[0]
+
+
+NETS = {
+    "MLP": (MLP(3, 2, verbose=False), (4, 3)),
+    "ResNet": (ResNet((8, 8, 3), 2, n=1, verbose=False), (4, 3, 8, 8)),
+    "WRN": (WRN((8, 8, 3), 2, n=1, k=1, verbose=False), (4, 3, 8, 8)),
+    "LeNet": (LeNet(verbose=False), (4, 1, 28, 28)),
+    "ZenkeNet": (ZenkeNet(verbose=False), (4, 3, 32, 32)),
+    "SimpleRNN": (SimpleRNN(3, verbose=False), (5, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool, torch.float64])
+@pytest.mark.parametrize("name", NETS)
+def test_inputs_of_another_type_than_the_weights_are_refused(name, dtype):
+    net, shape = NETS[name]
+    with pytest.raises(TypeError, match=r"^x: expected inputs of torch.float32, like the weights, got a tensor"):
+        net(torch.zeros(shape).to(dtype))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_autocast_casts_inputs(name):
+    net, shape = NETS[name]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert net.eval()(torch.zeros(shape).bfloat16()).isfinite().all()

@@ -6,7 +6,16 @@ import os
 
 import pytest
 
-from bayeshnet.reports import KLRecord, RunResult, load_results, write_text
+from bayeshnet.reports import (
+    DriftRecord,
+    InformationRecord,
+    KLRecord,
+    RunResult,
+    alarm_table,
+    drift_table,
+    load_results,
+    write_text,
+)
 
 
 def record(**changes):
@@ -85,3 +94,36 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
         write_text(path, "half of the n")
     assert path.read_text() == "old"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_drift_verdicts_and_alarms_are_read_back_and_old_records_have_none(tmp_path):
+    moved = DriftRecord(0.2, 3.0, 2.5, 3.5, "trusted", 0.9, 1e-20, 0.1)
+    kl = KLRecord(5.0, 4.9, 5.1, 6.0, InformationRecord(1.0, 0.9, 1.1), "not certified")
+    result = RunResult(
+        "a", "b", 0, ("x", "y"), {}, kl=(kl, KLRecord()), drift=(moved,), alarms={"drift": "task 1: moved."}
+    )
+    loaded = RunResult.load(result.save(tmp_path / "metrics.json"))
+    assert loaded.drift == (moved,)
+    assert loaded.kl == result.kl
+    assert loaded.alarms == {"drift": "task 1: moved."}
+    old = {key: value for key, value in result.to_dict().items() if key not in ("drift", "alarms")}
+    assert RunResult.of(old).drift == ()
+    assert RunResult.of(old).alarms == {}
+    table = drift_table(result)
+    assert [cell.value for cell in table.rows[0][1:-1]] == [3.0, 2.5, 3.5, 90.0, 1e-20, 0.1, 0.2]
+    assert table.rows[0][-1] == "trusted"
+    assert alarm_table(result).rows == (("drift", "task 1: moved."),)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"drift": [{"kl": "much"}]}, "drift"),
+        ({"drift": [{"verdict": 3}]}, "verdict"),
+        ({"alarms": {"drift": 3}}, "alarms"),
+        ({"kl": [{"verdict": 3}]}, "verdict"),
+    ],
+)
+def test_damaged_drifts_verdicts_and_alarms_are_named(entry, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        RunResult.of({"data": "a", "method": "b", "seed": 0, "tasks": ["x"], "final": {}, **entry})

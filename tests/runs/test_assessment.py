@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,9 +20,9 @@ from bayeshnet.inference.run import PARTS, Run
 from bayeshnet.metrics import median_distance
 from bayeshnet.runs.curves import Curves
 from bayeshnet.runs.results.assessment import BATCH, assess
+from bayeshnet.runs.results.drift import has_moved, posterior_drift
 from bayeshnet.runs.results.final_numbers import final_numbers
 from bayeshnet.runs.results.ood import measure_abstention, measure_detection, predict_all
-from bayeshnet.runs.results.posterior_checks import posterior_drift
 from bayeshnet.runs.results.records import Assessment
 
 
@@ -243,6 +244,11 @@ class Saved:
     def load_task(self, number, state):
         state.load_state_dict(self.states[number - 1].state_dict())
 
+    def predict_each(self, state, x, tasks, seed):
+        """Predict probabilities that move with the posterior."""
+        probs = (0.5 + torch.tensor([1.0, -1.0], dtype=torch.float64) * state.shift[0].detach()).expand(len(x), 2)
+        return SimpleNamespace(predictions=[SimpleNamespace(kind="classification", mean=probs)])
+
 
 @pytest.mark.parametrize("shift", [0.0, 0.5])
 def test_drift_is_the_discrepancy_of_whitened_posteriors_then_and_now(shift):
@@ -254,7 +260,11 @@ def test_drift_is_the_discrepancy_of_whitened_posteriors_then_and_now(shift):
     width = float(median_distance(*draws)) ** 2
     same = (width / (width + 0.5)) ** 1.5
     expected = 2 * same * (1 - math.exp(-3 * shift**2 / (2 * (width + 0.5))))
-    assert found == [pytest.approx(expected, abs=0.015), 0.0]
+    assert [record.mmd for record in found] == [pytest.approx(expected, abs=0.015)]
+    # Both are Gaussian with standard deviation 1: KL = |difference|^2 / 2, and the predictions move by the shift.
+    assert found[0].kl == pytest.approx(3 * (2 * shift) ** 2 / 2)
+    assert found[0].predictions == pytest.approx(shift)
+    assert has_moved(found[0]) == (shift > 0)
     assert expected == 0 or expected > 0.2
 
 
@@ -262,7 +272,9 @@ def test_drift_is_the_discrepancy_of_whitened_posteriors_then_and_now(shift):
 def test_drift_of_points_depends_on_how_far_they_moved(shift):
     tasks, saved = stream(num_tasks=2), Saved(Gaussians(0.0, False))
     found = posterior_drift(saved, Gaussians(shift, False), tasks, saved, 0)
-    assert found[0] == pytest.approx(2 * (1 - math.exp(-(shift**2) / (4 * 0.1**2))))
+    assert found[0].mmd == pytest.approx(2 * (1 - math.exp(-(shift**2) / (4 * 0.1**2))))
+    assert found[0].kl is None
+    assert found[0].accuracy is None
 
 
 def test_curves_are_means_over_blocks_of_steps():

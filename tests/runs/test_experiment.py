@@ -16,10 +16,12 @@ import yaml
 
 from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.continual import EWC, Coreset, ExperienceReplay, GrowingSoftmax, PosteriorReplay, Training
+from bayeshnet.data import from_arrays
 from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
 from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
 from bayeshnet.reports import RunResult
+from bayeshnet.reports.repetitions import find_repetitions
 from bayeshnet.runs import Experiment, Listener, RunFolder, execute, run_experiment
 from bayeshnet.runs.configuration import available, merge, named_configuration
 from bayeshnet.runs.execution import conclude
@@ -72,6 +74,15 @@ def test_results_are_complete(tmp_path, data):
     else:
         assert set(metrics["final"]["mse_task_inferred"]) >= criteria
     assert len(metrics["kl"]) == len(metrics["per_task"]) == 3
+    assert [loaded.kl[0].verdict in ("trusted", "not certified"), len(loaded.drift)] == [True, 2]
+    assert all(0 <= record.accuracy <= 1 and record.lower <= record.upper for record in loaded.drift)
+    assert loaded.per_task[1]["drift"] == loaded.drift[1].mmd
+    assert all(task["negative_elbo_prior"] > 0 for task in metrics["per_task"])
+    bound = [task["negative_elbo"] for task in metrics["per_task"]]
+    assert metrics["final"]["negative_elbo"] == pytest.approx(sum(bound) / 3)
+    assert ("elbo" in loaded.alarms) == any(
+        task["negative_elbo"] >= task["negative_elbo_prior"] for task in metrics["per_task"]
+    )
     assert all(kl["lower"] <= kl["upper"] for kl in metrics["kl"])
     assert folder.report.stat().st_size > 10_000
     assert any(folder.figures.iterdir())
@@ -269,3 +280,17 @@ def test_bad_settings_are_named():
         make_experiment(device="nonsense")
     with pytest.raises(ValueError, match="data: expected one of"):
         make_experiment("nonsense").stream()
+
+
+def test_runs_on_other_data_of_the_caller_are_no_repetitions():
+    def result(shift, seed):
+        x, y = torch.arange(48.0).reshape(24, 2) / 48 + shift, torch.arange(24) % 2
+        learner = EWC(MLPNetwork((4,)), training=Training(steps=2), num_samples=3)
+        return run_experiment(Experiment(learner, seed=seed), stream=from_arrays([(x, y)], name="own")).result
+
+    first, again, other = result(0.0, 1), result(0.0, 2), result(1.0, 3)
+    assert first.data == "own"
+    assert first.settings == again.settings != other.settings
+    found = find_repetitions([first, again, other, first])
+    assert [len(runs) for runs in found.rows.values()] == [2, 1]
+    assert len(found.repeated) == 1

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+import typing
 from pathlib import Path
 
 import bayeshnet
@@ -49,6 +50,8 @@ def signature(thing):
     """Return the signature without types and addresses; the empty string for things that cannot be called."""
     if not callable(thing):
         return ""
+    if typing.get_origin(thing) is not None:  # an alias of a type; Python 3.13 gives it a signature
+        return "(...)"
     try:
         given = inspect.signature(thing)
     except (ValueError, TypeError):

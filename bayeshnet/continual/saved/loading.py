@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ...checks import check_device
 from ...errors import check_int, type_error, value_error
 from ...inference import load_checkpoint
 from ...rng import seeded
@@ -63,6 +64,7 @@ def load_state(
         >>> again.labels, torch.equal(again.learner.predict(again, x, 0).mean, learner.predict(state, x, 0).mean)
         ([(7, 9)], True)
     """
+    check_device("device", device)
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"folder: expected a folder that a state was saved in, got {str(folder)!r}.")

@@ -119,6 +119,6 @@ def _check_room(features: Tensor) -> None:
     """Refuse features for whose covariance the numbers of their dtype do not suffice."""
     largest = float(features.abs().max())
     room = torch.finfo(features.dtype).max / features.numel()
-    if not largest**2 < room:
+    if not largest * largest < room:  # a product that overflows is infinite, a power is an error
         found = f"some of size {largest:.3g} in {features.dtype}"
         raise value_error("x", expected="inputs whose squares do not overflow", found=found, hint="Scale the inputs.")

@@ -20,11 +20,12 @@ __all__ = ["kernel_view", "map_view", "sample_view"]
 
 
 def sample_view(q: Distribution, w: Tensor) -> dict[str, Any]:
-    """Measure standard deviations per tensor and the effective rank (participation ratio) of samples ``(S, P)``."""
+    """Measure samples ``(S, P)``: size, standard deviations per tensor, effective rank (participation ratio)."""
     spec = getattr(q, "weight_spec", None)
     parts = spec.unflatten(w) if spec is not None else {"weights": w}
     gram, _ = gram_and_distances(w)
     return {
+        "num_weights": w.shape[1],
         "std": {name: float(part.flatten(1).var(0).mean().sqrt()) for name, part in parts.items()},
         "effective_rank": float(gram.trace() ** 2 / gram.square().sum().clamp_min(torch.finfo(gram.dtype).tiny)),
     }

@@ -39,9 +39,12 @@ class AnalyticMean:
 
 
 def mean_analytic_part(
-    q: SemiImplicit, p: Distribution, target: float, generator: torch.Generator | None
+    q: SemiImplicit, p: Distribution, target: float, generator: torch.Generator | None, num_samples: int = 1024
 ) -> AnalyticMean:
-    r"""Compute :math:`E_z \mathrm{KL}(N(h(z), \sigma^2) \| p)` to a standard error of ``target`` if possible."""
+    r"""Compute :math:`E_z \mathrm{KL}(N(h(z), \sigma^2) \| p)` to a standard error of ``target`` if possible.
+
+    ``num_samples`` is the largest number of weights whose latents are searched, for a prior that is a hypernetwork.
+    """
     like, num = q.geometry.zero_latent(), q.geometry.num_weights
     block = max(1, min(2**13, 2**22 // num))
     gaussian = conditional_kl(q, p)
@@ -50,7 +53,7 @@ def mean_analytic_part(
         return AnalyticMean(mean, mean)
     entropy = float(noise_entropy(q))
     if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
-        low, high, doubt = searched_log_prob(q, p, target, generator)
+        low, high, doubt = searched_log_prob(q, p, target, generator, num_samples)
         return AnalyticMean((-high).plus(-entropy), (-low).plus(-entropy), doubt)
 
     def energy(z: Tensor) -> Tensor:

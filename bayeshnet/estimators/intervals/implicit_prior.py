@@ -17,22 +17,23 @@ from .quasi_random import Mean
 
 __all__ = ["searched_log_prob"]
 
-_DRAWS, _MOST = 64, 1024
+_DRAWS = 64
 
 
 def searched_log_prob(
-    q: SemiImplicit, p: SemiImplicit, target: float, generator: torch.Generator | None
+    q: SemiImplicit, p: SemiImplicit, target: float, generator: torch.Generator | None, num_samples: int = 1024
 ) -> tuple[Mean, Mean, str | None]:
     """Estimate the mean of ``log p(w)`` over ``q``, from both sides, with a sentence if it is in doubt.
 
     Importance sampling around modes that are searched gives a lower bound in expectation. Two independent searches are
     made. What their union adds to one of them is added three times more for the upper side, which is no bound: a mode
     that neither finds is not seen. Therefore the search has to work on draws of ``p`` too, whose latents are known.
+    At most ``num_samples`` weights are drawn, and at least 64.
     """
     effort, settled = choose_effort(p, 4 * target, generator)
     lows: list[Tensor] = []
     gains: list[Tensor] = []
-    while not lows or (_error(lows) > target and len(lows) * _DRAWS < _MOST):
+    while not lows or (_error(lows) > target and len(lows) * _DRAWS < num_samples):
         w = q.draw(_DRAWS, generator).w
         first, second = (_log_prob(p, w, effort, generator) for _ in range(2))
         joined = torch.logaddexp(first, second) - math.log(2)

@@ -133,7 +133,7 @@ def _interval(
     if refused is not None:
         raise value_error("q", expected="a map whose density its precision can hold", found=refused)
     level = wanted.level
-    analytic = mean_analytic_part(q, p, wanted.target / 4, generator)
+    analytic = mean_analytic_part(q, p, wanted.target / 4, generator, num_samples)
     if q.geometry.is_affine:
         information = exact_information(q)
     else:

@@ -58,7 +58,7 @@ class Gaussian(_Values):
         known = scale.device.type != "meta"
         if scale.ndim > 1 or not scale.numel() or (known and not bool(scale.detach().log().isfinite().all())):
             raise value_error("noise", expected=expected, got=noise)
-        self.learn = bool(learn)
+        self._noise, self.learn = scale.detach(), bool(learn)
         if learn:
             self.log_scale = nn.Parameter(scale.detach().log())
         else:

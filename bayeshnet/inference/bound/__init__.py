@@ -1,5 +1,6 @@
 """The evidence lower bound: its parts, and two ways to evaluate them, direct and traced."""
 
+from .after import fit_alarms
 from .direct import DirectEvaluation, check_batch, is_direct
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
@@ -15,6 +16,7 @@ __all__ = [
     "TracedEvaluation",
     "check_batch",
     "count_plates",
+    "fit_alarms",
     "independent_outputs",
     "is_direct",
     "join",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_shape, value_error
+from ...errors import check_shape, type_error, value_error
 from ..mnet_interface import MainNetInterface, Weights
 from .modulation import Modulator
 
@@ -55,6 +55,13 @@ class ForwardPass:
         self._stats = iter(_statistics(net, distilled_params, self.stats_id))
         self.layers = list(_layers(names[end:], tensors[end:]))
         self._layers = iter(self.layers)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """Return inputs if they are of the type of the weights, or autocast is on; torch names neither."""
+        wanted = self.layers[0][0].dtype
+        if x.dtype != wanted and not torch.is_autocast_enabled(x.device.type):
+            raise type_error("x", expected=f"inputs of {wanted}, like the weights", got=x)
+        return x
 
     def layer(self) -> tuple[Tensor, Tensor | None]:
         """Return weight and bias of the next layer."""

@@ -10,14 +10,19 @@ import torch
 
 from ... import __version__
 from ...continual import LearnerState
-from ...reports import RunResult
+from ...data import STREAMS
+from ...files import fingerprint
+from ...reports import DriftRecord, RunResult
 from ...rng import derive_seed
 from ...tasks import TaskStream
 from ..experiment import Experiment
 from ..experiment_config import recorded_settings
+from ..fingerprints import data_fingerprints
+from .alarms import find_alarms
+from .bounds import negative_elbos
 from .final_numbers import accuracy_matrices, final_numbers, mean, task_numbers
 from .ood import AbstentionRates, DetectionRates, FinalPredictions, measure_abstention, measure_detection
-from .posterior_checks import check_posterior
+from .posterior_checks import audit_posterior, kl_record
 from .records import Assessment
 
 __all__ = ["summarize_run"]
@@ -29,7 +34,7 @@ def summarize_run(
     state: LearnerState,
     assessments: Sequence[Assessment],
     predictions: FinalPredictions,
-    drift: Sequence[float] = (),
+    drift: Sequence[DriftRecord] = (),
 ) -> RunResult:
     """Compute all results of a run.
 
@@ -39,26 +44,29 @@ def summarize_run(
         state: state after the last task.
         assessments: one after each task.
         predictions: predictions after the last task.
-        drift: drift of the posterior of each task, if known.
+        drift: drift of the posterior of each task but the last.
     """
     detection, abstention = measure_detection(predictions), measure_abstention(predictions)
     final, per_task = final_numbers(assessments, stream), task_numbers(assessments)
     final.update(_ood_numbers(detection, abstention))
-    if drift:
-        final["drift"] = mean(drift[:-1]) if len(drift) > 1 else 0.0
-        per_task = [{**numbers, "drift": value} for numbers, value in zip(per_task, drift, strict=True)]
     seed = derive_seed(experiment.seed, len(stream), 2)
     prior = state.posterior.prior(stream[0].train.x)
+    audits = [audit_posterior(state.posterior(t), prior, seed=derive_seed(seed, t)) for t in range(state.num_tasks)]
+    kl = tuple(kl_record(audit) for audit in audits)
+    bounds = negative_elbos(experiment.learner, state, stream, kl, derive_seed(seed, state.num_tasks))
+    more = [{**d, **b} for d, b in zip(_drift_numbers(drift, state.num_tasks), bounds, strict=True)]
+    per_task = [{**numbers, **others} for numbers, others in zip(per_task, more, strict=True)]
+    final.update(_means(more, drift))
     train = [a.seconds.train for a in assessments]
     return RunResult(
-        data=experiment.data,
+        data=stream.name if _is_own(stream) else experiment.data,
         method=experiment.method,
         seed=experiment.seed,
         tasks=tuple(task.name for task in stream),
         final=final,
         per_task=tuple(per_task),
         matrix=accuracy_matrices(assessments),
-        kl=tuple(check_posterior(state.posterior(t), prior, seed=derive_seed(seed, t)) for t in range(state.num_tasks)),
+        kl=kl,
         kind=stream.kind,
         ood=detection.auroc,
         ood_fpr95=detection.fpr95,
@@ -66,8 +74,36 @@ def summarize_run(
         seconds={"train": sum(train), "assess": sum(a.seconds.assess for a in assessments), "per_task": train},
         versions={"bayeshnet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         judged_on=experiment.judge_on,
-        settings=recorded_settings(experiment),
+        settings=recorded_settings(experiment) | _examples(stream),
+        drift=tuple(drift),
+        alarms=find_alarms(stream, assessments, audits, bounds, drift),
     )
+
+
+def _drift_numbers(drift: Sequence[DriftRecord], num_tasks: int) -> list[dict[str, Any]]:
+    """Return the discrepancy of each task, 0 for the last; nothing if it was not measured."""
+    if len(drift) != num_tasks - 1:
+        return [{} for _ in range(num_tasks)]
+    return [*({"drift": record.mmd} for record in drift), {"drift": 0.0}]
+
+
+def _means(per_task: Sequence[Mapping[str, Any]], drift: Sequence[DriftRecord]) -> dict[str, Any]:
+    """Return means over tasks, that of the drift without the last task."""
+    found: dict[str, Any] = {}
+    for key in per_task[0]:
+        values = [numbers[key] for numbers in (per_task[: len(drift) or 1] if key == "drift" else per_task)]
+        found[key] = None if None in values else mean(values)
+    return found
+
+
+def _is_own(stream: TaskStream) -> bool:
+    """Return whether the stream is the caller's, which the settings of the experiment do not describe."""
+    return stream.name not in STREAMS
+
+
+def _examples(stream: TaskStream) -> dict[str, str]:
+    """Return a digest of the examples of a stream of the caller's as a setting: runs on others are no repetitions."""
+    return {"examples": fingerprint(*data_fingerprints(stream).values())[:8]} if _is_own(stream) else {}
 
 
 def _ood_numbers(detection: DetectionRates, abstention: AbstentionRates | None) -> dict[str, Any]:

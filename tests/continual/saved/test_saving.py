@@ -439,6 +439,8 @@ def test_other_folders_are_refused(tmp_path, saved):
         load_state(tmp_path / "nowhere")
     with pytest.raises(ValueError, match=r"folder: expected one that a state was saved in, with state-1\.json"):
         load_state(tmp_path)
+    with pytest.raises(ValueError, match="device: expected a device that is present"):
+        load_state(folder, device="nonsense")
     (tmp_path / "file").write_text("text")
     with pytest.raises(ValueError, match="folder: expected a folder, or a path where there is nothing yet"):
         state.save(tmp_path / "file")
