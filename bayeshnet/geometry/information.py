@@ -65,22 +65,18 @@ def needs_double_products(root: Tensor, dtype: torch.dtype) -> bool:
         return False
     if root.device.type != "cpu" or transforms_active():
         return True
-    return bool((lost_share(root, torch.cholesky_inverse(root), dtype) > 0.01 * _REFUSED).any())
+    return bool((lost_share(root, torch.cholesky_inverse(root), dtype) > _MOST_LOST / 20).any())
 
 
-def refuse_lost(root: Tensor, dtype: torch.dtype) -> None:
-    """Raise ValueError if differences of densities in ``dtype`` lose singular values that factors ``(*B, n, n)`` show.
+def refuse_lost(root: Tensor, dtype: torch.dtype, most: float) -> None:
+    """Raise ValueError if ``dtype`` loses more than a share of the least eigenvalue of ``I + G``, given by its factors.
 
     It looks at numbers, so on the CPU alone, and not under transforms of functions.
     """
     if dtype == torch.float64 or root.device.type != "cpu" or transforms_active() or root.shape[-1] == 0:
         return
-    if bool((lost_share(root, torch.cholesky_inverse(root), dtype) > _REFUSED).any()):
+    if bool((lost_share(root, torch.cholesky_inverse(root), dtype) > most).any()):
         raise value_error("q", expected="a map whose density its precision can hold", found=described_loss(root, dtype))
-
-
-_REFUSED = 0.01
-"""Share that may be lost in differences of densities: errors add up to some ten times as much in nats."""
 
 
 def described_loss(root: Tensor, dtype: torch.dtype) -> str:

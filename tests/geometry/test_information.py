@@ -81,7 +81,7 @@ def test_products_in_single_precision_would_lose_it(kind):
     torch.testing.assert_close(narrow.double(), gram, rtol=1e-4, atol=1e-4 * float(gram.detach().abs().max()))
 
 
-@pytest.mark.parametrize(("top", "condition"), [(1e2, 1e6), (1e3, 1e3), (1e5, 10.0), (1e6, 1.0)])
+@pytest.mark.parametrize(("top", "condition"), [(1e2, 1e6), (1e3, 1e3), (1e4, 1e4), (1e6, 1.0), (1e6, 1e6)])
 @pytest.mark.parametrize(("kind", "num"), [("head", 1_000), ("head", 100_000), ("jacobian", 1_000)])
 def test_the_audit_in_single_precision(num, top, condition, kind):
     problem = Linear(num, top, condition, kind)
@@ -90,8 +90,8 @@ def test_the_audit_in_single_precision(num, top, condition, kind):
     assert float(found.diagnostics["mutual_information"]) == pytest.approx(problem.truth()[0], abs=0.5)
 
 
-@pytest.mark.parametrize(("top", "condition"), [(1e3, 1e6), (3e4, 1e6), (1e6, 1e6)])
-@pytest.mark.parametrize(("kind", "num"), [("head", 1_000), ("head", 100_000), ("jacobian", 1_000)])
+@pytest.mark.parametrize(("top", "condition"), [(1e8, 1e8), (1e9, 1e9)])
+@pytest.mark.parametrize(("kind", "num"), [("head", 1_000), ("jacobian", 1_000)])
 def test_the_audit_names_the_singular_values_it_would_lose(num, top, condition, kind):
     problem = Linear(num, top, condition, kind)
     with pytest.raises(ValueError, match=r"^q: expected .* singular values of the Jacobian of ") as caught:
