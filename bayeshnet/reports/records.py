@@ -208,10 +208,7 @@ class RunResult:
             TypeError: if an entry is of another type; the message names it.
             ValueError: if a required key is missing.
         """
-        try:
-            check_record(record)
-        except (ValueError, TypeError) as error:
-            raise type(error)(f"record, {error}".replace("record, record:", "record:")) from error
+        check_record(record)
         known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
         known["tasks"] = check_items("record, tasks", known["tasks"], "a list of names", str)
         known["per_task"] = check_items("record, per_task", known.get("per_task", ()), "a list of mappings", Mapping)

@@ -28,7 +28,7 @@ def check_record(record: Mapping[str, Any]) -> None:
     Example:
         >>> check_record({"data": "a", "method": "b", "seed": 0, "tasks": ["one"], "final": {"nll": "low"}})
         Traceback (most recent call last):
-        TypeError: final['nll']: expected a number, null, or a mapping of such, got 'low'.
+        TypeError: record, final['nll']: expected a number, null, or a mapping of such, got 'low'.
     """
     if not isinstance(record, Mapping):
         raise type_error("record", expected="a mapping", got=record)
@@ -37,7 +37,7 @@ def check_record(record: Mapping[str, Any]) -> None:
         raise value_error("record", expected="the results of a run", found=f"no {', '.join(missing)} in it")
     for name, check in _ENTRIES.items():
         if name in record:
-            check(name, record[name])
+            check(f"record, {name}", record[name])
 
 
 def _text(name: str, value: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
 from typing import Any
 
@@ -45,6 +46,9 @@ _SHARED: dict[str, Any] = {**_SEPARATE, "heads": SharedHead()}
 _OUTLIERS: dict[str, Any] = {"weight": 1.0}
 
 
+_FOLDER = tempfile.TemporaryDirectory()
+
+
 def _learner() -> Separate:
     return Separate(_NETWORK, MeanFieldWeights(), training=Training(steps=1), num_samples=4)
 
@@ -52,6 +56,12 @@ def _learner() -> Separate:
 @cache
 def _state() -> LearnerState:
     return _learner().learn(_learner().learn(None, _TASK), make_task(1, size=6))
+
+
+@cache
+def _saved() -> str:
+    _state().save(f"{_FOLDER.name}/state")
+    return f"{_FOLDER.name}/state"
 
 
 @cache
@@ -99,6 +109,11 @@ DOORS: dict[str, Door] = {
     ),
     "PatchOutliers": Door({**_OUTLIERS, "image_shape": (4, 4)}),
     "PerTaskLearner": Door(closed="abstract"),
+    "load_state": Door(
+        lambda: {"folder": _saved(), "learner": None, "allow": (), "device": "cpu"},
+        also=(FileNotFoundError,),
+        read=lambda state: (),
+    ),
     "PosteriorReplay": Door(
         {
             **_SEPARATE,

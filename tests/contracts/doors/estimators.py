@@ -30,6 +30,9 @@ from tests.support.doors import Door
 _SPEC = WeightSpec.of_shapes([[2, 1], [2]])
 _HNET = HMLP([[2, 1], [2]], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, layers=[4], verbose=False)
 _IMPLICIT = HypernetPosterior(_HNET, scale="fan_in")
+_AFFINE = HypernetPosterior(
+    HMLP([[2, 1], [2]], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, layers=[], verbose=False), scale="fan_in"
+)
 _EXPLICIT = MeanFieldPosterior(_SPEC, scale="fan_in")
 _PRIOR = FanInGaussian(_SPEC)
 
@@ -78,6 +81,7 @@ DOORS: dict[str, Door] = {
     "ImportanceSandwich.estimate": Door(_implicit, of=lambda: ImportanceSandwich(4, 4), random=True),
     "KLEstimate": Door(closed="a record that estimators make"),
     "KLEstimator": Door(closed="abstract"),
+    "KLInterval": Door(closed="a record that kl_interval makes"),
     "KernelRatio": Door({**_SAMPLES, "width": "median", "ridge": 0.1, "direction": "reverse"}),
     "KernelRatio.estimate": Door(_explicit, of=KernelRatio, random=True),
     "LIVI": Door(_LIVI),
@@ -100,4 +104,7 @@ DOORS: dict[str, Door] = {
     "StochasticLIVI.estimate": Door(_implicit, of=StochasticLIVI, random=True),
     "UnfoldedLIVI": Door(_LIVI),
     "diagnose": Door(lambda: {**_implicit(), "num_draws": None}, random=True),
+    "kl_interval": Door(
+        lambda: {**_implicit(), "q": _AFFINE, "level": 0.95, "target": 0.5}, random=True, read=lambda found: found.value
+    ),
 }

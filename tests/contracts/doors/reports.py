@@ -37,8 +37,6 @@ _RESULT: dict[str, Any] = {
     "versions": {},
     "judged_on": "test",
     "settings": {},
-    "drift": (),
-    "alarms": {"elbo": "too high"},
 }
 _ONE = RunResult(**_RESULT)
 _EMPTY = RunResult("toy", "m", 0, ("a",), {})
