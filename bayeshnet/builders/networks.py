@@ -131,6 +131,7 @@ class ConvNetwork(NetworkBuilder):
     def build(self, input_shape: Sequence[int], num_outputs: int, *, layout: str | None = None) -> MainNetInterface:
         """Build the network; raise ValueError for images that are too small for the pooling."""
         check_size("num_outputs", num_outputs)
+        check_layout(layout)
         check_size("input_shape", math.prod(check_sizes("input_shape", input_shape)))
         layout = self._layout_of(input_shape, layout)
         shape = self._shape_of(input_shape, layout)

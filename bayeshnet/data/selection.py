@@ -160,7 +160,8 @@ def groups_of(order: Sequence[int], num_tasks: int | None, size: int) -> list[li
     if not 1 <= count <= most:
         expected = f"num_tasks * classes_per_task of at most {len(order)} classes"
         got = f"{num_tasks or 1} * {size}"
-        raise value_error("num_tasks", expected=expected, found=got, hint="Take fewer tasks, or fewer classes in each.")
+        argument = "classes_per_task" if num_tasks is None else "num_tasks"
+        raise value_error(argument, expected=expected, found=got, hint="Take fewer tasks, or fewer classes in each.")
     if num_tasks is None and len(order) % size:
         left = ", ".join(map(str, order[size * most :]))
         expected = f"a number that divides that of the {len(order)} classes"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,9 @@ def png(figure: Any, dpi: int = 130) -> bytes:
         raise type_error("figure", expected="a matplotlib figure", got=figure)
     check_number("dpi", dpi, 10, 1200)
     buffer = io.BytesIO()
-    with _matplotlib().rc_context(STYLE):
+    with _matplotlib().rc_context(STYLE), warnings.catch_warnings():
+        # Names may be longer than a figure is wide; they are then cut off.
+        warnings.filterwarnings("ignore", "constrained_layout not applied", UserWarning)
         figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ...checks import check_device
+from ...checks import check_device, check_path
 from ...errors import check_int, type_error, value_error
 from ...inference import load_checkpoint
 from ...rng import seeded
@@ -65,7 +65,7 @@ def load_state(
         ([(7, 9)], True)
     """
     check_device("device", device)
-    folder = Path(folder)
+    folder = check_path("folder", folder, "a folder that a state was saved in")
     if not folder.is_dir():
         raise FileNotFoundError(f"folder: expected a folder that a state was saved in, got {str(folder)!r}.")
     stem, _ = newest(folder)

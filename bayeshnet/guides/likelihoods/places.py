@@ -188,7 +188,7 @@ def places_summed(method: Callable[[Any, Tensor, Tensor], Tensor]) -> Callable[[
 def _rank(likelihood: Any, outputs: Tensor, y: Any) -> int:
     """Return the number of dimensions of places in outputs ``(*B, N, C, *P)`` that targets have as well."""
     takes = likelihood.takes
-    if not isinstance(y, Tensor) or not isinstance(takes, Classes | Values) or y.ndim < 2:
+    if not isinstance(y, Tensor) or not isinstance(takes, Classes | Values) or y.ndim < 2 or not y.numel():
         return 0
     if isinstance(takes, Classes):
         return _rank_if(1, outputs, y)
