@@ -34,7 +34,7 @@ class LIVI(DensityEstimator):
     The estimate is not a bound. It is too low by up to ``log k`` where ``k`` latents far apart give the same weights
     (a fold), which :class:`ImportanceSandwich` detects. Its gradient is heavy-tailed where the Jacobian is nearly
     rank-deficient: take more latents there. In single precision products of Jacobians are formed in double precision
-    where some singular values would be lost in the rounding errors of the largest (on devices other than the CPU always).
+    where singular values would be lost in the rounding errors of the largest; on devices other than the CPU, always.
 
     Args:
         num_samples: latents ``M`` per estimate; 8 to 32 are usual.
