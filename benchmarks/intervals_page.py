@@ -18,7 +18,7 @@ Intervals of the KL
 
 .. code-block:: console
 
-   $ python benchmarks/intervals.py --cases {asked} --rst docs/results/intervals.rst
+   $ python benchmarks/intervals.py --cases {asked} --itself {itself} --sizes{sizes} --rst docs/results/intervals.rst
 
 What :func:`~bayeshnet.estimators.kl_interval`, on which ``diagnose`` is built, says about posteriors whose KL is
 known from elsewhere. *Trusted* counts the verdicts; *inside*, *width*, and *worst* (the largest distance of the value
@@ -99,6 +99,8 @@ def write_page(path: Path, cases: Mapping[str, Sequence[Judged]], left_out: int)
     asked = len(random) + left_out
     page = PAGE.format(
         asked=asked,
+        itself=len(cases["itself"]),
+        sizes="".join(f" {n}" for n in sorted({case.latents for case in cases["folds"]})),
         last=asked - 1,
         left_out=left_out,
         error=statistics.median(case.error for case in random),

@@ -7,6 +7,7 @@ import torch
 
 from bayeshnet.distributions import LowRankGaussian, MeanFieldGaussian, Mixture, SemiImplicit
 from bayeshnet.estimators import ClosedForm, diagnose, kl_interval
+from bayeshnet.estimators.intervals.analytic_mean import AnalyticMean
 from bayeshnet.estimators.intervals.annealing import anneal
 from bayeshnet.estimators.intervals.doubled import in_double
 from bayeshnet.estimators.intervals.quasi_random import Mean, normal_mean, normal_points
@@ -277,6 +278,14 @@ def test_doubled_copies_share_what_was_shared():
     assert second[1].dtype == torch.int32
     assert torch.equal(first.weight, layer.weight.double())
     assert layer.weight.dtype == torch.float32
+
+
+def test_an_interval_below_zero_is_not_certified(monkeypatch):
+    wrong = AnalyticMean(Mean(-5.0, 0.01, 10.0), Mean(-5.0, 0.01, 10.0))
+    monkeypatch.setattr("bayeshnet.estimators.intervals.interval.mean_analytic_part", lambda *_: wrong)
+    found = kl_interval(LinearProblem.make(2, 6).q(), standard_prior(6), generator=generator())
+    assert found.verdict == "not certified"
+    assert "below 0" in found.reasons["width"]
 
 
 def test_bad_arguments_are_named():

@@ -141,9 +141,13 @@ def _interval(
     upper, lower = analytic.high + -information.lower, analytic.low + -information.upper
     slack = _ROUNDING + 1e-9 * abs(analytic.high.value)
     low = max(0.0, lower.value - _half_width(lower, level) - slack)
-    high = max(0.0, upper.value + _half_width(upper, level) + slack)
+    top = upper.value + _half_width(upper, level) + slack
+    high = max(0.0, top)
     value = min(max(0.5 * (lower.value + upper.value), low), high)
     reasons = _reasons(analytic, information, high - low)
+    if top < 0:
+        doubted = "prior" if isinstance(p, SemiImplicit) else "width"
+        reasons.setdefault(doubted, "The interval lies below 0, where no KL is: an error of it is too small.")
     return KLInterval(value, low, high, level, analytic.middle, information, reasons)
 
 
