@@ -39,6 +39,7 @@ def diagnose(
     num_samples: int = 1024,
     generator: torch.Generator | None = None,
     *,
+    quick: bool = False,
     num_draws: int | None = None,
 ) -> Diagnosis:
     """Audit the KL of a posterior to a prior, and look for the known failures of such posteriors and their estimators.
@@ -58,6 +59,7 @@ def diagnose(
         p: prior.
         num_samples: largest number of weight vectors to draw, at least 4.
         generator: of all noise.
+        quick: as for :func:`kl_interval`.
         num_draws: old name of ``num_samples``.
 
     Example:
@@ -75,7 +77,7 @@ def diagnose(
     check_size("num_samples", num_samples, 4)
     check_generator(generator)
     if isinstance(posterior, SemiImplicit):
-        return _diagnose_semi_implicit(posterior, prior, num_samples, generator)
+        return _diagnose_semi_implicit(posterior, prior, num_samples, generator, quick)
     if not has_log_prob(posterior) and not isinstance(posterior, GeneratedWeights):
         return _diagnose_samples(posterior, num_samples, generator)
     estimate = Auto(num_samples).estimate(posterior, prior, generator=generator)
@@ -109,13 +111,13 @@ def _diagnose_samples(q: Distribution, num_samples: int, generator: torch.Genera
 
 
 def _diagnose_semi_implicit(
-    q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
+    q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None, quick: bool
 ) -> Diagnosis:
     refused = lost_precision(in_double(q))
     if refused is not None:
         flags = {"precision": f"The map is {refused}."}
         return Diagnosis(None, None, None, {}, {"estimator": "none"}, flags, advice_for(flags))
-    interval = kl_interval(q, p, num_samples, generator=generator)
+    interval = kl_interval(q, p, num_samples, quick=quick, generator=generator)
     info = interval.information
     num = min(num_samples, _VIEWED)
     draw = q.draw(num, generator)

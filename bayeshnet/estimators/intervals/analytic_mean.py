@@ -39,7 +39,13 @@ class AnalyticMean:
 
 
 def mean_analytic_part(
-    q: SemiImplicit, p: Distribution, target: float, generator: torch.Generator | None, num_samples: int = 1024
+    q: SemiImplicit,
+    p: Distribution,
+    target: float,
+    generator: torch.Generator | None,
+    num_samples: int = 1024,
+    *,
+    quick: bool = False,
 ) -> AnalyticMean:
     r"""Compute :math:`E_z \mathrm{KL}(N(h(z), \sigma^2) \| p)` to a standard error of ``target`` if possible.
 
@@ -53,7 +59,7 @@ def mean_analytic_part(
         return AnalyticMean(mean, mean)
     entropy = float(noise_entropy(q))
     if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
-        low, high, doubt = searched_log_prob(q, p, target, generator, num_samples)
+        low, high, doubt = searched_log_prob(q, p, target, generator, num_samples, quick=quick)
         return AnalyticMean((-high).plus(-entropy), (-low).plus(-entropy), doubt)
 
     def energy(z: Tensor) -> Tensor:

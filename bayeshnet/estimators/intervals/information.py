@@ -30,6 +30,9 @@ EFFORTS = (
 )
 """Efforts that are tried in turn."""
 
+_QUICK = 2
+"""Number of efforts that are tried where time is short."""
+
 _PILOT = 32
 """Draws on which an effort is tried."""
 
@@ -65,7 +68,13 @@ class InformationBounds:
 
 @torch.no_grad()
 def bound_information(
-    q: SemiImplicit, target: float, most: int, level: float, generator: torch.Generator | None = None
+    q: SemiImplicit,
+    target: float,
+    most: int,
+    level: float,
+    generator: torch.Generator | None = None,
+    *,
+    quick: bool = False,
 ) -> InformationBounds:
     r"""Bound ``I(w; z)`` from both sides.
 
@@ -87,6 +96,7 @@ def bound_information(
         most: largest number of weight vectors.
         level: confidence of that half-width.
         generator: of all noise.
+        quick: try the lowest efforts alone.
     """
     precision = q.sigma**-2
     size = max(4, 2**20 // q.geometry.num_weights)
@@ -97,7 +107,7 @@ def bound_information(
     linearized = normal_mean(
         determinant, q.geometry.zero_latent(), 0.2 * target, most=2**16, block=min(2**12, size), generator=generator
     )
-    effort, settled = choose_effort(q, target, generator)
+    effort, settled = choose_effort(q, target, generator, quick)
     most = min(most, effort.draws) if settled else _FEW
     blocks: list[_Block] = []
     joined = None
@@ -149,10 +159,12 @@ def exact_information(q: SemiImplicit) -> InformationBounds:
     return InformationBounds(value, value, value, 0.0, 1.0, 1.0, 0, None)
 
 
-def choose_effort(q: SemiImplicit, target: float, generator: torch.Generator | None) -> tuple[Effort, bool]:
+def choose_effort(
+    q: SemiImplicit, target: float, generator: torch.Generator | None, quick: bool = False
+) -> tuple[Effort, bool]:
     """Return the least effort that closes the gap on a few draws, or else the one with the smallest gap."""
     gaps = []
-    for effort in EFFORTS:
+    for effort in EFFORTS[: _QUICK if quick else None]:
         pilot = _block(q, _PILOT, effort, generator)
         if pilot.gap < 2 * target and not bool(pilot.missed.any()):
             return effort, True

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 
 from ...checks import check_generator
 from ...distributions.semi_implicit import SemiImplicit
-from ...errors import check_number, check_size, value_error
+from ...errors import check_flags, check_number, check_size, value_error
 from ..accepted import semi_implicit
 from ..base import as_pair
 from .analytic_mean import AnalyticMean, mean_analytic_part
@@ -71,6 +71,7 @@ def kl_interval(
     *,
     level: float = 0.95,
     target: float = 0.08,
+    quick: bool = False,
     generator: torch.Generator | None = None,
 ) -> KLInterval:
     r"""Estimate ``KL(q || p)`` of a hypernetwork posterior with an interval that includes all errors of estimation.
@@ -92,6 +93,7 @@ def kl_interval(
         num_samples: largest number of weight vectors to draw.
         level: confidence of the interval.
         target: half-width in nats at which no further weights are drawn.
+        quick: search modes with the lowest efforts alone; where they do not settle, the KL is not certified.
         generator: of all noise.
 
     Raises:
@@ -110,34 +112,36 @@ def kl_interval(
     check_number("target", target, 0.0)
     if not 0.5 <= check_number("level", level) < 1:
         raise value_error("level", expected="a probability from 0.5 up to, not including, 1", got=level)
+    check_flags(quick=quick)
     check_generator(generator)
     posterior, prior = as_pair(q, p)
     accepted = semi_implicit(posterior, "kl_interval")
     with torch.inference_mode(False), torch.no_grad():  # copies can be differentiated, in inference mode too
         accepted, prior = in_double((accepted, prior))
-        return _interval(accepted, prior, num_samples, Precision(level, target), generator)
+        return _interval(accepted, prior, num_samples, _Wanted(level, target, bool(quick)), generator)
 
 
 @dataclass(frozen=True)
-class Precision:
-    """The confidence of an interval, and its half-width at which no further weights are drawn."""
+class _Wanted:
+    """The confidence of an interval, the half-width at which no more weights are drawn, and whether time is short."""
 
     level: float
     target: float
+    quick: bool
 
 
 def _interval(
-    q: SemiImplicit, p: Distribution, num_samples: int, wanted: Precision, generator: torch.Generator | None
+    q: SemiImplicit, p: Distribution, num_samples: int, wanted: _Wanted, generator: torch.Generator | None
 ) -> KLInterval:
     refused = lost_precision(q)
     if refused is not None:
         raise value_error("q", expected="a map whose density its precision can hold", found=refused)
     level = wanted.level
-    analytic = mean_analytic_part(q, p, wanted.target / 4, generator, num_samples)
+    analytic = mean_analytic_part(q, p, wanted.target / 4, generator, num_samples, quick=wanted.quick)
     if q.geometry.is_affine:
         information = exact_information(q)
     else:
-        information = bound_information(q, wanted.target, num_samples, level, generator)
+        information = bound_information(q, wanted.target, num_samples, level, generator, quick=wanted.quick)
     upper, lower = analytic.high + -information.lower, analytic.low + -information.upper
     slack = _ROUNDING + 1e-9 * abs(analytic.high.value)
     low = max(0.0, lower.value - _half_width(lower, level) - slack)

@@ -113,7 +113,7 @@ def compare_posteriors(
         test = classifier_test(old, new, noise[2])
         found |= {"accuracy": test.accuracy, "p_value": test.p_value}
         if places is None and (isinstance(now, SemiImplicit) or has_log_prob(now)):
-            audit = diagnose(then, now, _AUDITED, noise[3])
+            audit = diagnose(then, now, _AUDITED, noise[3], quick=True)
             if audit.value is not None and audit.lower is not None and audit.upper is not None:
                 found |= {"kl": audit.value, "lower": audit.lower, "upper": audit.upper}
                 verdict = audit.verdict

@@ -103,8 +103,10 @@ DOORS: dict[str, Door] = {
     "StochasticLIVI": Door({**_LATENTS, "num_probes": 4, "num_steps": 3}),
     "StochasticLIVI.estimate": Door(_implicit, of=StochasticLIVI, random=True),
     "UnfoldedLIVI": Door(_LIVI),
-    "diagnose": Door(lambda: {**_implicit(), "num_draws": None}, random=True),
+    "diagnose": Door(lambda: {**_implicit(), "quick": True, "num_draws": None}, random=True),
     "kl_interval": Door(
-        lambda: {**_implicit(), "q": _AFFINE, "level": 0.95, "target": 0.5}, random=True, read=lambda found: found.value
+        lambda: {**_implicit(), "q": _AFFINE, "level": 0.95, "target": 0.5, "quick": True},
+        random=True,
+        read=lambda found: found.value,
     ),
 }
