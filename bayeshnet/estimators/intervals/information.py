@@ -30,7 +30,7 @@ EFFORTS = (
 )
 """Efforts that are tried in turn."""
 
-_QUICK = 2
+_QUICK = 1
 """Number of efforts that are tried where time is short."""
 
 _PILOT = 32
