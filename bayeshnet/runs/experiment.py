@@ -9,7 +9,7 @@ import torch
 
 from ..checks import check_mapping, check_path, check_seed, check_text
 from ..continual import Learner
-from ..data import get_stream
+from ..data import STREAMS, get_stream
 from ..deprecation import moved_names
 from ..errors import check_choice, check_instance, check_int, type_error, value_error
 from ..files import check_file_name
@@ -75,6 +75,7 @@ class Experiment:
 
     def stream(self) -> TaskStream:
         """Build the stream on the device."""
+        check_choice("data", self.data, STREAMS)
         options: dict[str, OptionValue | Path] = dict(self.data_options or {})
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir

@@ -35,6 +35,7 @@ SHOWN = [
     STREAMS["modes2d"],
     RunResult.of(record()),
     reports.KLRecord(1.0),
+    reports.DriftRecord(0.1),
     reports.InformationRecord(1.0, 0.9, 1.1),
     reports.Cell(1.0),
     reports.Column("a", "%"),
@@ -45,6 +46,7 @@ SHOWN = [
     reports.Bands(torch.zeros(2), torch.zeros(1, 2), torch.zeros(1, 2), [], []),
     metrics.summarize(MATRIX),
     metrics.compare_samples(torch.randn(9, 2), torch.randn(9, 2)),
+    metrics.classifier_test(torch.randn(40, 2), torch.randn(40, 2)),
     metrics.reliability_bins(torch.eye(2), torch.tensor([0, 1])),
 ]
 # Large, or an old name of another argument.

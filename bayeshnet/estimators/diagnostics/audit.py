@@ -152,10 +152,10 @@ def _diagnose_semi_implicit(
 
 def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) -> dict[str, str]:
     """Return the problems that make an estimator wrong, by name."""
-    slack = 0.25 + 3 * info["standard_error"]
+    slack = 0.5 + 3 * info["standard_error"]
     found = {}
     excess = info["livi"] - info["sandwich_upper"]
-    if excess > slack:
+    if excess > 0.5 * slack:
         found["fold"] = (
             f"LIVI finds {excess:.2f} nats more information than the audit: several latents give the same weights, "
             "or the map bends within the noise. LIVI's KL is too low by that much."
