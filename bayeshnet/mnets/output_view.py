@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import check_instance, check_int, value_error
+from ..checks import check_items
+from ..errors import check_instance, check_int, check_ints, value_error
 from ..representation import shows_arguments
 from .mnet_interface import MainNetInterface, Weights
 
@@ -47,7 +48,8 @@ class OutputView(MainNetInterface):
             raise value_error("start, stop", expected="0 <= start < stop", found=f"{start}, {stop}")
         self.net = net
         self.start, self.stop = start, stop
-        self._pieces = pieces_between(start, stop, gaps)
+        ranges = [check_ints("gaps", gap, 0, 2) for gap in check_items("gaps", gaps, "a list of ranges (start, stop)")]
+        self._pieces = pieces_between(start, stop, [(first, last) for first, last in ranges])
         self._ledger = net._ledger
 
     def forward(

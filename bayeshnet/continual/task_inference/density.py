@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...builders.networks import ToMaps
 from ...checks import check_data, check_seed
 from ...errors import check_finite, check_positive, check_shape, check_size, check_sizes, value_error
+from ...mnets.parts.images import check_layout
 from .image_features import ImageFeatures
 from .ppca import clusters, groups, principal
 from .task_density import TaskDensity, log_densities
@@ -88,6 +89,7 @@ class DensitySettings:
                 large that their squares overflow.
         """
         check_data("x", x)
+        check_layout(layout)
         if x.ndim < 2 or x.numel() == 0:
             raise value_error("x", expected="at least one input (N, ...)", got=x)
         if x.is_floating_point():
