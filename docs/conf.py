@@ -60,6 +60,8 @@ ORDER = (
     "errors",
 )
 HIDDEN = {"cli", "commands"}
+# Names that another page describes.
+ELSEWHERE = {"continual": "Split, Task, TaskStream"}
 
 
 def write_reference(folder):
@@ -71,7 +73,8 @@ def write_reference(folder):
         old.unlink()
     for name in names:
         title = f"bayeshnet.{name}"
-        write(folder / f"{name}.rst", f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n")
+        others = f"   :exclude-members: {ELSEWHERE[name]}\n" if name in ELSEWHERE else ""
+        write(folder / f"{name}.rst", f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n{others}")
     entries = "".join(f"   api/{name}\n" for name in names)
     write(folder / "toctree.inc", f".. toctree::\n   :maxdepth: 1\n\n{entries}")
 

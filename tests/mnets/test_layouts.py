@@ -123,7 +123,7 @@ def test_a_wrong_width_of_inputs_is_named():
         Predictive(guide, net, Categorical(), 4)(x)
     model = BayesianModel(net, FanInGaussian(net.weight_spec), Categorical())
     for local_noise in (False, True):
-        with pytest.raises(ValueError, match=r"data or net: expected a tensor of shape \(\.\.\., 3\)"):
+        with pytest.raises(ValueError, match=r"x: expected a tensor of shape \(\.\.\., 3\)"):
             fit(model, guide, (x, torch.zeros(5).long()), num_steps=1, local_noise=local_noise)
     flat = MLP(12, 2, no_weights=True, verbose=False, flatten_inputs=True)
     w = torch.zeros(4, flat.weight_spec.numel)
