@@ -87,7 +87,7 @@ def test_bayesian_module(capsys):
 def test_is_my_kl_right(capsys, tmp_path, monkeypatch):
     """The audit encloses LIVI's estimate, the fold is found, and the script is short."""
     monkeypatch.chdir(tmp_path)
-    load("is_my_kl_right").main(num_samples=32)
+    load("is_my_kl_right").main(num_samples=192)
     sound, folded = capsys.readouterr().out.split("A map that folds:")
     assert "trusted" in sound
     assert "no value" in sound
