@@ -15,6 +15,10 @@ __all__ = ["check_record"]
 _Check = Callable[[str, Any], Any]
 _LARGEST = 1e100
 _BY_CRITERION = ("accuracy_task_inferred", "mse_task_inferred", "task_inference", "task_inference_batch")
+_PLAIN = (
+    *("accuracy_task_given", "accuracy_during", "mse_task_given", "mse_during", "forgetting", "drift"),
+    *("nll", "ece", "brier", "log_likelihood", "coverage", "negative_elbo", "negative_elbo_prior"),
+)
 _LONGEST = 500
 
 
@@ -81,6 +85,8 @@ def _final(name: str, value: Any) -> None:
     for key in _BY_CRITERION:
         if value.get(key) is not None:
             _mapping(_number)(f"{name}[{key!r}]", value[key])
+    for key in _PLAIN:
+        _number(f"{name}[{key!r}]", value.get(key))
 
 
 def _facts(name: str, value: Any) -> None:
