@@ -138,12 +138,12 @@ def test_more_modes_than_can_be_listed_are_not_certified(function, num):
 
 @pytest.mark.slow
 def test_intervals_of_random_networks_contain_the_truth():
-    """Random networks of one or two latents, whose density is an integral on a grid."""
+    """Random networks of one latent, whose density is an integral on a grid."""
     inside = trusted = 0
-    for seed in range(8):
-        n, num = 1 + seed % 2, (3, 10, 40)[seed % 3]
+    for seed in range(30):
+        num = (3, 10, 40)[seed % 3]
         sigma, gain = (0.05, 0.2, 0.6)[(seed // 3) % 3], (0.5, 1.0, 2.0)[(seed // 2) % 3]
-        problem = TanhProblem.make(n, num, 8, sigma=sigma, gain=gain, seed=seed)
+        problem = TanhProblem.make(1, num, 8, sigma=sigma, gain=gain, seed=seed)
         q, p = problem.q(), standard_prior(num)
         with torch.no_grad():
             draw = q.draw(4000, generator(100 + seed))
@@ -156,7 +156,7 @@ def test_intervals_of_random_networks_contain_the_truth():
         if found.verdict == "trusted":
             trusted += 1
             inside += found.lower - 2 * error <= truth <= found.upper + 2 * error
-    assert trusted >= 6
+    assert trusted >= 25
     assert inside >= 0.93 * trusted
 
 
