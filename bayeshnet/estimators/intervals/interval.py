@@ -38,7 +38,8 @@ class KLInterval:
 
     Attributes:
         value: the middle between the two sides.
-        lower: end of the interval, at least 0 unless the prior is improper. The mean below it is a lower bound in expectation.
+        lower: end of the interval, at least 0 unless the prior is improper. The mean below it is a lower bound in
+            expectation.
         upper: end of the interval. The mean above it is an upper bound in expectation, unless the prior is a
             hypernetwork itself.
         level: confidence of the interval.
