@@ -43,7 +43,7 @@ class CudaDevice:
 
     @property
     def waits(self) -> Counter[str]:
-        """How often the host has waited, by place."""
+        """Number of times that the host has waited, by place."""
         found = [w for w in self._said if "synchronizing CUDA operation" in str(w.message)]
         return Counter(f"{w.filename}:{w.lineno}" for w in found)
 
