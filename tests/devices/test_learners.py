@@ -60,7 +60,7 @@ def test_learners(place, name):
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_state_goes_on_on_another_device(place, tmp_path):
-    """What was learned on a device is saved, loaded on the CPU, learns on there, and returns to the device."""
+    """A state that was learned on a device is saved, loaded on the CPU, learns on there, and returns to the device."""
     learner = LEARNERS["replay"]()
     assert isinstance(learner, PosteriorReplay)
     learner.training = replace(learner.training, steps=3)
