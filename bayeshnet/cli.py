@@ -1,4 +1,4 @@
-"""The command line: ``bayeshnet run | compare | list``."""
+"""The command line: ``bayeshnet run | compare | sweep | list``."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ _INTERRUPTED = "bayeshnet {}: interrupted\n"
 _COMMANDS = {
     "run": "learn a stream of tasks and write a folder with metrics, checkpoints, figures and a report",
     "compare": "tables of several runs, with mean and standard deviation over seeds",
+    "sweep": "try settings of a learner, judged on validation examples, and write the best configuration",
     "list": "streams, methods and estimators by name",
 }
 

@@ -33,7 +33,7 @@ from .results.ood import predict_all
 from .results.records import Assessment, Seconds
 from .results.summary import summarize_run
 
-__all__ = ["conclude", "execute", "run_experiment", "threads"]
+__all__ = ["conclude", "execute", "learn_stream", "run_experiment", "threads"]
 
 
 def run_experiment(
@@ -88,6 +88,21 @@ def _run(
             listener.stream_done(stream)
         result = _conclude(experiment, folder, stream, state, assessments, write=write)
     return TrainedRun(experiment, state, tuple(assessments), result, folder)
+
+
+def learn_stream(
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None = None
+) -> list[Assessment]:
+    """Learn a stream and assess the learner after each task, as :func:`run_experiment` does; no results are written.
+
+    Args:
+        experiment: settings of the learner and the stream.
+        folder: where checkpoints go, of a run that was begun with the same experiment or a new one.
+        stream: the experiment's stream.
+        listener: receives the progress; what it raises ends the learning.
+    """
+    with folder.locked(), threads(experiment.threads):
+        return _learn(experiment, folder, stream, listener)[1]
 
 
 @contextmanager

@@ -53,14 +53,12 @@ PYRO_FLOORS = set(FLOORS[FLOORS.index("guides") :]) - {"data"}
 EXTRAS = {
     "hypnettorch",
     "jsonargparse",
-    "lightning_fabric",
     "matplotlib",
     "optuna",
     "rich",
     "sklearn",
     "tabulate",
     "torchmetrics",
-    "torchvision",
     "yaml",
 }
 MAX_FILE, MAX_FUNCTION, MAX_POSITIONAL = 300, 40, 6
