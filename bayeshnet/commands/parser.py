@@ -22,7 +22,7 @@ __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 
 DEFAULT_DATA, DEFAULT_METHOD = "split-digits", "posterior-replay"
 _ALIASES = {"--estimator": "--learner.estimator"}
-_OWN_OPTIONS = ("config", "output", "resume", "quick", "allow")
+_OWN_OPTIONS = ("config", "output", "resume", "quick", "allow", "dry_run")
 _PLAIN_OPTIONS = ("--data", "--data_dir", "--data_options", "--method", "--seed", "--device", "--threads", "--judge_on")
 
 
@@ -36,6 +36,7 @@ class RunRequest:
         output: folder to write; None for one named after data, method and seed.
         resume: folder of a run to continue, or None.
         data_files: files that set options of the data.
+        dry_run: show what the run is composed of, and run nothing.
     """
 
     experiment: Experiment
@@ -43,6 +44,7 @@ class RunRequest:
     output: Path | None
     resume: Path | None
     data_files: tuple[str, ...] = ()
+    dry_run: bool = False
 
     def stream(self) -> TaskStream:
         """Build the stream; if that fails, the files that set options of the data are named."""
@@ -73,7 +75,8 @@ def parse_run(words: Sequence[str]) -> RunRequest:
     def request(files: Sequence[str]) -> RunRequest:
         settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
         about_data = [path for path, given in first.config if any(str(key).startswith("data") for key in given)]
-        return replace(_request(parser, settings, first.output, None), data_files=tuple(about_data))
+        made = _request(parser, settings, first.output, None)
+        return replace(made, data_files=tuple(about_data), dry_run=first.dry_run)
 
     try:
         return request(list(given.values()))
@@ -147,7 +150,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     for name in ("--data", "--resume", "--output"):
         first.add_argument(name)
     first.add_argument("--method", default=DEFAULT_METHOD)
-    first.add_argument("--quick", action="store_true")
+    for name in ("--quick", "--dry_run"):
+        first.add_argument(name, action="store_true")
     for name in ("--config", "--allow"):
         first.add_argument(name, action="append", default=[])
     try:
@@ -200,6 +204,7 @@ def _make_parser() -> Any:
     parser.add_argument("--output", type=Path | None, help="folder to write (by default runs/DATA-METHOD-seedS)")
     parser.add_argument("--resume", type=Path | None, help="folder of a run to continue")
     parser.add_argument("--quick", action="store_true", help="run a scaled-down version of the configuration")
+    parser.add_argument("--dry_run", action="store_true", help="show parts, parameters, memory and time; run nothing")
     parser.add_argument("--allow", help="module whose classes may be named in configurations; may be repeated")
     return parser
 
@@ -235,7 +240,7 @@ def _resume(parser: Any, first: argparse.Namespace, words: Sequence[str]) -> Run
         raise ValueError(str(error)) from None
     files = RunFolder(folder)
     config = files.open()
-    others = {"--output": first.output, "--config": first.config, "--quick": first.quick}
+    others = {"--output": first.output, "--config": first.config, "--quick": first.quick, "--dry-run": first.dry_run}
     left = [*left, *(name for name, value in others.items() if value)]
     if left:
         raise ValueError(

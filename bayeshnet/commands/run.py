@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..reports import run_tables
 from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
+from ..runs.preview import Preview, preview
 from .display import Display, make_console
 from .parser import RunRequest, parse_run
 from .signals import Terminated, stopped_by_signals
@@ -31,8 +33,11 @@ def main(words: Sequence[str]) -> int:
     begin = time.perf_counter()
     request = parse_run(words)
     stream = request.stream()
-    folder = _open_folder(request)
     console = make_console()
+    if request.dry_run:
+        _show(preview(request.experiment, stream), console)
+        return 0
+    folder = _open_folder(request)
     console.print(
         f"[bold]{escape(request.experiment.method)}[/bold] on [bold]{escape(request.experiment.data)}[/bold], "
         f"seed {request.experiment.seed} -> {escape(str(folder.path))}"
@@ -54,6 +59,19 @@ def main(words: Sequence[str]) -> int:
         f"{time.perf_counter() - begin:.1f} s in all; metrics, checkpoints, figures and report.html in {where}"
     )
     return 0
+
+
+def _show(seen: Preview, console: Any) -> None:
+    """Print what a run is composed of and what it takes."""
+    console.print(seen.learner, markup=False, highlight=False)
+    console.print(f"{seen.tasks} tasks, {seen.examples} training examples")
+    for name, number in seen.parameters.items():
+        console.print(f"{name}: {number} trained parameters")
+    console.print(
+        f"memory: {seen.memory / 2**20:.1f} MiB of parameters, gradients, moments and data, without activations"
+    )
+    per_step = 1e3 * seen.seconds_per_step
+    console.print(f"time: {seen.steps} steps of {per_step:.1f} ms, about {seen.seconds:.0f} s, without assessments")
 
 
 def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
