@@ -7,7 +7,7 @@ and the arguments, by package; ``FITTING`` the arguments that have to fit others
 
 from __future__ import annotations
 
-__all__ = ["FITTING", "FROM_ONE", "INTEGERS", "NUMBERS", "Kind"]
+__all__ = ["FITTING", "INTEGERS", "NUMBERS", "Kind"]
 
 Kind = tuple[tuple[float, ...], tuple[float, ...], dict[str, str]]
 
@@ -54,10 +54,64 @@ FITTING = {
     "tasks": "Task.num_outputs",
 }
 
-FROM_ONE: Kind = ((1,), (0, -1), {})
-"""Integers that no kind names."""
-
 INTEGERS: dict[str, Kind] = {
+    "from one": (
+        (1,),
+        (0, -1),
+        {
+            "builders": "ConvNetwork.build.num_outputs DiracGenerator.embedding_size HyperHypernetwork.embedding_size "
+            "HyperHypernetwork.latent_size ImplicitGenerator.chunk_embedding_size "
+            "ImplicitGenerator.embedding_size ImplicitGenerator.latent_size LowRankWeights.rank "
+            "MLPNetwork.build.num_outputs MeanFieldGenerator.embedding_size RadialGenerator.embedding_size",
+            "continual": "Coreset.size DensitySettings.num_parts EWC.num_fisher EWC.num_outputs EWC.num_samples "
+            "ExperienceReplay.memory_size ExperienceReplay.num_outputs ExperienceReplay.num_samples "
+            "ExperienceReplay.replay_size FineTuning.num_outputs FineTuning.num_samples "
+            "FixedSoftmax.num_tasks Joint.num_outputs Joint.num_samples Joint.replay_size "
+            "LearnerState.num_outputs OutputRegularizer.fixed_targets OutputRegularizer.max_tasks "
+            "OutputRegularizer.num_latents PosteriorReplay.num_outputs PosteriorReplay.num_samples "
+            "PriorFocused.num_outputs PriorFocused.num_samples Separate.num_outputs Separate.num_samples "
+            "TaskDensity.num_features TaskDensity.num_parts Training.batch_size Training.num_particles "
+            "Training.num_samples Training.steps diagonal_fisher.batch_size",
+            "data": "split_dataset.classes_per_task split_cifar10.classes_per_task split_digits.classes_per_task "
+            "split_fashion_mnist.classes_per_task split_mnist.classes_per_task get_stream.num_tasks "
+            "image_outliers.most modes2d.num_test modes2d.num_train permuted_digits.max_test "
+            "permuted_digits.max_train permuted_digits.num_tasks permuted_fashion_mnist.max_train "
+            "permuted_fashion_mnist.num_tasks permuted_mnist.max_train permuted_mnist.num_tasks "
+            "regression1d.num_train rotated_digits.max_test rotated_digits.max_train "
+            "split_by_class.classes_per_task split_cifar10.num_tasks split_cifar100.classes_per_task "
+            "split_cifar100.num_tasks split_digits.max_test split_digits.max_train split_digits.num_tasks "
+            "split_fashion_mnist.num_tasks split_mnist.num_tasks",
+            "distributions": "LowRankPosterior.rank",
+            "estimators": "AVB.batch_size AVB.num_samples AVB.estimate.num_samples Auto.num_samples "
+            "Auto.estimate.num_samples ChangeOfVariables.num_samples ClosedForm.estimate.num_samples "
+            "IWHVI.num_samples IWHVI.estimate.num_samples ImportanceSandwich.dof "
+            "ImportanceSandwich.num_samples ImportanceSandwich.num_starts ImportanceSandwich.steps "
+            "ImportanceSandwich.estimate.num_samples LIVI.num_samples LIVI.estimate.num_samples "
+            "MonteCarlo.num_samples MonteCarlo.estimate.num_samples NearestNeighbor.k SIVI.num_latents "
+            "SIVI.num_samples SIVI.estimate.num_samples StochasticLIVI.num_probes StochasticLIVI.num_samples "
+            "StochasticLIVI.num_steps StochasticLIVI.estimate.num_samples UnfoldedLIVI.num_samples",
+            "functional": "batched_forward.chunk_size",
+            "geometry": "HeadGeometry.num_weights JacobianGeometry.chunk_size JacobianGeometry.latent_size "
+            "JacobianGeometry.num_weights",
+            "guides": "AutoHypernet.latent_size AutoHypernet.num_samples AutoHypernet.median.num_samples "
+            "AutoHypernet.sample_posterior.num_samples BayesianModel.num_data "
+            "BayesianModel.with_data.num_data Gaussian.num_outputs.num_targets "
+            "HeteroscedasticGaussian.num_outputs.num_targets LowRankGuide.rank",
+            "hnets": "ChunkedHDeconv.chunk_emb_size ChunkedHDeconv.kernel_size ChunkedHMLP.chunk_emb_size "
+            "ChunkedHMLP.chunk_size ChunkedHMLP.uncond_in_size HDeconv.kernel_size HMLP.uncond_in_size",
+            "inference": "Annealing.num_steps Cosine.num_steps EarlyStopping.every EarlyStopping.patience "
+            "ImplicitELBO.num_particles LinearWarmup.num_steps Predictive.input_chunk Predictive.num_samples "
+            "Predictive.sample_chunk fit.batch_size fit.num_particles fit.num_steps "
+            "reference_posterior.num_chains reference_posterior.num_samples",
+            "layers": "BatchNormLayer.num_features SpectralNorm.num_iters",
+            "metrics": "ece.num_bins reliability_bins.num_bins sliced_wasserstein.num_projections",
+            "mnets": "LeNet.num_classes MLP.n_in MLP.n_out OutputView.stop ResNet.k ResNet.n ResNet.num_classes "
+            "SimpleRNN.n_in WRN.k WRN.n WRN.num_classes ZenkeNet.num_classes",
+            "reports": "entropy_histograms.num_bins reliability_diagram.num_bins weight_images.most",
+            "runs": "Experiment.threads",
+            "weights": "WeightEntry.fan_in",
+        },
+    ),
     "whole": (
         (-2, 0, 2),
         (),
