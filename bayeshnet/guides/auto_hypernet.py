@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
 from typing import Any, cast
 
 import pyro
 import torch
-from pyro.infer.autoguide import AutoContinuous, init_to_median
+from pyro.infer.autoguide import init_to_median
 from torch import Tensor, nn
 
-from ..checks import check_callable, check_generator
+from ..checks import check_callable
 from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
-from ..distributions.flat import Flat
 from ..errors import (
     check_choice,
     check_flags,
@@ -26,22 +24,21 @@ from ..errors import (
     check_sizes,
     value_error,
 )
-from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
+from ..estimators import KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
 from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
-from .auto_sites import FlatSites, UnpackedSite, refuse_subsampled
+from .auto_sites import UnpackedSite, refuse_subsampled
 from .centring import Degrees, dependent_sites
-from .checking.guide import CheckedGuide, WeightedDraws
-from .checking.importance import density_at_draws
+from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
 
 __all__ = ["AutoHypernet"]
 
 
-class AutoHypernet(CheckedGuide, AutoContinuous):
+class AutoHypernet(FlatGuide):
     r"""A guide in the family of Pyro's AutoGuides whose joint posterior may be curved and have several modes.
 
     All latent variables, transformed to unconstrained space, form one flat vector
@@ -237,62 +234,3 @@ class AutoHypernet(CheckedGuide, AutoContinuous):
                 )
                 result[name] = pyro.sample(name, fn)
         return result
-
-    def _sites(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> FlatSites:
-        """Return the way from flat unknowns to sites; without arguments, at those of the first run."""
-        trace: Any = self.prototype_trace
-        if not args and not kwargs:
-            args, kwargs = trace.nodes["_INPUT"]["args"], trace.nodes["_INPUT"]["kwargs"]
-        degrees = self.__dict__["_modules"].get("degrees")
-        found = {} if degrees is None else degrees.by_site({n: self._unconstrained_shapes[n] for n in self._centred})
-        return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs))
-
-    @torch.no_grad()
-    def quantiles(
-        self, quantiles: Sequence[float], *args: Any, num_samples: int = 4000, **kwargs: Any
-    ) -> dict[str, Tensor]:
-        """Compute posterior quantiles of each unknown from draws: ``(len(quantiles), *shape)`` by site."""
-        if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
-        sites = self._sites(args, kwargs)
-        draws, _ = sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)
-        return sites.by_name(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
-
-    def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
-        """Compute the posterior median of each unknown, by site, from ``num_samples`` draws."""
-        found = self.quantiles([0.5], *args, num_samples=num_samples, **kwargs)
-        return {name: value[0] for name, value in found.items()}
-
-    @torch.no_grad()
-    def sample_posterior(
-        self, num_samples: int, *args: Any, generator: torch.Generator | None = None, **kwargs: Any
-    ) -> dict[str, Tensor]:
-        """Draw all unknowns, ``(num_samples, *shape)`` by site; other arguments are the model's."""
-        if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
-        sites = self._sites(args, kwargs)
-        draw = self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator))
-        return sites.by_name(sites.rows(draw.w)[0])
-
-    def audit(self, num_draws: int = 64, generator: torch.Generator | None = None) -> KLEstimate:
-        """Estimate the negative entropy from both sides, with many starts, to check the estimator used in training."""
-        sandwich = ImportanceSandwich(num_draws, num_starts=8)
-        with torch.no_grad():
-            return sandwich.estimate(self.distribution(), Flat(self.latent_dim), generator=generator)
-
-    @torch.no_grad()
-    def draws_with_density(
-        self,
-        num_samples: int,
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        generator: torch.Generator | None = None,
-    ) -> WeightedDraws:
-        """Draw values of all sites with both sides of their log-densities in unconstrained space."""
-        if self.prototype_trace is None:
-            self._setup_prototype(*args, **(kwargs or {}))
-        q, sites = self.distribution(), self._sites(args, kwargs or {})
-        draw = q.draw(check_size("num_samples", num_samples), check_generator(generator))
-        lower, upper = density_at_draws(q, draw, generator)
-        x, way = sites.rows(draw.w)
-        return WeightedDraws(sites.by_name(x), lower + way, upper + way)
