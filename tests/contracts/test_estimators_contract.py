@@ -174,7 +174,7 @@ READ = ("why_no_value", "mutual_information", "analytic", "standard_error", "ana
 
 @dataclass(frozen=True)
 class Outcome:
-    """The parts of an estimate that tests look at, without the graph of its draws, which takes hundreds of megabytes."""
+    """The parts of an estimate that tests look at, without the graph of its draws, hundreds of megabytes."""
 
     value: torch.Tensor | None
     lower: torch.Tensor | None
