@@ -39,9 +39,9 @@ print(report)
 # %%
 # A map that folds
 # ----------------
-# LIVI takes the map to be linear around each latent. That is right for small noise and a map that is one to one. The map
-# :math:`h(z) = (|z|, \ldots, |z|)` makes each weight vector from two latents, so that a weight vector says less about its
-# latent: :math:`\log 2 = 0.69` nats less, and LIVI does not see it. The diagnosis does.
+# LIVI takes the map to be linear around each latent. That is right for small noise and a map that is one to one. The
+# map :math:`h(z) = (|z|, \ldots, |z|)` makes each weight vector from two latents, so that a weight vector says less
+# about its latent: :math:`\log 2 = 0.69` nats less, and LIVI does not see it. The diagnosis does.
 
 direction = torch.linspace(0.5, 1.5, spec.numel)
 
