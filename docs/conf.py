@@ -49,7 +49,8 @@ autodoc_typehints_description_target = "documented"
 # An override without a docstring says nothing new: the contract it fulfils is described with the base class.
 autodoc_inherit_docstrings = False
 # Names that two modules export, such as continual.Task and tasks.Task, are one object: either page will do.
-suppress_warnings = ["ref.python"]
+# A second build into one folder copies the files of MathJax over their older copies.
+suppress_warnings = ["misc.copy_overwrite", "ref.python"]
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
