@@ -3,8 +3,8 @@
 Random hypernetworks (one to three hidden layers, five activations, gains 0.3 to 4, 1 to 16 latents, 2 to 1,000 weights,
 noise 1e-3 to 1) are given to ``kl_interval`` in single precision. Their truths are computed by
 ``intervals_truth.py`` in plain torch; where a truth is uncertain by more than 0.1 nats the case is left out and
-counted. Of those left out, some whose weights have up to nine coordinates are judged by ``intervals_neighbors.py``. Then
-linear maps with exact truths, products of ``abs`` and ``cos`` with 2^n modes and more, and the KL of hypernetwork
+counted. Of those left out, some whose weights have up to nine coordinates are judged by ``intervals_neighbors.py``.
+Then linear maps with exact truths, products of ``abs`` and ``cos`` with 2^n modes and more, and the KL of hypernetwork
 posteriors to themselves.
 docs/results/intervals.rst is written by
 ``python benchmarks/intervals.py --rst docs/results/intervals.rst``, seeds from 0. With --keep cases
