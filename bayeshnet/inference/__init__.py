@@ -9,14 +9,18 @@ from .fit import fit
 from .losses import AddedLoss, StepContext, Term
 from .prediction import Prediction
 from .predictive import Predictive
-from .reference import DrawnPosterior, ReferencePosterior, reference_posterior
+from .reference import ReferencePosterior, reference_posterior
 from .run import Callback, FitResult, Run
+from .sampling import BatchedHMC, Chains, Convergence, DrawnPosterior, SampledPosterior, fit_density
 from .schedules import Annealing, Cosine, LinearWarmup
 
 __all__ = [
     "AddedLoss",
     "Annealing",
+    "BatchedHMC",
     "Callback",
+    "Chains",
+    "Convergence",
     "Cosine",
     "DrawnPosterior",
     "ELBOTerms",
@@ -30,9 +34,11 @@ __all__ = [
     "Progress",
     "ReferencePosterior",
     "Run",
+    "SampledPosterior",
     "StepContext",
     "Term",
     "fit",
+    "fit_density",
     "load_checkpoint",
     "reference_posterior",
     "save_checkpoint",
