@@ -95,7 +95,8 @@ def _fitted(chains: Tensor, family: str, rank: int, spec: WeightSpec | None) -> 
     draws = chains.flatten(0, 1)
     if family == "mean_field":
         mean, std = _moments(draws)
-        return MeanFieldGaussian(*_like(draws, mean, std), spec, validate_args=False)
+        loc, scale = _like(draws, mean, std)
+        return MeanFieldGaussian(loc, scale, spec, validate_args=False)
     return _full(draws, spec) if family == "full" else _low_rank(draws, rank, spec)
 
 
@@ -128,7 +129,8 @@ def _full(draws: Tensor, spec: WeightSpec | None) -> LowRankGaussian:
     values, vectors = torch.linalg.eigh(correlation)
     least = 0.5 * values[0].clamp_min(1e-9)
     factor = std.unsqueeze(1) * vectors * (values - least).clamp_min(0).sqrt()
-    return LowRankGaussian(*_like(draws, mean, factor, least * std.square()), spec, validate_args=False)
+    loc, factor, diag = _like(draws, mean, factor, least * std.square())
+    return LowRankGaussian(loc, factor, diag, spec, validate_args=False)
 
 
 def _low_rank(draws: Tensor, rank: int, spec: WeightSpec | None) -> LowRankGaussian:
@@ -145,5 +147,5 @@ def _low_rank(draws: Tensor, rank: int, spec: WeightSpec | None) -> LowRankGauss
     # Where the components explain more than the variance of a weight, its row is made shorter.
     factor = factor * (0.999 / explained.clamp_min(0.999)).sqrt().unsqueeze(1)
     own = 1 - factor.square().sum(1)
-    parts = _like(draws, mean, std.unsqueeze(1) * factor, std.square() * own)
-    return LowRankGaussian(*parts, spec, validate_args=False)
+    loc, factor, diag = _like(draws, mean, std.unsqueeze(1) * factor, std.square() * own)
+    return LowRankGaussian(loc, factor, diag, spec, validate_args=False)
