@@ -190,7 +190,7 @@ def _is_per_tensor(value: Tensor, spec: WeightSpec) -> bool:
 
 def _check_positive(argument: str, value: Tensor) -> Tensor:
     """Return a floating tensor ``()`` or ``(n,)`` of finite values > 0."""
-    if check_floating(argument, value, _SIGMA_ADVICE).ndim > 1 or value.device.type == "meta":
+    if check_floating(argument, value, _SIGMA_ADVICE).ndim > 1 or value.is_meta:
         raise value_error(argument, expected="a tensor () or (P,) of known values", got=value, hint=_SIGMA_ADVICE)
     if not bool(((value > 0) & torch.isfinite(value)).all()):
         raise value_error(argument, expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)

@@ -48,7 +48,7 @@ def local_outputs(
     if not local:
         advice = "Take num_particles larger, or networks with linear layers."
         raise value_error("net", expected="a network with linear layers on inputs (N, d)", found="none", hint=advice)
-    use_mean = spec.mask(lambda entry: entry.name in local).to(mean.device)
+    use_mean = spec.mask(lambda entry: entry.name in local).to(mean.device, non_blocking=True)
     weights = torch.where(use_mean, mean, draw.w)
     stds = {name: value for name, value in spec.unflatten(std).items() if name in local}
     outputs = []
