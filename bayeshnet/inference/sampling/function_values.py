@@ -10,7 +10,7 @@ from ...guides import Likelihood
 from ...guides.likelihoods.contract import as_outputs, network_outputs
 from ...mnets import MainNetInterface, ModuleMainNet
 from ...mnets.inputs import Inputs, num_examples
-from ..modes import predicting
+from ..predicting.modes import predicting
 
 __all__ = ["values_of"]
 

@@ -14,7 +14,7 @@ from ...distributions.base import draw_from, has_log_prob
 from ...errors import type_error
 from ...guides import BayesianModel
 from ...guides.sites import as_pyro, unwrapped
-from ..modes import predicting
+from ..predicting.modes import predicting
 from .batched_hmc import BatchedHMC
 from .sampled import SampledPosterior
 
