@@ -1,4 +1,4 @@
-"""What a sampler learns while it warms up: step size, scales, and the length of trajectories."""
+"""Adaptation of a sampler while it warms up: step size, scales, and the length of trajectories."""
 
 from __future__ import annotations
 
