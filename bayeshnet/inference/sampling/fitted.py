@@ -36,8 +36,8 @@ def fit_density(
     - ``"mixture"``: a ``"low_rank"`` Gaussian for each chain, for posteriors with modes between which chains do not
       move. Its density costs as much as those of all chains;
     - ``"auto"``: the one of these under which the last quarter of each chain is most likely, fitted to the rest and
-      then again to all draws; ``"full"`` takes part for up to 500 weights. The comparison is fair to the mixture only
-      as far as a chain tells its own future: where chains move between modes one Gaussian wins.
+      then again to all draws; a later one replaces an earlier one if it is better by two standard errors, and
+      ``"full"`` takes part for up to 500 weights. Chains that move between modes end with one Gaussian.
 
     Args:
         chains: ``(C, N, P)``, at least two draws in all, and two of each chain for a mixture.
@@ -84,8 +84,13 @@ def _most_likely(chains: Tensor, rank: int) -> str:
         return "mean_field"
     known, later = chains[:, :kept], chains[:, kept:].flatten(0, 1)
     names = ["mean_field", "low_rank", *(["full"] if size <= 500 else []), *(["mixture"] if len(chains) > 1 else [])]
-    scores = {name: float(_fitted(known, name, rank, None).log_prob(later).mean()) for name in names}
-    return max(scores, key=lambda name: scores[name])
+    best, score = names[0], _fitted(known, names[0], rank, None).log_prob(later)
+    for name in names[1:]:
+        other = _fitted(known, name, rank, None).log_prob(later)
+        gain = other - score
+        if bool(gain.mean() > 2 * gain.std() / len(gain) ** 0.5):
+            best, score = name, other
+    return best
 
 
 def _fitted(chains: Tensor, family: str, rank: int, spec: WeightSpec | None) -> WeightDistribution:
