@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from near_exact_families import FAMILIES, Parts, long_run
-from near_exact_page import draw_gap, write_page
+from near_exact_page import TRUTH, draw_gap, write_page
 from near_exact_problems import PROBLEMS, Problem
 from torch import Tensor
 
@@ -25,7 +25,6 @@ from bayeshnet.guides import BayesianModel, HypernetGuide
 from bayeshnet.inference import DrawnPosterior, Predictive, SampledPosterior
 
 DRAWS = 400
-TRUTH = "long sampler"
 
 
 def predictions(model: BayesianModel, problem: Problem, posterior: Any) -> dict[str, Tensor]:
@@ -149,6 +148,23 @@ def run(problem: Problem, folder: Path, scale: float, families: list[str]) -> No
         torch.save({"record": record, "predictions": found}, path)
 
 
+def kept(problem: Problem, folder: Path) -> dict[str, Any]:
+    """Return what was measured on a problem, by family."""
+    paths = {family: folder / f"{problem.name}-{family.replace(' ', '_')}.pt" for family in FAMILIES}
+    return {family: torch.load(path) for family, path in paths.items() if path.exists()}
+
+
+def gathered(problem: Problem, folder: Path) -> dict[str, Any]:
+    """Compare all that was measured on a problem with the truth, for the page."""
+    truth = truth_of(problem, folder)
+    record = truth["record"]
+    rows = {TRUTH: {"seconds": record["seconds"], "regions": compared(problem, *[truth["predictions"]] * 2)}}
+    for family, found in kept(problem, folder).items():
+        rows[family] = {**found["record"], "regions": compared(problem, found["predictions"], truth["predictions"])}
+    shown = {"name": problem.name, "title": problem.title, "weights": problem.model().weight_spec.numel}
+    return {**shown, "truth": record, "rows": rows}
+
+
 def main() -> None:
     """Measure, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -164,10 +180,13 @@ def main() -> None:
     for problem in problems:
         run(problem, options.keep, options.scale, options.families)
     if options.docs is not None:
+        folder = options.docs / "results"
+        write_page(folder / "near-exact.rst", [gathered(problem, options.keep) for problem in problems])
         for problem in problems:
-            truth_of(problem, options.keep)
-        write_page(options.docs / "results" / "near-exact.rst", options.keep, problems, list(FAMILIES))
-        draw_gap(options.docs / "results" / "near-exact.png", options.keep, problems[0], list(FAMILIES))
+            if problem.x.shape[1] == 1:
+                bands = {TRUTH: truth_of(problem, options.keep), **kept(problem, options.keep)}
+                found = {name: values["predictions"] for name, values in bands.items()}
+                draw_gap(folder / "near-exact.png", found, problem.x, problem.y)
 
 
 if __name__ == "__main__":
