@@ -22,7 +22,7 @@ from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
 from bayeshnet.reports import RunResult
 from bayeshnet.reports.repetitions import find_repetitions
-from bayeshnet.runs import Experiment, Listener, RunFolder, execute, run_experiment
+from bayeshnet.runs import Experiment, Listener, RunFolder, configuration, execute, run_experiment
 from bayeshnet.runs.configuration import available, merge, named_configuration
 from bayeshnet.runs.execution import conclude
 from bayeshnet.runs.results.posterior_checks import check_posterior
@@ -267,6 +267,28 @@ def test_configurations_are_complete_and_quick_ones_lie_over_them():
     assert (own["sigma"], stream["sigma"]) == (0.1, "generated"), "a method's own arguments lie over the stream's"
     assert own["latent_size"] == stream["latent_size"] == 16
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+
+
+def test_a_method_has_settings_of_its_own_in_a_stream(monkeypatch):
+    """They lie over those of the stream, of its classes and of the method, and under the quick ones."""
+    read = configuration._read
+    training = {"steps": 7, "beta": 0.7}
+    own = {"learner": {"init_args": {"training": training, "posterior": {"init_args": {"sigma": 0.7}}}}}
+
+    def with_own(folder, name):
+        found = read(folder, name)
+        return {**found, "for_method": {"posterior-replay-tempered": own}} if folder == "streams" else found
+
+    def settings(method, quick=False):
+        learner = yaml.safe_load(named_configuration("modes2d", method, quick=quick))["learner"]["init_args"]
+        return learner["training"]["steps"], learner["training"]["beta"], learner["posterior"]["init_args"]["sigma"]
+
+    before = settings("posterior-replay")
+    assert settings("posterior-replay-tempered") == (1500, 0.1, 0.1)
+    monkeypatch.setattr(configuration, "_read", with_own)
+    assert settings("posterior-replay-tempered") == (7, 0.7, 0.7)
+    assert settings("posterior-replay-tempered", quick=True) == (300, 0.7, 0.7)
+    assert settings("posterior-replay") == before
 
 
 def test_an_experiment_is_not_changed_by_running(tmp_path):
