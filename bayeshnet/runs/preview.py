@@ -27,7 +27,7 @@ _WARM: Final = 3
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run is composed of and what it takes.
+    """Parts of a run, and the memory and time that it takes.
 
     Attributes:
         learner: the learner with all its settings.

@@ -1,4 +1,4 @@
-"""What a sweep leaves: a table of all trials, a figure, and the best configuration."""
+"""Records of a sweep: a table of all trials, a figure, and the best configuration."""
 
 from __future__ import annotations
 

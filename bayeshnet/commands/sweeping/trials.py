@@ -11,9 +11,9 @@ from typing import Any, final
 from ...data import stream_options
 from ...errors import MissingExtraError, value_error
 from ...files import fingerprint
+from ...inference import Callback
 from ...runs.execution import learn_stream
 from ...runs.folder import RunFolder
-from ...runs.listener import Listener
 from ...runs.results.records import Assessment
 from ...tasks import TaskStream
 from ..parser import RunRequest, parse_run
@@ -27,8 +27,8 @@ _KEPT = "bayeshnet"
 
 
 @final
-class Judged(Listener):
-    """Reports the mean over the tasks learned so far after each task, and ends trials that are worse than most.
+class Judged:
+    """Reports the mean over the tasks learned so far after each task, and ends trials that are worse than most: a :class:`~bayeshnet.runs.Listener`.
 
     The mean is that of the accuracy, or of the squared error, with the task given, on the examples of ``judge_on``.
 
@@ -38,6 +38,10 @@ class Judged(Listener):
 
     def __init__(self, trial: Any) -> None:
         self.trial = trial
+
+    def callbacks(self, number: int, stream: TaskStream) -> Sequence[Callback]:
+        """Return none."""
+        return ()
 
     def stream_done(self, stream: TaskStream) -> None:
         """Do nothing: the value of the trial is that of the last task."""
