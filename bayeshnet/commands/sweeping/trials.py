@@ -28,7 +28,7 @@ _KEPT = "bayeshnet"
 
 @final
 class Judged:
-    """Reports the mean over the tasks learned so far after each task, and ends trials that are worse than most: a :class:`~bayeshnet.runs.Listener`.
+    """Listener that reports the mean over the tasks learned so far, and ends trials that are worse than most.
 
     The mean is that of the accuracy, or of the squared error, with the task given, on the examples of ``judge_on``.
 
