@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -19,6 +20,7 @@ from ..estimators import Diagnosis, diagnose
 from .auto_sites import FlatSites
 from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import density_at_draws
+from .posterior_prior import GuidePrior
 
 __all__ = ["FlatGuide"]
 
@@ -96,6 +98,30 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         if num_draws is not None:
             num_samples = renamed_argument("num_draws", "num_samples", num_draws, None)
         return diagnose(self.distribution(), Flat(self.latent_dim), num_samples, generator, quick=quick)
+
+    def as_prior(self) -> GuidePrior:
+        r"""Return the fitted guide as a prior for the next data set, as it is now.
+
+        It is called with a model of the same sites, and returns one in which the guide takes the place of the prior,
+        :math:`q(\theta) \, p(D' \mid \theta)`.
+
+        Example:
+            >>> import pyro
+            >>> import pyro.distributions as dist
+            >>> from bayeshnet.guides import AutoHypernet
+            >>> def model(y):
+            ...     mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+            ...     pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+            >>> first = AutoHypernet(model, layers=())
+            >>> _ = first(torch.tensor(1.0))  # and a fit
+            >>> second = first.as_prior()(model)
+            >>> AutoHypernet(second, layers=())(torch.tensor(0.5))["mean"].shape
+            torch.Size([])
+        """
+        self.distribution()  # refuses a guide that has not been run
+        kept = copy.deepcopy(self.__dict__["_modules"]["posterior"]).requires_grad_(False)
+        with torch.no_grad():
+            return GuidePrior(kept(), self._sites((), {}))
 
     @torch.no_grad()
     def draws_with_density(
