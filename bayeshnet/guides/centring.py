@@ -115,7 +115,7 @@ class Placing(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         name = msg["name"]
-        if name not in self.unknowns or msg["is_observed"]:
+        if name not in self.unknowns:
             return
         given, moved = self.unknowns[name], None
         x, other = given, given
@@ -130,7 +130,8 @@ class Placing(Messenger):
         if moved is not None:
             log_density = log_density + sum_rightmost(moved, msg["fn"].event_dim)
         self.values[name], self.log_densities[name], self.unconstrained[name] = value, log_density, other
-        msg["value"], msg["done"] = value, True
+        if not msg["is_observed"]:
+            msg["value"], msg["done"] = value, True
 
 
 class _Leaves(Messenger):

@@ -122,6 +122,7 @@ def calibrate(
         calibration", 2018.
 
     Example:
+        >>> import pyro
         >>> import pyro.distributions as dist
         >>> from pyro.infer.autoguide import AutoNormal
         >>> def model():
