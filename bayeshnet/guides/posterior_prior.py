@@ -13,15 +13,14 @@ from torch.distributions import biject_to
 
 from ..checks import check_callable
 from ..errors import value_error
-from ..estimators import ImportanceSandwich
 from .auto_sites import FlatSites
-from .implicit_site import has_exact_density
+from .components import log_prob_anywhere
 
 __all__ = ["GuidePrior"]
 
 
 class GuidePrior:
-    r"""A way to replace the prior of a model by the posterior of a guide: Bayesian learning from one data set to the next.
+    r"""A fitted guide in the place of a prior: Bayesian learning from one data set to the next.
 
     Called with a model it returns a model of the same sites, whose unknowns have the joint density of the guide,
 
@@ -70,7 +69,7 @@ class GuidePrior:
             return {name: value[0] for name, value in self.sites.by_name(x).items()}
 
     def log_density(self, values: dict[str, Tensor]) -> Tensor:
-        """Compute the log-density of values of all sites, ``(*B, 1, ..., 1)`` with a one for each plate of the model."""
+        """Compute the log-density of values of all sites, ``(*B, 1, ..., 1)`` with a one for each plate."""
         x, lead = [], torch.Size()
         for name, site in self.sites.nodes.items():
             fn, value = site["fn"], values[name]
@@ -79,11 +78,7 @@ class GuidePrior:
             x.append(biject_to(fn.support).inv(value).reshape(*lead, -1))
         flat = torch.cat(x, -1)
         u, way = self.sites.rows(flat.reshape(-1, flat.shape[-1]), undo=True)
-        if has_exact_density(self.q):
-            density = self.q.log_prob(u)
-        else:
-            sandwich = ImportanceSandwich(num_proposals=self.num_proposals, num_starts=self.num_starts)
-            density = sandwich.log_prob(self.q, u)
+        density = log_prob_anywhere(self.q, u, self.num_proposals, self.num_starts)
         total = (density + way).reshape(lead)
         return total.reshape(*lead, *[1] * self.sites.plates) if lead else total
 

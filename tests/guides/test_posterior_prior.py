@@ -76,6 +76,7 @@ def test_the_density_of_a_centred_guide_is_the_one_at_its_own_draws():
     guide = nonlinear_guide()
     draws = guide.draws_with_density(200, (FIRST,), {}, torch.Generator().manual_seed(0))
     prior = guide.as_prior()
+    prior.num_proposals = 256
     # As under a plate of particles.
     packed = {n: v.reshape(200, 1, *v.shape[1:]) if n != "theta" else v for n, v in draws.values.items()}
     torch.manual_seed(0)
@@ -83,7 +84,7 @@ def test_the_density_of_a_centred_guide_is_the_one_at_its_own_draws():
     assert found.shape == (200, 1)
     difference = found[:, 0] - 0.5 * (draws.lower + draws.upper)
     assert float(difference.median().abs()) < 0.05
-    assert float(difference.abs().mean()) < 0.1
+    assert float(difference.abs().mean()) < 0.15
     one = prior.log_density({name: value[0] for name, value in draws.values.items()})
     assert one.shape == ()
     assert float(one) == pytest.approx(float(found[0, 0]), abs=0.3)
@@ -129,9 +130,7 @@ def test_later_training_of_the_guide_does_not_change_the_prior():
 
 def test_models_without_the_sites_are_refused():
     prior = exact_guide(FIRST).as_prior()
-    with pytest.raises(
-        ValueError, match="model: expected one with the unknowns of the guide, got one without the site"
-    ):
+    with pytest.raises(ValueError, match="got one without the site 'mean'"):
         prior(lambda y: pyro.sample("other", dist.Normal(0.0, 1.0)))(SECOND)
     with pytest.raises(TypeError, match="model: expected a Pyro model"):
         prior(3)
