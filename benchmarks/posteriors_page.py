@@ -16,13 +16,13 @@ Posteriors with known answers
 
 """
 SETTINGS = """\
-{seconds:g} s of processor time for each guide and posterior, one thread, one seed (0), {particles} draws a step; {machine}. Known
-are exact draws of a funnel (:math:`v \\sim N(0, 1),\\ x \\sim N(0, e^v)`), a banana and two modes as on the page
+{seconds:g} s of processor time for each guide and posterior, one thread, one seed, {particles} draws a step; {machine}.
+Known are exact draws of a funnel (:math:`v \\sim N(0, 1),\\ x \\sim N(0, e^v)`), a banana and two modes as on the page
 :doc:`auto-hypernet`; of eight schools (Rubin, 1981) by a grid for mean and spread; and of two moons and SLCP by the
 reference draws that the package sbibm ships. Guides are in their default settings. Pyro's guides get Pyro's learned
-centring on the centered schools and on the funnel, where ``AutoHypernet`` learns its own. On posteriors of several modes
-every guide begins hot, at thirty times the temperature; *components* is ``AutoHypernet`` with four components, on SLCP
-eight. *resampled* draws are those of ``guide.resample``.
+centring on the centered schools and on the funnel, where ``AutoHypernet`` learns its own. On posteriors of several
+modes every guide begins hot, at thirty times the temperature; *components* is ``AutoHypernet`` with four components, on
+SLCP eight. *resampled* draws are those of ``guide.resample``.
 
 """
 TABLES: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (

@@ -44,8 +44,8 @@ def mixture(centers, weights, scale=1.0, layers=()):
     return posterior
 
 
-GRID = torch.linspace(-25, 25, 4001, dtype=DTYPE)[:, None]
-STEP = 50 / 4000
+GRID = torch.linspace(-25, 25, 2001, dtype=DTYPE)[:, None]
+STEP = 50 / 2000
 
 
 def densities(q):
@@ -71,13 +71,13 @@ def information(q):
 def test_information_of_linear_components_is_that_of_quadrature(centers, weights):
     q = mixture(centers, weights)()
     found = MixtureKL(LIVI()).estimate(
-        q, dist.Normal(torch.zeros(1, dtype=DTYPE), 2.0).to_event(1), 60_000, generator()
+        q, dist.Normal(torch.zeros(1, dtype=DTYPE), 2.0).to_event(1), 20_000, generator()
     )
     expected = information(q)
-    assert float(found.diagnostics["component_information"]) == pytest.approx(expected, abs=0.01)
+    assert float(found.diagnostics["component_information"]) == pytest.approx(expected, abs=0.02)
     logs = (densities(q) + q.log_weights).logsumexp(-1)
     kl = float((logs.exp() * (logs - dist.Normal(0.0, 2.0).log_prob(GRID[:, 0]))).nan_to_num(0.0).sum() * STEP)
-    assert float(found.value) == pytest.approx(kl, abs=0.01)
+    assert float(found.value) == pytest.approx(kl, abs=0.04)
 
 
 def test_information_of_apart_components_is_the_entropy_of_their_weights():
@@ -114,16 +114,16 @@ def test_densities_at_draws_and_anywhere_are_those_of_quadrature():
         near = logs > -12
         assert float((found - logs)[near].abs().mean()) < 0.1
     total = (logs + q.log_weights).logsumexp(-1)
-    assert float((log_prob_anywhere(q, w, 200) - total).abs().mean()) < 0.05
+    assert float((log_prob_anywhere(q, w, 200).detach() - total).abs().mean()) < 0.05
 
 
 def test_weights_by_importance_are_those_of_the_target():
     q = mixture((-1.0, 1.0, 3.0), (1 / 3, 1 / 3, 1 / 3), 0.8)()
-    _, _, logs = component_densities(q, [4000] * 3, generator())
+    _, _, logs = component_densities(q, [1500] * 3, generator())
     target = (logs + torch.tensor([0.15, 0.6, 0.25], dtype=DTYPE).log()).logsumexp(-1)
     ratios = (target - (logs.logsumexp(-1) - math.log(3))).log_softmax(0)
-    found = population_weights(ratios, logs, q.log_weights, rounds=2000)
-    torch.testing.assert_close(found.exp(), torch.tensor([0.15, 0.6, 0.25], dtype=DTYPE), atol=0.02, rtol=0)
+    found = population_weights(ratios, logs, q.log_weights, rounds=500)
+    torch.testing.assert_close(found.exp(), torch.tensor([0.15, 0.6, 0.25], dtype=DTYPE), atol=0.03, rtol=0)
 
 
 def test_draws_are_spread_over_the_components_by_their_weights():

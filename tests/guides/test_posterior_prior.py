@@ -113,9 +113,9 @@ def test_unknowns_without_values_are_drawn_from_the_guide():
     guide = exact_guide(FIRST)
     model = guide.as_prior()(conjugate)
     torch.manual_seed(0)
-    draws = torch.stack([poutine.trace(model).get_trace(SECOND).nodes["mean"]["value"] for _ in range(800)])
-    assert float(draws.mean()) == pytest.approx(float(FIRST.sum()) / 3.25, abs=0.08)
-    assert float(draws.std()) == pytest.approx(3.25**-0.5, rel=0.1)
+    draws = torch.stack([poutine.trace(model).get_trace(SECOND).nodes["mean"]["value"] for _ in range(300)])
+    assert float(draws.mean()) == pytest.approx(float(FIRST.sum()) / 3.25, abs=0.13)
+    assert float(draws.std()) == pytest.approx(3.25**-0.5, rel=0.17)
 
 
 def test_later_training_of_the_guide_does_not_change_the_prior():
