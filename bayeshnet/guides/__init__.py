@@ -4,6 +4,7 @@ from ..deprecation import moved_names
 from .auto_hypernet import AutoHypernet
 from .bayesian_model import BayesianModel
 from .checking import Calibration, GuideCheck, calibrate, to_arviz
+from .components import MixtureKL, MixturePosterior
 from .explicit_guides import LowRankGuide, MeanFieldGuide, RadialGuide
 from .hypernet_guide import HypernetGuide
 from .likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Likelihood, Poisson
@@ -21,6 +22,8 @@ __all__ = [
     "Likelihood",
     "LowRankGuide",
     "MeanFieldGuide",
+    "MixtureKL",
+    "MixturePosterior",
     "Poisson",
     "RadialGuide",
     "calibrate",
