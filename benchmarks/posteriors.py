@@ -29,6 +29,7 @@ from pyro import poutine
 from pyro.infer import Trace_ELBO
 from pyro.infer.autoguide import AutoIAFNormal, AutoLowRankMultivariateNormal, AutoMultivariateNormal, AutoNormal
 from pyro.infer.reparam import LocScaleReparam
+from pyro.poutine.util import prune_subsample_sites
 from sklearn.model_selection import cross_val_score
 from sklearn.neural_network import MLPClassifier
 from torch import Tensor
@@ -167,7 +168,8 @@ GUIDES: dict[str, Callable[..., Any]] = {
 @torch.no_grad()
 def drawn(guide: Any, model: Any, plain: Any, num: int) -> dict[str, Tensor]:
     """Draws ``(num, *shape)`` of the sites of the plain model from a guide of the model, centred or not."""
-    sites = {name: site["value"].shape for name, site in poutine.trace(plain).get_trace().iter_stochastic_nodes()}
+    trace = prune_subsample_sites(poutine.trace(plain).get_trace())
+    sites = {name: site["value"].shape for name, site in trace.iter_stochastic_nodes()}
     with pyro.plate("draws", num, dim=-2):
         trace = poutine.trace(guide).get_trace()
         run = poutine.trace(poutine.replay(model, trace=trace)).get_trace()

@@ -8,6 +8,7 @@ from .components import MixtureKL, MixturePosterior
 from .explicit_guides import LowRankGuide, MeanFieldGuide, RadialGuide
 from .hypernet_guide import HypernetGuide
 from .likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Likelihood, Poisson
+from .symmetries import Flip, Swap, Symmetry
 
 __all__ = [
     "AutoHypernet",
@@ -15,6 +16,7 @@ __all__ = [
     "Bernoulli",
     "Calibration",
     "Categorical",
+    "Flip",
     "Gaussian",
     "GuideCheck",
     "HeteroscedasticGaussian",
@@ -26,6 +28,8 @@ __all__ = [
     "MixturePosterior",
     "Poisson",
     "RadialGuide",
+    "Swap",
+    "Symmetry",
     "calibrate",
     "to_arviz",
 ]

@@ -14,7 +14,7 @@ from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor, nn
 from torch.distributions import biject_to
 
-from ..checks import check_callable
+from ..checks import check_callable, check_items
 from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..errors import (
@@ -38,6 +38,7 @@ from .components import GeneratedMixture, MixtureKL, MixturePosterior
 from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
+from .symmetries import Group, Symmetry
 
 __all__ = ["AutoHypernet"]
 
@@ -78,6 +79,9 @@ class AutoHypernet(FlatGuide):
         components: number ``K`` of hypernetworks whose mixture the guide is, for posteriors of several modes. The first
             begins at ``init_loc_fn``, others at draws from the prior. Their draws are as many in training;
             :func:`~bayeshnet.inference.fit` ends with :meth:`reweigh`, which gives the modes their shares.
+        symmetries: of the posterior, :class:`~bayeshnet.guides.Flip` and :class:`~bayeshnet.guides.Swap`: draws get a
+            random element of the group that they generate, so that the guide has them exactly. It is trained as without
+            them, by a bound that they can only improve.
         num_latents: deprecated name of ``num_samples``.
 
     References:
@@ -111,6 +115,7 @@ class AutoHypernet(FlatGuide):
         stretch: bool = False,
         centring: str | None = "learn",
         components: int = 1,
+        symmetries: Sequence[Symmetry] = (),
         num_latents: Any = ...,
     ) -> None:
         check_callable("model", model, "a Pyro model, a function")
@@ -122,6 +127,8 @@ class AutoHypernet(FlatGuide):
         self.centring = None if centring is None else check_choice("centring", centring, ("learn",), "Or None.")
         self._centred: list[str] = []
         self.components = check_size("components", components)
+        self.symmetries = check_items("symmetries", symmetries, "symmetries, such as Flip or Swap", Symmetry)
+        self._group: Group | None = None
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
         self.layers = tuple(check_sizes("layers", layers))
@@ -150,6 +157,9 @@ class AutoHypernet(FlatGuide):
             super()._setup_prototype(*args, **kwargs)
         refuse_subsampled(self._cond_indep_stacks)
         self._set_centred(args, kwargs)
+        if self.symmetries:
+            trace: Any = self.prototype_trace
+            self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
         made = self._built()
         if made is None:
             self._build([self._init_loc(), *self._prior_starts(args, kwargs)])
@@ -246,7 +256,10 @@ class AutoHypernet(FlatGuide):
             self._setup_prototype(*args, **kwargs)
         latent = self.sample_latent(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
-        placed = self._sites(args, kwargs).place(latent)
+        sites = self._sites(args, kwargs)
+        placed = sites.place(latent)
+        if self._group is not None:
+            placed = sites.moved(placed, latent.shape[:-1], self._group)
         result, trace = {}, cast(Any, self.prototype_trace)
         for name, site in trace.iter_stochastic_nodes():
             with ExitStack() as stack:

@@ -22,8 +22,15 @@ from .auto_sites import FlatSites
 from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import judge
 from .checking.joint import log_joint
-from .components import GeneratedMixture, component_densities, draws_and_densities, population_weights
+from .components import (
+    GeneratedMixture,
+    component_densities,
+    draws_and_densities,
+    log_prob_anywhere,
+    population_weights,
+)
 from .posterior_prior import GuidePrior
+from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
@@ -36,6 +43,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
 
     _program: tuple[Any, ...]
     _centred: list[str]
+    _group: Group | None
 
     @abstractmethod
     def distribution(self) -> Any:
@@ -58,7 +66,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         sites = self._sites(args, kwargs)
-        draws, _ = sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)
+        draws = self._mixed(sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)[0])
         return sites.by_name(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
 
     def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
@@ -75,7 +83,11 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             self._setup_prototype(*args, **kwargs)
         sites = self._sites(args, kwargs)
         draw = self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator))
-        return sites.by_name(sites.rows(draw.w)[0])
+        return sites.by_name(self._mixed(sites.rows(draw.w)[0], generator))
+
+    def _mixed(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return vectors ``(S, D)`` with random elements of the symmetries applied, if there are any."""
+        return x if self._group is None else self._group.apply(x, generator)
 
     def audit(
         self,
@@ -124,7 +136,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         self.distribution()  # refuses a guide that has not been run
         kept = copy.deepcopy(self.__dict__["_modules"]["posterior"]).requires_grad_(False)
         with torch.no_grad():
-            return GuidePrior(kept(), self._sites((), {}))
+            return GuidePrior(kept(), self._sites((), {}), group=self._group)
 
     @torch.no_grad()
     def draws_with_density(
@@ -141,7 +153,15 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         num = check_size("num_samples", num_samples)
         w, lower, upper = draws_and_densities(q, num, check_generator(generator))
         x, way = sites.rows(w)
-        return WeightedDraws(sites.by_name(x), lower + way, upper + way)
+        lower, upper = lower + way, upper + way
+        if self._group is not None:
+
+            def density(x: Tensor) -> Tensor:
+                u, way = sites.rows(x, undo=True)
+                return log_prob_anywhere(q, u) + way
+
+            lower, upper = self._group.log_densities(density, x, lower, upper)
+        return WeightedDraws(sites.by_name(self._mixed(x, generator)), lower, upper)
 
     @torch.no_grad()
     def reweigh(

@@ -15,6 +15,7 @@ from ..checks import check_callable
 from ..errors import value_error
 from .auto_sites import FlatSites
 from .components import log_prob_anywhere
+from .symmetries import Group
 
 __all__ = ["GuidePrior"]
 
@@ -34,14 +35,15 @@ class GuidePrior:
         q: distribution over the flat unknowns of the guide, which is kept as it is.
         sites: the way from these to the sites of the model that the guide was fitted to.
         name: of the factor that holds the density.
+        group: symmetries of the guide, or None.
 
     Attributes:
         num_proposals: latents for each estimate of the density.
         num_starts: searches for the latent of each value.
     """
 
-    def __init__(self, q: Any, sites: FlatSites, name: str = "posterior_before") -> None:
-        self.q, self.sites, self.name = q, sites, name
+    def __init__(self, q: Any, sites: FlatSites, name: str = "posterior_before", group: Group | None = None) -> None:
+        self.q, self.sites, self.name, self.group = q, sites, name, group
         self.num_proposals, self.num_starts = 16, 8
 
     def __call__(self, model: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,6 +68,7 @@ class GuidePrior:
         with torch.no_grad():
             latent = self.q.draw(1).w
             x, _ = self.sites.rows(latent)
+            x = x if self.group is None else self.group.apply(x)
             return {name: value[0] for name, value in self.sites.by_name(x).items()}
 
     def log_density(self, values: dict[str, Tensor]) -> Tensor:
@@ -77,10 +80,17 @@ class GuidePrior:
                 lead = value.shape[: value.ndim - self.sites.plates - fn.event_dim]
             x.append(biject_to(fn.support).inv(value).reshape(*lead, -1))
         flat = torch.cat(x, -1)
-        u, way = self.sites.rows(flat.reshape(-1, flat.shape[-1]), undo=True)
-        density = log_prob_anywhere(self.q, u, self.num_proposals, self.num_starts)
-        total = (density + way).reshape(lead)
+        rows = flat.reshape(-1, flat.shape[-1])
+        total = self._density(rows)
+        if self.group is not None:
+            (total,) = self.group.log_densities(self._density, rows, total)
+        total = total.reshape(lead)
         return total.reshape(*lead, *[1] * self.sites.plates) if lead else total
+
+    def _density(self, x: Tensor) -> Tensor:
+        """Compute the log-density of values at unconstrained unknowns ``(S, D)``, without symmetries."""
+        u, way = self.sites.rows(x, undo=True)
+        return log_prob_anywhere(self.q, u, self.num_proposals, self.num_starts) + way
 
 
 class _Replaced(Messenger):

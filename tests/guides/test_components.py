@@ -181,7 +181,7 @@ def test_components_begin_at_different_places_and_fit_ends_with_their_weights():
     torch.manual_seed(3)
     guide = AutoHypernet(two_modes, components=3, layers=(4,), num_samples=None)
     result = fit(two_modes, guide, num_steps=3, lr=1e-9, num_particles=6, generator=generator())
-    starts = [float(list(part.hnet.params.values())[-1]) for part in guide.posterior.components]
+    starts = [float(list(part.hnet.params.values())[-1].detach()) for part in guide.posterior.components]
     assert len(set(starts)) == 3
     assert float(guide.posterior.log_weights.exp().sum()) == pytest.approx(1.0)
     assert guide.posterior.log_weights.std() > 0

@@ -55,6 +55,8 @@ SHOWN = [
     ),
     (guides.MixtureKL(ESTIMATOR, 9), f"inner={ESTIMATOR!r}, num_samples=9"),
     (guides.MixturePosterior([HypernetPosterior(HNET)]), "(components): ModuleList("),
+    (guides.Flip(["a", "b"]), "Flip(names=('a', 'b'))"),
+    (guides.Swap(["a"]), "Swap(names=('a',))"),
     (guides.Calibration({"x": torch.zeros(2)}, 9), "num_draws=9"),
     (HeteroscedasticGaussian(0.1), "HeteroscedasticGaussian(min_scale=0.1)"),
 ]
@@ -68,4 +70,4 @@ def test_settings_are_shown(thing, text):
 
 def test_all_public_classes_are_shown():
     shown = {type(thing).__name__ for thing, _ in SHOWN}
-    assert shown == set(guides.__all__) - {"Likelihood", "calibrate", "to_arviz"}
+    assert shown == set(guides.__all__) - {"Likelihood", "Symmetry", "calibrate", "to_arviz"}

@@ -19,6 +19,7 @@ from bayeshnet.guides import (
     Bernoulli,
     Calibration,
     Categorical,
+    Flip,
     Gaussian,
     HeteroscedasticGaussian,
     HypernetGuide,
@@ -90,6 +91,7 @@ DOORS: dict[str, Door] = {
             "stretch": False,
             "centring": "learn",
             "components": 2,
+            "symmetries": (Flip(["x"]),),
             "num_latents": ...,
         }
     ),
@@ -137,6 +139,7 @@ DOORS: dict[str, Door] = {
     "Categorical": Door({"ignore_index": -100}),
     "Categorical.check_targets": Door({"y": _LABELS}, of=Categorical),
     "Categorical.log_prob": _density(Categorical, _LABELS),
+    "Flip": Door({"names": ["x"]}),
     "Gaussian": Door({"noise": torch.ones(2), "learn": True}),
     "Gaussian.check_targets": Door({"y": torch.randn(4, 2)}, of=Gaussian),
     "Gaussian.log_prob": _density(Gaussian, torch.randn(4, 2)),
@@ -161,6 +164,8 @@ DOORS: dict[str, Door] = {
     "Poisson.check_targets": Door({"y": torch.ones(4, 2)}, of=Poisson),
     "Poisson.log_prob": _density(Poisson, torch.ones(4, 2)),
     "RadialGuide": Door({**_GUIDE, "sigma": 0.1}),
+    "Swap": Door({"names": ["x"]}),
+    "Symmetry": Door(closed="abstract"),
     "calibrate": Door(
         {"model": _observing, "guide_factory": _fitted, "num_simulations": 10, "num_draws": 9, "generator": None},
         random=True,
