@@ -14,7 +14,7 @@ from torch.distributions import biject_to, register_kl
 
 from ..errors import value_error
 from .centring import Placing, constrain
-from .rows import by_rows
+from .checking.rows import by_rows
 from .symmetries import Group
 
 __all__ = ["FlatSites", "Placed", "UnpackedSite", "refuse_subsampled"]

@@ -52,9 +52,9 @@ class Symmetry(Settings, ABC):
                 found = f"site {name!r} with other values"
                 raise value_error("symmetries", expected=f"sites whose values are real{kind}", found=found)
 
+    @abstractmethod
     def supports(self) -> tuple[Any, ...]:
         """Return the supports of sites that may have the symmetry."""
-        return _REAL
 
 
 class Flip(Symmetry):
@@ -70,6 +70,10 @@ class Flip(Symmetry):
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = check_items("names", names, "names of sites", str, 1)
+
+    def supports(self) -> tuple[Any, ...]:
+        """Return the supports of sites that may have the symmetry."""
+        return _REAL
 
     def generators(self, places: Mapping[str, Tensor]) -> list[tuple[dict[int, int], set[int]]]:
         """Return the one change of signs."""
