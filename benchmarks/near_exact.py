@@ -180,8 +180,9 @@ def main() -> None:
     for problem in problems:
         run(problem, options.keep, options.scale, options.families)
     if options.docs is not None:
+        others = [make().title for name, make in PROBLEMS.items() if name not in options.problems]
         folder = options.docs / "results"
-        write_page(folder / "near-exact.rst", [gathered(problem, options.keep) for problem in problems])
+        write_page(folder / "near-exact.rst", [gathered(problem, options.keep) for problem in problems], others)
         for problem in problems:
             if problem.x.shape[1] == 1:
                 bands = {TRUTH: truth_of(problem, options.keep), **kept(problem, options.keep)}

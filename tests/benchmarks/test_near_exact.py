@@ -73,4 +73,4 @@ def test_the_lowest_bound_is_recommended_if_it_is_near():
     assert page.recommended(rows).endswith("of the others b would be: use the sampler.")
     rows["b"] = row(30.0, -0.61, 1.0)
     assert page.recommended(rows).endswith("nor is any other: use the sampler.")
-    assert "0.050 nats behind the truth gap" in page.recommended(rows)
+    assert "0.050 nats behind the truth and 0.80 of its spread (gap)" in page.recommended(rows)
