@@ -131,9 +131,9 @@ class ExactHead(nn.Module, ABC):
         """
         if type(other) is not type(self):
             raise type_error("other", expected=f"a {type(self).__name__}", got=other)
-        mine, theirs = self._settings(), other._settings()
-        if mine != theirs:
-            raise value_error("other", expected=f"a head with the settings {mine}", found=f"{theirs}")
+        own, others = self._settings(), other._settings()
+        if own != others:
+            raise value_error("other", expected=f"a head with the settings {own}", found=f"{others}")
         merged = copy.deepcopy(self)
         if self.of_classes:
             merged._make_room(other.labels.to(self.labels.device))
@@ -141,6 +141,8 @@ class ExactHead(nn.Module, ABC):
         merged.gram.add_(other.gram.to(merged.gram))
         merged.cross.index_add_(1, place, other.cross.to(merged.cross))
         merged.square.index_add_(0, place, other.square.to(merged.square))
+        if isinstance(mine := merged._buffers.get("tally"), Tensor):
+            mine.add_(other.get_buffer("tally").to(mine))
         return merged
 
     def forget(self, factor: float) -> Self:
@@ -161,6 +163,10 @@ class ExactHead(nn.Module, ABC):
     @abstractmethod
     def log_evidence(self) -> float:
         """Return the log marginal likelihood of what has been learned, in nats, at its maximum."""
+
+    @abstractmethod
+    def linear_map(self) -> Tensor:
+        """Return the weights of the outputs, with the offsets in the last row, ``(D + 1, C)``."""
 
     @abstractmethod
     def logits(self, features: Tensor) -> Tensor:
