@@ -6,7 +6,7 @@ from .digits import load_digits, permuted_digits, rotated_digits, split_digits
 from .idx import load_idx_folder, read_idx
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
 from .outliers import image_outliers
-from .registry import STREAMS, StreamEntry, get_stream, stream_options
+from .registry import STREAMS, StreamEntry, drawn_options, get_stream, stream_options
 from .toy import modes2d, regression1d
 from .transforms import permuted, rotated
 
@@ -14,6 +14,7 @@ __all__ = [
     "STREAMS",
     "StreamEntry",
     "class_order",
+    "drawn_options",
     "from_arrays",
     "from_datasets",
     "get_stream",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..checks import check_callable, check_text
+from ..checks import check_callable, check_mapping, check_seed, check_text
 from ..errors import check_choice, value_error
 from ..tasks import TaskStream
 from .cifar import split_cifar10, split_cifar100
@@ -15,7 +15,7 @@ from .digits import permuted_digits, rotated_digits, split_digits
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
 from .toy import modes2d, regression1d
 
-__all__ = ["STREAMS", "StreamEntry", "get_stream", "stream_options"]
+__all__ = ["STREAMS", "StreamEntry", "drawn_options", "get_stream", "stream_options"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,31 @@ def stream_options(name: str) -> dict[str, Any]:
     """
     parameters = inspect.signature(STREAMS[check_choice("name", name, STREAMS)].builder).parameters
     return {key: parameter.default for key, parameter in parameters.items()}
+
+
+def drawn_options(name: str, seed: int, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return the options of a stream that a seed draws: its ``data_seed`` and, of classes, their order.
+
+    Seed 0 draws the stream's defaults: the classes in ascending order. Nothing is drawn if ``given`` has a
+    ``data_seed``; an ``order`` that is given stays.
+
+    Args:
+        name: one of :data:`STREAMS`.
+        seed: of the run.
+        given: options that are set.
+
+    Example:
+        >>> drawn_options("split-digits", 3), drawn_options("split-digits", 0)
+        ({'data_seed': 3, 'order': 'random'}, {'data_seed': 0})
+        >>> drawn_options("split-digits", 3, {"data_seed": 1}), drawn_options("permuted-digits", 3)
+        ({}, {'data_seed': 3})
+    """
+    known, given = stream_options(name), {} if given is None else check_mapping("given", given, "options, or None")
+    seed = check_seed("seed", seed)
+    if "data_seed" not in known or "data_seed" in given:
+        return {}
+    by_class = "order" in known and "classes_per_task" in known and "order" not in given
+    return {"data_seed": seed, **({"order": "random"} if by_class and seed else {})}
 
 
 def get_stream(name: str, **options: Any) -> TaskStream:

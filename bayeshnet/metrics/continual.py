@@ -108,22 +108,24 @@ def forward_transfer(matrix: Tensor, baseline: Tensor | float) -> Tensor:
     return check_no_overflow("matrix", (ahead - baseline).mean()) if len(ahead) else matrix.new_zeros(())
 
 
-def forgetting(matrix: Tensor, reference: str = "during") -> Tensor:
+def forgetting(matrix: Tensor, reference: str = "best") -> Tensor:
     r"""Compute the mean accuracy lost by the end; smaller is better.
 
     Args:
         matrix: accuracies ``(T, T)``.
-        reference: ``"during"``: accuracy just after learning minus final accuracy, mean of all :math:`T` tasks,
-            :math:`\frac1T \sum_t (A_{tt} - A_{Tt})`; ``"best"``: best earlier accuracy minus final accuracy, mean of
-            the first :math:`T-1` tasks, :math:`\frac1{T-1} \sum_{t<T} (\max_{t \le i < T} A_{it} - A_{Tt})`.
+        reference: ``"best"``, the definition of the field: best earlier accuracy minus final accuracy, mean of the
+            first :math:`T-1` tasks, :math:`\frac1{T-1} \sum_{t<T} (\max_{t \le i < T} A_{it} - A_{Tt})`;
+            ``"during"``: accuracy just after learning minus final accuracy, mean of all :math:`T` tasks,
+            :math:`\frac1T \sum_t (A_{tt} - A_{Tt})`.
 
     References:
         Riemannian Walk for Incremental Learning: Understanding Forgetting and Intransigence (Chaudhry, Dokania,
         Ajanthan, Torr; 2018), for ``"best"``.
 
     Example:
-        >>> forgetting(torch.tensor([[1.0, torch.nan], [0.5, 1.0]]))
-        tensor(0.2500)
+        >>> matrix = torch.tensor([[1.0, torch.nan], [0.5, 1.0]])
+        >>> forgetting(matrix), forgetting(matrix, "during")
+        (tensor(0.5000), tensor(0.2500))
     """
     check_choice("reference", reference, ("during", "best"))
     if reference == "during":
@@ -186,7 +188,17 @@ def _task_index(task: Tensor | int, scores: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class ContinualSummary:
-    """Metrics of one accuracy matrix, in its units; see the functions of the same names."""
+    """Metrics of one accuracy matrix, in its units; see the functions of the same names.
+
+    Args:
+        during: mean just after learning.
+        final: mean after the last task.
+        average: mean over time.
+        backward_transfer: mean change on earlier tasks.
+        forgetting: from the best earlier accuracy, over the first T - 1 tasks.
+        forgetting_from_best: the same number.
+        forgetting_during: from the accuracy just after learning, over all T tasks.
+    """
 
     during: float
     final: float
@@ -194,6 +206,7 @@ class ContinualSummary:
     backward_transfer: float
     forgetting: float
     forgetting_from_best: float
+    forgetting_during: float = 0.0
 
 
 def summarize(matrix: Tensor) -> ContinualSummary:
@@ -210,5 +223,6 @@ def summarize(matrix: Tensor) -> ContinualSummary:
         average=float(average_accuracy(matrix)),
         backward_transfer=float(backward_transfer(matrix)),
         forgetting=float(forgetting(matrix)),
-        forgetting_from_best=float(forgetting(matrix, "best")),
+        forgetting_from_best=float(forgetting(matrix)),
+        forgetting_during=float(forgetting(matrix, "during")),
     )

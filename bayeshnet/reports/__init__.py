@@ -2,7 +2,14 @@
 
 from ..deprecation import moved_names
 from ..files import write_bytes, write_text
-from .comparison import comparison_curves, comparison_figures, comparison_page, comparison_table, comparison_tables
+from .comparison import (
+    account_table,
+    comparison_curves,
+    comparison_figures,
+    comparison_page,
+    comparison_table,
+    comparison_tables,
+)
 from .figure_data import Bands, FigureData, Planes
 from .figures import ReportFigure, run_figures
 from .html import report_html, write_report
@@ -36,6 +43,7 @@ __all__ = [
     "ReportFigure",
     "RunResult",
     "Table",
+    "account_table",
     "accuracy_matrices",
     "alarm_table",
     "comparison_chart",

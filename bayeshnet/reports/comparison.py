@@ -15,13 +15,20 @@ from ..errors import value_error
 from .figures import ReportFigure
 from .html import report_html
 from .learning import comparison_chart, floor
-from .measures import judged, measures
+from .measures import account_measures, final, judged, measures
 from .records import RunResult, check_results
 from .repetitions import find_repetitions
 from .style import new_figure, png, shown, styled, task_colors
 from .table import Cell, Column, Table
 
-__all__ = ["comparison_curves", "comparison_figures", "comparison_page", "comparison_table", "comparison_tables"]
+__all__ = [
+    "account_table",
+    "comparison_curves",
+    "comparison_figures",
+    "comparison_page",
+    "comparison_table",
+    "comparison_tables",
+]
 
 __getattr__ = moved_names(
     __name__,
@@ -113,10 +120,57 @@ def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
     return [Cell(cell.value, cell.std, cell.value == best) for cell in cells]
 
 
-def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
-    """Make one table for each data set and split, in the order of the runs."""
+def account_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:
+    """Compare runs of one stream in the predictive over all classes seen, and in what each method used and keeps.
+
+    ``joint minus this`` is the last accuracy of the method ``joint`` of the same seed minus that of the run: accuracy
+    over all classes falls with their number also if nothing is forgotten.
+
+    Args:
+        results: results of runs on one data set.
+        label: as for :func:`comparison_table`.
+    """
     results = check_results(results)
-    return [comparison_table(runs) for runs in _grouped(results, lambda r: r.data + judged(r)).values()]
+    groups = find_repetitions(results, None if label is None else _named(label)).rows
+    joint = {r.seed: value for r in results if r.method == "joint" and (value := _last(r)) is not None}
+    columns = [Column("scenario")]
+    entries: list[Sequence[Cell | str]] = [[_scenario(runs[0]) for runs in groups.values()]]
+    for measure in account_measures():
+        cells = [_over_seeds([measure.get(r) for r in runs]) for runs in groups.values()]
+        if any(cell.value is not None for cell in cells):
+            columns.append(measure.column)
+            entries.append(_mark_best(cells, measure.larger_is_better))
+    if joint and len(groups) > 1:
+        columns.insert(2, Column("joint minus this", "points"))  # after the last accuracy
+        entries.insert(2, [_behind(runs, joint) for runs in groups.values()])
+    rows = tuple((name, *(cells[i] for cells in entries)) for i, name in enumerate(groups))
+    title = f"{results[0].data}{judged(results[0])}: all classes seen, and what each method used and keeps"
+    note = "passes: of each task's training examples. stored: parameters, densities and examples."
+    return Table(title, (Column("method"), *columns), rows, note)
+
+
+_last = final("last_accuracy")
+
+
+def _behind(runs: Sequence[RunResult], joint: Mapping[int, float]) -> Cell:
+    """Return the last accuracy of joint runs minus that of runs of the same seeds."""
+    each = [(joint.get(run.seed), _last(run)) for run in runs]
+    return _over_seeds([high - low for high, low in each if high is not None and low is not None])
+
+
+def _scenario(result: RunResult) -> str:
+    return str(result.final.get("scenario") or "-")
+
+
+def comparison_tables(results: Sequence[RunResult]) -> list[Table]:
+    """Make tables for each data set and split, in the order of the runs: results, and accounts if they are recorded."""
+    results = check_results(results)
+    tables = []
+    for runs in _grouped(results, lambda r: r.data + judged(r)).values():
+        tables.append(comparison_table(runs))
+        if any(run.final.get("scenario") for run in runs):
+            tables.append(account_table(runs))
+    return tables
 
 
 @styled

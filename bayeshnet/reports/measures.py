@@ -10,7 +10,7 @@ from typing import Any
 from .records import RunResult
 from .table import Column
 
-__all__ = ["Measure", "by", "criteria_of", "final", "judged", "measures"]
+__all__ = ["Measure", "account_measures", "by", "criteria_of", "final", "judged", "measures"]
 
 
 def judged(result: RunResult) -> str:
@@ -86,9 +86,9 @@ def _classes(criteria: Sequence[str]) -> list[Measure]:
             Measure(Column(by(c), "%"), final("accuracy_task_inferred", c), compared=c in (*_COMPARED, "softmax"))
             for c in criteria
         ),
-        Measure(Column("label, tasks averaged", "%"), final("labels", "accuracy")),
         Measure(Column("average over time", "%"), final("average")),
         Measure(Column("forgetting", "points", 2), final("forgetting"), False, compared=True),
+        Measure(Column("forgetting since learning", "points", 2), final("forgetting_during"), False),
         Measure(Column("backward transfer", "points", 2), final("backward_transfer")),
         Measure(Column("forward transfer", "points", 2), final("forward_transfer")),
         Measure(Column("NLL", "nats", 3), final("nll"), False, compared=True),
@@ -111,6 +111,7 @@ def _values(criteria: Sequence[str]) -> list[Measure]:
         ),
         Measure(Column("task, by targets", "%"), final("task_inference_targets")),
         Measure(Column("forgetting", "MSE", 4), final("forgetting"), False, compared=True),
+        Measure(Column("forgetting since learning", "MSE", 4), final("forgetting_during"), False),
         Measure(Column("backward transfer", "MSE", 4), final("backward_transfer")),
         Measure(Column("forward transfer", "MSE", 4), final("forward_transfer")),
         Measure(Column("log-likelihood", "nats", 3), final("log_likelihood"), compared=True),
@@ -122,4 +123,31 @@ def _values(criteria: Sequence[str]) -> list[Measure]:
 def measures(results: Sequence[RunResult]) -> list[Measure]:
     """Return all measures for runs of one kind."""
     criteria = criteria_of(results)
-    return [*(_classes if results[0].kind == "classification" else _values)(criteria), *_COMMON]
+    return [*(_classes if results[0].kind == "classification" else _values)(criteria), *_COMMON, *account_measures()]
+
+
+def account_measures() -> list[Measure]:
+    """Return the measures of the predictive over all classes seen, and of what a method used and keeps."""
+    return [
+        Measure(Column("last, all classes", "%"), _last_accuracy),
+        Measure(Column("average incremental", "%"), final("average_incremental_accuracy")),
+        Measure(Column("NLL, all classes", "nats", 3), final("nll_all_classes"), False),
+        Measure(Column("Brier, all classes", "", 3), final("brier_all_classes"), False),
+        Measure(Column("ECE, all classes", "%"), final("ece_all_classes"), False),
+        Measure(Column("examples stored", "", 0), final("examples_stored"), None),
+        Measure(Column("stored", "MB", 2), _megabytes, None),
+        Measure(Column("gradient steps", "", 0), final("gradient_steps"), None),
+        Measure(Column("passes", "", 1), final("passes"), None),
+        Measure(Column("beta", "", 2), final("beta"), None),
+    ]
+
+
+def _last_accuracy(result: RunResult) -> Any:
+    """Return the accuracy over all classes seen, under its name in earlier versions where it has no other."""
+    value = final("last_accuracy")(result)
+    return final("labels", "accuracy")(result) if value is None else value
+
+
+def _megabytes(result: RunResult) -> Any:
+    count = final("bytes_stored")(result)
+    return None if count is None else count / 1e6

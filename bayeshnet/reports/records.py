@@ -134,8 +134,8 @@ class RunResult:
         seed: seed of the run.
         tasks: names of the tasks, in the order in which they were learned.
         final: numbers after the last task. For classes ``accuracy_task_given``, ``accuracy_task_inferred`` (by
-            criterion), ``forgetting``, ``nll``, ``ece``, ``ood_auroc`` and others; for values ``mse_task_given`` and
-            the corresponding ones.
+            criterion), ``last_accuracy``, ``forgetting``, ``nll``, ``ece``, ``ood_auroc`` and others; for values
+            ``mse_task_given`` and the corresponding ones. "How we measure" in the documentation defines all of them.
         per_task: the same for each task.
         matrix: accuracy (classes) or mean squared error (values) with the task ``given`` and inferred by each
             criterion; row ``i`` holds tasks ``0..i`` after learning task ``i``.

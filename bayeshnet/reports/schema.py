@@ -17,6 +17,8 @@ _LARGEST = 1e100
 _BY_CRITERION = ("accuracy_task_inferred", "mse_task_inferred", "task_inference", "task_inference_batch")
 _PLAIN = (
     *("accuracy_task_given", "accuracy_during", "mse_task_given", "mse_during", "forgetting", "drift"),
+    *("forgetting_during", "last_accuracy", "average_incremental_accuracy", "examples_stored", "bytes_stored"),
+    *("nll_all_classes", "brier_all_classes", "ece_all_classes", "gradient_steps", "passes", "beta"),
     *("nll", "ece", "brier", "log_likelihood", "coverage", "negative_elbo", "negative_elbo_prior"),
 )
 _LONGEST = 500
@@ -81,7 +83,10 @@ def _numbers(name: str, value: Any) -> None:
 
 
 def _final(name: str, value: Any) -> None:
-    _mapping(_numbers)(name, value)
+    _mapping(_anything)(name, value)
+    if value.get("scenario") is not None:
+        _line(f"{name}['scenario']", value["scenario"])
+    _mapping(_numbers)(name, {key: entry for key, entry in value.items() if key != "scenario"})
     for key in _BY_CRITERION:
         if value.get(key) is not None:
             _mapping(_number)(f"{name}[{key!r}]", value[key])

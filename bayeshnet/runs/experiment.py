@@ -9,7 +9,7 @@ import torch
 
 from ..checks import check_mapping, check_path, check_seed, check_text
 from ..continual import Learner
-from ..data import STREAMS, get_stream
+from ..data import STREAMS, drawn_options, get_stream
 from ..deprecation import moved_names
 from ..errors import check_choice, check_instance, check_int, type_error, value_error
 from ..files import check_file_name
@@ -41,7 +41,8 @@ class Experiment:
         data_dir: folder with the files of the data set, for streams that read files.
         data_options: further options of the stream, by name: numbers, texts, truth values, None, or lists of such.
         method: name of the method in tables and file names: no path, at most 100 characters.
-        seed: seed of all random choices but those of the data.
+        seed: seed of all random choices. It also draws the data of a named stream, their split and the order of the
+            classes, unless ``data_options`` has a ``data_seed``; seed 0 draws the default split and order.
         device: ``cpu``, ``cuda``, ``mps``, or ``auto`` for the first of CUDA, MPS and the CPU that is available.
         threads: number of CPU threads of torch during the run, at most 1024; small networks are fastest with one.
         judge_on: examples on which the tasks are assessed: ``test``, or ``validation`` while settings are being chosen.
@@ -76,7 +77,8 @@ class Experiment:
     def stream(self) -> TaskStream:
         """Build the stream on the device."""
         check_choice("data", self.data, STREAMS)
-        options: dict[str, OptionValue | Path] = dict(self.data_options or {})
+        given = dict(self.data_options or {})
+        options: dict[str, OptionValue | Path] = {**given, **drawn_options(self.data, self.seed, given)}
         if self.data_dir is not None:
             options["data_dir"] = self.data_dir
         return get_stream(self.data, **options).judged_on(self.judge_on).to(resolve_device(self.device))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from ..data import STREAMS, stream_options
+from ..data import STREAMS, drawn_options, stream_options
 from ..errors import MissingExtraError, value_error
 from ..representation import flat_settings
 from .experiment import Experiment
@@ -120,8 +120,11 @@ def recorded_settings(experiment: Experiment) -> dict[str, str]:
     fields of their own in the record; device, threads and the folder of the data do not matter.
     """
     known = stream_options(experiment.data) if experiment.data in STREAMS else {}
-    options = {**known, **(experiment.data_options or {})}
-    stream = {f"data_options.{name}": repr(value) for name, value in options.items() if name != "data_dir"}
+    given = experiment.data_options or {}
+    options = {name: repr(value) for name, value in {**known, **given}.items() if name != "data_dir"}
+    if known:
+        options |= dict.fromkeys(drawn_options(experiment.data, 1, given), "drawn by seed")
+    stream = {f"data_options.{name}": value for name, value in options.items()}
     return {**flat_settings(experiment.learner, "learner"), **stream}
 
 

@@ -26,8 +26,8 @@ def test_summaries_worked_out_by_hand():
     assert float(final_accuracy(MATRIX)) == pytest.approx((0.7 + 0.75 + 0.6) / 3)
     assert float(average_accuracy(MATRIX)) == pytest.approx((0.9 + 1.75 / 2 + 2.05 / 3) / 3)
     assert float(backward_transfer(MATRIX)) == pytest.approx((-0.2 - 0.05) / 2)
-    assert float(forgetting(MATRIX)) == pytest.approx((0.2 + 0.05 + 0) / 3)
-    assert float(forgetting(MATRIX, "best")) == pytest.approx((0.25 + 0.05) / 2)
+    assert float(forgetting(MATRIX)) == pytest.approx((0.25 + 0.05) / 2)
+    assert float(forgetting(MATRIX, "during")) == pytest.approx((0.2 + 0.05 + 0) / 3)
 
 
 def test_forgetting_from_the_best_is_negative_for_what_got_better_at_the_end():
@@ -41,8 +41,8 @@ def test_summary_holds_the_functions_of_the_same_names():
     assert summary.final == float(final_accuracy(MATRIX))
     assert summary.average == float(average_accuracy(MATRIX))
     assert summary.backward_transfer == float(backward_transfer(MATRIX))
-    assert summary.forgetting == float(forgetting(MATRIX))
-    assert summary.forgetting_from_best == float(forgetting(MATRIX, "best"))
+    assert summary.forgetting == summary.forgetting_from_best == float(forgetting(MATRIX, "best"))
+    assert summary.forgetting_during == float(forgetting(MATRIX, "during"))
 
 
 def test_entries_above_the_diagonal_do_not_matter():

@@ -15,6 +15,7 @@ from bayeshnet.reports import (
     Column,
     RunResult,
     Table,
+    account_table,
     comparison_table,
     comparison_tables,
     criterion_table,
@@ -240,6 +241,29 @@ def test_comparison_refuses_what_cannot_be_compared():
         comparison_table([*runs(), chosen])
     titles = [table.title for table in comparison_tables([*runs(), chosen])]
     assert titles == [first.title, f"{first.title}, judged on validation examples"]
+
+
+def test_accounts_compare_with_joint_runs_of_the_same_seed():
+    made = []
+    for method, values in (("joint", (90.0, 94.0)), ("ours", (80.0, 87.0))):
+        for seed, value in enumerate(values):
+            final = {
+                "scenario": "class",
+                "last_accuracy": value,
+                "examples_stored": 5 * seed,
+                "bytes_stored": 2_500_000,
+            }
+            made.append(RunResult.of(record(method=method, seed=seed, final={**final, "beta": None})))
+    table = account_table(made)
+    names = ["method", "scenario", "last, all classes", "joint minus this", "examples stored", "stored"]
+    assert [c.name for c in table.columns] == names
+    joint, ours = table.rows
+    assert joint[:2] == ("joint", "class")
+    assert (joint[3].value, ours[3].value) == (0.0, pytest.approx(8.5))
+    assert ours[3].std == pytest.approx(statistics.stdev([10.0, 7.0]))
+    assert (joint[2].best, ours[2].best, ours[5].value) == (True, False, 2.5)
+    assert [c.name for c in account_table(made[2:]).columns] == [n for n in names if n != "joint minus this"]
+    assert [t.title for t in comparison_tables(made)][1] == table.title
 
 
 def test_comparison_leaves_out_what_clutters_it():

@@ -182,9 +182,16 @@ def test_summaries_of_a_run_worked_out_by_hand():
     assert final["average"] == pytest.approx((90 + 75) / 2)
     assert final["backward_transfer"] == pytest.approx(-20)
     assert final["forward_transfer"] == pytest.approx(10)
-    assert (final["forgetting"], final["forgetting_from_best"]) == (pytest.approx(10), pytest.approx(20))
+    assert final["forgetting"] == final["forgetting_from_best"] == pytest.approx(20)
+    assert final["forgetting_during"] == pytest.approx(10)
+    assert "last_accuracy" not in final  # the accuracy of labels is not in these records
     assert final["task_inference"]["entropy"] == 75
     assert final["labels"] == {"nll": 0.3, "ece": pytest.approx(10)}
+    for record, accuracy in zip(records, (0.8, 0.6), strict=True):
+        record["labels"] = {"accuracy": accuracy, "nll": 0.3, "brier": 0.5, "ece": 0.1}
+    final = final_numbers(assessments(records, "classification"), stream(num_tasks=2))
+    assert (final["last_accuracy"], final["average_incremental_accuracy"]) == (pytest.approx(60), pytest.approx(70))
+    assert [final[f"{name}_all_classes"] for name in ("nll", "brier", "ece")] == [0.3, 0.5, pytest.approx(10)]
     errors = [{**r, "log_likelihood": [0.5, 0.7], "coverage": [0.9, 1.0], "crps": [0.1, 0.3]} for r in records]
     tasks = stream("regression", num_tasks=2)
     final = final_numbers(assessments(errors, "regression"), tasks)

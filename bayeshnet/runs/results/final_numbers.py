@@ -27,7 +27,7 @@ def final_numbers(assessments: Sequence[Assessment], stream: TaskStream) -> Numb
     given = _matrix(assessments)
     ahead = [a.ahead for a in assessments[:-1] if a.ahead is not None]
     if isinstance(last.scores, ClassificationScores):
-        return _final_of_classes(last, last.scores, given, _with_ahead(given, ahead), stream)
+        return _final_of_classes(assessments, last.scores, given, _with_ahead(given, ahead), stream)
     # The baseline predicts the mean of the targets: its error is their variance.
     baseline = [-float(task.test.y.var(0, correction=0).mean()) for task in stream]
     return _final_of_values(
@@ -36,8 +36,9 @@ def final_numbers(assessments: Sequence[Assessment], stream: TaskStream) -> Numb
 
 
 def _final_of_classes(
-    last: Assessment, scores: ClassificationScores, given: Tensor, ahead: Tensor, stream: TaskStream
+    assessments: Sequence[Assessment], scores: ClassificationScores, given: Tensor, ahead: Tensor, stream: TaskStream
 ) -> Numbers:
+    last = assessments[-1]
     summary = metrics.summarize(100 * given)
     chance = torch.tensor([1 / task.num_outputs for task in stream], dtype=torch.float64)
     return {
@@ -48,12 +49,12 @@ def _final_of_classes(
         "average": summary.average,
         "backward_transfer": summary.backward_transfer,
         "forward_transfer": 100 * float(metrics.forward_transfer(ahead, chance)),
-        "forgetting": summary.forgetting,
-        "forgetting_from_best": summary.forgetting_from_best,
+        **_forgetting(summary),
         "nll": mean(scores.nll),
         "brier": mean(scores.brier),
         "ece": 100 * scores.ece_all,
         "labels": {k: 100 * v if k in ("accuracy", "ece") else v for k, v in scores.labels.items()},
+        **_all_classes(assessments),
     }
 
 
@@ -70,11 +71,33 @@ def _final_of_values(
         **_task_inference(last),
         "backward_transfer": summary.backward_transfer,
         "forward_transfer": float(metrics.forward_transfer(-ahead, baseline)),
-        "forgetting": summary.forgetting,
-        "forgetting_from_best": summary.forgetting_from_best,
+        **_forgetting(summary),
         "log_likelihood": mean(scores.log_likelihood),
         "coverage": _percent(scores.coverage),
         "crps": mean(scores.crps),
+    }
+
+
+def _forgetting(summary: metrics.ContinualSummary) -> Numbers:
+    """Return the forgetting from the best earlier result, under both its names, and from that just after learning."""
+    return {
+        "forgetting": summary.forgetting,
+        "forgetting_from_best": summary.forgetting_from_best,
+        "forgetting_during": summary.forgetting_during,
+    }
+
+
+def _all_classes(assessments: Sequence[Assessment]) -> Numbers:
+    """Return the scores of the predictive over all classes seen; nothing for streams without labels."""
+    labels = [a.scores.labels for a in assessments if isinstance(a.scores, ClassificationScores)]
+    if not labels or not all("accuracy" in scores for scores in labels):
+        return {}
+    return {
+        "last_accuracy": 100 * labels[-1]["accuracy"],
+        "average_incremental_accuracy": _percent([scores["accuracy"] for scores in labels]),
+        "nll_all_classes": labels[-1]["nll"],
+        "brier_all_classes": labels[-1]["brier"],
+        "ece_all_classes": 100 * labels[-1]["ece"],
     }
 
 

@@ -20,6 +20,7 @@ from ..experiment_config import recorded_settings
 from ..fingerprints import data_fingerprints
 from .alarms import find_alarms
 from .bounds import negative_elbos
+from .costs import measure_costs
 from .final_numbers import accuracy_matrices, final_numbers, mean, task_numbers
 from .ood import AbstentionRates, DetectionRates, FinalPredictions, measure_abstention, measure_detection
 from .posterior_checks import audit_posterior, kl_record
@@ -57,6 +58,7 @@ def summarize_run(
     more = [{**d, **b} for d, b in zip(_drift_numbers(drift, state.num_tasks), bounds, strict=True)]
     per_task = [{**numbers, **others} for numbers, others in zip(per_task, more, strict=True)]
     final.update(_means(more, drift))
+    final.update(measure_costs(experiment.learner, state, stream))
     train = [a.seconds.train for a in assessments]
     return RunResult(
         data=stream.name if _is_own(stream) else experiment.data,

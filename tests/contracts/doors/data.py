@@ -67,6 +67,7 @@ def _stream(builder: Callable[..., TaskStream], **given: Any) -> Door:
 DOORS: dict[str, Door] = {
     "StreamEntry": Door({"builder": data.modes2d, "description": "modes"}),
     "class_order": Door({"available": [0, 1, 2], "order": [2, 0], "seed": 0}),
+    "drawn_options": Door({"name": "modes2d", "seed": 3, "given": {}}),
     "from_arrays": _stream(data.from_arrays, tasks=[(_X, _Y), (_X, _Y)], names=["a", "b"], info={"a": 1}),
     "from_datasets": _stream(
         data.from_datasets, datasets=[TensorDataset(_X, _Y)], test_datasets=[TensorDataset(_X, _Y)]

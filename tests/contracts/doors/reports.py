@@ -120,6 +120,7 @@ DOORS: dict[str, Door] = {
     "comparison_curves": _OF_RESULTS,
     "comparison_figures": _OF_RESULTS,
     "comparison_page": _OF_RESULTS,
+    "account_table": Door({"results": [_ONE], "label": lambda result: result.method}, read=lambda table: ()),
     "comparison_table": Door({"results": [_ONE], "label": lambda result: result.method}, read=lambda table: ()),
     "comparison_tables": Door({"results": [_ONE]}, read=lambda tables: ()),
     "criterion_table": Door({"result": _ONE}, read=lambda table: ()),
