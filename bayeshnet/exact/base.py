@@ -15,7 +15,7 @@ from ..errors import check_int, check_number, check_shape, check_size, type_erro
 
 __all__ = ["ExactHead"]
 
-_CHUNK = 4096
+_CHUNK, _BLOCK = 4096, 512
 _LARGEST = 1e100
 _MOST = 2**14
 
@@ -118,7 +118,7 @@ class ExactHead(nn.Module, ABC):
                 self.square.add_((values.square() * weight).sum(0))
             else:
                 self.square.add_(values.square().sum(0))
-            self.gram.addmm_(part.T, weighted)
+            self._add_products(part, weighted)
             self.cross.addmm_(weighted.T, values)
         return self
 
@@ -204,6 +204,13 @@ class ExactHead(nn.Module, ABC):
             if buffer is not None:
                 self._buffers[name] = buffer.to(device)
         return self
+
+    def _add_products(self, part: Tensor, weighted: Tensor) -> None:
+        """Add the products of features to the Gram matrix: one half of the blocks, of which the other is a copy."""
+        for start in range(0, len(self.gram), _BLOCK):
+            stop = start + _BLOCK
+            self.gram[start:, start:stop].addmm_(part[:, start:].T, weighted[:, start:stop])
+            self.gram[start:stop, stop:] = self.gram[stop:, start:stop].T
 
     def _scale(self, factor: float) -> None:
         for sums in (self.gram, self.cross, self.square):

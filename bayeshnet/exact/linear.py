@@ -104,10 +104,12 @@ class BayesianLinearHead(ExactHead):
     """
 
     tally: Tensor
+    chosen: Tensor
 
     def __init__(self, num_features: int, num_outputs: int | None = None, *, forgetting: float = 1.0) -> None:
         super().__init__(num_features, num_outputs, forgetting)
         self.register_buffer("tally", torch.zeros(_BETAS, dtype=torch.float64))
+        self.register_buffer("chosen", torch.zeros(2, dtype=torch.float64))
         self._memo: Memo[Fit] = Memo()
 
     def log_evidence(self) -> float:
@@ -165,8 +167,8 @@ class BayesianLinearHead(ExactHead):
     def calibrate(self, features: Tensor, y: Tensor, *, learned: bool = True) -> Self:
         r"""Add examples to those by which :math:`\beta` is chosen: it maximizes the sum of their log-probabilities.
 
-        The log-probabilities of the examples' classes are added to a tally over 61 values of :math:`\beta`; nothing
-        else is stored. Examples of classes that the head does not know yet are passed over.
+        The log-probabilities of the examples' classes are added to a tally over 61 values of :math:`\beta`; of the
+        examples nothing else is stored. Examples of classes that the head does not know yet are passed over.
 
         Args:
             features: ``(N, D)``.
@@ -193,6 +195,7 @@ class BayesianLinearHead(ExactHead):
         deviations = _deviations(mean, fit.noise * (1 + leverage))
         own = [(beta * deviations).log_softmax(1)[one.bool()].sum() for beta in _grid()]
         self.tally.add_(torch.stack(own).to(self.tally))
+        self.chosen.copy_(torch.tensor([fit.ridge, self.count], dtype=torch.float64))
         return self
 
     @property
@@ -201,6 +204,9 @@ class BayesianLinearHead(ExactHead):
         return _grid()[int(self.tally.argmax())] if bool(self.tally.any()) else _LOGISTIC
 
     def _fit(self) -> Fit:
+        ridge, count = self.chosen.tolist()
+        if count == self.count:  # a head that was calibrated, and has been loaded or copied
+            return self._at(ridge)
         level = math.log(float(self.gram.trace()))
         log_ridge = maximize_slow(lambda value: self._at(math.exp(value)).log_evidence, level - _BELOW, level + _ABOVE)
         return self._at(math.exp(log_ridge))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +135,12 @@ def test_foreign_inputs_have_flat_probabilities():
     torch.testing.assert_close(far.variance / far.leverage[:, None], noise.expand(30, 3))
     near = head.predict(X)
     assert float(near.leverage.max()) < 1 < float(far.leverage.min())
+
+
+def test_a_copy_of_a_calibrated_head_has_the_same_fit_until_it_learns_more():
+    y = torch.arange(30) % 3
+    head = BayesianLinearHead(4).update(X, y).calibrate(X, y)
+    again, fresh = copy.deepcopy(head), BayesianLinearHead(4).update(X, y)
+    assert again.fit().ridge == head.fit().ridge == fresh.fit().ridge
+    more = fresh.update(X + 1, y)
+    assert again.update(X + 1, y).fit().ridge == more.fit().ridge != head.fit().ridge

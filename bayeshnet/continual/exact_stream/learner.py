@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ from ...exact import BayesianLinearHead, ExactHead, GaussianClassesHead
 from ...features import FeatureCache, Features
 from ...guides import Categorical
 from ...inference import Callback
+from ...mnets import MainNetInterface
 from ...mnets.inputs import floating_like
 from ...rng import derive_seed
 from ...tasks import Split, Task
@@ -39,12 +41,12 @@ __all__ = ["ExactStream", "memory_of"]
 
 _HEADS = ("linear", "gaussian")
 _GROWTH = 1.25
-_CHUNK = 1000
+_CHUNK, _CALIBRATION = 1000, 2000
 _MOST_TASKS = 2**16
 
 
 class ExactStream(Learner):
-    r"""One exact head over frozen features: nothing is trained by gradients, nothing is forgotten, no example is stored.
+    r"""One exact head over frozen features, without gradient steps, without forgetting, without stored examples.
 
     The features are fitted to the inputs of the first task. Of all examples the head keeps sums, which do not depend on
     the order of tasks, classes or examples: the weights after a stream are those of one pass over all its data at once.
@@ -137,7 +139,10 @@ class ExactStream(Learner):
         """
         seed = check_seed("seed", seed, 0)
         check_optional("state", state, LearnerState, "the LearnerState that was returned before, or None")
-        check_shape("y", check_data("y", y), (len(check_finite("x", check_data("x", x))) if x.ndim else None,))
+        check_finite("x", check_data("x", x))
+        if not x.ndim:
+            raise value_error("x", expected="inputs (N, *input_shape)", got=x)
+        check_shape("y", check_data("y", y), (len(x),))
         if y.is_floating_point():
             raise type_error("y", expected="classes, as integers", got=y)
         if state is None:
@@ -206,17 +211,19 @@ class ExactStream(Learner):
         else:
             head = GaussianClassesHead(features.num_features, forgetting=self.forgetting)
         like, memory = floating_like(x), ExactMemory(features, head)
-        state = LearnerState(HeadNetwork(memory), Categorical(), HeadPosterior(memory), task)
+        net = cast(MainNetInterface, HeadNetwork(memory))  # of that interface, what states and runs use
+        state = LearnerState(net, Categorical(), HeadPosterior(memory), task)
         return state.to(device=like.device, dtype=like.dtype)
 
     def _learn(self, memory: ExactMemory, x: Tensor, y: Tensor) -> None:
-        """Learn a batch, and choose the temperature by its examples, each left out in turn."""
+        """Learn a batch, and choose the temperature by at least 2,000 of its examples, each left out in turn."""
         features = self._cache.of(memory.features, x)
         for part, labels in zip(features.split(_CHUNK), y.split(_CHUNK), strict=True):
             memory.head.update(part, labels)
         memory.note(y)
         if isinstance(memory.head, BayesianLinearHead):
-            for part, labels in zip(features.split(_CHUNK), y.split(_CHUNK), strict=True):
+            some = torch.arange(0, len(y), max(1, len(y) // _CALIBRATION), device=y.device)
+            for part, labels in zip(features[some].split(_CHUNK), y[some].split(_CHUNK), strict=True):
                 memory.head.calibrate(part, labels)
             memory.calibrated.fill_(int(memory.head.count))
         self._cache.clear()

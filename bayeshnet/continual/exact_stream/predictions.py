@@ -30,8 +30,9 @@ def task_prediction(logits: Tensor, leverage: Tensor, beta: float, dtype: torch.
     others = probs.square().sum(1, keepdim=True) - probs.square()
     variance = beta**2 * leverage / (1 + leverage)
     spread = variance.unsqueeze(1) * probs.square() * ((1 - probs).square() + others)
-    parts = (probs, total, known, (total - known).clamp_min(0), spread)
-    return Prediction(*(part.to(dtype) for part in parts), kind="classification", num_samples=1)
+    epistemic = (total - known).clamp_min(0)
+    probs, total, known, epistemic, spread = (part.to(dtype) for part in (probs, total, known, epistemic, spread))
+    return Prediction(probs, total, known, epistemic, spread, kind="classification", num_samples=1)
 
 
 def _entropy(logits: Tensor) -> Tensor:
