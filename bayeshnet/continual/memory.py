@@ -69,22 +69,34 @@ class ExampleMemory(nn.Module):
 
         Args:
             num: number of examples.
-            generator: random generator.
+            generator: random generator. One on another device than the CPU chooses there, and the host waits for it.
             tasks: numbers of the tasks to draw from; None for all.
 
         Returns:
             Inputs ``(num, *input_shape)``, targets and numbers of their tasks ``(num,)``, in the order of ``tasks``.
         """
+        parts = self.draw_each(num, generator, tasks)
         numbers = list(range(self.num_tasks)) if tasks is None else list(tasks)
-        parts = [self.of(t) for t in numbers]
-        where = parts[0][0].device
-        ends = torch.tensor([len(x) for x, _ in parts], device=where).cumsum(0)
-        device = generator.device if generator is not None else where
-        index = torch.randint(int(ends[-1]), (num,), generator=generator, device=device).to(where).sort().values
-        part = torch.searchsorted(ends, index, right=True)
-        rows = [index[part == i] - ends[i] + len(x) for i, (x, _) in enumerate(parts)]
-        drawn = [(x[row], y[row]) for (x, y), row in zip(parts, rows, strict=True)]
-        return torch.cat([x for x, _ in drawn]), torch.cat([y for _, y in drawn]), index.new_tensor(numbers)[part]
+        number = torch.tensor(numbers).repeat_interleave(torch.tensor([len(x) for x, _ in parts]))
+        x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return x, y, number.to(x.device, non_blocking=True)
+
+    def draw_each(
+        self, num: int, generator: torch.Generator | None = None, tasks: Sequence[int] | None = None
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Draw as :meth:`draw` does, and return inputs and targets of each task on their own.
+
+        Which examples are chosen is decided on the generator's device. With one on the CPU, or none, the program knows
+        how many there are of each task without waiting for the device that holds them.
+        """
+        parts = [self.of(t) for t in (range(self.num_tasks) if tasks is None else tasks)]
+        sizes = [len(x) for x, _ in parts]
+        device = generator.device if generator is not None else "cpu"
+        index = torch.randint(sum(sizes), (num,), generator=generator, device=device).sort().values
+        ends = torch.tensor(sizes).cumsum(0)
+        part = torch.searchsorted(ends.to(device), index, right=True)
+        rows = [index[part == i] - int(end) + size for i, (end, size) in enumerate(zip(ends, sizes, strict=True))]
+        return [_rows_of(part, row) for part, row in zip(parts, rows, strict=True)]
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
         """Give the buffers the shapes of a state dict that is about to be loaded."""
@@ -99,3 +111,10 @@ class ExampleMemory(nn.Module):
     def _set(self, task: int, x: Tensor, y: Tensor) -> None:
         self.register_buffer(f"x{task}", x)
         self.register_buffer(f"y{task}", y)
+
+
+def _rows_of(part: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return inputs and targets at rows that may be known on another device."""
+    x, y = part
+    there = rows.to(x.device, non_blocking=True)
+    return x[there], y[there]

@@ -51,9 +51,10 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     """Return the configuration for a stream and a method as YAML text.
 
     The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
-    class; they apply wherever the method uses that class, unless the method sets them itself. The stream's section
-    ``quick`` overrides everything. A method whose learner is not trained by steps lists under ``keeps`` the arguments
-    that it takes from the stream and from ``quick``; without the list it takes all.
+    class; they apply wherever the method uses that class, unless the method sets them itself. Its section
+    ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick`` overrides
+    everything. A method whose learner is not trained by steps lists under ``keeps`` the arguments that it takes from
+    the stream and from ``quick``; without the list it takes all.
 
     Args:
         data: name of the stream.
@@ -67,12 +68,13 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     stream, settings = _read("streams", data), _read("methods", method)
     quicker, class_arguments = stream.pop("quick", None), stream.pop("for_class", {})
     keeps = settings.pop("keeps", None)
+    own = stream.pop("for_method", {}).get(method, {})
     for key in ("kind", "kinds", "method"):
         stream.pop(key, None)
         settings.pop(key, None)
     for part in (stream, quicker) if keeps is not None else ():
         _keep(part, keeps)
-    settings = merge(_with_class_arguments(merge(stream, settings), class_arguments), settings)
+    settings = merge(merge(_with_class_arguments(merge(stream, settings), class_arguments), settings), own)
     settings["method"] = method
     if quick:
         if quicker is None:
