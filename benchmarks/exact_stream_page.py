@@ -28,10 +28,12 @@ COLUMNS = {
     "megabytes": ("stored [MB]", 2),
     "cpu_seconds": ("CPU time [s]", 0),
 }
-TOP = """Exact streams
+TOP = """.. This page is written by benchmarks/exact_stream_page.py. Do not edit it: run the script.
+
+Exact streams
 =============
 
-Made by
+:class:`~bayeshnet.continual.ExactStream` learns sums over examples, in closed form. Made by
 
 .. code-block:: console
 
@@ -39,7 +41,8 @@ Made by
    $ python benchmarks/exact_batches.py batches.json
    $ python benchmarks/exact_stream_page.py results.jsonl batches.json docs/results/exact-stream.rst
 
-Split Fashion-MNIST
+"""
+FASHION = """Split Fashion-MNIST
 -------------------
 
 Five tasks of two classes with all 12,000 training images each; the task of a test image is unknown. One pass, no
@@ -48,11 +51,12 @@ examples that are left out of the fit. The grid of cells and the root of average
 5,000 training images of all classes, held out of 25,000; test images chose nothing.
 
 """
-MIDDLE = """
+NOTES = """
 Mean and standard deviation over class orders, where there is more than one. Probabilities, and their scores, are those
 over all ten classes. What is stored is the features and the sums of the head, without the densities of the inputs.
 
-Batches without tasks
+"""
+BATCHES = """Batches without tasks
 ---------------------
 
 100,000 examples of twenty classes, which come one class after the other, in batches of 10 after a first one of 1,000:
@@ -75,7 +79,8 @@ def table(title, header, rows):
 
 def main():
     """Write the page."""
-    rows = [json.loads(line) for line in Path(sys.argv[1]).read_text().splitlines()]
+    lines = Path(sys.argv[1]).read_text().splitlines() if Path(sys.argv[1]).exists() else []
+    rows = [json.loads(line) for line in lines]
     batches = json.loads(Path(sys.argv[2]).read_text())
     body = []
     for setting, name in NAMES.items():
@@ -96,7 +101,8 @@ differ from those after one batch of all by at most {batches["difference"]:.1e},
 classes agree. The inverse temperatures, which depend on the examples that are left out, are {batches["beta"][0]:.2f}
 and {batches["beta"][1]:.2f}.
 """
-    Path(sys.argv[3]).write_text(TOP + first + MIDDLE + second + end, encoding="utf-8")
+    fashion = FASHION + first + NOTES if body else ""
+    Path(sys.argv[3]).write_text(TOP + fashion + BATCHES + second + end, encoding="utf-8")
 
 
 if __name__ == "__main__":
