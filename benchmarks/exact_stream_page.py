@@ -50,8 +50,8 @@ gradient step, no example stored. Filters and the scale of features are those of
 chosen by evidence, the temperature of probabilities by training examples that are left out of the fit.
 
 The features (grid of cells, root of averages) were chosen among nine variants, and the form of the probabilities
-(deviations from one half) among some fifteen, on 5,000 training images of all classes that were held out of 25,000. That
-is more than the first task's examples, on which all variants are alike. Test images chose nothing.
+(deviations from one half) among some fifteen, on 5,000 training images of all classes, held out of 25,000: on more than
+the examples of the first task. Test images chose nothing.
 
 """
 NOTES = """
