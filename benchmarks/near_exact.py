@@ -162,7 +162,8 @@ def gathered(problem: Problem, folder: Path) -> dict[str, Any]:
     for family, found in kept(problem, folder).items():
         rows[family] = {**found["record"], "regions": compared(problem, found["predictions"], truth["predictions"])}
     shown = {"name": problem.name, "title": problem.title, "weights": problem.model().weight_spec.numel}
-    return {**shown, "truth": record, "rows": rows}
+    missing = [family for family in FAMILIES if family not in rows]
+    return {**shown, "truth": record, "rows": rows, "missing": missing}
 
 
 def main() -> None:

@@ -85,7 +85,8 @@ def write_page(path: Path, measured: list[dict[str, Any]], others: list[str]) ->
 
     Args:
         path: of the page.
-        measured: one dictionary for each problem, with its name, title, number of weights, truth and rows.
+        measured: one dictionary for each problem, with its name, title, number of weights, truth, rows and families
+            that are missing.
         others: titles of problems that the script knows and that were not measured.
     """
     parts = [TOP]
@@ -98,6 +99,8 @@ def write_page(path: Path, measured: list[dict[str, Any]], others: list[str]) ->
         halves = "; ".join(_half(half) for half in truth.pop("halves"))
         what = "probabilities" if "agreement" in next(iter(found["rows"][TRUTH]["regions"].values())) else "function"
         text = CHAINS.format(**truth, halves=halves, what=what).replace("%", " %")
+        if found["missing"]:
+            text += f" Not measured on this problem: {', '.join(found['missing'])}."
         said = textwrap.fill(recommended(found["rows"]), 115, break_on_hyphens=False)
         parts += [textwrap.fill(text, 115, break_on_hyphens=False), "\n\n", _table(found["rows"]), "\n", said, "\n\n"]
     parts += ["Which family\n------------\n\n", _choices(measured)]
