@@ -16,6 +16,7 @@ from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
 from ..inference import AddedLoss, Term
+from ..mnets.inputs import split_inputs
 from ..mnets.output_view import pieces_between, take_pieces
 from ..mnets.running_statistics import holding
 from ..tasks import Task
@@ -98,19 +99,19 @@ class ReplayLearner(SharedLearner):
             for made, targets, own, offset in parts:
                 if len(targets):
                     nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
-            return torch.stack(nll).sum() * (weight / len(old_x))
+            return torch.stack(nll).sum() * (weight / len(old_y))
 
         return term
 
 
-def _outputs_by_task(state: LearnerState, weights: Tensor, x: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+def _outputs_by_task(state: LearnerState, weights: Tensor, x: Any, sizes: list[int]) -> Sequence[Tensor]:
     """Compute outputs ``(S, N_t, C)`` for examples of each task, under the task's own statistics if these are kept."""
     if state.statistics is None:
-        return state.likelihood.outputs(batched_forward(state.net, weights, x), len(x)).split(sizes, dim=1)
+        return state.likelihood.outputs(batched_forward(state.net, weights, x), sum(sizes)).split(sizes, dim=1)
     found = []
-    for task_id, part in enumerate(x.split(sizes)):
+    for task_id, (part, size) in enumerate(zip(split_inputs(x, sizes), sizes, strict=True)):
         with state.statistics_of(task_id), holding(state.net):
-            found.append(state.likelihood.outputs(batched_forward(state.net, weights, part), len(part)))
+            found.append(state.likelihood.outputs(batched_forward(state.net, weights, part), size))
     return found
 
 

@@ -49,6 +49,7 @@ EXACT = {
 PYRO_FLOORS = set(FLOORS[FLOORS.index("guides") :]) - {"data"}
 # Packages of the extras: imported where they are used, so that the library works without them.
 EXTRAS = {
+    "PIL",
     "hypnettorch",
     "jsonargparse",
     "lightning_fabric",
