@@ -86,6 +86,8 @@ _MODULES = {
     "distributions",
     "errors",
     "estimators",
+    "exact",
+    "features",
     "files",
     "functional",
     "geometry",

@@ -54,9 +54,10 @@ def batched_forward(
     tested against it. ``vmap`` vectorizes the loop by :func:`torch.func.vmap`; random layers such as dropout draw anew
     for each sample. ``bmm`` is the network's own implementation, if it has one
     (:meth:`MainNetInterface.batched_forward`). ``auto`` takes the network's own implementation if it has one, then
-    ``vmap`` if it is faster (for small networks, whose run time is dominated by the overhead of Python) and possible,
-    and otherwise the loop. It loops for recurrent layers of torch, batch norm that updates running statistics and
-    spectral norm in training mode.
+    ``vmap`` if it is possible and faster, and otherwise the loop. It is faster for small networks, whose run time is
+    dominated by the overhead of Python, and for random layers on a fixed trunk, which it computes once for all samples.
+    ``auto`` loops for recurrent layers of torch, batch norm that updates running statistics and spectral norm in
+    training mode.
 
     Args:
         net: a main network, or any module; all parameters of the latter are taken from ``weights`` in the order of
@@ -139,7 +140,7 @@ class _Job:
 
     def run(self, weights: Tensor, x: Any, strategy: str) -> Any:
         """Compute the outputs of one chunk of samples."""
-        if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE:
+        if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE and not self.one_trunk:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
             several = not isinstance(x, Tensor)
@@ -169,11 +170,16 @@ class _Job:
         with _vmap_surroundings():
             return mapped(weights, x)
 
+    @property
+    def one_trunk(self) -> bool:
+        """True if fixed layers come first, which ``vmap`` computes once, and a loop once for each sample."""
+        return bool(getattr(self.net, "fixed_trunk", False)) and not self.per_sample
+
     def vmap_pays(self, weights: Tensor, x: Any) -> bool:
         """Return whether ``vmap`` seems possible and faster than a loop."""
         if weights.shape[0] < 3 or any(_changes_state(m) for m in self.net.modules()):
             return False
-        if weights.device.type != "cpu":
+        if weights.device.type != "cpu" or self.one_trunk:
             return True
         if not isinstance(x, Tensor) or x.ndim <= self.per_sample:
             return self.spec.numel <= _CONV_WORK

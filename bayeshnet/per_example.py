@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .errors import value_error
 from .functional import vectorized_or_not
 
-__all__ = ["check_examples_apart", "per_example_gradients"]
+__all__ = ["check_examples_apart", "examples_apart", "per_example_gradients"]
 
 
 def per_example_gradients(log_prob: Callable[..., Tensor], weights: Tensor, *data: Tensor) -> Tensor:
@@ -33,9 +33,19 @@ def per_example_gradients(log_prob: Callable[..., Tensor], weights: Tensor, *dat
     return found
 
 
+def examples_apart(net: nn.Module) -> bool:
+    """Return whether no batch norm, in its present mode, makes an output depend on the rest of the batch.
+
+    Example:
+        >>> examples_apart(nn.BatchNorm1d(3)), examples_apart(nn.BatchNorm1d(3).eval())
+        (False, True)
+    """
+    return not any(_uses_batch(module) for module in net.modules())
+
+
 def check_examples_apart(net: nn.Module) -> None:
     """Refuse a network in which batch norm, in its present mode, makes an output depend on the rest of the batch."""
-    if any(_uses_batch(module) for module in net.modules()):
+    if not examples_apart(net):
         expected = "a network that treats each example independently of the others in its batch"
         advice = "Let batch norm use running statistics: batch_norm='track' or 'eval', and evaluation mode."
         raise value_error("net", expected=expected, found="one with the statistics of the batch", hint=advice)

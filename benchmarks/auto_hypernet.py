@@ -172,9 +172,9 @@ def draws_of(guide: Any) -> Tensor:
 
 @torch.no_grad()
 def audit(guide: AutoHypernet) -> tuple[float, float, float]:
-    """Negative entropy in nats as training estimated it, and the audit's lower and upper estimates."""
+    """Negative entropy in nats as training estimated it, and the ends of the interval of its audit."""
     claimed = guide.estimator.estimate(guide.distribution(), Flat(2), 2000).value
-    found = guide.audit(64)
+    found = guide.audit()
     return tuple(float(v) for v in (claimed, found.lower, found.upper) if v is not None)  # type: ignore[return-value]
 
 

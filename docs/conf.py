@@ -49,6 +49,8 @@ ORDER = (
     "mnets",
     "hnets",
     "distributions",
+    "features",
+    "exact",
     "estimators",
     "guides",
     "inference",

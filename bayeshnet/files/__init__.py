@@ -1,5 +1,6 @@
 """Files: written atomically, listed in manifests, read within bounds; the only room that opens a file to write."""
 
+from .arrays import read_arrays, writing_arrays
 from .atomic import remove_temporaries, write_bytes, write_text
 from .lock import LOCK, is_transient, lock_folder
 from .manifest import (
@@ -33,6 +34,7 @@ __all__ = [
     "lock_folder",
     "parse_json",
     "parse_yaml",
+    "read_arrays",
     "read_bytes",
     "read_json",
     "read_manifest",
@@ -42,4 +44,5 @@ __all__ = [
     "write_bytes",
     "write_manifest",
     "write_text",
+    "writing_arrays",
 ]

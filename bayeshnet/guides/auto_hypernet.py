@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from torch.distributions import biject_to, register_kl
 
 from ..checks import check_callable, check_generator
-from ..deprecation import warn
+from ..deprecation import renamed_argument, warn
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..distributions.flat import Flat
 from ..errors import check_flags, check_function, check_instance, check_positive, check_size, check_sizes, value_error
-from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator
+from ..estimators import Diagnosis, KLEstimator, diagnose
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
 from ._auto_posterior import make_posterior
@@ -235,14 +235,30 @@ class AutoHypernet(AutoContinuous):
             for site, unconstrained in self._unpack_latent(packed)
         }
 
-    def audit(self, num_draws: int = 64, generator: torch.Generator | None = None) -> KLEstimate:
-        """Estimate the negative entropy from both sides, to check the estimator that was used in training.
+    def audit(
+        self,
+        num_samples: int = 1024,
+        generator: torch.Generator | None = None,
+        *,
+        quick: bool = False,
+        num_draws: int | None = None,
+    ) -> Diagnosis:
+        """Audit the negative entropy, to check the estimator that was used in training.
 
-        The search has many starts, to find folds, where several latents have the same image.
+        It is the KL to a density of one, so that :func:`~bayeshnet.estimators.diagnose` finds it.
+
+        Args:
+            num_samples: largest number of vectors to draw.
+            generator: of all noise.
+            quick: as for :func:`~bayeshnet.estimators.kl_interval`.
+            num_draws: old name of ``num_samples``.
+
+        Returns:
+            The negative entropy in nats with its 95 % interval, verdict, alarms and advice.
         """
-        sandwich = ImportanceSandwich(num_draws, num_starts=8)
-        with torch.no_grad():
-            return sandwich.estimate(self.distribution(), Flat(self.latent_dim), generator=generator)
+        if num_draws is not None:
+            num_samples = renamed_argument("num_draws", "num_samples", num_draws, None)
+        return diagnose(self.distribution(), Flat(self.latent_dim), num_samples, generator, quick=quick)
 
 
 def _refuse_subsampled(stacks: Mapping[str, Sequence[Any]]) -> None:

@@ -7,6 +7,7 @@ from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
 from .fit import fit
 from .losses import AddedLoss, StepContext, Term
+from .predicting import write_predictions
 from .prediction import Prediction
 from .predictive import Predictive
 from .reference import DrawnPosterior, ReferencePosterior, reference_posterior
@@ -36,6 +37,7 @@ __all__ = [
     "load_checkpoint",
     "reference_posterior",
     "save_checkpoint",
+    "write_predictions",
 ]
 
 __getattr__ = moved_names(

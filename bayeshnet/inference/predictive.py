@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_generator, check_items
+from ..checks import check_data, check_generator, check_items
 from ..distributions.base import draw_from
-from ..errors import check_flags, check_instance, check_int, check_number, check_size, type_error, value_error
+from ..errors import (
+    check_flags,
+    check_instance,
+    check_int,
+    check_number,
+    check_size,
+    type_error,
+    value_error,
+)
 from ..guides import HypernetGuide, Likelihood
 from ..guides.likelihoods.contract import as_outputs, network_outputs
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import Inputs, num_examples, split_inputs
 from ..representation import Settings
 from ..weights import WeightSpec
-from .modes import predicting
+from .predicting.chunks import draws_at_a_time, inputs_at_a_time
+from .predicting.modes import predicting
 from .prediction import Moments, Prediction, predictive_quantiles
 
 __all__ = ["Predictive"]
@@ -28,7 +38,8 @@ class Predictive(Settings):
     r"""A main network averaged over draws of its weights: :math:`p(y|x) \approx \frac1S \sum_s p(y | f_{w_s}(x))`.
 
     All inputs of a call share the same draws, which are not stored: memory is needed for one chunk of draws, one chunk
-    of inputs and the results. Only ``keep_samples`` and ``quantiles`` need more.
+    of inputs and the results. Only ``keep_samples`` and ``quantiles`` need more. The sizes of chunks follow from those
+    of the weights and of what the network computes for an example, unless they are given.
 
     The network predicts in evaluation mode, whatever its mode is before and afterwards: batch norm uses its running
     statistics, so that no prediction depends on its neighbors, and dropout is off. The guide keeps its own mode.
@@ -40,8 +51,9 @@ class Predictive(Settings):
         net: the main network, or the ``torch.nn.Module`` of the model.
         likelihood: distribution of targets given outputs; None takes outputs as predictions, without noise.
         num_samples: number of draws ``S``.
-        sample_chunk: draws at a time; all of them if None.
-        input_chunk: inputs at a time; all of them if None.
+        sample_chunk: draws at a time; None takes as many as have about half a gibibyte of weights.
+        input_chunk: inputs at a time; None takes as many as have about 64 MiB of activations under all draws of a chunk
+            on a CPU, 1 GiB elsewhere. A network with statistics of the batch takes all inputs at once.
         mc_dropout: True to leave dropout on, whose masks then count as epistemic uncertainty beside the weights.
 
     References:
@@ -80,7 +92,6 @@ class Predictive(Settings):
         check_flags(mc_dropout=mc_dropout)
         self.mc_dropout = mc_dropout
 
-    @torch.no_grad()
     def __call__(
         self,
         x: Inputs,
@@ -104,10 +115,75 @@ class Predictive(Settings):
         check_flags(keep_samples=keep_samples)
         levels = [_level(q) for q in check_items("quantiles", quantiles, "levels between 0 and 1")]
         check_generator(generator)
-        chunks = self._chunks(x)
-        moments = [Moments(self.likelihood) for _ in chunks]
-        kept: list[list[Tensor]] = [[] for _ in chunks]
-        for weights in self._draws(cond_id, cond_input, generator):
+        return self._predict(x, self._draws(cond_id, cond_input, generator), keep_samples, levels)
+
+    def batches(
+        self,
+        batches: Iterable[Inputs],
+        cond_id: Any = None,
+        cond_input: Tensor | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Iterator[Prediction]:
+        """Predict for one batch of inputs after the other, all of them under the same draws.
+
+        Draws are made once if one chunk holds them all. If not, they are made again for each batch from the same random
+        numbers, so that memory stays that of a chunk.
+
+        Args:
+            batches: inputs, each as for a call.
+            cond_id: condition of the guide.
+            cond_input: the same as a vector.
+            generator: of the draws.
+
+        Returns:
+            An iterator over a prediction per batch.
+
+        Example:
+            >>> from bayeshnet.guides import Categorical, MeanFieldGuide
+            >>> net = nn.Linear(4, 3)
+            >>> predictive = Predictive(MeanFieldGuide(net), net, Categorical(), num_samples=10)
+            >>> [len(part.mean) for part in predictive.batches(torch.randn(7, 4).split(4))]
+            [4, 3]
+        """
+        if isinstance(batches, Tensor) or not isinstance(batches, Iterable):
+            expected = "an iterable of batches of inputs"
+            raise type_error("batches", expected=expected, got=batches, hint="x.split(size) makes one of inputs.")
+        check_generator(generator)
+        return self._in_batches(batches, self._same_draws(cond_id, cond_input, generator))
+
+    def _in_batches(self, batches: Iterable[Inputs], draws: Callable[[], Iterable[Tensor]]) -> Iterator[Prediction]:
+        for number, x in enumerate(batches):
+            for part in x if isinstance(x, tuple) else (x,):
+                check_data("batches", part, "batches of inputs, in dense tensors")
+            try:
+                prediction = self._predict(x, draws(), False, [])
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"batches: number {number}: {error}") from error
+            yield prediction
+
+    def _same_draws(
+        self, cond_id: Any, cond_input: Tensor | None, generator: torch.Generator | None
+    ) -> Callable[[], Iterable[Tensor]]:
+        """Return a function whose calls iterate over the same draws."""
+        if self._sample_chunk() >= self.num_samples:
+            kept = list(self._draws(cond_id, cond_input, generator))
+            return lambda: kept
+        parameter = next(chain(self.guide.parameters(), self.guide.buffers()), torch.empty(0))
+        device = parameter.device if generator is None else generator.device
+        seed = int(torch.randint(2**62, (), generator=generator, device=None if generator is None else device))
+        return lambda: self._draws(cond_id, cond_input, torch.Generator(device=device).manual_seed(seed))
+
+    @torch.no_grad()
+    def _predict(self, x: Inputs, draws: Iterable[Tensor], keep_samples: bool, levels: list[float]) -> Prediction:
+        """Predict for inputs under chunks of draws ``(at most sample_chunk, P)``."""
+        chunks: tuple[Any, ...] = ()
+        moments: list[Moments] = []
+        kept: list[list[Tensor]] = []
+        for weights in draws:
+            if not chunks:
+                chunks = self._chunks(x, self._input_chunk(weights, x))
+                moments, kept = [Moments(self.likelihood) for _ in chunks], [[] for _ in chunks]
             for i, inputs in enumerate(chunks):
                 outputs = self._outputs(weights, inputs)
                 moments[i].add(outputs)
@@ -150,9 +226,13 @@ class Predictive(Settings):
             raise value_error("y", expected=f"as many targets as inputs ({num_examples(x)}), in a tensor", got=y)
         self.likelihood.check_targets(y)
         check_generator(generator)
-        chunks = list(zip(self._chunks(x), self._chunks(y), strict=True))
-        sums: list[Tensor | None] = [None] * len(chunks)
+        chunks: list[tuple[Any, Any]] = []
+        sums: list[Tensor | None] = []
         for weights in self._draws(cond_id, cond_input, generator):
+            if not chunks:
+                size = self._input_chunk(weights, x)
+                chunks = list(zip(self._chunks(x, size), self._chunks(y, size), strict=True))
+                sums = [None] * len(chunks)
             for i, (inputs, targets) in enumerate(chunks):
                 outputs = self._outputs(weights, inputs)
                 log_prob = self.likelihood.on(outputs).log_prob(outputs, targets).logsumexp(0)
@@ -160,16 +240,26 @@ class Predictive(Settings):
                 sums[i] = log_prob if old is None else torch.logaddexp(old, log_prob)
         return _refuse_nan(torch.cat([s for s in sums if s is not None]) - math.log(self.num_samples))
 
-    def _chunks(self, x: Inputs) -> tuple[Any, ...]:
-        size = num_examples(x)
-        return (x,) if self.input_chunk is None or size <= self.input_chunk else split_inputs(x, self.input_chunk)
+    def _chunks(self, x: Inputs, size: int) -> tuple[Any, ...]:
+        return (x,) if num_examples(x) <= size else split_inputs(x, size)
 
+    def _input_chunk(self, weights: Tensor, x: Inputs) -> int:
+        """Return the number of inputs at a time under the draws ``weights`` ``(S, P)``."""
+        if self.input_chunk is not None:
+            return self.input_chunk
+        with predicting(self.net):
+            return inputs_at_a_time(self.net, weights, x)
+
+    def _sample_chunk(self) -> int:
+        return self.sample_chunk or draws_at_a_time(self.guide.weight_spec.numel)
+
+    @torch.no_grad()
     def _draws(self, cond_id: Any, cond_input: Tensor | None, generator: torch.Generator | None) -> Iterator[Tensor]:
         """Iterate over chunks ``(at most sample_chunk, P)`` of ``num_samples`` weight draws in all."""
         q = self.guide.distribution(cond_id, cond_input)
         left = self.num_samples
         while left:
-            size = min(left, self.sample_chunk or left)
+            size = min(left, self._sample_chunk())
             left -= size
             yield draw_from(q, size, generator).w
 

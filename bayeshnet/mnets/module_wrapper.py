@@ -125,6 +125,18 @@ class ModuleMainNet(MainNetInterface):
                 home=owner_of(self.module, e.name) if internal else None,
             )
 
+    @property
+    def fixed_trunk(self) -> bool:
+        """True if the parameters that are not selected come first, and are no fewer than the selected ones.
+
+        The layers that they belong to need not be computed for each sample of the weights
+        (:func:`~bayeshnet.functional.batched_forward`).
+        """
+        chosen = [record.home is None for record in self._ledger.records]
+        first = chosen.index(True)
+        trunk = sum(parameter.numel() for parameter in self.internal_params or ())
+        return all(chosen[first:]) and trunk >= self.weight_spec.numel
+
     def allow_updates(self) -> None:
         """Choose ``"track"`` where the treatment of batch norm was left open; frozen layers keep their statistics."""
         if self._batch_norm is None:

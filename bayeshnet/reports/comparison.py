@@ -141,8 +141,8 @@ def account_table(results: Sequence[RunResult], label: Callable[[RunResult], str
             columns.append(measure.column)
             entries.append(_mark_best(cells, measure.larger_is_better))
     if joint and len(groups) > 1:
-        columns.insert(min(3, len(columns)), Column("joint minus this", "points"))
-        entries.insert(min(3, len(entries)), [_behind(runs, joint) for runs in groups.values()])
+        columns.insert(2, Column("joint minus this", "points"))  # after the last accuracy
+        entries.insert(2, [_behind(runs, joint) for runs in groups.values()])
     rows = tuple((name, *(cells[i] for cells in entries)) for i, name in enumerate(groups))
     title = f"{results[0].data}{judged(results[0])}: all classes seen, and what each method used and keeps"
     note = "passes: of each task's training examples. stored: parameters, densities and examples."

@@ -93,12 +93,13 @@ def test_run_compare_and_list(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--format", "markdown"]) == 0
     assert re.search(r"\| posterior-replay +\| 2 +\|", capsys.readouterr().out)
     assert json.loads((tmp_path / "b" / "metrics.json").read_text())["settings"] == metrics["settings"]
-    assert metrics["settings"]["data_options.data_seed"] == "0"
+    assert metrics["settings"]["data_options.data_seed"] == "drawn by seed"
     beta = metrics["settings"]["learner.training.beta"]
     assert main([*words, str(tmp_path / "c"), "--learner.training.beta", "0.3"]) == 0
     capsys.readouterr()
     assert main(["compare", *(str(tmp_path / name) for name in "aabc"), "--format", "json"]) == 0
-    (table,) = json.loads(capsys.readouterr().out)
+    table, accounts = json.loads(capsys.readouterr().out)
+    assert [row["method"] for row in accounts["rows"]] == [row["method"] for row in table["rows"]]
     rows = {row["method"]: row["runs"] for row in table["rows"]}
     assert rows == {f"posterior-replay (training.beta={beta})": "2", "posterior-replay (training.beta=0.3)": "1"}
     assert (

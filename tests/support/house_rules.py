@@ -28,6 +28,8 @@ FLOORS = (
     "hnets",
     "distributions",
     "builders",
+    "features",
+    "exact",
     "estimators",
     "guides",
     "inference",

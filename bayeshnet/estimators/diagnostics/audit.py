@@ -51,7 +51,8 @@ def diagnose(
     flags tell of estimators that would be wrong here: SIVI and AVB at their limits, kernels that are too narrow or too
     wide.
 
-    Where the KL has a closed form the interval is that one number. A Monte Carlo estimate has the interval of its
+    To a density of one, which is improper, the KL is the negative entropy; it alone may be negative. Where the KL has a
+    closed form the interval is that one number. A Monte Carlo estimate has the interval of its
     standard error.
 
     Args:

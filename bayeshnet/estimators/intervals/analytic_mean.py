@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ...distributions.flat import Flat
 from ...distributions.semi_implicit import SemiImplicit
 from ...rng import normal_like
 from ..analytic import conditional_kl, log_prob_of
@@ -58,6 +59,8 @@ def mean_analytic_part(
         mean = normal_mean(gaussian.at, like, target, block=block, generator=generator).plus(float(gaussian.constant))
         return AnalyticMean(mean, mean)
     entropy = float(noise_entropy(q))
+    if isinstance(p, Flat):
+        return AnalyticMean(Mean(-entropy, 0.0), Mean(-entropy, 0.0))
     if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
         low, high, doubt = searched_log_prob(q, p, target, generator, num_samples, quick=quick)
         return AnalyticMean((-high).plus(-entropy), (-low).plus(-entropy), doubt)

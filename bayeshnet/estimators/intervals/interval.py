@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from torch.distributions import Distribution
 
 from ...checks import check_generator
+from ...distributions.flat import Flat
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_flags, check_number, check_size, value_error
 from ..accepted import semi_implicit
@@ -36,7 +38,8 @@ class KLInterval:
 
     Attributes:
         value: the middle between the two sides.
-        lower: end of the interval, at least 0. The mean below it is a lower bound in expectation.
+        lower: end of the interval, at least 0 unless the prior is improper. The mean below it is a lower bound in
+            expectation.
         upper: end of the interval. The mean above it is an upper bound in expectation, unless the prior is a
             hypernetwork itself.
         level: confidence of the interval.
@@ -144,12 +147,13 @@ def _interval(
         information = bound_information(q, wanted.target, num_samples, level, generator, quick=wanted.quick)
     upper, lower = analytic.high + -information.lower, analytic.low + -information.upper
     slack = _ROUNDING + 1e-9 * abs(analytic.high.value)
-    low = max(0.0, lower.value - _half_width(lower, level) - slack)
+    least = -math.inf if isinstance(p, Flat) else 0.0
+    low = max(least, lower.value - _half_width(lower, level) - slack)
     top = upper.value + _half_width(upper, level) + slack
-    high = max(0.0, top)
+    high = max(least, top)
     value = min(max(0.5 * (lower.value + upper.value), low), high)
     reasons = _reasons(analytic, information, high - low)
-    if top < 0:
+    if top < least:
         doubted = "prior" if isinstance(p, SemiImplicit) else "width"
         reasons.setdefault(doubted, "The interval lies below 0, where no KL is: an error of it is too small.")
     return KLInterval(value, low, high, level, analytic.middle, information, reasons)

@@ -48,6 +48,12 @@ def _density(likelihood: type, y: torch.Tensor) -> Door:
     return Door({"outputs": _OUTPUTS, "y": y}, of=likelihood, hot=True)
 
 
+def _run_guide() -> AutoHypernet:
+    guide = AutoHypernet(_program, layers=())
+    guide()
+    return guide
+
+
 DOORS: dict[str, Door] = {
     "AutoHypernet": Door(
         {
@@ -63,6 +69,9 @@ DOORS: dict[str, Door] = {
             "stretch": False,
             "num_latents": ...,
         }
+    ),
+    "AutoHypernet.audit": Door(
+        {"num_samples": 8, "generator": None, "quick": True, "num_draws": None}, of=_run_guide, random=True
     ),
     "AutoHypernet.sample_posterior": Door(
         {"num_samples": 3, "generator": None}, of=lambda: AutoHypernet(_program), random=True

@@ -137,6 +137,12 @@ DOORS: dict[str, Door] = {
         of=_predictive,
         random=True,
     ),
+    "Predictive.batches": Door(
+        {"batches": [_X, _X], "cond_id": None, "cond_input": None, "generator": None},
+        of=_predictive,
+        random=True,
+        read=list,
+    ),
     "Predictive.log_likelihood": Door(
         {"x": _X, "y": _LABELS, "cond_id": None, "cond_input": None, "generator": None}, of=_predictive, random=True
     ),
@@ -159,4 +165,17 @@ DOORS: dict[str, Door] = {
         read=lambda found: found.samples,
     ),
     "save_checkpoint": Door(lambda: {"path": "saved", "module": _NET, "record": {"seed": 1}}),
+    "write_predictions": Door(
+        lambda: {
+            "predictive": _predictive(),
+            "folder": "predictions",
+            "x": _X,
+            "cond_id": None,
+            "cond_input": None,
+            "dtype": torch.float32,
+            "batch_size": 2,
+            "generator": None,
+        },
+        random=True,
+    ),
 }

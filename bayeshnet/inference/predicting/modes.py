@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from ..layers import BatchNormLayer, SpectralNorm
+from ...layers import BatchNormLayer, SpectralNorm
 
 __all__ = ["predicting"]
 

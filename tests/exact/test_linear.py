@@ -1,0 +1,112 @@
+"""Bayesian linear regression against dense Gaussian algebra, one example at a time, and scipy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import multivariate_normal
+
+from bayeshnet.exact import BayesianLinearHead
+
+torch_rng = torch.Generator().manual_seed(0)
+X = torch.randn(30, 4, generator=torch_rng, dtype=torch.float64)
+Y = X @ torch.randn(4, 2, generator=torch_rng, dtype=torch.float64) + 0.3 * torch.randn(
+    30, 2, generator=torch_rng, dtype=torch.float64
+)
+WIDE = torch.nn.functional.pad(X, (0, 1), value=1.0)
+
+
+def dense_log_evidence(wide, y, ridge, noise):
+    """Log-density of all targets by the covariance over examples."""
+    covariance = (noise * (torch.eye(len(wide)).double() + wide @ wide.T / ridge)).numpy()
+    zero = np.zeros(len(wide))
+    return sum(multivariate_normal(zero, covariance).logpdf(y[:, c].numpy()) for c in range(y.shape[1]))
+
+
+@pytest.mark.parametrize("count", [30, 3])
+def test_evidence_is_that_of_the_dense_gaussian(count):
+    """Also with fewer examples than features, where the Gram matrix is singular."""
+    head = BayesianLinearHead(4, 2).update(X[:count], Y[:count])
+    fit = head.fit()
+    right = dense_log_evidence(WIDE[:count], Y[:count], fit.ridge, fit.noise)
+    assert head.log_evidence() == pytest.approx(right, rel=1e-9 if count == 30 else 1e-7)
+
+
+def test_evidence_is_at_its_maximum():
+    head = BayesianLinearHead(4, 2).update(X, Y)
+    fit = head.fit()
+    for ridge, noise in [(1.01, 1.0), (0.99, 1.0), (1.0, 1.01), (1.0, 0.99)]:
+        assert dense_log_evidence(WIDE, Y, fit.ridge * ridge, fit.noise * noise) < head.log_evidence()
+
+
+def test_predictions_are_those_of_the_dense_posterior():
+    head = BayesianLinearHead(4, 2).update(X, Y)
+    fit, new = head.fit(), torch.randn(5, 4, dtype=torch.float64)
+    wide = torch.nn.functional.pad(new, (0, 1), value=1.0)
+    kernel = WIDE @ WIDE.T / fit.ridge + torch.eye(30).double()
+    across = wide @ WIDE.T / fit.ridge
+    mean = across @ torch.linalg.solve(kernel, Y)
+    variance = fit.noise * (
+        1 + (wide.square().sum(1) / fit.ridge) - (across @ torch.linalg.inv(kernel) * across).sum(1)
+    )
+    found = head.predict(new)
+    torch.testing.assert_close(found.mean, mean)
+    torch.testing.assert_close(found.variance, variance)
+
+
+def test_leave_one_out_is_that_of_fits_without_the_example():
+    head = BayesianLinearHead(4, 2).update(X, Y)
+    ridge = head.fit().ridge
+    found = head.leave_one_out(X, Y)
+    for i in (0, 7, 29):
+        rest = torch.arange(30) != i
+        gram = WIDE[rest].T @ WIDE[rest] + ridge * torch.eye(5).double()
+        torch.testing.assert_close(found[i], WIDE[i] @ torch.linalg.solve(gram, WIDE[rest].T @ Y[rest]))
+
+
+def test_leave_one_out_of_classes():
+    y = torch.arange(30) % 3 * 5
+    head = BayesianLinearHead(4).update(X, y)
+    one = torch.nn.functional.one_hot(y // 5, 3).double()
+    other = BayesianLinearHead(4, 3).update(X, one)
+    torch.testing.assert_close(head.leave_one_out(X, y), other.leave_one_out(X, one))
+
+
+def test_a_known_noise_and_slope_are_found():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
+    y = x @ torch.tensor([[1.0], [-2.0]]).double() + 0.5 + 0.1 * torch.randn(20_000, 1, generator=generator).double()
+    fit = BayesianLinearHead(2, 1).update(x, y).fit()
+    assert fit.noise**0.5 == pytest.approx(0.1, rel=0.02)
+    assert fit.weight.flatten().tolist() == pytest.approx([1.0, -2.0, 0.5], abs=0.005)
+
+
+def test_probabilities_are_calibrated_where_classes_are_gaussian():
+    """On classes with one covariance the temperature from sums is that of new examples, up to their noise."""
+    generator = torch.Generator().manual_seed(2)
+    y = torch.randint(3, (6000,), generator=generator)
+    x = torch.randn(6000, 5, generator=generator).double()
+    x[:, :3] += 1.2 * torch.nn.functional.one_hot(y, 3)
+    head = BayesianLinearHead(5).update(x[:3000], y[:3000])
+    mean, beta = head.predict(x[3000:]).mean, head.inverse_temperature()
+    losses = {b: float(torch.nn.functional.cross_entropy(b * beta * mean, y[3000:])) for b in (0.8, 1.0, 1.25)}
+    assert losses[1.0] < min(losses[0.8], losses[1.25])
+
+
+def test_few_examples_make_probabilities_flatter():
+    """The training examples of an interpolating fit say nothing; left out they do."""
+    generator = torch.Generator().manual_seed(3)
+    x, y = torch.randn(12, 40, generator=generator).double(), torch.arange(12) % 2
+    new = torch.randn(200, 40, generator=generator).double()
+    probs = BayesianLinearHead(40).update(x, y).predict(new).probs
+    assert float(probs.amax(1).mean()) < 0.75
+
+
+def test_foreign_inputs_have_flat_probabilities():
+    y = torch.arange(30) % 3
+    head = BayesianLinearHead(4).update(X, y)
+    far = head.predict(1e6 * X)
+    torch.testing.assert_close(far.variance / far.leverage, torch.full((30,), head.fit().noise).double())
+    near = head.predict(X)
+    assert float(near.leverage.max()) < 1 < float(far.leverage.min())

@@ -1,0 +1,191 @@
+"""Features against formulas, loops and kernels that are computed directly."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bayeshnet.features import FeatureCache, Frozen, PatchFilters, RandomFourier, RandomProjection
+from bayeshnet.inference import load_checkpoint, save_checkpoint
+
+IMAGES = torch.rand(40, 1, 10, 9, generator=torch.Generator().manual_seed(0)).double()
+FLAT = torch.randn(60, 4, generator=torch.Generator().manual_seed(1)).double()
+TRUNK = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.ReLU(), nn.Linear(6, 2)).double()
+MAPS = {
+    "fourier": (RandomFourier(30), FLAT),
+    "patches": (PatchFilters(7, patch_size=4, grid=2), IMAGES),
+    "projection": (RandomProjection(20, on=RandomFourier(30)), FLAT),
+    "linear": (RandomProjection(3, on=PatchFilters(7, patch_size=4), rectified=False), IMAGES),
+    "frozen": (Frozen(TRUNK, at="2"), FLAT),
+}
+each_map = pytest.mark.parametrize(("features", "x"), MAPS.values(), ids=MAPS)
+
+
+@each_map
+def test_maps_are_fixed_by_the_seed_and_the_first_inputs(features, x):
+    first, second = features.fit(x, seed=3), features.fit(x, seed=3)
+    found = first(x)
+    assert found.shape == (len(x), first.num_features)
+    assert found.dtype == x.dtype
+    assert torch.equal(found, second(x))
+    assert found.isfinite().all()
+    torch.testing.assert_close(first(x[:3]), found[:3])
+    assert first(x[:0]).shape == (0, first.num_features)
+    single = features.fit(x.float(), seed=3)(x.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), found, rtol=1e-3, atol=1e-3)
+
+
+@each_map
+def test_maps_are_saved_and_loaded(features, x, tmp_path):
+    fitted = features.fit(x)
+    save_checkpoint(tmp_path / "map", fitted)
+    loaded = features.build(tuple(x.shape[1:])).double()
+    load_checkpoint(tmp_path / "map", loaded)
+    assert torch.equal(loaded(x), fitted(x))
+    assert fitted.num_bytes == sum(t.numel() * t.element_size() for t in fitted.state_dict().values())
+
+
+@each_map
+def test_bad_inputs_are_refused(features, x):
+    fitted, bad = features.fit(x), x.clone()
+    bad[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="x: expected finite values"):
+        features.fit(bad)
+    with pytest.raises(ValueError, match="x: expected inputs of shape"):
+        fitted(x[..., :-1])
+    with pytest.raises(ValueError, match="x: expected at least one input"):
+        features.fit(x[:0])
+
+
+def test_products_of_fourier_features_are_a_gaussian_kernel():
+    fitted = RandomFourier(40_000, lengthscale=0.8).fit(FLAT[:20])
+    flat = FLAT[:20]
+    pairs = torch.randint(20, (2, 1000), generator=torch.Generator().manual_seed(0))
+    distance = torch.cdist(flat, flat)
+    own = (flat[pairs[0]] - flat[pairs[1]]).norm(dim=1)
+    width = 0.8 * own[own > 0].median()
+    right = (-0.5 * (distance / width).square()).exp()
+    features = fitted(flat)
+    torch.testing.assert_close(features @ features.T, right, atol=0.03, rtol=0)
+
+
+def test_patch_features_are_means_over_cells_of_rectified_responses():
+    """The loop over places takes patches by hand; 7 x 6 places have cells of 4 x 3, which overlap by one row."""
+    fitted = PatchFilters(3, patch_size=4, grid=2, threshold=0.1).fit(IMAGES)
+    found = fitted(IMAGES[:2]) * fitted.standardize.scale + fitted.standardize.mean
+    for n in range(2):
+        response = torch.zeros(3, 7, 6).double()
+        for i in range(7):
+            for j in range(6):
+                patch = IMAGES[n, :, i : i + 4, j : j + 4].flatten()
+                response[:, i, j] = fitted.filters.flatten(1) @ patch + fitted.bias
+        rows, columns = [(0, 4), (3, 7)], [(0, 3), (3, 6)]
+        cells = [
+            (sign * response - 0.1).clamp_min(0)[:, a:b, c:d].mean((1, 2))
+            for sign in (1, -1)
+            for a, b in rows
+            for c, d in columns
+        ]
+        right = torch.stack(cells, 1).reshape(3, 2, 4).permute(1, 0, 2).flatten()
+        torch.testing.assert_close(found[n], right)
+
+
+def test_responses_to_patches_of_the_first_task_have_variance_one():
+    """Whitened patches have the covariance I, but for what epsilon holds back."""
+    fitted = PatchFilters(50, patch_size=3, grid=1, epsilon=1e-6).fit(IMAGES)
+    patches = IMAGES.unfold(2, 3, 1).unfold(3, 3, 1)[:, 0].flatten(0, 2).flatten(1)
+    response = patches @ fitted.filters.flatten(1).T + fitted.bias
+    assert response.mean(0).abs().max() < 0.1
+    torch.testing.assert_close(response.var(0), torch.ones(50).double(), atol=0.15, rtol=0)
+
+
+def test_flattened_images_and_both_layouts_give_the_same():
+    maps = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(2))
+    settings = {"num_filters": 4, "patch_size": 3}
+    plain = PatchFilters(**settings).fit(maps)(maps)
+    last = maps.permute(0, 2, 3, 1)
+    flat = PatchFilters(**settings, image_shape=(3, 8, 8))
+    for fitted, x in [
+        (PatchFilters(**settings).fit(last, layout="HWC"), last),
+        (flat.fit(maps.flatten(1), layout="CHW"), maps.flatten(1)),
+        (flat.fit(last.flatten(1), layout="HWC"), last.flatten(1)),
+    ]:
+        torch.testing.assert_close(fitted(x), plain)
+    with pytest.raises(ValueError, match=r"x: expected images of three dimensions.*image_shape="):
+        PatchFilters().fit(maps.flatten(1))
+    with pytest.raises(ValueError, match="room for patches of 9"):
+        PatchFilters(patch_size=9).fit(maps)
+
+
+def test_images_without_contrast_have_features():
+    assert PatchFilters(4, patch_size=3).fit(torch.zeros(5, 1, 8, 8))(torch.rand(3, 1, 8, 8)).isfinite().all()
+
+
+def test_projections_are_a_rectified_layer():
+    fitted = RandomProjection(500, on=None, bias=0.2).fit(FLAT)
+    z = (FLAT - FLAT.mean(0)) / FLAT.std(0, correction=0)
+    torch.testing.assert_close(fitted(FLAT), (z @ fitted.weight + fitted.offset).clamp_min(0))
+    assert float(fitted.weight.var()) == pytest.approx(1 / 4, rel=0.1)
+    assert float(fitted.offset.std()) == pytest.approx(0.2, rel=0.1)
+
+
+def test_linear_projections_keep_distances():
+    fitted = RandomProjection(4000, rectified=False).fit(FLAT)
+    z = (FLAT - FLAT.mean(0)) / FLAT.std(0, correction=0)
+    found = torch.pdist(fitted(FLAT)) / torch.pdist(z) * (4 / 4000) ** 0.5
+    assert float((found - 1).abs().max()) < 0.1
+
+
+def test_frozen_features_are_those_of_the_layer_in_evaluation_mode():
+    TRUNK.train()
+    fitted = Frozen(TRUNK, at="2").fit(FLAT)
+    right = (FLAT @ TRUNK[0].weight.T + TRUNK[0].bias).clamp_min(0).detach()
+    right = (right - right.mean(0)) / fitted.standardize.scale
+    torch.testing.assert_close(fitted(FLAT), right)
+    assert TRUNK.training
+    assert not any(p.requires_grad for p in fitted.parameters())
+    whole = Frozen(TRUNK).fit(FLAT)
+    assert whole(FLAT.clone().requires_grad_()).requires_grad is False
+    half = Frozen(TRUNK, at="2", dtype=torch.bfloat16).fit(FLAT)(FLAT)
+    assert half.dtype == torch.float64
+    assert 0 < float((half - right).abs().max()) < 0.1
+    with pytest.raises(ValueError, match="at: expected the name of a layer, one of '0'"):
+        Frozen(TRUNK, at="9")
+    with pytest.raises(ValueError, match="module: expected one whose outputs"):
+        Frozen(TRUNK).fit(FLAT[:, :3])
+
+
+def test_frozen_embeddings_take_integers():
+    trunk = nn.Sequential(nn.Embedding(10, 3), nn.Flatten())
+    tokens = torch.randint(10, (30, 5), generator=torch.Generator().manual_seed(0))
+    fitted = Frozen(trunk).fit(tokens)
+    assert fitted(tokens).shape == (30, 15)
+    torch.testing.assert_close(fitted(tokens).mean(0), torch.zeros(15), atol=1e-5, rtol=0)
+
+
+def test_a_cache_computes_features_once(tmp_path):
+    calls = []
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            calls.append(len(x))
+            return x
+
+    fitted = Frozen(Counting()).fit(FLAT)
+    calls.clear()
+    cache = FeatureCache(chunk_size=25)
+    found = cache.of(fitted, FLAT)
+    assert calls == [25, 25, 10]
+    assert cache.of(fitted, FLAT) is found
+    torch.testing.assert_close(found, fitted(FLAT))
+    calls.clear()
+    changed = FLAT.clone()
+    cache.of(fitted, changed)
+    changed.add_(1)
+    torch.testing.assert_close(cache.of(fitted, changed), fitted(changed))
+    assert len(calls) == 7
+    mapped = FeatureCache(limit=100, folder=tmp_path, chunk_size=25).of(fitted, FLAT)
+    assert torch.equal(mapped, found)
+    assert list(tmp_path.iterdir()) == []
