@@ -102,6 +102,7 @@ def tasks_by_class(
 
 
 def check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
+    """Refuse labels that do not occur in training."""
     unknown = sorted(set(torch.unique(y).tolist()) - set(available))
     if unknown:
         expected = f"labels that occur in training ({', '.join(map(str, available))})"
@@ -139,6 +140,7 @@ def with_validation(
     info: Mapping[str, Any] | None,
     kind: str = "classification",
 ) -> Task:
+    """Return a task of training and test examples, with a fraction of the former as validation examples."""
     train, test = parts
     validation = None
     if check_number("validation_fraction", fraction, 0.0, 1.0):

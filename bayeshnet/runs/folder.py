@@ -41,7 +41,13 @@ __all__ = ["RunFolder"]
 _CONFIG = "config"
 _CONFIGURATION = "configuration"
 _COPY = "checkpoints/config.yaml"
-_CHECKPOINTS = (_COPY, "checkpoints/task-*.json", "checkpoints/task-*.safetensors", "checkpoints/finished.*", "checkpoints/learned.*")
+_CHECKPOINTS = (
+    _COPY,
+    "checkpoints/task-*.json",
+    "checkpoints/task-*.safetensors",
+    "checkpoints/finished.*",
+    "checkpoints/learned.*",
+)
 _RESULTS = ("metrics.json", "report.html", "figures/*.png")
 _STEM = re.compile(r"^checkpoints/task-(\d{1,9})\.json$")
 _log = logging.getLogger(__name__)

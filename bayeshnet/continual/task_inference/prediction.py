@@ -156,7 +156,9 @@ def join_predictions(parts: Sequence[StreamPrediction]) -> StreamPrediction:
 
     def joined(t: int) -> Prediction:
         each = [part.predictions[t] for part in parts]
-        tensors: dict[str, Any] = {name: torch.cat([getattr(prediction, name) for prediction in each]) for name in names}
+        tensors: dict[str, Any] = {
+            name: torch.cat([getattr(prediction, name) for prediction in each]) for name in names
+        }
         return replace(each[0], **tensors, samples=None, quantiles={})
 
     def rows(name: str) -> Tensor | None:

@@ -78,8 +78,8 @@ def from_avalanche(benchmark: Any, scenario: str | None = None, name: str = "ava
     for i, (split, own) in enumerate(zip(splits, classes, strict=True)):
         judged = tests[i] if len(tests) == len(splits) else _of_classes(tests[0], own, i)
         check_known(f"benchmark, labels in test_stream[{i}]", judged.y, own.tolist())
-        parts = [part.with_targets(torch.searchsorted(own, part.y)) for part in (split, judged)]
-        tasks.append(Task(f"experience {i + 1}", *parts, len(own), labels=tuple(own.tolist())))
+        given, asked = (part.with_targets(torch.searchsorted(own, part.y)) for part in (split, judged))
+        tasks.append(Task(f"experience {i + 1}", given, asked, len(own), labels=tuple(own.tolist())))
     return TaskStream(tasks, name, found)
 
 

@@ -45,7 +45,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     Raises:
         MissingExtraError: if Pillow is not installed.
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no folder with images, or an image cannot be read or is of another size; the file is named.
+        ValueError: if it has no folder with images, or an image cannot be read or is of another size; the file is
+            named.
     """
 
     def __init__(self, folder: str | Path, image_size: Sequence[int] | None = None, grayscale: bool = False) -> None:
@@ -121,8 +122,8 @@ def image_folder(
     """Split a folder of images, one folder for each class, into tasks; images are read when they are needed.
 
     If the folder holds two folders ``train`` and ``test`` with the same classes, these are the training and the test
-    images; else a fraction is held out. Inputs are ``(C, H, W)`` in [0, 1]. OOD inputs made of up to 200 test images, which
-    stay in memory: ``noise``, ``inverted`` and ``shuffled``. Other arguments are those of
+    images; else a fraction is held out. Inputs are ``(C, H, W)`` in [0, 1]. OOD inputs made of up to 200 test images,
+    which stay in memory: ``noise``, ``inverted`` and ``shuffled``. Other arguments are those of
     :func:`~bayeshnet.data.split_by_class`.
 
     Args:
