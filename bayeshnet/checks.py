@@ -194,7 +194,7 @@ def check_data(argument: str, value: Any, expected: str = "a dense tensor of rea
     Neither its shape nor its values are looked at.
     """
     good = isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_complex()
-    if not good or (value.is_floating_point() and value.dtype.itemsize < 2) or value.device.type == "meta":
+    if not good or (value.is_floating_point() and value.dtype.itemsize < 2) or value.is_meta:
         raise type_error(argument, expected=expected, got=value)
     return value
 

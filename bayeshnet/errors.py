@@ -273,6 +273,6 @@ def check_floating(argument: str, tensor: Any, hint: str = "") -> torch.Tensor:
 
 def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:
     """Return ``tensor`` if all its entries are finite; not for hot paths, since it synchronizes with the device."""
-    if tensor.device.type != "meta" and not bool(torch.isfinite(tensor).all()):
+    if not tensor.is_meta and not bool(torch.isfinite(tensor).all()):
         raise value_error(argument, expected="finite values", found="NaN or infinity among its entries", hint=hint)
     return tensor

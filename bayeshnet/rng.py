@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 from .checks import check_generator, check_seed
 from .errors import LARGEST, check_instance, check_size, type_error, value_error
 
-__all__ = ["derive_seed", "normal_like", "sample_seeded", "seeded", "uniform_like"]
+__all__ = ["derive_seed", "generator_on", "normal_like", "sample_seeded", "seeded", "uniform_like"]
 
 
 def normal_like(like: Tensor, size: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
@@ -40,7 +40,7 @@ def _check(like: Any, size: Any, generator: Any) -> None:
             check_size("size", number, 0)
     if generator is not None:
         check_generator(generator)
-        if generator.device.type != like.device.type != "meta":
+        if generator.device.type != like.device.type and not like.is_meta:
             raise value_error("generator", expected=f"one on {like.device.type}", found=f"one on {generator.device}")
 
 
@@ -53,6 +53,28 @@ def derive_seed(seed: int, *keys: int) -> int:
     """
     numbers = [check_seed("seed", seed, 0), *(check_seed("keys", key, 0) for key in keys)]
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def generator_on(device: torch.device | str, generator: torch.Generator | None) -> torch.Generator | None:
+    """Return a generator on a device: ``generator`` itself if it is there, None for None (torch's global ones).
+
+    Otherwise it is a new one, whose seed is derived from that of ``generator``: equal seeds give equal draws. A program
+    that has to know its choices without waiting for a device makes them with one on the CPU.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(3)
+        >>> generator_on("cpu", generator) is generator, generator_on("cpu", None) is None
+        (True, True)
+    """
+    check_generator(generator)
+    try:
+        where = torch.device(device)
+        if generator is None or generator.device.type == where.type:
+            return generator
+        made = torch.Generator(device=where)
+    except (RuntimeError, TypeError, ValueError, AssertionError) as error:
+        raise value_error("device", expected="a device of this machine, such as 'cpu'", got=device) from error
+    return made.manual_seed(derive_seed(generator.initial_seed() % 2**63, 1))
 
 
 @contextmanager

@@ -27,6 +27,8 @@ class Shortcuts:
         long_weights: number of weights from which on sums over draws are accumulated row by row.
         few_draws: maximum number of draws for which they are.
         sample_block: entries of a block of columns of samples in kernel estimators.
+        search_block: maximum number of entries of a temporary tensor in searches for latents; more weight vectors are
+            searched block by block.
         precise_samples: samples of up to so many entries in all are multiplied in double precision.
     """
 
@@ -39,6 +41,7 @@ class Shortcuts:
     long_weights: int = 2**15
     few_draws: int = 64
     sample_block: int = 2**24
+    search_block: int = 2**25
     precise_samples: int = 2**18
 
 

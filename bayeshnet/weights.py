@@ -216,7 +216,7 @@ class WeightSpec:
     def spread(self, values: Tensor) -> Tensor:
         """Repeat one value per tensor ``(*batch, len(entries))`` over its weights: ``(*batch, P)``."""
         check_shape("values", values, (-1, len(self.entries)))
-        counts = torch.tensor([e.numel for e in self.entries], device=values.device)
+        counts = torch.tensor([e.numel for e in self.entries]).to(values.device, non_blocking=True)
         return values.repeat_interleave(counts, dim=-1, output_size=self.numel)
 
     def whitening(

@@ -3,7 +3,8 @@
     python benchmarks/mutants.py --number 200 --seed 0 --output runs/mutants.jsonl
     python benchmarks/mutants.py --list                            # the changes that would be made
     python benchmarks/mutants.py --again --output ...              # those that survived, once more
-    python benchmarks/mutants.py --page docs/results/mutants.rst --output ...
+    python benchmarks/mutants.py --number 60 --seed 2 --output runs/fresh.jsonl
+    python benchmarks/mutants.py --page docs/results/mutants.rst --fresh runs/fresh.jsonl --output ...
 
 A mutant is one change of one file: an operator, a comparison, a constant, a branch, a function of a pair (``sum`` and
 ``mean``), a term or a ``detach`` left out. The tests that execute the changed lines judge it, the nearest and fastest
@@ -49,7 +50,7 @@ JUDGES = [
     "tests/continual/losses",
     "tests/continual/task_inference",
     *(f"tests/inference/test_{name}.py" for name in ("bound_terms", "elbo", "local_noise", "reference")),
-    *(f"tests/contracts/test_{name}_contract.py" for name in ("criteria", "estimators")),
+    *(f"tests/contracts/test_{name}_contract.py" for name in ("bounds", "criteria", "estimators")),
     *(f"tests/contracts/test_{kind}hypernetworks.py" for kind in ("", "composed_", "deconv_")),
 ]
 EQUIVALENT = Path(__file__).with_name("mutants_equivalent.toml")
@@ -74,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     drawn = [mutant for mutant in drawn if mutant.key in results]
     print(summary(drawn, results, reasons))
     if options.page is not None:
-        write_page(options.page, settings.root, drawn, results, reasons, options.seed)
+        fresh = first(options.fresh) if options.fresh is not None else []
+        write_page(options.page, [results[mutant.key] for mutant in drawn], fresh, reasons, options.seed)
     return 0
 
 
@@ -103,6 +105,15 @@ def read(path: Path) -> dict[str, dict]:
         return {}
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return {record["key"]: record for record in records}
+
+
+def first(path: Path) -> list[dict]:
+    """Return the first result of each mutant."""
+    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    found: dict[str, dict] = {}
+    for record in records:
+        found.setdefault(record["key"], record)
+    return list(found.values())
 
 
 def equivalent(path: Path) -> dict[str, str]:
@@ -151,7 +162,7 @@ def _run(settings: Settings, coverage: Coverage, drawn: Sequence[Mutant], option
             ended = {"status": "killed" if how == "crash" else how, "by": how, "tests": None, "seconds": None}
             source = (settings.root / mutant.file).read_text(encoding="utf-8")
             place = {"file": mutant.file, "line": mutant.line, "kind": mutant.kind, "diff": mutant.diff(source)}
-            record = {"key": key, **(ended if result is None else result), **place}
+            record = {"key": key, "seed": options.seed, **(ended if result is None else result), **place}
             file.write(json.dumps(record) + "\n")
             file.flush()
             print(_told(mutant, source, record), file=sys.stderr, flush=True)
@@ -182,6 +193,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--again", action="store_true", help="run those that survived once more, except the equivalent")
     parser.add_argument("--whole", action="store_true", help="judge by all tests of the files that reach a mutant")
     parser.add_argument("--page", type=Path, help="where to write the page of results")
+    parser.add_argument(
+        "--fresh", type=Path, help="results of another draw, of whose mutants the page shows the first result"
+    )
     parser.add_argument("--equivalent", type=Path, default=EQUIVALENT, help="mutants that change nothing, with reasons")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder of the package and its tests")
     parser.add_argument("--package", default="bayeshnet", help="name of the package")

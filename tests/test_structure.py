@@ -116,7 +116,10 @@ def test_constraints_pin_what_is_tested():
     """Each direct dependency of the library and of what ``[test]`` brings has exactly one tested version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *(need for name in ("app", "docs", "parity", "test") for need in extras[name])]
+    needed = [
+        *project["dependencies"],
+        *(need for name in ("app", "arviz", "docs", "parity", "test") for need in extras[name]),
+    ]
     names = {re.split(r"[\[<>=!~ ]", need)[0] for need in needed} - {"bayeshnet"}
     pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     assert sorted(pin.split("==")[0] for pin in pins) == sorted(names)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+from torch import nn
+
 from ..deprecation import renamed_arguments
 from ..distributions import GeneratedPosterior, HypernetPosterior
+from ..distributions.posteriors.sigma import GeneratedSigma, LearnedSigma
 from ..errors import check_choice, check_number, check_positive, check_size, check_sizes
 from ..hnets import HMLP, ChunkedHMLP, HyperNetInterface
 from ..weights import WeightSpec
@@ -27,6 +30,7 @@ class ImplicitGenerator(PosteriorBuilder):
         activation: activation of the hypernetwork, a name in :data:`~bayeshnet.builders.ACTIVATIONS`.
         sigma: standard deviation of the output noise of whitened weights: a number, ``"learned"`` (one per tensor, for
             all conditions) or ``"generated"`` (one per weight and condition, by a second hypernetwork).
+        sigma_init: initial value of a sigma that is learned or generated, in units of the prior's standard deviation.
         init_std: initial standard deviation of a whitened weight over latents.
         chunk_size: weights per chunk of a chunked hypernetwork; None for a full linear head.
         chunk_embedding_size: size of a chunk's embedding.
@@ -53,6 +57,7 @@ class ImplicitGenerator(PosteriorBuilder):
         hidden_layers: tuple[int, ...] = (32,),
         activation: str = "tanh",
         sigma: float | str = 0.1,
+        sigma_init: float = 0.1,
         init_std: float = 0.1,
         chunk_size: int | None = None,
         chunk_embedding_size: int = 16,
@@ -65,9 +70,8 @@ class ImplicitGenerator(PosteriorBuilder):
         self.embedding_size = check_size("embedding_size", embedding_size)
         self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
         self.activation = check_choice("activation", activation, ACTIVATIONS)
-        if isinstance(sigma, str):
-            check_choice("sigma", sigma, ("learned", "generated"), "Or give a number > 0.")
-        self.sigma = sigma if isinstance(sigma, str) else check_positive("sigma", sigma)
+        self.sigma = _check_sigma(sigma)
+        self.sigma_init = check_positive("sigma_init", sigma_init)
         self.init_std = check_number("init_std", init_std, minimum=0.0)
         self.chunk_size = None if chunk_size is None else check_size("chunk_size", chunk_size)
         self.chunk_embedding_size = check_size("chunk_embedding_size", chunk_embedding_size)
@@ -90,16 +94,8 @@ class ImplicitGenerator(PosteriorBuilder):
             size, embedding_size = self.chunk_size, self.chunk_embedding_size
             hnet = ChunkedHMLP(weight_spec.shapes, size, chunk_emb_size=embedding_size, **settings)
         init_hypernetwork(hnet, weight_spec, self.init_std)
-        sigma = self._generated_sigma(weight_spec) if self.sigma == "generated" else self.sigma
-        scale = self.whitening(weight_spec)
+        sigma, scale = _make_sigma(self, self.hidden_layers, weight_spec), self.whitening(weight_spec)
         return HypernetPosterior(hnet, sigma=sigma, cond_id=0, scale=scale, weight_spec=weight_spec)
-
-    def _generated_sigma(self, weight_spec: WeightSpec) -> HMLP:
-        """Build a hypernetwork of the condition whose outputs, logarithms of sigma, have a mean of zero."""
-        shapes = weight_spec.shapes
-        hnet = _of_condition(shapes, self.embedding_size, self.hidden_layers, self.activation)
-        init_hypernetwork(hnet, WeightSpec.of_shapes(shapes, roles=["bias"] * len(shapes)), self.init_std)
-        return hnet
 
 
 class HyperHypernetwork(PosteriorBuilder):
@@ -115,7 +111,8 @@ class HyperHypernetwork(PosteriorBuilder):
         outer_hidden_layers: sizes of the hidden layers of the outer hypernetwork, which maps embeddings to the
             parameters of the inner one.
         activation: activation of both, a name in :data:`~bayeshnet.builders.ACTIVATIONS`.
-        sigma: standard deviation of the output noise of whitened weights.
+        sigma: standard deviation of the output noise of whitened weights, as in :class:`ImplicitGenerator`.
+        sigma_init: initial value of a sigma that is learned or generated, in units of the prior's standard deviation.
         init_std: initial standard deviation of a whitened weight over latents.
         gain: see :class:`PosteriorBuilder`.
         last_gain: see :class:`PosteriorBuilder`.
@@ -131,7 +128,8 @@ class HyperHypernetwork(PosteriorBuilder):
         hidden_layers: tuple[int, ...] = (8,),
         outer_hidden_layers: tuple[int, ...] = (8,),
         activation: str = "tanh",
-        sigma: float = 0.1,
+        sigma: float | str = 0.1,
+        sigma_init: float = 0.1,
         init_std: float = 0.1,
         gain: float | None = None,
         last_gain: float = 1.0,
@@ -143,7 +141,8 @@ class HyperHypernetwork(PosteriorBuilder):
         self.hidden_layers = tuple(check_sizes("hidden_layers", hidden_layers))
         self.outer_hidden_layers = tuple(check_sizes("outer_hidden_layers", outer_hidden_layers))
         self.activation = check_choice("activation", activation, ACTIVATIONS)
-        self.sigma = check_positive("sigma", sigma)
+        self.sigma = _check_sigma(sigma)
+        self.sigma_init = check_positive("sigma_init", sigma_init)
         self.init_std = check_number("init_std", init_std, minimum=0.0)
 
     @renamed_arguments(spec="weight_spec")
@@ -153,10 +152,8 @@ class HyperHypernetwork(PosteriorBuilder):
         outer = _of_condition(inner.param_shapes, self.embedding_size, self.outer_hidden_layers, self.activation)
         template = self._inner(weight_spec, no_uncond_weights=False)
         init_outer_hypernetwork(outer, template, weight_spec, self.init_std)
-        scale = self.whitening(weight_spec)
-        return HypernetPosterior(
-            inner, sigma=self.sigma, cond_id=0, weights=outer, scale=scale, weight_spec=weight_spec
-        )
+        sigma, scale = _make_sigma(self, self.outer_hidden_layers, weight_spec), self.whitening(weight_spec)
+        return HypernetPosterior(inner, sigma=sigma, cond_id=0, weights=outer, scale=scale, weight_spec=weight_spec)
 
     def _inner(self, weight_spec: WeightSpec, no_uncond_weights: bool) -> HMLP:
         """Build a hypernetwork of the latent, without parameters of its own if ``no_uncond_weights``."""
@@ -258,6 +255,27 @@ class DiracGenerator(_ExplicitGenerator):
     """
 
     family = "dirac"
+
+
+def _check_sigma(sigma: float | str) -> float | str:
+    """Return a sigma that is a number > 0, ``"learned"`` or ``"generated"``."""
+    if isinstance(sigma, str):
+        return check_choice("sigma", sigma, ("learned", "generated"), "Or give a number > 0.")
+    return check_positive("sigma", sigma)
+
+
+def _make_sigma(
+    builder: ImplicitGenerator | HyperHypernetwork, hidden_layers: tuple[int, ...], weight_spec: WeightSpec
+) -> float | nn.Module:
+    """Return the sigma of a builder's settings; one that is generated has a hypernetwork of the condition."""
+    if not isinstance(builder.sigma, str):
+        return builder.sigma
+    if builder.sigma == "learned":
+        return LearnedSigma(weight_spec, builder.sigma_init)
+    shapes = weight_spec.shapes
+    hnet = _of_condition(shapes, builder.embedding_size, hidden_layers, builder.activation)
+    init_hypernetwork(hnet, WeightSpec.of_shapes(shapes, roles=["bias"] * len(shapes)), builder.init_std)
+    return GeneratedSigma(hnet, builder.sigma_init)
 
 
 def _of_condition(shapes: Any, embedding_size: int, hidden_layers: tuple[int, ...], activation: str) -> HMLP:

@@ -16,9 +16,10 @@ from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
 from ..inference import AddedLoss, Term
-from ..mnets.inputs import split_inputs
+from ..mnets.inputs import join_inputs, split_inputs
 from ..mnets.output_view import pieces_between, take_pieces
 from ..mnets.running_statistics import holding
+from ..rng import generator_on
 from ..tasks import Task
 from .heads import Heads
 from .memory import ExampleMemory
@@ -91,15 +92,16 @@ class ReplayLearner(SharedLearner):
         pieces = [pieces_between(*whole, gaps) for whole, gaps in competing]
         offsets = [self.offset(state, t) for t in range(count)]
 
+        chooser = generator_on("cpu", generator)
+
         def term(weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
-            old_x, old_y, task = memory.draw(self.replay_size, generator)
-            sizes, nll = torch.bincount(task, minlength=count).tolist(), []
-            outputs = _outputs_by_task(state, weights, old_x, sizes)
-            parts = zip(outputs, old_y.split(sizes), pieces, offsets, strict=True)
-            for made, targets, own, offset in parts:
+            old = memory.draw_each(self.replay_size, chooser)
+            old_x, nll = join_inputs([inputs for inputs, _ in old]), []
+            outputs = _outputs_by_task(state, weights, old_x, [len(targets) for _, targets in old])
+            for made, (_, targets), own, offset in zip(outputs, old, pieces, offsets, strict=True):
                 if len(targets):
                     nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
-            return torch.stack(nll).sum() * (weight / len(old_y))
+            return torch.stack(nll).sum() * (weight / self.replay_size)
 
         return term
 

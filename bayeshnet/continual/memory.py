@@ -72,33 +72,41 @@ class ExampleMemory(nn.Module):
 
         Args:
             num: number of examples.
-            generator: random generator.
+            generator: random generator. One on another device than the CPU chooses there, and the host waits for it.
             tasks: numbers of the tasks to draw from; None for all.
 
         Returns:
             Inputs ``(num, *input_shape)``, targets and numbers of their tasks ``(num,)``, in the order of ``tasks``.
         """
+        parts = self.draw_each(num, generator, tasks)
         numbers = list(range(self.num_tasks)) if tasks is None else list(tasks)
-        parts = [self.of(t) for t in numbers]
-        where = parts[0][1].device
-        ends = torch.tensor([len(y) for _, y in parts], device=where).cumsum(0)
-        device = generator.device if generator is not None else where
-        index = torch.randint(int(ends[-1]), (num,), generator=generator, device=device).to(where).sort().values
-        part = torch.searchsorted(ends, index, right=True)
-        rows = [index[part == i] - ends[i] + len(y) for i, (_, y) in enumerate(parts)]
-        drawn = [(take(x, row), y[row]) for (x, y), row in zip(parts, rows, strict=True)]
-        return join_inputs([x for x, _ in drawn]), torch.cat([y for _, y in drawn]), index.new_tensor(numbers)[part]
+        number = torch.tensor(numbers).repeat_interleave(torch.tensor([len(y) for _, y in parts]))
+        targets = torch.cat([y for _, y in parts])
+        return join_inputs([x for x, _ in parts]), targets, number.to(targets.device, non_blocking=True)
+
+    def draw_each(
+        self, num: int, generator: torch.Generator | None = None, tasks: Sequence[int] | None = None
+    ) -> list[tuple[Any, Tensor]]:
+        """Draw as :meth:`draw` does, and return inputs and targets of each task on their own.
+
+        Which examples are chosen is decided on the generator's device. With one on the CPU, or none, the program knows
+        how many there are of each task without waiting for the device that holds them.
+        """
+        parts = [self.of(t) for t in (range(self.num_tasks) if tasks is None else tasks)]
+        sizes = [len(y) for _, y in parts]
+        device = generator.device if generator is not None else "cpu"
+        index = torch.randint(sum(sizes), (num,), generator=generator, device=device).sort().values
+        ends = torch.tensor(sizes).cumsum(0)
+        part = torch.searchsorted(ends.to(device), index, right=True)
+        rows = [index[part == i] - int(end) + size for i, (end, size) in enumerate(zip(ends, sizes, strict=True))]
+        return [_rows_of(part, row) for part, row in zip(parts, rows, strict=True)]
 
     def resize_like(self, state: Mapping[str, Tensor]) -> None:
         """Give the buffers the shapes of a state dict that is about to be loaded."""
         for t in range(self.num_tasks):
             if f"x{t}" in state and f"y{t}" in state:
-                names = [
-                    f"x{t}",
-                    *sorted(
-                        (name for name in state if name.startswith(f"x{t}_")), key=lambda name: int(name.split("_")[1])
-                    ),
-                ]
+                further = [name for name in state if name.startswith(f"x{t}_")]
+                names = [f"x{t}", *sorted(further, key=lambda name: int(name.split("_")[1]))]
                 x = tuple(state[name].clone() for name in names)
                 self._set(t, x[0] if len(x) == 1 else x, state[f"y{t}"].clone())
 
@@ -117,3 +125,10 @@ class ExampleMemory(nn.Module):
         for number, part in enumerate(x if isinstance(x, tuple) else (x,)):
             self.register_buffer(f"x{task}_{number}" if number else f"x{task}", part)
         self.register_buffer(f"y{task}", y)
+
+
+def _rows_of(part: tuple[Any, Tensor], rows: Tensor) -> tuple[Any, Tensor]:
+    """Return inputs and targets at rows that may be known on another device."""
+    x, y = part
+    there = rows.to(y.device, non_blocking=True)
+    return take(x, there), y[there]

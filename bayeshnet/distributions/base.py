@@ -134,7 +134,7 @@ def check_parameters(validate: bool | None, positive: dict[str, Tensor], **other
     if not validate:
         return
     for name, value in (*positive.items(), *others.items()):
-        if value.device.type == "meta":
+        if value.is_meta:
             raise value_error(name, expected="values that are known, or validate_args=False", got=value)
     for name, value in positive.items():
         if not bool((value > 0).all()):

@@ -65,7 +65,7 @@ def _put(values: Any, places: Tensor, around: Tensor) -> Tensor:
 def _check_places(places: Any, q: Distribution, num: int) -> None:
     """Refuse positions that are not distinct, or not among ``num`` weights."""
     check_shape("places", places, tuple(q.event_shape))
-    if places.dtype != torch.int64 or places.device.type == "meta":
+    if places.dtype != torch.int64 or places.is_meta:
         raise type_error("places", expected="positions, known int64 numbers (K,)", got=places)
     distinct = places.unique()
     if len(distinct) < len(places) or int(distinct[0]) < 0 or int(distinct[-1]) >= num:

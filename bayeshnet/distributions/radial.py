@@ -76,7 +76,7 @@ class Radial(WeightDistribution):
     @property
     def variance(self) -> Tensor:
         """Variances ``(P,)``: ``scale**2 / d``."""
-        counts = torch.tensor(self.sizes, dtype=self.loc.dtype, device=self.loc.device)
+        counts = torch.tensor(self.sizes, dtype=self.loc.dtype).to(self.loc.device, non_blocking=True)
         return self.scale**2 / self._spec.spread(counts)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:

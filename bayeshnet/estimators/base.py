@@ -18,6 +18,7 @@ from ..distributions.base import WeightDraw
 from ..errors import check_instance, check_size, type_error, value_error
 from ..representation import Settings
 from .accepted import Accepts, any_posterior
+from .draws import device_of
 from .records import KLEstimate, MutualInformation
 
 __all__ = [
@@ -210,19 +211,8 @@ def _devices_named(q: Distribution, p: Distribution) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        here, there = _device_of(q), _device_of(p)
+        here, there = device_of(q), device_of(p)
         if here is None or there is None or here == there:
             raise
         advice = "Build it there, as FanInGaussian(spec, device=...)."
         raise value_error("p", expected=f"a prior on {here}", found=f"one on {there}", hint=advice) from error
-
-
-def _device_of(distribution: Distribution) -> torch.device | None:
-    """Return the device of the first tensor that a distribution, or one that it is made of, has; None without any."""
-    parts = list(vars(distribution).values())
-    for part in parts:
-        if isinstance(part, Tensor):
-            return part.device
-    found = (_device_of(part) for part in parts if isinstance(part, Distribution))
-    own = getattr(distribution, "device", None)
-    return own if isinstance(own, torch.device) else next((device for device in found if device is not None), None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,10 +15,17 @@ from ..distributions.semi_implicit import SemiImplicit
 from ..geometry.base import Geometry
 from ..geometry.linalg import identity_plus_cholesky, precise
 from ..rng import normal_like, uniform_like
+from ..speed import shortcuts
 from .draws import latent_and_noise
 from .noise import log_normal, log_normalizer
 
-__all__ = ["Anchored", "Proposal", "find_modes", "implicit_log_prob", "log_weights", "make_proposal"]
+__all__ = ["Anchored", "Proposal", "find_modes", "implicit_log_prob", "log_weights", "make_proposal", "row_blocks"]
+
+
+def row_blocks(rows: int, entries: int) -> Iterator[slice]:
+    """Yield the rows ``S`` in blocks whose temporary tensors, of so many entries for each row, stay in bounds."""
+    step = max(1, shortcuts().search_block // max(1, entries))
+    return (slice(start, start + step) for start in range(0, max(1, rows), step))
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,10 @@ class Anchored:
     def along(self) -> Callable[[Tensor, Tensor], Tensor]:
         """Function that returns the inner products of :attr:`pull` with differences of outputs."""
         return self.geometry.against(self.pull.unsqueeze(1))
+
+    def at(self, rows: Tensor | slice) -> Anchored:
+        """Return the same for some of the weights."""
+        return Anchored(self.geometry, self.precision, self.latent[rows], self.pull[rows])
 
     def detached(self) -> Anchored:
         """Return the same without gradients of anchor, pull and precision.
@@ -105,13 +116,17 @@ class Proposal:
     def log_prob(self, z: Tensor) -> Tensor:
         """Return the log-densities ``(S, K)`` of latents ``(S, K, n)``."""
         n = z.shape[-1]
-        offset = precise(z).unsqueeze(1) - precise(self.modes).unsqueeze(2)
-        distance = (offset @ self.roots).square().sum(-1) / self.inflation**2
+        blocks = row_blocks(len(z), self.modes.shape[1] * z.shape[1] * n)
+        distance = torch.cat([self._distance(z, rows) for rows in blocks]) / self.inflation**2
         log_det = self.roots.diagonal(dim1=-2, dim2=-1).log().sum(-1)
         constant = math.lgamma((self.dof + n) / 2) - math.lgamma(self.dof / 2)
         constant -= 0.5 * n * math.log(self.dof * math.pi) + n * math.log(self.inflation)
         tails = -0.5 * (self.dof + n) * torch.log1p(distance / self.dof)
         return torch.logsumexp((self.log_mixture + log_det).unsqueeze(-1) + tails, dim=1) + constant
+
+    def _distance(self, z: Tensor, rows: slice) -> Tensor:
+        offset = precise(z[rows]).unsqueeze(1) - precise(self.modes[rows]).unsqueeze(2)
+        return (offset @ self.roots[rows]).square().sum(-1)
 
 
 def find_modes(
@@ -129,8 +144,18 @@ def find_modes(
         Modes ``(S, R, n)``, Cholesky factors of ``I + G`` at them ``(S, R, n, n)``, and log-densities relative to the
         anchor's ``(S, R)``.
     """
-    anchored, z = anchored.detached(), starts.detach()
-    power = None if likelihood is None else likelihood.unsqueeze(-1)
+    anchored, starts = anchored.detached(), starts.detach()
+    powers = None if likelihood is None else likelihood.unsqueeze(-1)
+    entries = starts.shape[1] * starts.shape[2] * anchored.geometry.num_weights
+    found = [
+        _find_modes(anchored.at(rows), starts[rows], steps, None if powers is None else powers[rows])
+        for rows in row_blocks(len(starts), entries)
+    ]
+    z, roots, density = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return z, roots, density
+
+
+def _find_modes(anchored: Anchored, z: Tensor, steps: int, power: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     energy, slope = _energy(anchored, z, power)
     gram = _gram(anchored, z, power)
     eye = torch.eye(z.shape[-1], dtype=gram.dtype, device=gram.device)

@@ -29,7 +29,8 @@ class JacobianGeometry(Geometry):
         fn: the map ``(N, n) -> (N, P)``, which treats each row independently.
         latent_size: number :math:`n` of latents.
         num_weights: number :math:`P` of weights.
-        like: a tensor of the dtype and on the device of the map.
+        like: a tensor of the dtype and on the device of the map. Latents of another precision are converted for a
+            function that cannot take them.
         chunk_size: number of latents whose Jacobians are held at once, None for all.
         vectorize: compute the columns together by ``torch.func.vmap``, or one by one if it does not support the
             function; False to compute them one by one from the start.
@@ -64,6 +65,8 @@ class JacobianGeometry(Geometry):
         check_flags(vectorize=vectorize)
         self.vectorize = vectorize
         self._like = check_floating("like", like)
+        self._dtype = like.dtype
+        self._converts: bool | None = None
 
     def zero_latent(self) -> Tensor:
         """Return a zero latent ``(n,)``."""
@@ -72,15 +75,23 @@ class JacobianGeometry(Geometry):
     def __call__(self, z: Tensor) -> Tensor:
         """Evaluate ``h(z)``: ``(*B, P)``."""
         check_shape("z", z, (-1, self.latent_size))
-        flat = self.fn(z.reshape(-1, self.latent_size))
+        flat = self._value(z.reshape(-1, self.latent_size))
         check_shape("fn", flat, (None, self.num_weights))
         return flat.reshape(*z.shape[:-1], self.num_weights)
+
+    def _value(self, z: Tensor) -> Tensor:
+        """Call the function at latents ``(N, n)``; in its own precision if it has tensors that refuse theirs."""
+        if z.dtype == self._dtype:
+            return self.fn(z)
+        if self._converts is None:
+            self._converts = _fails(self.fn, torch.zeros(1, self.latent_size, dtype=z.dtype, device=z.device))
+        return self.fn(z.to(self._dtype)).to(z.dtype) if self._converts else self.fn(z)
 
     def _columns(self, z: Tensor, index: Tensor | None = None) -> Tensor:
         """Compute rows ``index`` of the columns of the Jacobians at ``z`` ``(N, n)``: ``(n, N, R)``."""
 
         def fn(x: Tensor) -> Tensor:
-            return self.fn(x) if index is None else self.fn(x)[:, index]
+            return self._value(x) if index is None else self._value(x)[:, index]
 
         def along(axis: Tensor) -> Tensor:
             return torch.func.jvp(fn, (z,), (axis.expand_as(z),))[1]
@@ -140,13 +151,13 @@ class JacobianGeometry(Geometry):
         r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
         check_shape("v", v, (-1, self.num_weights))
         z, v, batch = self._common(z, v)
-        return torch.func.vjp(self.fn, z)[1](v)[0].reshape(*batch, self.latent_size)
+        return torch.func.vjp(self._value, z)[1](v)[0].reshape(*batch, self.latent_size)
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
         r"""Compute the Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
         check_shape("t", t, (-1, self.latent_size))
         z, t, batch = self._common(z, t)
-        return torch.func.jvp(self.fn, (z,), (t,))[1].reshape(*batch, self.num_weights)
+        return torch.func.jvp(self._value, (z,), (t,))[1].reshape(*batch, self.num_weights)
 
     def _common(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
         """Expand ``z`` and ``v`` to matrices with one row for each element of their common batch shape."""
@@ -160,3 +171,13 @@ class JacobianGeometry(Geometry):
         check_shape("z", z, (-1, self.latent_size))
         columns = self._columns(z.reshape(-1, self.latent_size), index)
         return columns.permute(1, 2, 0).reshape(*z.shape[:-1], -1, self.latent_size)
+
+
+@torch.no_grad()
+def _fails(fn: Callable[[Tensor], Tensor], z: Tensor) -> bool:
+    """Return whether torch refuses the latents ``z``, as it does those of another precision than a module's."""
+    try:
+        fn(z)
+    except RuntimeError:
+        return True
+    return False

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from ..memo import transforms_active
 
-__all__ = ["capacitance_cholesky", "half_log_det", "identity_plus_cholesky", "precise", "try_identity_plus_cholesky"]
+__all__ = [
+    "capacitance_cholesky",
+    "half_log_det",
+    "identity_plus_cholesky",
+    "precise",
+    "smallest_eigenvalue",
+    "try_identity_plus_cholesky",
+]
 
 
 def precise(x: Tensor) -> Tensor:
@@ -22,12 +29,27 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
 
     Low rank is harmless, as :math:`I + G \succeq I`. A Gram matrix computed in single precision may have negative
     eigenvalues by rounding; then eigenvalues of that size are set to zero. NaN or infinity raises.
+
+    On devices other than the CPU the host reads no value: a matrix that cannot be factored gets the size of rounding
+    errors on its diagonal, and the factor of NaN or infinity is NaN.
     """
     matrix = _identity_plus(gram)
+    if matrix.device.type != "cpu":
+        return _unread_cholesky(matrix, torch.finfo(gram.dtype).eps)
     root, info = torch.linalg.cholesky_ex(matrix)
     if bool(info.any()):
         return torch.linalg.cholesky(_repaired(matrix))
     return root
+
+
+def _unread_cholesky(matrix: Tensor, eps: float) -> Tensor:
+    """Factor ``I + G`` ``(*B, n, n)``, raised by rounding errors of relative size ``eps`` where that fails."""
+    with torch.no_grad():
+        _, info = torch.linalg.cholesky_ex(matrix)
+        errors = eps * matrix.shape[-1] * matrix.diagonal(dim1=-2, dim2=-1).abs().sum(-1)
+        raised = torch.where(info > 0, errors, torch.zeros_like(errors))
+    root, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(raised.unsqueeze(-1).expand(matrix.shape[:-1])))
+    return root.masked_fill((info > 0)[..., None, None], torch.nan)
 
 
 def try_identity_plus_cholesky(gram: Tensor) -> tuple[Tensor, bool]:
@@ -91,3 +113,21 @@ def _sum_of_logs(root: Tensor) -> Tensor:
 def capacitance_cholesky(factor: Tensor, diag: Tensor) -> Tensor:
     r"""Compute the Cholesky factor of :math:`I_r + F^\top \mathrm{diag}(d)^{-1} F` ``(r, r)``."""
     return identity_plus_cholesky(factor.T @ (factor / diag.unsqueeze(-1)))
+
+
+def smallest_eigenvalue(matrix: Tensor) -> Tensor:
+    r"""Compute the smallest eigenvalue of positive definite matrices ``(*B, n, n)``, without waiting for a device.
+
+    Solvers of eigenvalues look at whether they succeeded. Here the inverse is squared eight times, which is power
+    iteration with 256 steps; the quotient :math:`v^\top A v` of the vector that it leads to is at least the smallest
+    eigenvalue, and its gradient is :math:`v v^\top`. Zero where the matrix has no inverse.
+    """
+    with torch.no_grad():
+        power, _ = torch.linalg.inv_ex(precise(matrix))
+        for _ in range(8):
+            power = power / power.abs().amax((-2, -1), keepdim=True)
+            power = power @ power
+        column = power.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*power.shape[:-1], 1)
+        vector = power.gather(-1, column)
+        vector = (vector / torch.linalg.vector_norm(vector, dim=-2, keepdim=True)).nan_to_num(0, 0, 0).to(matrix)
+    return (vector.mT @ matrix @ vector)[..., 0, 0]

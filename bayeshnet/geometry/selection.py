@@ -59,7 +59,7 @@ class Selection:
         """Count how often each place occurs in ``index``."""
         check_index("index", index)
         total = sum(check_sizes("sizes", sizes, 0))
-        if index.device.type == "meta":
+        if index.is_meta:
             raise value_error("index", expected="places that are known", got=index)
         low, high = (int(index.min()), int(index.max())) if index.numel() else (0, -1)
         if low < 0 or high >= total:

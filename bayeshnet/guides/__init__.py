@@ -3,6 +3,7 @@
 from ..deprecation import moved_names
 from .auto_hypernet import AutoHypernet
 from .bayesian_model import BayesianModel
+from .checking import Calibration, GuideCheck, calibrate, to_arviz
 from .explicit_guides import LowRankGuide, MeanFieldGuide, RadialGuide
 from .hypernet_guide import HypernetGuide
 from .likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Likelihood, Poisson
@@ -11,8 +12,10 @@ __all__ = [
     "AutoHypernet",
     "BayesianModel",
     "Bernoulli",
+    "Calibration",
     "Categorical",
     "Gaussian",
+    "GuideCheck",
     "HeteroscedasticGaussian",
     "HypernetGuide",
     "Likelihood",
@@ -20,6 +23,8 @@ __all__ = [
     "MeanFieldGuide",
     "Poisson",
     "RadialGuide",
+    "calibrate",
+    "to_arviz",
 ]
 
 __getattr__ = moved_names(

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
+from typing import Any, cast
 
 import pyro
-import pyro.distributions as dist
 import torch
-from pyro import poutine
-from pyro.distributions.util import sum_rightmost
-from pyro.infer.autoguide import AutoContinuous, init_to_median
+from pyro.infer.autoguide import init_to_median
 from torch import Tensor, nn
-from torch.distributions import biject_to, register_kl
 
-from ..checks import check_callable, check_generator
-from ..deprecation import renamed_argument, warn
+from ..checks import check_callable
+from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
-from ..distributions.flat import Flat
-from ..errors import check_flags, check_function, check_instance, check_positive, check_size, check_sizes, value_error
-from ..estimators import Diagnosis, KLEstimator, diagnose
+from ..errors import (
+    check_choice,
+    check_flags,
+    check_function,
+    check_instance,
+    check_positive,
+    check_size,
+    check_sizes,
+    value_error,
+)
+from ..estimators import KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
 from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
+from .auto_sites import UnpackedSite, refuse_subsampled
+from .centring import Degrees, dependent_sites
+from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
 
 __all__ = ["AutoHypernet"]
 
 
-class AutoHypernet(AutoContinuous):
+class AutoHypernet(FlatGuide):
     r"""A guide in the family of Pyro's AutoGuides whose joint posterior may be curved and have several modes.
 
     All latent variables, transformed to unconstrained space, form one flat vector
@@ -42,8 +49,8 @@ class AutoHypernet(AutoContinuous):
     ``AutoMultivariateNormal`` does: constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``,
     ``TraceGraph_ELBO`` (looped or vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
     would be wrong are refused. For posteriors of several modes begin at a high temperature,
-    ``fit(beta=Annealing(1000))``; for hierarchical models, whose scales the guide would give too little uncertainty,
-    use ``stretch``.
+    ``fit(beta=Annealing(1000))``. Unknowns of hierarchies are generated in units of their scales, to a learned degree.
+    :meth:`check` tells whether the guide is right, :meth:`resample` corrects what is left.
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
@@ -60,6 +67,10 @@ class AutoHypernet(AutoContinuous):
         stretch: let earlier latents stretch later ones in the skip connection (see :class:`~bayeshnet.hnets.HMLP`). In
             a model a scale is sampled before the variables that it scales, so that the guide can represent funnels. For
             posteriors of one mode only: on a mixture it found the modes in the wrong proportions.
+        centring: ``"learn"`` for sites whose location or scale depends on other unknowns to be generated as
+            :math:`u = c\,m + s^{c-1} (x - m)` with learned degrees ``c`` (see
+            :class:`~bayeshnet.guides.centring.LocScale`), which is undone in what the guide returns; each call runs
+            the model to know ``m`` and ``s``. None to generate ``x``.
         num_latents: deprecated name of ``num_samples``.
 
     References:
@@ -67,6 +78,7 @@ class AutoHypernet(AutoContinuous):
         Uppal, Stensbo-Smidt, Boomsma, Frellsen, "Implicit variational inference for high-dimensional posteriors", 2023.
 
     Example:
+        >>> import pyro.distributions as dist
         >>> def model():
         ...     scale = pyro.sample("scale", dist.LogNormal(0.0, 1.0))
         ...     with pyro.plate("groups", 3):
@@ -90,6 +102,7 @@ class AutoHypernet(AutoContinuous):
         activation_fn: nn.Module | None = None,
         init_loc_fn: Callable[[Any], Tensor] = init_to_median,
         stretch: bool = False,
+        centring: str | None = "learn",
         num_latents: Any = ...,
     ) -> None:
         check_callable("model", model, "a Pyro model, a function")
@@ -97,6 +110,9 @@ class AutoHypernet(AutoContinuous):
         if estimator is not None:
             check_instance("estimator", estimator, KLEstimator, "a KLEstimator or None", "For example LIVI().")
         super().__init__(model, init_loc_fn=init_loc_fn)
+        self._program = (model,)
+        self.centring = None if centring is None else check_choice("centring", centring, ("learn",), "Or None.")
+        self._centred: list[str] = []
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
         self.layers = tuple(check_sizes("layers", layers))
@@ -123,13 +139,28 @@ class AutoHypernet(AutoContinuous):
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with continuous_named():
             super()._setup_prototype(*args, **kwargs)
-        _refuse_subsampled(self._cond_indep_stacks)
+        refuse_subsampled(self._cond_indep_stacks)
+        self._set_centred(args, kwargs)
         made = self._built()
         if made is None:
             self._build(self._init_loc())
         elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
             raise value_error("model", expected=f"a model of {made.weight_spec.numel} unknowns", found=got)
+
+    def _set_centred(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Find the sites to be centred, and make their degrees unless they have been loaded."""
+        if self.centring is None:
+            return
+        known = set(self._unconstrained_shapes)
+        self._centred = [name for name in dependent_sites(self._program[0], args, kwargs) if name in known]
+        count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
+        made = self.__dict__["_modules"].get("degrees")
+        if made is None and count:
+            self.degrees = Degrees(self._init_loc().new_zeros(count))
+        elif made is not None and made.logits.numel() != count:
+            got = f"one of {count} unknowns that depend on others"
+            raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
 
     def _built(self) -> HypernetPosterior | None:
         """Return the posterior, if there is one; attribute access would be a statement to Pyro's parameter store."""
@@ -147,6 +178,9 @@ class AutoHypernet(AutoContinuous):
         fraction = state_dict.get(f"{prefix}posterior.sigma.module.fraction")
         if fraction is not None and self._built() is None:
             self._build(torch.zeros_like(fraction))
+        logits = state_dict.get(f"{prefix}degrees.logits")
+        if logits is not None and "degrees" not in self.__dict__["_modules"]:
+            self.degrees = Degrees(torch.zeros_like(logits))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def distribution(self) -> SemiImplicit:
@@ -189,108 +223,14 @@ class AutoHypernet(AutoContinuous):
             self._setup_prototype(*args, **kwargs)
         latent = self.sample_latent(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
-        result = {}
-        for site, unconstrained in self._unpack_latent(latent):
-            name, event_dim = site["name"], site["fn"].event_dim
-            value, log_density = _constrain(site, unconstrained)
+        placed = self._sites(args, kwargs).place(latent)
+        result, trace = {}, cast(Any, self.prototype_trace)
+        for name, site in trace.iter_stochastic_nodes():
             with ExitStack() as stack:
                 for frame in self._cond_indep_stacks[name]:
                     stack.enter_context(plates[frame.name])
-                result[name] = pyro.sample(name, UnpackedSite(value, log_density=log_density, event_dim=event_dim))
-        return result
-
-    @torch.no_grad()
-    def quantiles(
-        self, quantiles: Sequence[float], *args: Any, num_samples: int = 4000, **kwargs: Any
-    ) -> dict[str, Tensor]:
-        """Compute posterior quantiles of each unknown from draws: ``(len(quantiles), *shape)`` by site."""
-        if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
-        draws = self.distribution().draw(check_size("num_samples", num_samples)).w
-        return self._by_site(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
-
-    def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
-        """Compute the posterior median of each unknown, by site, from ``num_samples`` draws."""
-        found = self.quantiles([0.5], *args, num_samples=num_samples, **kwargs)
-        return {name: value[0] for name, value in found.items()}
-
-    @torch.no_grad()
-    def sample_posterior(
-        self, num_samples: int, *args: Any, generator: torch.Generator | None = None, **kwargs: Any
-    ) -> dict[str, Tensor]:
-        """Draw all unknowns, ``(num_samples, *shape)`` by site; other arguments are the model's."""
-        if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
-        return self._by_site(
-            self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator)).w
-        )
-
-    def _by_site(self, latents: Tensor) -> dict[str, Tensor]:
-        """Return values ``(S, *shape)`` of all sites from flat, unconstrained unknowns ``(S, D)``."""
-        trace: Any = self.prototype_trace
-        plates = max(len(site["fn"].batch_shape) for _, site in trace.iter_stochastic_nodes())
-        packed = latents.reshape(len(latents), *[1] * plates, latents.shape[-1])
-        return {
-            site["name"]: biject_to(site["fn"].support)(unconstrained).reshape(len(latents), *site["value"].shape)
-            for site, unconstrained in self._unpack_latent(packed)
-        }
-
-    def audit(
-        self,
-        num_samples: int = 1024,
-        generator: torch.Generator | None = None,
-        *,
-        quick: bool = False,
-        num_draws: int | None = None,
-    ) -> Diagnosis:
-        """Audit the negative entropy, to check the estimator that was used in training.
-
-        It is the KL to a density of one, so that :func:`~bayeshnet.estimators.diagnose` finds it.
-
-        Args:
-            num_samples: largest number of vectors to draw.
-            generator: of all noise.
-            quick: as for :func:`~bayeshnet.estimators.kl_interval`.
-            num_draws: old name of ``num_samples``.
-
-        Returns:
-            The negative entropy in nats with its 95 % interval, verdict, alarms and advice.
-        """
-        if num_draws is not None:
-            num_samples = renamed_argument("num_draws", "num_samples", num_draws, None)
-        return diagnose(self.distribution(), Flat(self.latent_dim), num_samples, generator, quick=quick)
-
-
-def _refuse_subsampled(stacks: Mapping[str, Sequence[Any]]) -> None:
-    """Refuse unknowns of which a run of the model sees a part: one vector cannot hold those of other parts."""
-    for name, frames in stacks.items():
-        for frame in frames:
-            if frame.full_size not in (None, frame.size):
-                raise value_error(
-                    "model",
-                    expected="one whose unknowns are all there in each run",
-                    found=f"site {name!r} in plate {frame.name!r}, which sees {frame.size} of {frame.full_size} data",
-                    hint="Run it on all data, or integrate them out; subsample plates of observed sites only.",
+                fn = UnpackedSite(
+                    placed.values[name], log_density=placed.log_densities[name], event_dim=site["fn"].event_dim
                 )
-
-
-class UnpackedSite(dist.Delta):
-    """The value of one site with the density of its transform; a KL in closed form, which would drop it, is refused."""
-
-
-@register_kl(UnpackedSite, dist.Distribution)
-def _kl_unpacked(q: UnpackedSite, p: Any) -> Tensor:
-    raise ValueError(
-        "loss: expected one that evaluates log-densities, got one that asks for closed forms (TraceMeanField_ELBO), "
-        "which would drop those of the guide's transforms. Use Trace_ELBO, TraceGraph_ELBO or ImplicitELBO."
-    )
-
-
-def _constrain(site: Any, unconstrained: Tensor) -> tuple[Tensor, Tensor | float]:
-    """Return the value of a site and the log-density of the change of variables."""
-    transform = biject_to(site["fn"].support)
-    value = transform(unconstrained)
-    if poutine.get_mask() is False:
-        return value, 0.0
-    log_density = transform.inv.log_abs_det_jacobian(value, unconstrained)
-    return value, sum_rightmost(log_density, log_density.dim() - value.dim() + site["fn"].event_dim)
+                result[name] = pyro.sample(name, fn)
+        return result

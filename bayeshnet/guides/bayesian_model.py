@@ -158,7 +158,7 @@ class BayesianModel(ModuleSettings, nn.Module):
             support = distribution.support
         except NotImplementedError:  # of a user's distribution
             return True
-        if targets.device.type != "meta" and not bool(support.check(targets).all()):
+        if not targets.is_meta and not bool(support.check(targets).all()):
             advice = "Class indices run from 0 to the number of outputs less one."
             raise value_error("y", expected="targets that the likelihood can have", found="others", hint=advice)
         return True

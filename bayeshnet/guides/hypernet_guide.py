@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pyro
@@ -11,21 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..checks import check_text
+from ..checks import check_generator, check_text
+from ..distributions.base import draw_from
 from ..distributions.posteriors.base import WeightPosterior
-from ..errors import type_error, value_error
+from ..errors import check_size, type_error, value_error
 from ..estimators import Auto, Diagnosis, KLEstimator, diagnose
 from ..estimators.base import as_distribution
 from ..representation import ModuleSettings
 from ..weights import WeightSpec
 from ._parameter_statements import declare_parameters
 from .bayesian_model import BayesianModel
+from .checking.guide import CheckedGuide, WeightedDraws
+from .checking.importance import density_at_draws
 from .implicit_site import ImplicitSite
 
 __all__ = ["HypernetGuide"]
 
 
-class HypernetGuide(ModuleSettings, nn.Module):
+class HypernetGuide(CheckedGuide, ModuleSettings, nn.Module):
     r"""A posterior over flat weights as a Pyro guide with one site.
 
     The site draws :math:`w \sim q(\cdot \mid \mathrm{condition})`, anew for each particle, and takes its log-density
@@ -121,6 +125,20 @@ class HypernetGuide(ModuleSettings, nn.Module):
         if p.event_shape[0] != num:
             raise value_error("prior", expected=f"a distribution over the {num} weights", found=f"{p.event_shape[0]}")
         return diagnose(self.distribution(cond_id, cond_input), p, num_samples, generator)
+
+    @torch.no_grad()
+    def draws_with_density(
+        self,
+        num_samples: int,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> WeightedDraws:
+        """Draw weights with both sides of their log-densities; a condition is taken from ``kwargs``, as in a call."""
+        given = kwargs or {}
+        q = self.distribution(given.get("cond_id"), given.get("cond_input"))
+        draw = draw_from(q, check_size("num_samples", num_samples), check_generator(generator))
+        return WeightedDraws({self.name: draw.w}, *density_at_draws(q, draw, generator))
 
     def _checked(self, q: Any) -> Distribution:
         """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""

@@ -51,8 +51,8 @@ class ImplicitELBO(Settings, ELBO):
         beta: temperature of the KL; 1 is the true one.
         generator: of the draws; None for torch's global generator.
         local_noise: draw the output noise of linear layers in their pre-activations, anew for each input
-            (:func:`~bayeshnet.inference.bound.local_outputs`): less variance. With independent weights and a
-            multilayer perceptron it is quicker as well, else it takes one network pass per particle. It needs a
+            (:func:`~bayeshnet.inference.bound.local_outputs`): less variance. A multilayer perceptron computes all
+            particles in one pass, other networks take a pass for each. It needs a
             :class:`~bayeshnet.guides.BayesianModel` and a guide over its weights, without handlers around them.
         vectorize_particles: True to run a Pyro model with all particles in one plate; False runs it once per particle.
         max_plate_nesting: number of dimensions for plates of a Pyro model; found by a first run if not given. Not

@@ -16,10 +16,10 @@ from ..checks import check_callable, check_data, check_generator
 from ..deprecation import renamed_argument
 from ..errors import check_flags, check_int, check_positive, type_error, value_error
 from ..estimators import KLEstimator
-from ..guides import BayesianModel
+from ..guides import AutoHypernet, BayesianModel
 from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
-from .bound import fit_alarms, is_direct
+from .bound import fit_alarms, is_direct, weight_alarms
 from .callbacks import EarlyStopping, as_listeners
 from .elbo import ImplicitELBO
 from .loop import Loop
@@ -114,7 +114,8 @@ def fit(
         generator: of all randomness: order of the data, draws, latents; None for torch's global generator.
         state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
-            log a warning for each alarm of the result.
+            log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
+            data at temperature 1, whether k-hat is below 0.7.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
         num_latents: deprecated name of ``num_samples``.
@@ -163,20 +164,24 @@ def fit(
         loop.go(run, listeners)
     history, state = run.history(), loop.state_dict(run.step)
     found = _alarms(loop, history) if alarms and transform is None else {}
+    for name, says in found.items():
+        _log.warning("%s: %s", name, says)
     return FitResult(history, run.step, run.seconds, run.stopped or "finished", state, found)
 
 
 def _alarms(loop: Loop, history: Mapping[str, Tensor]) -> dict[str, str]:
-    """Return the alarms of a finished run, and log each; none if data or programs are not the library's own."""
+    """Return the alarms of a finished run; none if data are not in memory."""
     data, objective = loop.batches, loop.objective
+    if isinstance(objective.guide, AutoHypernet):
+        if data is not None and (not isinstance(data, TensorBatches) or data.batch_size < data.num_data):
+            return {}
+        arguments = () if data is None else data.tensors
+        return weight_alarms(objective.model, objective.guide, arguments, history, objective.arguments)
     if not isinstance(data, TensorBatches) or len(data.tensors) != 2 or not isinstance(objective.elbo, ImplicitELBO):
         return {}
     if not is_direct(objective.model, objective.guide):
         return {}
-    found = fit_alarms(objective.model, objective.guide, data.tensors, history, objective.arguments)
-    for name, says in found.items():
-        _log.warning("%s: %s", name, says)
-    return found
+    return fit_alarms(objective.model, objective.guide, data.tensors, history, objective.arguments)
 
 
 def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,9 @@ __all__ = ["Loop"]
 
 _DATA = {"x", "x and y of the data", "x or net", "x, weights or net"}
 """Beginnings of messages about the data, as a network says them."""
+
+_LOOK = 100
+"""Steps between two looks at the loss on a device."""
 
 _STATE = {"step", "stepper", "batches", "generator"}
 """Entries of the state of a run."""
@@ -55,6 +60,7 @@ class Loop:
             check_callable("transform", transform, "a function of a batch, or None")
         self.batches, self.objective, self.transform, self.generator = batches, objective, transform, generator
         self._first: Batch | None = None
+        self._waits = False
         guide = objective.guide
         example = next(guide.parameters(), None) if isinstance(guide, nn.Module) else None
         self.device = example.device if example is not None else None
@@ -103,14 +109,33 @@ class Loop:
             while run.step < run.num_steps and run.stopped is None:
                 step = run.step
                 rate = self.stepper.prepare(step)
-                loss, parts = self._loss(step, rate)
-                self.stepper.step(loss)
+                with self._checks(step - run.first_step):
+                    loss, parts = self._loss(step, rate)
+                    self.stepper.step(loss)
                 run.record(parts)
+                self._look(run, loss)
                 for listener in listeners:
                     listener.on_step(run)
         finally:
             for listener in listeners:
                 listener.on_end(run)
+
+    def _checks(self, done: int) -> AbstractContextManager[None]:
+        """Let Pyro look at arguments and values of distributions as it does, on a device in the first step only.
+
+        Each look waits for the device.
+        """
+        return pyro.validation_enabled(False) if done and self._waits else nullcontext()
+
+    def _look(self, run: Run, loss: Tensor) -> None:
+        """Refuse a loss on a device that is NaN or infinite, at which the host looks every 100 steps and at the end.
+
+        On the CPU the loss of each step is looked at, before the step is made.
+        """
+        self._waits = loss.device.type != "cpu"
+        ends = run.step == run.num_steps or run.stopped is not None
+        if self._waits and (ends or (run.step - run.first_step) % _LOOK == 0):
+            _check_finite(loss.item(), run.step - 1)
 
     def _loss(self, step: int, rate: float) -> tuple[Tensor, Row]:
         """Compute the loss of a step and its record; refuse data that the network does not take, and NaN."""
@@ -122,10 +147,8 @@ class Loop:
                 raise
             where = "data or net" if error.__cause__ is not None or beginning != "x" else "data or net, x"
             raise type(error)(f"{where}{colon}{rest}") from error.__cause__
-        if loss.device.type == "cpu" and not math.isfinite(loss.item()):
-            advice = "Lower the learning rate, clip the gradient (grad_clip=...), or look for NaN in the data."
-            found = f"{loss.item()} at step {step}"
-            raise value_error("data, lr or grad_clip", expected="those of a finite loss", found=found, hint=advice)
+        if loss.device.type == "cpu":
+            _check_finite(loss.item(), step)
         return loss, parts
 
     def state_dict(self, step: int) -> dict[str, Any]:
@@ -149,3 +172,11 @@ class Loop:
             self.batches.load_state_dict(state["batches"])
         if self.generator is not None and state["generator"] is not None:
             self.generator.set_state(state["generator"])
+
+
+def _check_finite(loss: float, step: int) -> None:
+    """Refuse a loss that is NaN or infinite."""
+    if not math.isfinite(loss):
+        advice = "Lower the learning rate, clip the gradient (grad_clip=...), or look for NaN in the data."
+        found = f"{loss} at step {step}"
+        raise value_error("data, lr or grad_clip", expected="those of a finite loss", found=found, hint=advice)

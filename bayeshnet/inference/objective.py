@@ -133,7 +133,5 @@ def _row(record: Mapping[str, Tensor | float | None], like: Tensor) -> Row:
     values = [record.get(name) for name in PARTS]
     if like.device.type == "cpu":
         return [v.item() if isinstance(v, Tensor) else math.nan if v is None else v for v in values]
-    nan = like.new_tensor(float("nan"))
-    return torch.stack(
-        [nan if v is None else v.detach().to(nan) if isinstance(v, Tensor) else nan.new_tensor(v) for v in values]
-    )
+    numbers = (math.nan if v is None else v for v in values)
+    return torch.stack([v.detach().to(like) if isinstance(v, Tensor) else like.new_full((), v) for v in numbers])

@@ -276,7 +276,7 @@ class Predictive(Settings):
 
 def _refuse_nan(values: Tensor) -> Tensor:
     """Return predictions if none of them is NaN, which a network makes of NaN or of numbers that are too large."""
-    if values.device.type != "meta" and bool(values.isnan().any()):
+    if not values.is_meta and bool(values.isnan().any()):
         advice = "Look for NaN, infinity and huge numbers in the inputs, then in the posterior."
         found = f"NaN for {int(values.isnan().flatten(1 if values.ndim > 1 else 0).sum())} of them"
         raise value_error(

@@ -33,7 +33,7 @@ class FitResult:
         stopped: reason why it ended: ``"finished"`` or the reason that a callback gave.
         state: state to resume from, for :func:`~bayeshnet.inference.fit`.
         alarms: a sentence for each thing that is wrong with the posterior, by name: ``elbo``, ``prior``, ``collapse``,
-            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`.
+            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` of an automatic guide.
     """
 
     history: Mapping[str, Tensor]

@@ -61,6 +61,6 @@ def _check_weights(argument: str, weights: Tensor, generator: torch.Generator | 
 
 def check_initial(argument: str, value: Tensor) -> Tensor:
     """Return a tensor that can be copied into a parameter; refuse complex ones and those without data."""
-    if value.is_complex() or value.device.type == "meta":
+    if value.is_complex() or value.is_meta:
         raise value_error(argument, expected="real tensors that hold data", got=value)
     return value

@@ -15,6 +15,7 @@ from .continual import (
 )
 from .detection import auroc, fpr95, fpr_at
 from .distances import median_distance, mmd, sliced_wasserstein
+from .pareto import ParetoSmoothing, fit_generalized_pareto, pareto_smoothing
 from .regression import (
     coverage,
     crps,
@@ -32,6 +33,7 @@ from .uncertainty import agreement, confidence, entropy, expected_entropy, mutua
 __all__ = [
     "ClassifierTest",
     "ContinualSummary",
+    "ParetoSmoothing",
     "ReliabilityBins",
     "SampleComparison",
     "accuracy",
@@ -50,6 +52,7 @@ __all__ = [
     "entropy",
     "expected_entropy",
     "final_accuracy",
+    "fit_generalized_pareto",
     "forgetting",
     "forward_transfer",
     "fpr95",
@@ -62,6 +65,7 @@ __all__ = [
     "mse",
     "mutual_information",
     "nll",
+    "pareto_smoothing",
     "predictive_total_variation",
     "reliability_bins",
     "rmse",

@@ -49,7 +49,7 @@ def check_values(argument: str, value: Tensor, expected: str, *, integers: bool 
     known = value.element_size() > 1 if value.is_floating_point() else integers and not value.is_complex()
     if not known:  # Of 8 bits no metric is right.
         raise type_error(argument, expected=expected, got=value)
-    if value.device.type == "meta" or value.layout != torch.strided:
+    if value.is_meta or value.layout != torch.strided:
         raise value_error(argument, expected="a dense tensor that holds values", got=value)
     if value.numel() == 0:
         raise value_error(argument, expected=f"{expected}, at least one entry", got=value)

@@ -160,10 +160,11 @@ class MainNetInterface(TensorViews):
         """Draw outputs ``(num, N, C)`` under independent Gaussian weights, layer by layer in the pre-activations.
 
         Return None for a network that does not consist of linear layers alone. This is a hook of
-        :func:`bayeshnet.inference.bound.independent_outputs`.
+        :func:`bayeshnet.inference.bound.independent_outputs` and :func:`~bayeshnet.inference.bound.local_outputs`.
 
         Shape:
-            ``means`` and ``stds`` as the weights of :meth:`forward`; ``x`` ``(N, ...)``.
+            ``means`` and ``stds`` as the weights of :meth:`forward`, the means also ``(num, *shape)``, a set for each
+            sample; ``x`` ``(N, ...)``.
         """
         return None
 

@@ -40,8 +40,9 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     """Return the configuration for a stream and a method as YAML text.
 
     The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
-    class; they apply wherever the method uses that class, unless the method sets them itself. The stream's section
-    ``quick`` overrides everything.
+    class; they apply wherever the method uses that class, unless the method sets them itself. Its section
+    ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick`` overrides
+    everything.
 
     Args:
         data: name of the stream.
@@ -54,10 +55,11 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
     stream, settings = _read("streams", data), _read("methods", method)
     quicker, class_arguments = stream.pop("quick", None), stream.pop("for_class", {})
+    own = stream.pop("for_method", {}).get(method, {})
     for key in ("kind", "kinds"):
         stream.pop(key, None)
         settings.pop(key, None)
-    settings = merge(_with_class_arguments(merge(stream, settings), class_arguments), settings)
+    settings = merge(merge(_with_class_arguments(merge(stream, settings), class_arguments), settings), own)
     settings["method"] = method
     if quick:
         if quicker is None:

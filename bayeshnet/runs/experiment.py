@@ -99,10 +99,10 @@ def resolve_device(name: str) -> torch.device:
     expected = "'auto', or a device of this machine such as 'cpu', 'cuda', 'cuda:1' or 'mps'"
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        holds_data = not torch.empty(1, device=device).is_meta
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
         cause = str(error).partition("\n")[0].rstrip(".")
         raise value_error("device", expected=expected, got=name, hint=f"Its use fails: {cause}.") from error
-    if device.type == "meta":
+    if not holds_data:
         raise value_error("device", expected=expected, got=name, hint="Tensors on it hold no data.")
     return device

@@ -82,21 +82,25 @@ def parse_experiment(parser: Any, words: Sequence[str], allow: Sequence[str] = (
     return settings
 
 
-def read_experiment(config: str, allow: Sequence[str] = (), what: str = "config") -> Experiment:
+def read_experiment(
+    config: str, allow: Sequence[str] = (), what: str = "config", *, device: str | None = None
+) -> Experiment:
     """Build the experiment that a ``config.yaml`` written by ``bayeshnet run`` describes.
 
     Args:
         config: YAML text.
         allow: names of modules whose classes may be named beside those of the library and the layers of torch.
         what: description of the text for messages.
+        device: device in place of the one that is described, which this machine may not have.
 
     Raises:
         ValueError: if the text lacks the settings of the learner, they are not valid, or name other classes. Classes
             are judged by their names, before anything is imported.
     """
     parser, settings = make_experiment_parser(), read_settings(config, what, allow)
+    words = [f"--config={inline(settings)}", *([] if device is None else [f"--device={device}"])]
     try:
-        return experiment_from(parser, parse_experiment(parser, [f"--config={inline(settings)}"], allow))
+        return experiment_from(parser, parse_experiment(parser, words, allow))
     except (ValueError, TypeError) as error:
         found = " ".join(str(error).split()).rstrip(".")
         raise value_error(what, expected="the configuration of an experiment", found=found) from error

@@ -99,8 +99,9 @@ def load_run(
             got=None,
             hint="Pass the experiment that was given to run_experiment.",
         )
-    known = read_experiment(config, allow, f"file {str(files.config)!r}") if experiment is None else experiment
-    experiment = replace(known, device=device)
+    if experiment is None:
+        experiment = read_experiment(config, allow, f"file {str(files.config)!r}", device=device)
+    experiment = replace(experiment, device=device)
     restored = restore_state(experiment, files)
     if restored is None:
         raise value_error("folder", expected="a run with at least one complete task", got=str(files.path))

@@ -119,8 +119,14 @@ def test_mutants_of_a_package_are_caught_by_the_tests_that_run_them(tree):
     test = tree / "tests/test_area.py"
     more = "def test_unseen():\n    from shapes.area import unseen\n\n    assert unseen(2) == -2\n"
     test.write_text(f"{test.read_text()}\n\n{more}")
-    _, found, again = run(tree, "--number", "100", "--again")
+    options = ["--number", "100", "--again", "--page", str(tree / "page.rst"), "--fresh", str(tree / "out.jsonl")]
+    _, found, again = run(tree, *options)
     assert found["return x"]["status"] == "killed"
+    page, fresh = (tree / "page.rst").read_text().split("A fresh draw\n")
+    assert "9 are caught, 100.0 %" in page
+    assert "8 are caught, 88.9 %" in fresh  # what came first counts
+    assert "+     return x" in fresh
+    assert "+     return x" not in page
     assert found["return x"]["by"] == "tests/test_area.py::test_unseen"
     assert len(again) == len(records) + 1
 

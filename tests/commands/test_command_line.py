@@ -21,8 +21,9 @@ from bayeshnet.estimators import LIVI, SSGE, KLEstimator
 from bayeshnet.reports import Cell, Column, Table
 from bayeshnet.runs import RunFolder
 from bayeshnet.runs.configuration import available
+from tests.support.small_runs import SMALL
 
-FAST = ["--learner.training.steps", "10", "--learner.training.num_particles", "2", "--learner.num_samples", "5"]
+FAST = ["--learner.training.steps", "10", "--learner.training.num_particles", "2", "--learner.num_samples", "5", *SMALL]
 
 
 def test_no_words_are_the_main_job():
@@ -176,7 +177,7 @@ def test_configuration_files_that_are_none_are_named(name, tmp_path, capsys):
 
 def test_a_run_is_resumed_on_another_device(tmp_path, capsys):
     """Device and threads belong to the machine and may change."""
-    words = ["--data", "modes2d", "--quick", "--learner.training.steps", "2"]
+    words = ["--data", "modes2d", "--method", "posterior-replay-mean-field", "--quick", "--learner.training.steps", "2"]
     assert main(["run", *words, "--output", str(tmp_path / "run")]) == 0
     for name in ("task-02", "task-03"):
         for file in (tmp_path / "run" / "checkpoints").glob(f"{name}*"):

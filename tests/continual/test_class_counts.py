@@ -128,7 +128,7 @@ def test_replayed_examples_have_the_masked_likelihood(name):
     memory = two.memory
     x, y = (torch.cat([memory.of(t)[i] for t in range(2)]) for i in range(2))
     number = torch.tensor([0, 1]).repeat_interleave(60)
-    memory.draw = lambda num, generator: (x, y, number)
+    memory.draw_each = lambda num, generator: [(x[number == t], y[number == t]) for t in range(2)]
     term = learner._replay(three, memory, 0.5, torch.Generator())
     weights = three.posterior(0).mean.detach().unsqueeze(0)
     exist = [i for t in range(3) for i in block(name, t)] + (list(range(15, 20)) if name == "fixed" else [])

@@ -10,6 +10,8 @@ from bayeshnet.estimators import ClosedForm, diagnose, kl_interval
 from bayeshnet.estimators.intervals.analytic_mean import AnalyticMean
 from bayeshnet.estimators.intervals.annealing import anneal
 from bayeshnet.estimators.intervals.doubled import in_double
+from bayeshnet.estimators.intervals.information import InformationBounds
+from bayeshnet.estimators.intervals.interval import _reasons
 from bayeshnet.estimators.intervals.quasi_random import Mean, normal_mean, normal_points
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.hnets import HMLP
@@ -297,3 +299,38 @@ def test_bad_arguments_are_named():
     with pytest.raises(TypeError, match="hypernetwork"):
         kl_interval(p, p)
     assert ClosedForm().estimate(p, p).value == 0
+
+
+@pytest.mark.parametrize("spread", [1e2, 1e4, 3e5])
+def test_a_function_that_holds_single_precision_is_evaluated_in_it(spread):
+    """Its latents are in double precision all the same, so that all but the values of the weights is."""
+    n, num, sigma = 3, 40, 2.0**-7
+    left = torch.linalg.qr(torch.randn(num, n, dtype=DTYPE, generator=generator()))[0]
+    matrix = (left * (sigma * torch.logspace(0, math.log10(spread), n, dtype=DTYPE))).float()
+    geometry = JacobianGeometry(lambda z: z @ matrix.T, n, num, like=matrix)
+    q, p = SemiImplicit(geometry, sigma), MeanFieldGaussian(torch.zeros(num), torch.ones(num))
+    information = 0.5 * torch.linalg.svdvals(matrix.double() / sigma).square().log1p().sum().item()
+    conditional = 0.5 * (matrix.double().square().sum().item() + num * (sigma**2 - 1 - 2 * math.log(sigma)))
+    found = kl_interval(q, p, generator=generator())
+    assert found.value == pytest.approx(conditional - information, abs=0.1)
+    assert found.verdict == "trusted"
+    assert geometry(torch.zeros(n, dtype=DTYPE)).dtype == DTYPE
+
+
+def test_a_function_that_rounds_more_than_its_noise_is_refused():
+    matrix = torch.randn(40, 3, generator=generator()) * 1e5
+    q = SemiImplicit(JacobianGeometry(lambda z: z @ matrix.T, 3, 40, like=matrix), 1e-2)
+    with pytest.raises(
+        ValueError, match=r"^q: expected .* one in float32 with singular values .* of up to [0-9.]+e\+0[78]"
+    ):
+        kl_interval(q, MeanFieldGaussian(torch.zeros(40), torch.ones(40)), generator=generator())
+
+
+@pytest.mark.parametrize(
+    ("missing", "width", "reasons"),
+    [(0.02, 0.4, set()), (0.02, 0.6, {"modes"}), (0.04, 0.4, {"modes"}), (0.004, 0.6, set()), (0.004, 0.9, {"width"})],
+)
+def test_missed_latents_and_width_make_the_verdict(missing, width, reasons):
+    zero = Mean(0.0, 0.0)
+    info = InformationBounds(zero, zero, zero, missing, 1.0, 1.0, 100, None)
+    assert _reasons(AnalyticMean(zero, zero), info, width).keys() == reasons

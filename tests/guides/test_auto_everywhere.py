@@ -68,7 +68,7 @@ def guide_of(program, **options):
 
 
 def test_draws_of_the_posterior_have_the_sites_shapes_and_supports():
-    guide = guide_of(nested)
+    guide = guide_of(nested, centring=None)
     draws = guide.sample_posterior(50, Y, generator=torch.Generator().manual_seed(1))
     shapes = {name: tuple(value.shape) for name, value in draws.items()}
     assert shapes == {"scale": (50,), "shares": (50, 2, 1, 1, 3), "x": (50, 2, 1, 4)}

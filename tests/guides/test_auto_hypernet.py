@@ -58,7 +58,7 @@ def simple(y=Y):
 
 def guide_of(program, **options):
     torch.manual_seed(0)
-    guide = AutoHypernet(program, **{"layers": (5,), **options})
+    guide = AutoHypernet(program, **{"layers": (5,), "centring": None, **options})
     guide(Y)
     with torch.no_grad():
         for p in guide.parameters():
@@ -271,7 +271,7 @@ def test_it_is_saved_and_loaded_without_a_run_of_the_model():
     buffer = io.BytesIO()
     torch.save(guide.state_dict(), buffer)
     buffer.seek(0)
-    fresh = AutoHypernet(model, layers=(5,))
+    fresh = AutoHypernet(model, layers=(5,), centring=None)
     fresh.load_state_dict(torch.load(buffer))
     assert fresh.prototype_trace is None
     for a, b in zip(guide.parameters(), fresh.parameters(), strict=True):
@@ -285,7 +285,7 @@ def test_it_is_saved_and_loaded_without_a_run_of_the_model():
 
 
 def test_a_stretched_guide_begins_as_the_plain_one_and_keeps_its_stretch():
-    plain, guide = guide_of(model), AutoHypernet(model, layers=(5,), stretch=True)
+    plain, guide = guide_of(model), AutoHypernet(model, layers=(5,), stretch=True, centring=None)
     guide(Y)
     missing, unexpected = guide.load_state_dict(plain.state_dict(), strict=False)
     assert [name.rpartition(".")[-1] for name in missing] == ["stretch"]
@@ -295,7 +295,7 @@ def test_a_stretched_guide_begins_as_the_plain_one_and_keeps_its_stretch():
     with torch.no_grad():
         guide.get_parameter(missing[0]).fill_(0.3)
     assert not torch.allclose(guide.distribution().geometry(z), plain.distribution().geometry(z))
-    fresh = AutoHypernet(model, layers=(5,), stretch=True)
+    fresh = AutoHypernet(model, layers=(5,), stretch=True, centring=None)
     fresh.load_state_dict(guide.state_dict())
     torch.testing.assert_close(fresh.distribution().geometry(z), guide.distribution().geometry(z))
     with pytest.raises(ValueError, match="stretch: expected False without hidden layers"):
@@ -303,7 +303,7 @@ def test_a_stretched_guide_begins_as_the_plain_one_and_keeps_its_stretch():
 
 
 def test_a_model_of_another_size_does_not_take_the_state():
-    fresh = AutoHypernet(model, layers=(5,))
+    fresh = AutoHypernet(model, layers=(5,), centring=None)
     fresh.load_state_dict(guide_of(simple).state_dict())
     with pytest.raises(ValueError, match="a model of 5 unknowns"):
         fresh(Y)

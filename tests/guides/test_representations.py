@@ -47,6 +47,11 @@ SHOWN = [
     (Poisson(), "Poisson()"),
     (Gaussian(0.25, learn=True), "Gaussian(noise=0.25, learn=True)"),
     (Gaussian(torch.ones(4)), "Gaussian(noise=tensor(4,), learn=False)"),
+    (
+        guides.GuideCheck(0.3, 90.0, 100, -1.0, 0.0, "use it"),
+        "k_hat=0.3, effective=90.0, num_samples=100, log_evidence=-1.0, gap=0.0, advice='use it'",
+    ),
+    (guides.Calibration({"x": torch.zeros(2)}, 9), "num_draws=9"),
     (HeteroscedasticGaussian(0.1), "HeteroscedasticGaussian(min_scale=0.1)"),
 ]
 
@@ -59,4 +64,4 @@ def test_settings_are_shown(thing, text):
 
 def test_all_public_classes_are_shown():
     shown = {type(thing).__name__ for thing, _ in SHOWN}
-    assert shown == set(guides.__all__) - {"Likelihood"}
+    assert shown == set(guides.__all__) - {"Likelihood", "calibrate", "to_arviz"}

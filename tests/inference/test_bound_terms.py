@@ -5,7 +5,7 @@ import torch
 
 from bayeshnet.estimators import KLEstimate
 from bayeshnet.inference.bound.terms import BoundParts, join
-from tests.support.pretended_device import Elsewhere
+from tests.support.pretended_device import Pretended
 
 DTYPE = torch.float64
 
@@ -14,7 +14,7 @@ def same(t):
     return t
 
 
-@pytest.mark.parametrize("place", [same, Elsewhere], ids=["cpu", "elsewhere"])
+@pytest.mark.parametrize("place", [same, Pretended], ids=["cpu", "elsewhere"])
 @pytest.mark.parametrize("value", ["of the surrogate", "another", None])
 @pytest.mark.parametrize("beta", [1.0, 0.3])
 def test_value_and_gradient_of_the_loss(place, value, beta):
@@ -37,7 +37,7 @@ def test_value_and_gradient_of_the_loss(place, value, beta):
         torch.testing.assert_close(read(terms.kl), torch.tensor(kl, dtype=DTYPE))
 
 
-@pytest.mark.parametrize("place", [same, Elsewhere], ids=["cpu", "elsewhere"])
+@pytest.mark.parametrize("place", [same, Pretended], ids=["cpu", "elsewhere"])
 def test_several_sites_and_other_latents_are_summed(place):
     a = place(torch.tensor(0.7, dtype=DTYPE)).requires_grad_()
     parts = [
@@ -55,13 +55,5 @@ def test_several_sites_and_other_latents_are_summed(place):
     assert unknown.kl is None
 
 
-def test_the_host_cannot_read_the_pretended_device():
-    a = Elsewhere(torch.tensor(0.7))
-    assert a.device.type != "cpu"
-    for look in (float, bool, torch.Tensor.item):
-        with pytest.raises(AssertionError, match="host reads"):
-            look(a)
-
-
 def read(t):
-    return t.detach().inner if isinstance(t, Elsewhere) else t.detach()
+    return t.detach().inner if isinstance(t, Pretended) else t.detach()

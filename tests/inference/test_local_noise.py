@@ -69,6 +69,34 @@ def test_independent_noise_is_that_of_one_sample_at_a_time(options):
     torch.testing.assert_close(found, wanted)
 
 
+@pytest.mark.parametrize("options", [{}, {"use_bias": False}, {"hidden_layers": ()}, {"n_out": 3}])
+def test_samples_of_a_hypernetwork_in_one_pass_are_those_of_one_at_a_time(options):
+    """Each sample has means of its own, from its latent: value and gradient against a plain pass per sample."""
+    settings = {"n_in": 2, "n_out": 1, "hidden_layers": (3, 4), "activation_fn": nn.Tanh(), **options}
+    net = MLP(**settings, no_weights=True, verbose=False)
+    posterior, x = ToyPosterior(net.weight_spec, sigma=0.4), data(N=5)[0]
+    z = torch.randn(6, 2, dtype=DTYPE)
+    q = posterior()
+    draw = q.place(z, torch.randn(6, net.weight_spec.numel, dtype=DTYPE))
+    ours = local_outputs(net, q, draw, x, torch.Generator().manual_seed(2))
+    hidden = (z @ posterior.W1.T + posterior.c[0]).tanh()
+    means = net.weight_spec.split(hidden @ posterior.W2.T + posterior.b)
+    sigma, generator, h = posterior.log_sigma.exp(), torch.Generator().manual_seed(2), [x] * 6
+    step = 1 if options.get("use_bias") is False else 2
+    for i in range(0, len(means), step):
+        eps = torch.randn(6, 5, means[i].shape[1], dtype=DTYPE, generator=generator)
+        biases = means[i + 1] if step == 2 else torch.zeros(6, 1, dtype=DTYPE)
+        made = [
+            a @ weight.T + bias + sigma * (a.square().sum(1, keepdim=True) + step - 1).sqrt() * e
+            for a, weight, bias, e in zip(h, means[i], biases, eps, strict=True)
+        ]
+        h = made if i + step == len(means) else [m.tanh() for m in made]
+    theirs = torch.stack(h)
+    torch.testing.assert_close(ours, theirs)
+    found, wanted = (gradients_of(out.square().sum(), posterior) for out in (ours, theirs))
+    torch.testing.assert_close(found, wanted)
+
+
 def test_independent_noise_is_for_independent_weights_of_linear_layers_only():
     x = data(N=3)[0]
     for net in (

@@ -26,6 +26,7 @@ from bayeshnet.runs import Experiment, RunFolder, run_experiment
 from bayeshnet.runs.fingerprints import configuration_fingerprint
 from bayeshnet.runs.loading import restore_state
 from tests.support.damage import SPECIAL, check_reader, damages, leaves, make_special, put_back, with_entry
+from tests.support.small_runs import SMALL
 
 CONFIG = "learner:\n  class_path: Separate\n  init_args: {steps: 2, net: [4, 4]}\ndata: modes2d\nseed: 0\nthreads: 1\n"
 VALUES = (None, "x", -1, True, 1.5, 1e300, 10**60, [], {}, [[]], {"a": {"b": {}}}, [1, "x"], "9" * 2000)
@@ -333,7 +334,7 @@ def test_compare_names_damaged_files_in_one_line(folder, runs, capsys):
 @pytest.fixture(scope="module")
 def command_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("command") / "run"
-    words = ["--quick", "--learner.training.steps", "2", "--learner.num_samples", "4"]
+    words = ["--quick", "--learner.training.steps", "2", "--learner.num_samples", "4", *SMALL]
     assert main(["run", "--data", "modes2d", "--method", "separate", *words, "--output", str(path)]) == 0
     return path
 

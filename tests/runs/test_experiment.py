@@ -22,11 +22,14 @@ from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
 from bayeshnet.reports import RunResult
 from bayeshnet.reports.repetitions import find_repetitions
-from bayeshnet.runs import Experiment, Listener, RunFolder, execute, run_experiment
+from bayeshnet.runs import Experiment, Listener, RunFolder, configuration, execute, run_experiment
 from bayeshnet.runs.configuration import available, merge, named_configuration
 from bayeshnet.runs.execution import conclude
 from bayeshnet.runs.results.posterior_checks import check_posterior
 from bayeshnet.weights import WeightSpec
+from tests.support.small_runs import SMALL
+
+TWO = {"data_options": {"num_tasks": 2}}
 
 
 def make_experiment(data="modes2d", **changes):
@@ -93,11 +96,12 @@ def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     for folder in (whole, cut):
         folder.create("data: modes2d\n")
-    expected = run(whole, make_experiment())
+    options = {"data_options": {"num_tasks": after + 1}}
+    expected = run(whole, make_experiment(**options))
     with pytest.raises(KeyboardInterrupt):
-        run(cut, make_experiment(), Stop(after))
+        run(cut, make_experiment(**options), Stop(after))
     assert cut.last_task() == after
-    assert comparable(run(cut, make_experiment())) == comparable(expected)
+    assert comparable(run(cut, make_experiment(**options))) == comparable(expected)
 
 
 TINY = Training(steps=3, batch_size=10, num_particles=2, num_samples=2)
@@ -132,7 +136,8 @@ def test_all_that_a_learner_keeps_is_resumed(tmp_path, kept):
 
 
 COMMAND = [sys.executable, "-m", "bayeshnet", "run"]
-OPTIONS = ["--data", "modes2d", "--quick", "--learner.training.steps", "60", "--learner.num_samples", "10", "--output"]
+OPTIONS = ["--data", "modes2d", "--quick", "--learner.training.steps", "60", "--learner.num_samples", "10", *SMALL]
+OPTIONS += ["--output"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -210,7 +215,7 @@ def test_a_finished_run_is_not_resumed_under_another_configuration(tmp_path):
 
 
 def test_the_old_two_calls_do_the_same(tmp_path):
-    experiment, folder = make_experiment(), RunFolder(tmp_path / "old")
+    experiment, folder = make_experiment(**TWO), RunFolder(tmp_path / "old")
     folder.create("data: modes2d\n")
     stream = experiment.stream()
     with pytest.warns(DeprecationWarning, match=r"use bayeshnet\.runs\.run_experiment"):
@@ -225,12 +230,12 @@ def test_a_run_in_python_belongs_to_its_settings(tmp_path):
     """A folder is created, continued with the same settings, and refused for others."""
     folder = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run_experiment(make_experiment(), folder, Stop(1))
+        run_experiment(make_experiment(**TWO), folder, Stop(1))
     assert "seed: 0" in (folder / "config.yaml").read_text()
     with pytest.raises(ValueError, match="a run with the same settings"):
-        run_experiment(make_experiment(seed=1), folder)
-    done = run_experiment(make_experiment(threads=2), folder)
-    assert len(done.assessments) == 3
+        run_experiment(make_experiment(seed=1, **TWO), folder)
+    done = run_experiment(make_experiment(threads=2, **TWO), folder)
+    assert len(done.assessments) == 2
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("precious")
     with pytest.raises(ValueError, match="does not exist yet"):
@@ -244,7 +249,7 @@ def test_threads_are_those_of_the_experiment_while_it_runs_only(tmp_path):
         def stream_done(self, stream):
             seen.append(torch.get_num_threads())
 
-    run_experiment(make_experiment(threads=before + 1), listener=Threads())
+    run_experiment(make_experiment(threads=before + 1, **TWO), listener=Threads())
     assert (seen, torch.get_num_threads()) == ([before + 1], before)
 
 
@@ -264,8 +269,30 @@ def test_configurations_are_complete_and_quick_ones_lie_over_them():
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
 
 
+def test_a_method_has_settings_of_its_own_in_a_stream(monkeypatch):
+    """They lie over those of the stream, of its classes and of the method, and under the quick ones."""
+    read = configuration._read
+    training = {"steps": 7, "beta": 0.7}
+    own = {"learner": {"init_args": {"training": training, "posterior": {"init_args": {"sigma": 0.7}}}}}
+
+    def with_own(folder, name):
+        found = read(folder, name)
+        return {**found, "for_method": {"posterior-replay-tempered": own}} if folder == "streams" else found
+
+    def settings(method, quick=False):
+        learner = yaml.safe_load(named_configuration("modes2d", method, quick=quick))["learner"]["init_args"]
+        return learner["training"]["steps"], learner["training"]["beta"], learner["posterior"]["init_args"]["sigma"]
+
+    before = settings("posterior-replay")
+    assert settings("posterior-replay-tempered") == (1500, 0.1, 0.1)
+    monkeypatch.setattr(configuration, "_read", with_own)
+    assert settings("posterior-replay-tempered") == (7, 0.7, 0.7)
+    assert settings("posterior-replay-tempered", quick=True) == (300, 0.7, 0.7)
+    assert settings("posterior-replay") == before
+
+
 def test_an_experiment_is_not_changed_by_running(tmp_path):
-    experiment = make_experiment()
+    experiment = make_experiment(**TWO)
     before = copy.deepcopy(vars(experiment.learner.training))
     folder = RunFolder(tmp_path / "run")
     folder.create("x: 1\n")

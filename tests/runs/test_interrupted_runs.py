@@ -20,6 +20,7 @@ from bayeshnet.data import modes2d
 from bayeshnet.files import check_file, is_transient, read_manifest, write_bytes, write_text
 from bayeshnet.reports import RunResult
 from bayeshnet.runs import RunFolder
+from tests.support.small_runs import SMALL
 
 CONFIG = "data: modes2d\nseed: 0\n"
 CALLS = ("open", "write", "fsync", "replace", "mkdir")
@@ -315,7 +316,7 @@ def test_data_that_were_replaced_are_told(tmp_path, caplog):
         folder.begin(stream)
 
 
-WORDS = ["run", "--data", "modes2d", "--method", "separate", "--quick", "--learner.training.steps", "20"]
+WORDS = ["run", "--data", "modes2d", "--method", "separate", "--quick", "--learner.training.steps", "20", *SMALL]
 
 
 @pytest.fixture(scope="module")

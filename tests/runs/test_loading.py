@@ -21,8 +21,9 @@ from bayeshnet.data import modes2d, regression1d
 from bayeshnet.runs import Experiment, TrainedRun, available, load_run, run_experiment
 from bayeshnet.runs.execution import threads
 from bayeshnet.runs.progress import TaskShape
+from tests.support.small_runs import SMALL
 
-TINY = ["--quick", "--learner.training.steps", "5", "--learner.num_samples", "5"]
+TINY = ["--quick", "--learner.training.steps", "5", "--learner.num_samples", "5", *SMALL]
 STREAMS = {"modes2d": modes2d(scale=5.0), "regression1d": regression1d()}
 
 PREDICT = """

@@ -47,6 +47,7 @@ SHOWN = [
     metrics.summarize(MATRIX),
     metrics.compare_samples(torch.randn(9, 2), torch.randn(9, 2)),
     metrics.classifier_test(torch.randn(40, 2), torch.randn(40, 2)),
+    metrics.pareto_smoothing(torch.randn(40)),
     metrics.reliability_bins(torch.eye(2), torch.tensor([0, 1])),
 ]
 # Large, or an old name of another argument.

@@ -151,6 +151,8 @@ def image_folder(
     )
     data_seed = check_seed("data_seed", data_seed)
     place = check_path("data_dir", data_dir, "a folder with one folder for each class")
+    if not place.is_dir():
+        raise FileNotFoundError(f"data_dir: expected a folder with one folder for each class, got {str(place)!r}.")
     parts = [place / "train", place / "test"]
     apart = all(part.is_dir() for part in parts)
     read = [FolderImages(part, image_size, grayscale) for part in (parts if apart else [place])]

@@ -127,7 +127,8 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
         mu, rho = rows.split(self.weight_spec.numel, dim=-1)
         sigma = self.sigma_floor + (self.sigma - self.sigma_floor) * rho.exp()
         if self.family == "radial":
-            sigma = sigma * self.weight_spec.spread(sigma.new_tensor([e.numel**-0.5 for e in self.weight_spec.entries]))
+            lengths = torch.tensor([e.numel**-0.5 for e in self.weight_spec.entries], dtype=sigma.dtype)
+            sigma = sigma * self.weight_spec.spread(lengths.to(sigma.device, non_blocking=True))
         return torch.cat([mu, sigma], dim=-1)
 
 

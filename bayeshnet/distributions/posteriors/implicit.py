@@ -16,7 +16,7 @@ from ...weights import WeightSpec, Whitening
 from ..base import check_spec
 from ..semi_implicit import SemiImplicit, SharedNoise
 from .conditional import ConditionalPosterior, Rows
-from .sigma import resolve_sigma
+from .sigma import GeneratedSigma, resolve_sigma
 from .whitening import resolve_whitening
 
 __all__ = ["HypernetPosterior"]
@@ -132,10 +132,14 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
         if z is None:
             raise value_error("z", expected=f"latents (T, M, {self.latent_size})", got=None)
         h = self._h(rows, cond_ids, check_shape("z", z, (len(cond_ids), None, self.latent_size)))
-        sigmas = [self.sigma(i) for i in cond_ids]
-        if sigmas[0].ndim == 0:
-            return h
-        return torch.cat([h, torch.stack(sigmas).unsqueeze(1).expand(h.shape)], dim=-1)
+        sigma = self._sigmas(cond_ids)
+        return h if sigma.ndim == 1 else torch.cat([h, sigma.unsqueeze(1).expand(h.shape)], dim=-1)
+
+    def _sigmas(self, cond_ids: Sequence[int]) -> Tensor:
+        """Compute sigma at ``T`` conditions: ``(T,)`` or ``(T, P)``."""
+        if isinstance(self.sigma, GeneratedSigma):
+            return self.sigma(list(cond_ids))
+        return torch.stack([self.sigma(i) for i in cond_ids])
 
     def _h(self, rows: Rows, cond_ids: Sequence[int], z: Tensor) -> Tensor:
         r"""Evaluate :math:`h(z, e; \theta)` for ``T`` conditions at latents ``(T, M, n)``: ``(T, M, P)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -121,10 +122,18 @@ class GeneratedSigma(ModuleSettings, nn.Module):
         self.init, self.floor = init, floor
         self._offset = math.log(init - floor)
 
-    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Tensor:
-        """Return the standard deviations ``(P,)`` at the condition."""
-        flat = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened")
-        return self.floor + (flat.reshape(-1) + self._offset).exp()
+    def forward(self, cond_id: int | Sequence[int] | None = None, cond_input: Tensor | None = None) -> Tensor:
+        """Return the standard deviations at one condition, ``(P,)``, or at ``T`` conditions in one pass, ``(T, P)``.
+
+        Example:
+            >>> from bayeshnet.hnets import HMLP
+            >>> sigma = GeneratedSigma(HMLP([[3, 2]], cond_in_size=4, num_cond_embs=2, layers=[8], verbose=False))
+            >>> bool(torch.isclose(sigma([1, 0])[0], sigma(1)).all())
+            True
+        """
+        several = isinstance(cond_id, Sequence)
+        flat: Tensor = self.hnet(cond_id=cond_id, cond_input=cond_input, ret_format="flattened")
+        return self.floor + ((flat if several else flat.reshape(-1)) + self._offset).exp()
 
 
 class ModuleSigma(ModuleSettings, nn.Module):
@@ -190,7 +199,7 @@ def _is_per_tensor(value: Tensor, spec: WeightSpec) -> bool:
 
 def _check_positive(argument: str, value: Tensor) -> Tensor:
     """Return a floating tensor ``()`` or ``(n,)`` of finite values > 0."""
-    if check_floating(argument, value, _SIGMA_ADVICE).ndim > 1 or value.device.type == "meta":
+    if check_floating(argument, value, _SIGMA_ADVICE).ndim > 1 or value.is_meta:
         raise value_error(argument, expected="a tensor () or (P,) of known values", got=value, hint=_SIGMA_ADVICE)
     if not bool(((value > 0) & torch.isfinite(value)).all()):
         raise value_error(argument, expected="finite values > 0", got=value, hint=_SIGMA_ADVICE)

@@ -26,7 +26,11 @@ __all__ = ["KLInterval", "kl_interval"]
 TRUSTED_WIDTH = 0.8
 """Nats that the interval of a trusted KL may be wide."""
 
-_MISSING = 0.005
+_MISSING, _NARROW = (0.005, 0.03), 0.5
+"""Shares of weights from latents where no mode was found: the least that counts, and the most where the interval is so
+narrow in nats. A missed share m of the mass moves log q(w) by log(1 - m) where other modes are found; where none is,
+both sides part, which widens the interval."""
+
 _ROUNDING = 1e-3
 _TAILS = 0.01
 """Nats added to each side, unless it is known exactly: standard errors of few blocks have errors of their own."""
@@ -165,7 +169,7 @@ def _half_width(side: Mean, level: float) -> float:
 
 def _reasons(analytic: AnalyticMean, info: InformationBounds, width: float) -> dict[str, str]:
     found: dict[str, str] = {}
-    if info.missing > _MISSING:
+    if info.missing > _MISSING[0 if width > _NARROW else 1]:
         found["modes"] = (
             f"{100 * info.missing:.1f} % of the weights come from latents where the search found no mode: more latents "
             "give the same weights than were found."

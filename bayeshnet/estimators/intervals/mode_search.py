@@ -10,7 +10,7 @@ from torch import Tensor
 from ...distributions.semi_implicit import SemiImplicit
 from ...geometry.base import Geometry
 from ...rng import uniform_like
-from ..latent_posterior import Anchored, find_modes
+from ..latent_posterior import Anchored, find_modes, row_blocks
 from ..noise import log_normal
 
 __all__ = ["Effort", "Modes", "search_modes"]
@@ -84,14 +84,12 @@ class Modes:
 
     def at(self, rows: Tensor) -> Modes:
         """Return the modes of some of the weights."""
-        a = self.anchored
-        anchored = Anchored(a.geometry, a.precision, a.latent[rows], a.pull[rows])
         parts = (part[rows] for part in (*self.found, self.residual))
-        return Modes(anchored, *parts)
+        return Modes(self.anchored.at(rows), *parts)
 
     def log_density_at(self, z: Tensor) -> Tensor:
         r"""Return :math:`\log N(z; 0, I) + \log N(u; h(z)) - \log N(u; h(a))` at latents ``(S, K, n)``: ``(S, K)``."""
-        return self.anchored.log_ratio(z) + log_normal(z)
+        return _log_ratio(self.anchored, z) + log_normal(z)
 
 
 @torch.no_grad()
@@ -161,11 +159,18 @@ def _mirrored(modes: Tensor, density: Tensor, anchored: Anchored, most: int) -> 
     best = density.topk(min(2, density.shape[1])).indices
     centers = modes.gather(1, best[..., None].expand(-1, -1, n))
     images = (centers.unsqueeze(2) * _signs(n).to(modes)).flatten(1, 2)
-    value = anchored.log_ratio(images) - 0.5 * images.square().sum(-1)
+    value = _log_ratio(anchored, images) - 0.5 * images.square().sum(-1)
     near = int((value > density.amax(-1, keepdim=True) - _NEAR).sum(-1).max())
     if near == 0:
         return None
     return images.gather(1, value.topk(min(most, near)).indices[..., None].expand(-1, -1, n))
+
+
+def _log_ratio(anchored: Anchored, z: Tensor) -> Tensor:
+    blocks = list(row_blocks(len(z), z.shape[1] * anchored.geometry.num_weights))
+    if len(blocks) == 1:  # which keeps what the anchors have been pulled back to
+        return anchored.log_ratio(z)
+    return torch.cat([anchored.at(rows).log_ratio(z[rows]) for rows in blocks])
 
 
 def _signs(n: int) -> Tensor:
@@ -179,13 +184,17 @@ def _signs(n: int) -> Tensor:
 
 def _without_repeats(modes: Tensor, roots: Tensor, density: Tensor) -> Tensor:
     """Return the log-densities with minus infinity for each mode that lies at a better one."""
-    offset = modes.unsqueeze(1) - modes.unsqueeze(2)
-    n = modes.shape[-1]
-    distance = (offset @ roots).square().sum(-1) / n
+    _, number, n = modes.shape
+    distance = torch.cat([_distances(modes[rows], roots[rows]) for rows in row_blocks(len(modes), number**2 * n)]) / n
     order = density.argsort(-1, descending=True).argsort(-1)
     better = order.unsqueeze(1) < order.unsqueeze(2)
     repeated = ((distance < _SAME**2) & better).any(-1)
     return density.masked_fill(repeated, -torch.inf)
+
+
+def _distances(modes: Tensor, roots: Tensor) -> Tensor:
+    offset = modes.unsqueeze(1) - modes.unsqueeze(2)
+    return (offset @ roots).square().sum(-1)
 
 
 _SAME = 0.1

@@ -9,6 +9,7 @@ from torch.distributions import Distribution
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_flags
+from ...geometry.linalg import smallest_eigenvalue
 from ..accepted import semi_implicit
 from ..base import DensityEstimator, KLEstimate, MutualInformation
 from .livi import LIVI
@@ -86,10 +87,17 @@ def _is_square(q: SemiImplicit) -> bool:
 
 
 def _barrier(q: SemiImplicit, z: Tensor) -> Tensor:
-    """Compute the barrier at latents ``(M, D)``: ``(M,)``."""
+    """Compute the barrier at latents ``(M, D)``: ``(M,)``.
+
+    On the CPU eigenvalues are computed where some latent needs them. On other devices, where looking at the signs or at
+    the success of a solver would make the program wait, they are computed by power iteration always.
+    """
     jacobian = q.geometry.rows(z) / (q.sigma.unsqueeze(-1) if q.sigma.ndim else q.sigma)
     turned = torch.linalg.slogdet(jacobian.detach())[0] < 0
-    if not turned.any():
+    if jacobian.device.type != "cpu":
+        smallest = smallest_eigenvalue(jacobian.mT @ jacobian)
+    elif turned.any():
+        smallest = torch.linalg.eigvalsh(jacobian.mT @ jacobian)[..., 0].clamp_min(0)
+    else:
         return jacobian.new_zeros(z.shape[0])
-    smallest = torch.linalg.eigvalsh(jacobian.mT @ jacobian)[..., 0].clamp_min(0)
     return torch.where(turned, torch.log1p(smallest), torch.zeros_like(smallest))

@@ -9,7 +9,7 @@ from ...errors import check_choice, check_positive
 from ...geometry.linalg import precise
 from ..accepted import with_score
 from ..base import KLEstimate, KLEstimator
-from ..draws import sample_from, standard_error, whiten_like
+from ..draws import sample_beside, standard_error
 from .kernels import check_width, cross_distances, gaussian_kernel, kernel_width
 from .scores import KernelSamples
 
@@ -66,7 +66,7 @@ class KernelRatio(KLEstimator):
         self, q: Distribution, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
         x = KernelSamples.take(q, num_samples, generator).x
-        y = whiten_like(q, sample_from(p, num_samples, generator))
+        y = sample_beside(x, q, p, num_samples, generator)
         fixed = x.detach()
         with torch.no_grad():
             width = kernel_width(cross_distances(fixed, fixed).fill_diagonal_(0), self.width)
@@ -74,7 +74,7 @@ class KernelRatio(KLEstimator):
             own = gaussian_kernel(cross_distances(centers, centers), width)
             cross = gaussian_kernel(cross_distances(centers, other), width)
             eye = torch.eye(num_samples, dtype=own.dtype, device=own.device)
-            weights = torch.linalg.solve(own @ own / num_samples + self.ridge * eye, cross.mean(1))
+            weights, _ = torch.linalg.solve_ex(own @ own / num_samples + self.ridge * eye, cross.mean(1))
         ratio = gaussian_kernel(cross_distances(x, centers), width) @ precise(weights)
         log_ratio = ratio.clamp_min(1 / num_samples).log() * (-1 if self.direction == "reverse" else 1)
         surrogate = log_ratio.mean().to(x)

@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from ...deprecation import moved_names
 from ...errors import check_int, value_error
 from ..base import KLEstimate, KLEstimator
-from ..draws import draw_from, sample_from, whiten_like
+from ..draws import draw_from, sample_beside, whiten_like
 from .kernels import cross_distances
 
 __all__ = ["NearestNeighbor"]
@@ -58,7 +58,7 @@ class NearestNeighbor(KLEstimator):
         if self.k >= num:
             raise value_error("num_samples", expected=f"more than k = {self.k} samples", got=num)
         x = whiten_like(q, draw_from(q, num, generator).w)
-        y = whiten_like(q, sample_from(p, num, generator))
+        y = sample_beside(x, q, p, num, generator)
         infinite = torch.diag(torch.full((num,), math.inf, dtype=torch.float64, device=x.device))
         within = (cross_distances(x, x) + infinite).kthvalue(self.k, dim=1).values
         across = cross_distances(x, y).kthvalue(self.k, dim=1).values

@@ -68,7 +68,7 @@ class NuMethod(ScoreEstimator):
 
     def _score(self, gram: Tensor, distances: Tensor, width: Tensor, num_weights: int) -> Score:
         steps = max(1, round(self.regularization**-0.5))
-        full = torch.as_tensor(num_weights).to(gram)
+        full = gram.new_full((), num_weights)
         size = gram.trace() ** 2 / gram.square().sum() if self.dimension == "effective" else full
         matrix = self._iterate(_CurlFree(gram, distances, width, size), steps)
         return Score(matrix, {"num_steps": steps, "dimension": size})

@@ -48,5 +48,6 @@ class Stein(ScoreEstimator):
         kernel = gaussian_kernel(distances, width)
         eye = torch.eye(kernel.shape[0], dtype=kernel.dtype, device=kernel.device)
         pulled = kernel - torch.diag(kernel.sum(-1))
-        matrix = torch.cholesky_solve(pulled, torch.linalg.cholesky(kernel + self.ridge * eye)) / width**2
+        root, _ = torch.linalg.cholesky_ex(kernel + self.ridge * eye)  # of NaN it is NaN, without a look at the result
+        matrix = torch.cholesky_solve(pulled, root) / width**2
         return Score(matrix, later={"kernel_mean": lambda: kernel_mean(kernel)})

@@ -59,7 +59,7 @@ def network_outputs(net: nn.Module, weights: Tensor, x: Any, **options: Any) -> 
     Raises:
         ValueError: if an operation of the network does not take its arguments, with the error as the cause.
     """
-    if isinstance(x, Tensor) and x.device.type == "meta" and weights.device.type != "meta":
+    if isinstance(x, Tensor) and x.is_meta and not weights.is_meta:
         raise value_error("x", expected=f"inputs on {weights.device}, like the weights", got=x)
     try:
         return batched_forward(net, weights, x, **options)
@@ -126,7 +126,7 @@ class Targets(ABC):
         """Refuse targets without a density; for data on their way in, since it waits for the device."""
         if not isinstance(y, Tensor) or y.is_complex() or y.layout is not torch.strided or _has_few_bits(y):
             raise type_error("y", expected=f"a dense tensor of {self.expected}", got=y)
-        if y.device.type == "meta":
+        if y.is_meta:
             return
         if not bool((allowed := self.allowed(y if y.is_floating_point() else y.long())).all()):
             bad = y[~allowed].flatten()

@@ -55,7 +55,7 @@ class Gaussian(_Values):
         scale = (
             check_floating("noise", noise) if isinstance(noise, Tensor) else torch.tensor(check_number("noise", noise))
         )
-        known = scale.device.type != "meta"
+        known = not scale.is_meta
         if scale.ndim > 1 or not scale.numel() or (known and not bool(scale.detach().log().isfinite().all())):
             raise value_error("noise", expected=expected, got=noise)
         self._noise, self.learn = scale.detach(), bool(learn)

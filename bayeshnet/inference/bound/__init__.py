@@ -1,6 +1,6 @@
 """The evidence lower bound: its parts, and two ways to evaluate them, direct and traced."""
 
-from .after import fit_alarms
+from .after import fit_alarms, weight_alarms
 from .direct import DirectEvaluation, check_batch, is_direct
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
@@ -21,4 +21,5 @@ __all__ = [
     "is_direct",
     "join",
     "local_outputs",
+    "weight_alarms",
 ]

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ...distributions.base import draw_from
 from ...estimators.base import as_distribution
-from ...guides import BayesianModel, HypernetGuide
+from ...guides import AutoHypernet, BayesianModel, HypernetGuide
 from ...mnets.inputs import num_examples
 from ...rng import seeded
 
-__all__ = ["fit_alarms"]
+__all__ = ["fit_alarms", "weight_alarms"]
 
 _STEPS, _WINDOW, _DRAWS, _EXAMPLES = 100, 50, 16, 256
+_WEIGHED = 500
 
 
 @torch.no_grad()
@@ -71,6 +72,28 @@ def fit_alarms(
     if information < 0.1:
         found["collapse"] = "the weights hardly depend on the latent: the posterior has become mean-field."
     return found
+
+
+def weight_alarms(
+    model: Any,
+    guide: AutoHypernet,
+    data: Sequence[Any],
+    history: Mapping[str, Tensor],
+    arguments: Mapping[str, Any] | None = None,
+) -> dict[str, str]:
+    """Return the alarm ``k_hat`` if the importance weights of 500 draws have a tail of more than 0.7.
+
+    A run of fewer than 100 steps, or that ended at another temperature than 1, raises none. The state of torch's
+    generators is not changed. Arguments are those of :func:`fit_alarms`.
+    """
+    if len(history["beta"]) < _STEPS or float(history["beta"][-1]) != 1.0:
+        return {}
+    with seeded(0):
+        try:
+            found = guide.check(model, *data, num_samples=_WEIGHED, **(arguments or {}))
+        except ValueError as error:
+            return {"k_hat": f"the guide cannot be judged by importance weights: {error}"}
+    return {} if found.reliable else {"k_hat": found.advice}
 
 
 def _some(data: Sequence[Any]) -> tuple[Any, Tensor]:

@@ -30,7 +30,8 @@ def local_outputs(
     from which noise is drawn independently for each input. The expected log-likelihood, a sum over inputs, is
     unchanged, and its gradient has less variance; but the inputs of a batch share no weight vector, so this is for
     training only. It is exact for weights that are used once, in a linear layer on inputs ``(N, d)``. Noise of all
-    other weights (of convolutions, norms, recurrent or repeated layers) is drawn in weight space as usual.
+    other weights (of convolutions, norms, recurrent or repeated layers) is drawn in weight space as usual. A multilayer
+    perceptron computes all samples in one pass, other networks take a pass for each.
 
     Args:
         net: the main network.
@@ -44,11 +45,15 @@ def local_outputs(
     """
     mean, std = _conditional(q, draw)
     spec = net.weight_spec
+    if isinstance(x, Tensor):
+        together = net.gaussian_forward(spec.split(mean), spec.split(std), x, len(mean), generator)
+        if together is not None:
+            return together
     local = _local_names(net, mean[0], x)
     if not local:
         advice = "Take num_particles larger, or networks with linear layers."
         raise value_error("net", expected="a network with linear layers on inputs (N, d)", found="none", hint=advice)
-    use_mean = spec.mask(lambda entry: entry.name in local).to(mean.device)
+    use_mean = spec.mask(lambda entry: entry.name in local).to(mean.device, non_blocking=True)
     weights = torch.where(use_mean, mean, draw.w)
     stds = {name: value for name, value in spec.unflatten(std).items() if name in local}
     outputs = []

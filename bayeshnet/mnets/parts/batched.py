@@ -54,10 +54,12 @@ def mlp_gaussian_forward(
     r"""Draw outputs under independent Gaussian weights, sampling the pre-activations of each layer.
 
     Given the inputs ``h`` of a layer, its pre-activations are
-    :math:`N(h M^\top + m, \; h^2 (\Sigma^2)^\top + s^2)`. In the first layer all samples have the same moments.
+    :math:`N(h M^\top + m, \; h^2 (\Sigma^2)^\top + s^2)`. In the first layer all samples with the same means have the
+    same moments.
 
     Shape:
-        ``x`` ``(N, in)``; result ``(num, N, out)``.
+        means ``(out, in)`` and ``(out,)``, or those of each sample, ``(num, out, in)`` and ``(num, out)``; stds
+        ``(out, in)`` and ``(out,)``; ``x`` ``(N, in)``; result ``(num, N, out)``.
 
     References:
         Kingma, Salimans, Welling, "Variational dropout and the local reparameterization trick", 2015.
@@ -65,7 +67,7 @@ def mlp_gaussian_forward(
     step, h = 2 if has_bias else 1, x
     for i in range(0, len(means), step):
         offset, variance = (means[i + 1], stds[i + 1].square()) if has_bias else (None, None)
-        mean = F.linear(h, means[i], offset)
+        mean = _linear(h, means[i], offset)
         var = F.linear(h.square(), stds[i].square(), variance)
         std = var.clamp_min(torch.finfo(var.dtype).tiny).sqrt()
         eps = torch.randn((num, *mean.shape[-2:]), generator=generator, dtype=mean.dtype, device=mean.device)
@@ -73,3 +75,11 @@ def mlp_gaussian_forward(
         if i + step < len(means) and activation is not None:
             h = activation(h)
     return h
+
+
+def _linear(h: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Apply one linear layer to ``h`` ``(*B, N, in)``, or a layer per sample, with weights ``(S, out, in)``."""
+    if weight.ndim == 2:
+        return F.linear(h, weight, bias)
+    h = h.expand(len(weight), *h.shape[-2:])
+    return torch.bmm(h, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(-2), h, weight.mT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -34,14 +36,26 @@ def test_shapes_are_kept_and_pixels_are_the_batch_s(shape):
     assert torch.isin(made, x).all()
 
 
-def test_left_and_right_halves_are_cut_too():
-    x = torch.arange(8 * 16.0).view(8, 16)
-    made = PatchOutliers().make(x, torch.Generator().manual_seed(0)).view(8, 4, 4)
-    images = x.view(8, 4, 4)
-    columns = [i for i in range(8) for j in range(8) if torch.equal(made[i][:, :2], images[j][:, 2:])]
-    rows = [i for i in range(8) for j in range(8) if torch.equal(made[i][:2], images[j][2:])]
+@pytest.mark.parametrize("side", [2, 4])
+def test_left_and_right_halves_are_cut_too(side):
+    x, half = torch.arange(8.0 * side**2).view(8, -1), side // 2
+    made = PatchOutliers().make(x, torch.Generator().manual_seed(0)).view(8, side, side)
+    images = x.view(8, side, side)
+    columns = [i for i in range(8) for j in range(8) if torch.equal(made[i][:, :half], images[j][:, half:])]
+    rows = [i for i in range(8) for j in range(8) if torch.equal(made[i][:half], images[j][half:])]
     assert columns
     assert rows
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (6, 1, 7, 1), (6, 1, 2, 2), (6, 10)])
+def test_what_is_made_is_no_example_already(shape):
+    """Images joined with themselves are, and columns, which have nothing to mirror; across no column is cut."""
+    x = torch.arange(float(math.prod(shape))).view(shape)
+    columns = shape != (6, 1, 2, 2)
+    for seed in range(5):
+        made = PatchOutliers().make(x, torch.Generator().manual_seed(seed))
+        whole = {i for i in range(6) if any(torch.equal(made[i], image) for image in x)}
+        assert whole <= {i for i in range(6) if i % 3 == 0 or (columns and i % 3 == 1)}
 
 
 def test_the_same_seed_makes_the_same_outliers():

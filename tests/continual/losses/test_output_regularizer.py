@@ -32,6 +32,9 @@ FAMILIES = {
     "chunked": ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,), chunk_size=7),
     "generated-sigma": ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,), sigma="generated"),
     "hyper": HyperHypernetwork(latent_size=3, embedding_size=4, hidden_layers=(5,), outer_hidden_layers=(4,)),
+    "hyper-sigma": HyperHypernetwork(
+        latent_size=3, embedding_size=4, hidden_layers=(5,), outer_hidden_layers=(4,), sigma="generated", sigma_init=0.3
+    ),
     "radial": RadialGenerator(embedding_size=4, hidden_layers=(6,)),
     "mean-field": MeanFieldGenerator(embedding_size=4, hidden_layers=(6,)),
     "dirac": DiracGenerator(embedding_size=4, hidden_layers=(6,)),
@@ -66,6 +69,26 @@ def test_penalty_of_an_unchanged_generator_is_zero(name):
     posterior = make(FAMILIES[name])
     term = OutputRegularizer().penalty(posterior, copy.deepcopy(posterior), 2, torch.Generator().manual_seed(0))
     assert term().item() == 0
+
+
+def test_generated_sigmas_are_held_like_the_weights():
+    """Where only the sigmas have moved, the penalty is their squared distance; its gradient moves them back."""
+    posterior = make(FAMILIES["generated-sigma"])
+    previous = copy.deepcopy(posterior)
+    with torch.no_grad():
+        for parameter in posterior.conditional.sigma.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    term = OutputRegularizer(strength=0.5).penalty(posterior, previous, 2, torch.Generator().manual_seed(0))
+    pairs = [(posterior(task).sigma, previous(task).sigma) for task in range(2)]
+    torch.testing.assert_close(term(), 0.25 * sum(((now - before) ** 2).sum() for now, before in pairs))
+    optimizer, start = torch.optim.Adam(posterior.parameters(), lr=3e-3), term().item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        term().backward()
+        optimizer.step()
+    assert term().item() < 1e-3 * start
+    for task in range(2):
+        torch.testing.assert_close(posterior(task).sigma, previous(task).sigma, rtol=0.05, atol=0)
 
 
 def test_outputs_are_the_whitened_weights_of_the_draws():

@@ -34,8 +34,9 @@ _GENERATOR: dict[str, Any] = {
     "layers": None,
     "spread": None,
 }
-_IMPLICIT: dict[str, Any] = {**_GENERATOR, "latent_size": 2, "chunk_size": None, "chunk_embedding_size": 4}
-_HYPER: dict[str, Any] = {**_GENERATOR, "latent_size": 2, "outer_hidden_layers": (4,), "outer_layers": None}
+_LATENT: dict[str, Any] = {**_GENERATOR, "sigma_init": 0.1, "latent_size": 2}
+_IMPLICIT: dict[str, Any] = {**_LATENT, "chunk_size": None, "chunk_embedding_size": 4}
+_HYPER: dict[str, Any] = {**_LATENT, "outer_hidden_layers": (4,), "outer_layers": None}
 _SPEC: dict[str, Any] = {"weight_spec": WeightSpec.of(nn.Linear(3, 2))}
 
 DOORS: dict[str, Door] = {

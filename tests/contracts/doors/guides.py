@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pyro
@@ -16,6 +17,7 @@ from bayeshnet.guides import (
     AutoHypernet,
     BayesianModel,
     Bernoulli,
+    Calibration,
     Categorical,
     Gaussian,
     HeteroscedasticGaussian,
@@ -34,6 +36,19 @@ _OUTPUTS = torch.randn(5, 4, 2)
 
 def _program() -> torch.Tensor:
     return pyro.sample("x", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+
+
+def _observing() -> None:
+    x = pyro.sample("x", dist.Normal(torch.zeros(()), 1.0))
+    pyro.sample("y", dist.Normal(x, 1.0), obs=torch.zeros(()))
+
+
+def _fitted(model: Any) -> AutoHypernet:
+    return AutoHypernet(model, layers=())
+
+
+def _calibration() -> Calibration:
+    return Calibration({"x": torch.arange(10)}, 9)
 
 
 def _model() -> BayesianModel:
@@ -67,8 +82,17 @@ DOORS: dict[str, Door] = {
             "activation_fn": nn.Tanh(),
             "init_loc_fn": init_to_median,
             "stretch": False,
+            "centring": "learn",
             "num_latents": ...,
         }
+    ),
+    "AutoHypernet.check": Door(
+        {"model": _program, "num_samples": 100, "generator": None}, of=lambda: AutoHypernet(_program), random=True
+    ),
+    "AutoHypernet.resample": Door(
+        {"num_samples": 5, "model": _program, "num_draws": 100, "generator": None},
+        of=lambda: AutoHypernet(_program),
+        random=True,
     ),
     "AutoHypernet.audit": Door(
         {"num_samples": 8, "generator": None, "quick": True, "num_draws": None}, of=_run_guide, random=True
@@ -94,6 +118,10 @@ DOORS: dict[str, Door] = {
     "Bernoulli": Door({}),
     "Bernoulli.check_targets": Door({"y": torch.ones(4, 2)}, of=Bernoulli),
     "Bernoulli.log_prob": _density(Bernoulli, torch.ones(4, 2)),
+    "Calibration": Door({"ranks": {"x": torch.arange(10)}, "num_draws": 9}, read=lambda found: ()),
+    "Calibration.coverage": Door({"level": 0.8}, of=_calibration),
+    "Calibration.histogram": Door({"name": "x", "bins": 2}, of=_calibration),
+    "Calibration.p_values": Door({"bins": 2}, of=_calibration),
     "Categorical": Door({"ignore_index": -100}),
     "Categorical.check_targets": Door({"y": _LABELS}, of=Categorical),
     "Categorical.log_prob": _density(Categorical, _LABELS),
@@ -104,6 +132,7 @@ DOORS: dict[str, Door] = {
     "HeteroscedasticGaussian": Door({"min_scale": 1e-3}),
     "HeteroscedasticGaussian.log_prob": _density(HeteroscedasticGaussian, torch.randn(4, 1)),
     "HeteroscedasticGaussian.num_outputs": Door({"num_targets": 2}, of=HeteroscedasticGaussian),
+    "GuideCheck": Door(closed="a record that check makes"),
     "HypernetGuide": Door({"posterior": MeanFieldPosterior(_SPEC), "estimator": LIVI(), "name": "weights"}),
     "HypernetGuide.audit": Door(
         {"prior": MeanFieldPosterior(_SPEC), "cond_id": None, "cond_input": None, "num_samples": 8, "generator": None},
@@ -118,4 +147,16 @@ DOORS: dict[str, Door] = {
     "Poisson.check_targets": Door({"y": torch.ones(4, 2)}, of=Poisson),
     "Poisson.log_prob": _density(Poisson, torch.ones(4, 2)),
     "RadialGuide": Door({**_GUIDE, "sigma": 0.1}),
+    "calibrate": Door(
+        {"model": _observing, "guide_factory": _fitted, "num_simulations": 10, "num_draws": 9, "generator": None},
+        random=True,
+        read=lambda found: list(found.ranks.values()),
+    ),
+    "to_arviz": Door(closed="ArviZ is missing")
+    if find_spec("arviz") is None
+    else Door(
+        {"guide": _fitted(_observing), "model": _observing, "num_samples": 100, "generator": None},
+        random=True,
+        read=lambda found: (),
+    ),
 }

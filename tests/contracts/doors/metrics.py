@@ -54,6 +54,11 @@ DOORS: dict[str, Door] = {
     "median_distance": Door(_SETS),
     "mmd": Door({**_SETS, "width": torch.tensor(1.3), "unbiased": True}),
     "mse": Door(_VALUES),
+    "ParetoSmoothing": Door(closed="a record that pareto_smoothing makes"),
+    "fit_generalized_pareto": Door({"exceedances": torch.tensor([0.3, 1.2, 0.1, 2.2, 0.7, 0.4, 5.0])}),
+    "pareto_smoothing": Door(
+        {"log_ratios": torch.linspace(-3.0, 1.0, 40)}, read=lambda found: (found.k_hat, found.log_weights.exp())
+    ),
     "mutual_information": Door({"samples": _probs(5, 4, 3)}),
     "nll": Door({**_PAIR, "smallest": 1e-12}),
     "predictive_total_variation": Door({"probs": _probs(4, 3), "reference": _probs(4, 3).flip(0)}),

@@ -25,6 +25,11 @@ def _within(context: AbstractContextManager[None]) -> torch.Tensor:
 
 DOORS: dict[str, Door] = {
     "derive_seed": Door({"seed": 3}),
+    "generator_on": Door(
+        lambda: {"device": "cpu", "generator": _generator()},
+        read=lambda made: torch.rand(3, generator=made),
+        random=True,
+    ),
     "normal_like": Door(_draw, random=True),
     "sample_seeded": Door(lambda: {"q": Normal(torch.zeros(2), 1.0), "num": 3, "generator": _generator()}, random=True),
     "seeded": Door({"source": 3}, read=_within, random=True),

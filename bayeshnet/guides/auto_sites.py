@@ -1,0 +1,123 @@
+"""From the flat vector of an automatic guide to the values of a model's sites, and the densities of the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import biject_to, register_kl
+
+from ..errors import value_error
+from .centring import Placing, constrain
+from .rows import by_rows
+
+__all__ = ["FlatSites", "Placed", "UnpackedSite", "refuse_subsampled"]
+
+
+class UnpackedSite(dist.Delta):
+    """The value of one site with the density of its transform; a KL in closed form, which would drop it, is refused."""
+
+
+@register_kl(UnpackedSite, dist.Distribution)
+def _kl_unpacked(q: UnpackedSite, p: Any) -> Tensor:
+    raise ValueError(
+        "loss: expected one that evaluates log-densities, got one that asks for closed forms (TraceMeanField_ELBO), "
+        "which would drop those of the guide's transforms. Use Trace_ELBO, TraceGraph_ELBO or ImplicitELBO."
+    )
+
+
+def refuse_subsampled(stacks: Mapping[str, Sequence[Any]]) -> None:
+    """Refuse unknowns of which a run of the model sees a part: one vector cannot hold those of other parts."""
+    for name, frames in stacks.items():
+        for frame in frames:
+            if frame.full_size not in (None, frame.size):
+                raise value_error(
+                    "model",
+                    expected="one whose unknowns are all there in each run",
+                    found=f"site {name!r} in plate {frame.name!r}, which sees {frame.size} of {frame.full_size} data",
+                    hint="Run it on all data, or integrate them out; subsample plates of observed sites only.",
+                )
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Values, log-densities of the way from the flat vector, and unconstrained unknowns of sites, by name."""
+
+    values: dict[str, Tensor]
+    log_densities: dict[str, Any]
+    unconstrained: dict[str, Tensor]
+
+
+class FlatSites:
+    """The way from flat vectors of unknowns ``u`` to a model's unconstrained unknowns ``x`` and to values of its sites.
+
+    Without degrees of centring ``x`` is ``u``. With some, the model is run to know locations and scales.
+
+    Args:
+        trace: of a run of the model, with all sites.
+        unpack: splits flat vectors ``(*B, D)`` into pairs of a site and its unknowns.
+        degrees: degrees of centring by site.
+        model: the model as a function without arguments.
+    """
+
+    def __init__(
+        self,
+        trace: Any,
+        unpack: Callable[[Tensor], Iterator[tuple[Any, Tensor]]],
+        degrees: Mapping[str, Tensor],
+        model: Callable[[], Any],
+    ) -> None:
+        self.trace, self.unpack, self.degrees, self.model = trace, unpack, degrees, model
+        self.nodes = dict(trace.iter_stochastic_nodes())
+        self.plates = max(len(site["fn"].batch_shape) for site in self.nodes.values())
+
+    def place(self, latent: Tensor, *, undo: bool = False) -> Placed:
+        """Return what is known of all sites at ``u`` ``(*B, D)``, or at ``x`` if ``undo`` is True.
+
+        ``unconstrained`` of the result is ``x``, or ``u`` if ``undo`` is True. Log-densities are zero under Pyro's
+        handler that masks all of them.
+        """
+        parts = {site["name"]: part for site, part in self.unpack(latent)}
+        if self.degrees:
+            run = Placing(parts, self.degrees, undo=undo).run(self.model)
+            return Placed(run.values, run.log_densities, run.unconstrained)
+        values, densities = {}, {}
+        masked = poutine.get_mask() is False
+        for name, part in parts.items():
+            values[name], density = constrain(self.nodes[name]["fn"], part)
+            densities[name] = 0.0 if masked else density
+        return Placed(values, densities, parts)
+
+    def rows(self, latents: Tensor, *, undo: bool = False) -> tuple[Tensor, Tensor]:
+        """Return ``x`` ``(S, D)`` and the log-densities ``(S,)`` of the way for ``u`` ``(S, D)``; or the reverse."""
+
+        def flat(latent: Tensor, batch: tuple[int, ...]) -> dict[str, Tensor]:
+            placed = self.place(latent, undo=undo)
+            x, density = [], latent.new_zeros(batch)
+            for name, site in self.nodes.items():
+                x.append(placed.unconstrained[name].reshape(*batch, -1))
+                ones = [1] * (self.plates - len(site["fn"].batch_shape)) if batch else []
+                each = placed.log_densities[name].expand((*batch, *ones, *site["fn"].batch_shape))
+                density = density + each.reshape(*batch, -1).sum(-1)
+            return {"x": torch.cat(x, -1), "density": density}
+
+        num = len(latents)
+        packed = latents.reshape(num, *[1] * self.plates, latents.shape[-1])
+        if not self.degrees:
+            found = flat(packed, (num,))
+        else:
+            found = by_rows(lambda: flat(packed, (num,)), lambda i: flat(latents[i], ()), num)
+        return found["x"], found["density"]
+
+    def by_name(self, x: Tensor) -> dict[str, Tensor]:
+        """Return values ``(S, *shape)`` of all sites from ``x`` ``(S, D)``."""
+        packed = x.reshape(len(x), *[1] * self.plates, x.shape[-1])
+        return {
+            site["name"]: biject_to(site["fn"].support)(part).reshape(len(x), *site["value"].shape)
+            for site, part in self.unpack(packed)
+        }

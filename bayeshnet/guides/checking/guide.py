@@ -1,0 +1,99 @@
+"""The contract of guides whose draws have importance weights."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...checks import check_callable, check_generator
+from ...errors import check_size
+from ...metrics import ParetoSmoothing
+from .importance import LEAST_DRAWS, GuideCheck, judge, resampled
+from .joint import log_joint
+
+__all__ = ["CheckedGuide", "WeightedDraws"]
+
+
+class WeightedDraws(NamedTuple):
+    """Draws of a guide, ``(S, *shape)`` by site, with a lower and an upper estimate of their log-densities ``(S,)``."""
+
+    values: dict[str, Tensor]
+    lower: Tensor
+    upper: Tensor
+
+
+class CheckedGuide:
+    """A guide that tells by the importance weights of its draws whether it is right, and corrects them.
+
+    A subclass writes :meth:`draws_with_density`.
+    """
+
+    @abstractmethod
+    def draws_with_density(
+        self,
+        num_samples: int,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        generator: torch.Generator | None = None,
+    ) -> WeightedDraws:
+        """Draw values of all sites with their log-densities, given the model's arguments."""
+
+    def check(
+        self,
+        model: Callable[..., Any],
+        *args: Any,
+        num_samples: int = 1000,
+        generator: torch.Generator | None = None,
+        **kwargs: Any,
+    ) -> GuideCheck:
+        """Judge the guide by the importance weights of its draws.
+
+        Args:
+            model: the model; its arguments follow, all data among them.
+            args: arguments of the model.
+            num_samples: draws, at least 100.
+            generator: of all noise.
+            kwargs: keyword arguments of the model.
+        """
+        return self._judged(model, args, kwargs, num_samples, generator)[0]
+
+    def resample(
+        self,
+        num_samples: int,
+        model: Callable[..., Any],
+        *args: Any,
+        num_draws: int | None = None,
+        generator: torch.Generator | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Tensor]:
+        """Draw values of all sites ``(num_samples, *shape)``, corrected by Pareto-smoothed importance resampling.
+
+        Args:
+            num_samples: draws to return, some of them several times.
+            model: the model; its arguments follow, all data among them.
+            args: arguments of the model.
+            num_draws: draws among which to choose; twice ``num_samples``, and at least 1000, if None.
+            generator: of all noise.
+            kwargs: keyword arguments of the model.
+
+        References:
+            Vehtari, Simpson, Gelman, Yao, Gabry, "Pareto smoothed importance sampling", 2024.
+        """
+        num = max(1000, 2 * check_size("num_samples", num_samples)) if num_draws is None else num_draws
+        _, weights, values = self._judged(model, args, kwargs, num, generator, "num_draws")
+        index = resampled(weights, num_samples, generator)
+        return {name: value[index.to(value.device)] for name, value in values.items()}
+
+    @torch.no_grad()
+    def _judged(
+        self, model: Any, args: Any, kwargs: Any, num: Any, generator: Any, argument: str = "num_samples"
+    ) -> tuple[GuideCheck, ParetoSmoothing, dict[str, Tensor]]:
+        """Return the judgment, the smoothed weights and the values of draws."""
+        check_callable("model", model, "a BayesianModel or another Pyro program")
+        num = check_size(argument, num, LEAST_DRAWS)
+        draws = self.draws_with_density(num, args, kwargs, check_generator(generator))
+        return *judge(log_joint(model, draws.values, args, kwargs), draws.lower, draws.upper), draws.values

@@ -1,0 +1,122 @@
+"""Importance weights of a guide's draws: how good they are, and draws that are corrected by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ...checks import check_generator
+from ...distributions.base import WeightDraw
+from ...distributions.semi_implicit import SemiImplicit, SharedNoise
+from ...errors import check_size, value_error
+from ...estimators import ChangeOfVariables, ImportanceSandwich
+from ...metrics import ParetoSmoothing, pareto_smoothing
+from ..implicit_site import has_exact_density
+
+__all__ = ["LEAST_DRAWS", "RELIABLE", "GuideCheck", "density_at_draws", "judge", "resampled"]
+
+RELIABLE, _GOOD, _WIDE = 0.7, 0.5, 1.0
+LEAST_DRAWS = 100
+
+
+@dataclass(frozen=True)
+class GuideCheck:
+    r"""Judgment of a guide by the importance weights of its draws.
+
+    Attributes:
+        k_hat: shape of the tail of the weights, see :class:`~bayeshnet.metrics.ParetoSmoothing`: below 0.7 the guide
+            covers the posterior that it has found, and :meth:`AutoHypernet.resample` corrects what is left.
+        effective: effective sample size of the weights, out of ``num_samples``.
+        num_samples: draws that were judged.
+        log_evidence: estimate of the logarithm of the evidence, in nats.
+        gap: mean distance in nats between the two sides of :math:`\log q`; 0 where the density is exact.
+        advice: one sentence.
+
+    Weights tell nothing about what no draw has seen: a mode that the guide has missed altogether raises no alarm.
+    """
+
+    k_hat: float
+    effective: float
+    num_samples: int
+    log_evidence: float
+    gap: float
+    advice: str
+
+    @property
+    def reliable(self) -> bool:
+        """True if ``k_hat`` is below 0.7."""
+        return self.k_hat < RELIABLE
+
+
+def density_at_draws(
+    q: Distribution, draw: WeightDraw, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""Return a lower and an upper estimate of :math:`\log q` ``(S,)`` at own draws; both are exact where it is known.
+
+    Of a hypernetwork with noise they are those of :class:`~bayeshnet.estimators.ImportanceSandwich`. The upper one
+    includes the generating latent, so that :math:`p(w) / \hat q(w)` is an unbiased importance weight.
+    """
+    if has_exact_density(q):
+        exact = q.log_prob(draw.w)
+        return exact, exact
+    if isinstance(q, SharedNoise):
+        exact = ChangeOfVariables().log_density(q, draw)
+        return exact, exact
+    if isinstance(q, SemiImplicit):
+        return ImportanceSandwich(num_starts=4).log_density_bounds(q, draw, generator)
+    raise value_error(
+        "guide",
+        expected="one whose posterior has a density, or is a hypernetwork with noise",
+        found=type(q).__name__,
+        hint="Without a density no draw has a weight.",
+    )
+
+
+def judge(log_joint: Tensor, lower: Tensor, upper: Tensor) -> tuple[GuideCheck, ParetoSmoothing]:
+    """Judge draws by the model's log-density and both sides of the guide's, ``(S,)`` each, in the same coordinates."""
+    ratios = (log_joint - upper).double()
+    if not bool((ratios.isfinite() | ratios.isneginf()).all()) or bool(ratios.isneginf().all()):
+        raise value_error(
+            "model",
+            expected="one with a density at the guide's draws",
+            found="NaN or infinity",
+            hint="Train the guide, and look for data outside the supports.",
+        )
+    smooth = pareto_smoothing(ratios)
+    gap = max(0.0, float((upper - lower).double().mean()))
+    num = len(ratios)
+    advice = _advice(smooth.k_hat, smooth.effective, num, gap)
+    return GuideCheck(smooth.k_hat, smooth.effective, num, smooth.log_mean, gap, advice), smooth
+
+
+def _advice(k_hat: float, effective: float, num: int, gap: float) -> str:
+    """Return one sentence."""
+    if gap > _WIDE:
+        return (
+            f"The guide's density is known to {gap:.1f} nats only: use fewer latents or hidden units, or more noise, "
+            "before its weights are trusted."
+        )
+    if k_hat < _GOOD:
+        return "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
+    if k_hat < RELIABLE:
+        return f"The guide is a little narrow somewhere: resample its draws, of which {effective:.0f} of {num} count."
+    return (
+        f"The guide misses a part of the posterior (k-hat {k_hat:.2f}): train longer or begin hot, learn the centring "
+        "of hierarchies, or use the sampler; resampling cannot mend it."
+    )
+
+
+def resampled(weights: ParetoSmoothing, num: int, generator: torch.Generator | None) -> Tensor:
+    """Return indices ``(num,)`` of draws by their smoothed weights: systematic resampling, in random order."""
+    size, device = check_size("num_samples", num), weights.log_weights.device
+    check_generator(generator)
+    edges = weights.log_weights.exp().cumsum(0)
+    options: Any = {"generator": generator, "device": device if generator is None else generator.device}
+    start = torch.rand((), dtype=edges.dtype, **options).to(device)
+    points = (torch.arange(size, dtype=edges.dtype, device=device) + start) / size * edges[-1]
+    index = torch.searchsorted(edges, points).clamp_max(len(edges) - 1)
+    return index[torch.randperm(size, **options).to(device)]

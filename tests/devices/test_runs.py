@@ -1,0 +1,88 @@
+"""A run of the command line on a device, stopped after a task and finished on the CPU."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bayeshnet.cli import main
+from bayeshnet.commands.parser import parse_run
+from bayeshnet.runs import Listener, RunFolder, load_run, run_experiment
+from bayeshnet.runs.experiment import resolve_device
+from tests.support.places import PLACES, WAITS
+from tests.support.pretended_device import PretendedDevice
+
+WORDS = ["--data=regression1d", "--method=posterior-replay-mean-field", "--quick", "--learner.training.steps=5"]
+
+
+class StoppedAfter(Listener):
+    """Ends the run after a number of tasks, as Ctrl-C does."""
+
+    def __init__(self, tasks):
+        self.tasks = tasks
+
+    def task_done(self, number, stream, record):
+        if number + 1 == self.tasks:
+            raise KeyboardInterrupt
+
+
+def begin(device, folder, tasks):
+    """Begin a run on a device, and stop it."""
+    request = parse_run([*WORDS, f"--device={device}"])
+    files = RunFolder(folder)
+    files.create(request.config)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(request.experiment, files, StoppedAfter(tasks), stream=request.stream())
+    return load_file(folder / "checkpoints" / f"task-{tasks:02d}.safetensors")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_on_a_device_saves_what_one_on_the_cpu_does(place, tmp_path):
+    with place() as there:
+        found = begin(there.name, tmp_path / "there", 1)
+    wanted = begin("cpu", tmp_path / "here", 1)
+    assert found.keys() == wanted.keys()
+    for name, value in found.items():
+        assert value.device.type == "cpu"
+        if place is PretendedDevice:  # CUDA draws other numbers
+            torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_a_run_goes_on_on_another_device(place, tmp_path, capsys):
+    with place() as there:
+        begin(there.name, tmp_path / "run", 1)
+    assert main(["run", "--resume", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert "metrics, checkpoints, figures and report.html" in capsys.readouterr().out
+    run = load_run(tmp_path / "run", device="cpu")
+    assert run.result is not None
+    assert [len(record.given) for record in run.assessments] == [1, 2, 3]
+    with place() as there:
+        moved = load_run(tmp_path / "run", device=there.name)
+        assert {p.device.type for p in moved.state.parameters()} == {there.device.type}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_a_whole_run_on_a_device(place, tmp_path, capsys):
+    """Learning, assessment, figures and the report: tensors of two devices never meet."""
+    with place() as there:
+        assert main(["run", *WORDS, f"--device={there.name}", f"--output={tmp_path / 'run'}"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_device_that_holds_no_data_is_refused():
+    with pytest.raises(ValueError, match="Tensors on it hold no data"):
+        resolve_device("meta")
+    with PretendedDevice() as there:
+        assert resolve_device(there.name) == there.device
+
+
+def test_the_documentation_lists_where_the_host_waits():
+    page = (Path(__file__).parents[2] / "docs" / "devices.rst").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"   \* - ``([\w/.]+:\w+)``\n     - (.+)\n", page))
+    assert rows == WAITS
