@@ -190,7 +190,8 @@ def _from_splits(
             check_known(f"tasks, labels in test of tasks[{i}]", parts[1].y, classes.tolist())
             parts = [p.with_targets(torch.searchsorted(classes, p.y)) for p in parts]
             num_outputs, labels = len(classes), tuple(classes.tolist())
-        built.append(with_validation(title, parts, num_outputs, labels, validation_fraction, data_seed, info, kind))
+        held: dict[str, Any] = {"fraction": validation_fraction, "seed": data_seed, "info": info, "kind": kind}
+        built.append(with_validation(title, parts, num_outputs, labels, **held))
     return TaskStream(built, name, scenario, outliers)
 
 

@@ -97,7 +97,9 @@ def tasks_by_class(
         ]
         labels = None if scenario == "domain" else tuple(classes)
         title = _title([names[c] for c in classes], len(tasks))
-        tasks.append(with_validation(title, parts, len(classes), labels, validation_fraction, data_seed, info))
+        tasks.append(
+            with_validation(title, parts, len(classes), labels, fraction=validation_fraction, seed=data_seed, info=info)
+        )
     return TaskStream(tasks, name, scenario, outliers)
 
 
@@ -135,6 +137,7 @@ def with_validation(
     parts: Sequence[Split],
     num_outputs: int,
     labels: tuple[int, ...] | None,
+    *,
     fraction: float,
     seed: int,
     info: Mapping[str, Any] | None,

@@ -213,9 +213,7 @@ class RunFolder(Settings):
 
     def load_learned(self, number: int, state: Any = None) -> dict[str, Any] | None:
         """Load what :meth:`save_learned` saved after ``number`` tasks, if anything, and return its record."""
-        if not self._listed("checkpoints/learned.json"):
-            return None
-        record = self._load("learned", None)
+        record = self._load("learned", None) if self._listed("checkpoints/learned.json") else {}
         if record.get("task") != number or not matches_configuration(record.get(_CONFIG), self._text()):
             return None
         return record if state is None else self._load("learned", state)

@@ -159,11 +159,8 @@ def image_folder(
     if apart and read[1].classes != read[0].classes:
         found = f"{', '.join(read[1].classes)} in test, {', '.join(read[0].classes)} in train"
         raise value_error("data_dir", expected="the same classes in train and test", found=found)
-    train = Split(read[0])
-    if apart:
-        test = Split(read[1])
-    else:
-        train, test = held_out(train, test_fraction, data_seed, "test_fraction")
+    whole = Split(read[0])
+    train, test = (whole, Split(read[1])) if apart else held_out(whole, test_fraction, data_seed, "test_fraction")
     some = test.sample(_MOST_OUTLIERS, data_seed)
     return tasks_by_class(
         train,
