@@ -100,7 +100,7 @@ def _pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise MissingExtraError("pillow", "vision", "reading images") from None
+        raise MissingExtraError("pillow", "images", "reading images") from None
     return Image
 
 

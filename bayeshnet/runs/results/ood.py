@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ... import metrics
 from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction, VariationalLearner
-from ...mnets.inputs import is_dense, take
 from ...tasks import Split, TaskStream
 from .assessment import predict_test_inputs
 
@@ -67,8 +66,8 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         split = (task.validation if task.validation is not None and validated else task.train).sample(_MOST_READ, seed)
         chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_NUM_CALIBRATION]
         chosen = chosen.to(split.y.device)
-        prediction = learner.predict_each(state, take(split.x, chosen), [t], seed=seed)
-        if not is_dense(split.x):
+        prediction = learner.predict_each(state, split.select(chosen).load().x, [t], seed=seed)
+        if not isinstance(split.x, Tensor) or not split.x.is_floating_point():
             calibration.append(prediction)
             continue
         if validated or not isinstance(learner, VariationalLearner):
