@@ -170,4 +170,5 @@ def join_predictions(parts: Sequence[StreamPrediction]) -> StreamPrediction:
 
     first = parts[0]
     predictions = tuple(joined(t) for t in range(len(first.predictions)))
-    return replace(first, predictions=predictions, log_density=rows("log_density"), task_log_prob=rows("task_log_prob"))
+    each: dict[str, Any] = {name: rows(name) for name in ("log_density", "task_log_prob", "log_evidence")}
+    return replace(first, predictions=predictions, **each)
