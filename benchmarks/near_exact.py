@@ -162,7 +162,8 @@ def gathered(problem: Problem, folder: Path) -> dict[str, Any]:
     for family, found in kept(problem, folder).items():
         rows[family] = {**found["record"], "regions": compared(problem, found["predictions"], truth["predictions"])}
     shown = {"name": problem.name, "title": problem.title, "weights": problem.model().weight_spec.numel}
-    return {**shown, "truth": record, "rows": rows}
+    missing = [family for family in FAMILIES if family not in rows]
+    return {**shown, "truth": record, "rows": rows, "missing": missing}
 
 
 def main() -> None:
@@ -180,8 +181,9 @@ def main() -> None:
     for problem in problems:
         run(problem, options.keep, options.scale, options.families)
     if options.docs is not None:
+        others = [make().title for name, make in PROBLEMS.items() if name not in options.problems]
         folder = options.docs / "results"
-        write_page(folder / "near-exact.rst", [gathered(problem, options.keep) for problem in problems])
+        write_page(folder / "near-exact.rst", [gathered(problem, options.keep) for problem in problems], others)
         for problem in problems:
             if problem.x.shape[1] == 1:
                 bands = {TRUTH: truth_of(problem, options.keep), **kept(problem, options.keep)}

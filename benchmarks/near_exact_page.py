@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,11 @@ How near posteriors of a small network come to the exact one. The truth is a lon
 
 and every family has the same network (one hidden layer of tanh units), the same prior (``FanInGaussian(gain=3,
 last_gain=10, bias=1)``), the same likelihood, temperature 1, and the same CPU time on one thread, as far as a
-short trial can foresee it. Nothing was chosen by looking at test data: the settings are the same for all problems,
-and the family that is recommended is the one with the lowest negative ELBO.
+short trial can foresee it. The settings are the same for all problems and were not tuned, and the family that is
+recommended is the one with the lowest negative ELBO. One choice was made with test figures in sight: that the
+Gaussian families and single networks begin at draws of the prior was decided after trials of a second on the
+problem with a gap. There is one seed of each: differences like those between the two halves of the truth mean
+nothing.
 
 *Negative ELBO* is in nats for all training data, where the family has one; *log-likelihood* is that of the mixture
 over draws, in nats per test example; *distance* is the mean total variation between the predictive distribution
@@ -76,8 +80,15 @@ CHOICES = """\
 """
 
 
-def write_page(path: Path, measured: list[dict[str, Any]]) -> None:
-    """Write the page from one dictionary for each problem, with its title, truth, rows and recommendation."""
+def write_page(path: Path, measured: list[dict[str, Any]], others: list[str]) -> None:
+    """Write the page.
+
+    Args:
+        path: of the page.
+        measured: one dictionary for each problem, with its name, title, number of weights, truth, rows and families
+            that are missing.
+        others: titles of problems that the script knows and that were not measured.
+    """
     parts = [TOP]
     for found in measured:
         title = found["title"]
@@ -88,8 +99,13 @@ def write_page(path: Path, measured: list[dict[str, Any]]) -> None:
         halves = "; ".join(_half(half) for half in truth.pop("halves"))
         what = "probabilities" if "agreement" in next(iter(found["rows"][TRUTH]["regions"].values())) else "function"
         text = CHAINS.format(**truth, halves=halves, what=what).replace("%", " %")
-        parts += [text, _table(found["rows"]), "\n", recommended(found["rows"]), "\n\n"]
+        if found["missing"]:
+            text += f" Not measured on this problem: {', '.join(found['missing'])}."
+        said = textwrap.fill(recommended(found["rows"]), 115, break_on_hyphens=False)
+        parts += [textwrap.fill(text, 115, break_on_hyphens=False), "\n\n", _table(found["rows"]), "\n", said, "\n\n"]
     parts += ["Which family\n------------\n\n", _choices(measured)]
+    if others:
+        parts.append(f"\nNot measured for this page, though the script can: {', '.join(others)}.\n")
     path.write_text("".join(parts), encoding="utf-8")
 
 
@@ -98,12 +114,13 @@ def recommended(rows: dict[str, Any]) -> str:
     name = best_family(rows)
     if name is None:
         return "No variational family was measured."
-    region, truth = next(iter(rows[TRUTH]["regions"].items()))
-    row = rows[name]["regions"][region]
-    gap = row["log_likelihood"] - truth["log_likelihood"]
     reached = [n for n in rows if n not in SAMPLED and n != TRUTH and near(rows, n)]
-    text = f"Recommended of the variational families, by its ELBO: {name}, {abs(gap):.3f} nats "
-    text += f"{'ahead of' if gap > 0 else 'behind'} the truth {region} and with {row['spread']:.2f} of its spread."
+    parts = []
+    for region, row in rows[name]["regions"].items():
+        gap = row["log_likelihood"] - rows[TRUTH]["regions"][region]["log_likelihood"]
+        side = "ahead of" if gap > 0 else "behind"
+        parts.append(f"{abs(gap):.3f} nats {side} the truth and {row['spread']:.2f} of its spread ({region})")
+    text = f"Best of the variational families by its ELBO: {name}, {'; '.join(parts)}."
     if near(rows, name):
         return text + " That is near the exact posterior."
     others = f"; of the others {' and '.join(reached)} would be" if reached else ", nor is any other"
