@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, cast, final
 
 from torch import Tensor, nn
 
@@ -55,8 +55,8 @@ class Preview:
 
 
 @final
-class _Watch(Callback):
-    """Times the steps of a training and stops it after a few."""
+class _Watch:
+    """Callback that times the steps of a training and stops it after a few."""
 
     def __init__(self) -> None:
         self.planned = 0
@@ -74,6 +74,9 @@ class _Watch(Callback):
         self.before = now
         if run.step >= _STEPS:
             run.stop("preview")
+
+    def on_end(self, run: Run) -> None:
+        """Do nothing."""
 
 
 def preview(experiment: Experiment, stream: TaskStream) -> Preview:
@@ -96,7 +99,7 @@ def preview(experiment: Experiment, stream: TaskStream) -> Preview:
     check_instance("stream", stream, TaskStream, "a TaskStream")
     learner, watch = experiment.learner, _Watch()
     with threads(experiment.threads):
-        learner.learn(None, stream[0], seed=check_seed("seed", experiment.seed, 0), callbacks=[watch])
+        learner.learn(None, stream[0], seed=check_seed("seed", experiment.seed, 0), callbacks=[cast(Callback, watch)])
         state = learner.restore(stream[0], len(stream))
     trained = [p for p in state.parameters() if p.requires_grad]
     memory = 4 * _bytes(trained) + _bytes(state.buffers()) + _bytes(_data(stream))
