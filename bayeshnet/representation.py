@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
+from html import escape
 from typing import Any, Concatenate, ParamSpec
 
 from torch import Tensor, nn
 
-__all__ = ["ModuleSettings", "Settings", "flat_settings", "settings_of", "shows_arguments"]
+__all__ = ["ModuleSettings", "Settings", "flat_settings", "html_table", "settings_of", "shows_arguments"]
 
 _WIDTH, _VALUE_WIDTH = 100, 60
 _FEW = 16
@@ -81,6 +82,17 @@ def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Conca
         self._arguments, self._given = ", ".join(shown), given
 
     return recorded
+
+
+def html_table(rows: Mapping[str, str]) -> str:
+    """Return a table of names and values in HTML, for notebooks.
+
+    Example:
+        >>> html_table({"a<b": "1"})
+        '<table><tr><th>a&lt;b</th><td>1</td></tr></table>'
+    """
+    cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+    return f"<table>{''.join(cells)}</table>"
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -3,8 +3,9 @@
 Random hypernetworks (one to three hidden layers, five activations, gains 0.3 to 4, 1 to 16 latents, 2 to 1,000 weights,
 noise 1e-3 to 1) are given to ``kl_interval`` in single precision. Their truths are computed by
 ``intervals_truth.py`` in plain torch; where a truth is uncertain by more than 0.1 nats the case is left out and
-counted. Then linear maps with exact truths, products of ``abs`` and ``cos`` with 2^n modes and more, and the KL of
-hypernetwork posteriors to themselves.
+counted. Of those left out, some whose weights have up to nine coordinates are judged by ``intervals_neighbors.py``.
+Then linear maps with exact truths, products of ``abs`` and ``cos`` with 2^n modes and more, and the KL of hypernetwork
+posteriors to themselves.
 docs/results/intervals.rst is written by
 ``python benchmarks/intervals.py --rst docs/results/intervals.rst``, seeds from 0. With --keep cases
 are written to a file as they are found, and those in it are not run again.
@@ -22,6 +23,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from intervals_neighbors import neighbor_kl
 from intervals_page import write_page
 from intervals_truth import ACTIVATIONS, Network, Truth, true_kl
 from torch import Tensor
@@ -130,6 +132,15 @@ def random_network(seed: int) -> Case | None:
     return judged(net.activation, net.latent_size, posterior(net), standard(len(net.head[1])), truth, seed)
 
 
+def few_coordinates(seed: int) -> Case | None:
+    """Return a case by the distances between neighbors, or None if its truth is not known well enough so either."""
+    net = Network.random(seed)
+    truth = neighbor_kl(net, 1_000 + seed)
+    if truth is None or truth.error > UNCERTAIN:
+        return None
+    return judged(net.activation, net.latent_size, posterior(net), standard(len(net.head[1])), truth, seed)
+
+
 def linear_map(seed: int) -> Case:
     """Return the case of a linear map that the library cannot know to be linear."""
     gen = torch.Generator().manual_seed(seed)
@@ -201,6 +212,7 @@ def main() -> None:
     parser.add_argument("--linear", type=int, default=100, help="linear maps")
     parser.add_argument("--itself", type=int, default=10, help="posteriors compared with themselves")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4, 8, 12], help="factors of products")
+    parser.add_argument("--neighbors", type=int, nargs="*", default=[13, 17, 46, 50], help="seeds of few coordinates")
     parser.add_argument("--keep", type=Path, help="file of cases")
     parser.add_argument("--rst", type=Path, help="page to write")
     args = parser.parse_args()
@@ -212,6 +224,7 @@ def main() -> None:
         "folds": {f"{name} {n}": partial(product, name, n) for name in ("abs", "cos") for n in args.sizes},
     }
     cases = {study: [kept.get(key, make) for key, make in parts.items()] for study, parts in studies.items()}
+    cases["neighbors"] = [kept.get(f"neighbors {i}", partial(few_coordinates, i)) for i in args.neighbors]
     if args.rst is not None:
         known = {study: [case for case in found if case is not None] for study, found in cases.items()}
         write_page(args.rst, known, cases["random"].count(None))

@@ -16,7 +16,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-__all__ = ["ACTIVATIONS", "Network", "Truth", "true_kl"]
+__all__ = ["ACTIVATIONS", "Network", "Truth", "analytic_part", "true_kl"]
 
 Function = Callable[[Tensor], Tensor]
 
@@ -108,7 +108,7 @@ def true_kl(net: Network, seed: int, draws: int = 160) -> Truth:
     y = net.features(z) @ root.T + eps
     grid = _grid(net, root)
     sides = (_on_grid(net, root, y, grid),) * 2 if grid is not None else _sampled(net, root, y, z, gen)
-    analytic, analytic_error = _analytic(net, seed)
+    analytic, analytic_error = analytic_part(net, seed)
     controls, scatter = _controls(net, root, z, eps, gen)
     found = []
     for log_density in sides:
@@ -125,7 +125,7 @@ def _normal(gen: torch.Generator, *size: int) -> Tensor:
     return torch.randn(*size, generator=gen, dtype=torch.float64)
 
 
-def _analytic(net: Network, seed: int) -> tuple[float, float]:
+def analytic_part(net: Network, seed: int) -> tuple[float, float]:
     """Return the mean KL of the weights given their latent, with its standard error."""
     weight, bias = net.head
     gram, pulled = weight.T @ weight, weight.T @ bias

@@ -20,8 +20,25 @@ extensions = [
     "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
+    "sphinx-mathjax-offline",  # MathJax with the pages: formulas are read without a network
+    "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.md5"]
+
+# Tutorials are run when the pages are built; the other examples are shown as they are, since the tests run them.
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples"],
+    "gallery_dirs": ["gallery"],
+    "filename_pattern": r"plot_",
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "show_memory": False,
+    "min_reported_time": 5,
+    "plot_gallery": True,
+    "abort_on_example_error": True,
+    "image_scrapers": ("matplotlib",),
+    "remove_config_comments": True,
+}
 html_theme = "furo"
 html_title = f"bayeshnet {release}"
 
@@ -32,7 +49,8 @@ autodoc_typehints_description_target = "documented"
 # An override without a docstring says nothing new: the contract it fulfils is described with the base class.
 autodoc_inherit_docstrings = False
 # Names that two modules export, such as continual.Task and tasks.Task, are one object: either page will do.
-suppress_warnings = ["ref.python"]
+# A second build into one folder copies the files of MathJax over their older copies.
+suppress_warnings = ["misc.copy_overwrite", "ref.python"]
 
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False

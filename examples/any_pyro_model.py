@@ -1,4 +1,7 @@
-"""A flexible guide for your Pyro model in five lines: both signs of a mean of which only the modulus is seen.
+"""A guide for any Pyro model
+=============================
+
+A flexible guide for your Pyro model in five lines: both signs of a mean of which only the modulus is seen.
 
 Run it with ``python examples/any_pyro_model.py``.
 """

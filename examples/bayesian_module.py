@@ -1,4 +1,7 @@
-"""A Bayesian neural network on your own module in fifteen lines: regression with doubt where there are no data.
+"""A Bayesian module
+====================
+
+A Bayesian neural network on your own module in fifteen lines: regression with doubt where there are no data.
 
 Run it with ``python examples/bayesian_module.py``.
 """

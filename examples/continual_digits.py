@@ -1,4 +1,7 @@
-"""Continual learning of five tasks of two handwritten digits each, and inference of the task.
+"""Digits, two at a time
+========================
+
+Continual learning of five tasks of two handwritten digits each, and inference of the task.
 
 Run it with ``python examples/continual_digits.py``; it needs scikit-learn for the digits.
 """

@@ -1,4 +1,7 @@
-"""Is my KL right? Four estimates of one hypernetwork posterior's KL, their audit, and a posterior that fools LIVI.
+"""Four estimates of one KL
+===========================
+
+Is my KL right? Four estimates of one hypernetwork posterior's KL, their audit, and a posterior that fools LIVI.
 
 Run it with ``python examples/is_my_kl_right.py``; with the extra ``app`` it draws ``diagnosis.png`` too.
 """

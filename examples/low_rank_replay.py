@@ -1,4 +1,7 @@
-"""A posterior of your own in continual learning: generated Gaussians, low rank plus diagonal.
+"""A posterior of your own
+==========================
+
+A posterior of your own in continual learning: generated Gaussians, low rank plus diagonal.
 
 The builder builds a posterior with a condition per task, which returns a distribution for each. Run the example with
 ``python examples/low_rank_replay.py``, or the builder from the command line if it can be imported:

@@ -1,4 +1,7 @@
-"""A hypernetwork for a module of one's own, in ten lines: one generator holds the weights for several tasks.
+"""Weights for a module of your own
+===================================
+
+A hypernetwork for a module of one's own, in ten lines: one generator holds the weights for several tasks.
 
 Run it with ``python examples/own_module.py``.
 """

@@ -1,4 +1,7 @@
-"""Soft weight sharing: the layers of a network are linear combinations of a few templates, which are learnt with them.
+"""Soft weight sharing
+======================
+
+Soft weight sharing: the layers of a network are linear combinations of a few templates, which are learnt with them.
 
 Run it with ``python examples/soft_sharing.py``. Where two layers learn to use the templates in the same proportions,
 they have become one layer that is applied twice. The idea is that of Savarese and Maire, "Learning implicitly recurrent

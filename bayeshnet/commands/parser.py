@@ -11,7 +11,7 @@ from typing import Any
 
 from ..allowed import check_allowed_modules
 from ..files import read_text
-from ..runs.configuration import named_configuration
+from ..runs.configuration import DEFAULT_METHOD, default_method, named_configuration
 from ..runs.experiment import Experiment
 from ..runs.experiment_config import experiment_from, make_experiment_parser, parse_experiment
 from ..runs.folder import RunFolder
@@ -20,7 +20,7 @@ from ..tasks import TaskStream
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 
-DEFAULT_DATA, DEFAULT_METHOD = "split-digits", "posterior-replay"
+DEFAULT_DATA = "split-digits"
 _ALIASES = {"--estimator": "--learner.estimator"}
 _OWN_OPTIONS = ("config", "output", "resume", "quick", "allow")
 _PLAIN_OPTIONS = ("--data", "--data_dir", "--data_options", "--method", "--seed", "--device", "--threads", "--judge_on")
@@ -146,7 +146,7 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     first = argparse.ArgumentParser("bayeshnet run", add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--data", "--resume", "--output"):
         first.add_argument(name)
-    first.add_argument("--method", default=DEFAULT_METHOD)
+    first.add_argument("--method")
     first.add_argument("--quick", action="store_true")
     for name in ("--config", "--allow"):
         first.add_argument(name, action="append", default=[])
@@ -187,10 +187,11 @@ def _base(first: argparse.Namespace) -> str:
     """Return the named configuration of the stream that the words name, or else the last file that names one."""
     named = [(path, str(settings["data"])) for path, settings in first.config if settings.get("data")]
     if first.data or not named:
-        return named_configuration(first.data or DEFAULT_DATA, first.method, quick=first.quick)
+        data = first.data or DEFAULT_DATA
+        return named_configuration(data, first.method or default_method(data), quick=first.quick)
     path, data = named[-1]
     try:
-        return named_configuration(data, first.method, quick=first.quick)
+        return named_configuration(data, first.method or default_method(data), quick=first.quick)
     except ValueError as error:
         raise ValueError(f"file {path!r}: {error}") from error
 

@@ -4,6 +4,7 @@ from ..deprecation import moved_names
 from ..tasks import Split, Task, TaskStream
 from .baselines import FineTuning, Separate
 from .ewc import EWC, diagonal_fisher
+from .exact_stream import ExactStream
 from .experience_replay import ExperienceReplay, Joint, ReplayLearner
 from .heads import FixedSoftmax, GrowingSoftmax, Heads, SharedHead, SplitHeads
 from .learner import Learner
@@ -34,6 +35,7 @@ __all__ = [
     "Coreset",
     "Criterion",
     "DensitySettings",
+    "ExactStream",
     "ExampleMemory",
     "ExperienceReplay",
     "FineTuning",

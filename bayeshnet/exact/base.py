@@ -15,7 +15,7 @@ from ..errors import check_int, check_number, check_shape, check_size, type_erro
 
 __all__ = ["ExactHead"]
 
-_CHUNK = 4096
+_CHUNK, _BLOCK = 4096, 512
 _LARGEST = 1e100
 _MOST = 2**14
 
@@ -118,7 +118,7 @@ class ExactHead(nn.Module, ABC):
                 self.square.add_((values.square() * weight).sum(0))
             else:
                 self.square.add_(values.square().sum(0))
-            self.gram.addmm_(part.T, weighted)
+            self._add_products(part, weighted)
             self.cross.addmm_(weighted.T, values)
         return self
 
@@ -131,9 +131,9 @@ class ExactHead(nn.Module, ABC):
         """
         if type(other) is not type(self):
             raise type_error("other", expected=f"a {type(self).__name__}", got=other)
-        mine, theirs = self._settings(), other._settings()
-        if mine != theirs:
-            raise value_error("other", expected=f"a head with the settings {mine}", found=f"{theirs}")
+        own, others = self._settings(), other._settings()
+        if own != others:
+            raise value_error("other", expected=f"a head with the settings {own}", found=f"{others}")
         merged = copy.deepcopy(self)
         if self.of_classes:
             merged._make_room(other.labels.to(self.labels.device))
@@ -141,6 +141,8 @@ class ExactHead(nn.Module, ABC):
         merged.gram.add_(other.gram.to(merged.gram))
         merged.cross.index_add_(1, place, other.cross.to(merged.cross))
         merged.square.index_add_(0, place, other.square.to(merged.square))
+        if isinstance(mine := merged._buffers.get("tally"), Tensor):
+            mine.add_(other.get_buffer("tally").to(mine))
         return merged
 
     def forget(self, factor: float) -> Self:
@@ -161,6 +163,10 @@ class ExactHead(nn.Module, ABC):
     @abstractmethod
     def log_evidence(self) -> float:
         """Return the log marginal likelihood of what has been learned, in nats, at its maximum."""
+
+    @abstractmethod
+    def linear_map(self) -> Tensor:
+        """Return the weights of the outputs, with the offsets in the last row, ``(D + 1, C)``."""
 
     @abstractmethod
     def logits(self, features: Tensor) -> Tensor:
@@ -198,6 +204,13 @@ class ExactHead(nn.Module, ABC):
             if buffer is not None:
                 self._buffers[name] = buffer.to(device)
         return self
+
+    def _add_products(self, part: Tensor, weighted: Tensor) -> None:
+        """Add the products of features to the Gram matrix: one half of the blocks, of which the other is a copy."""
+        for start in range(0, len(self.gram), _BLOCK):
+            stop = start + _BLOCK
+            self.gram[start:, start:stop].addmm_(part[:, start:].T, weighted[:, start:stop])
+            self.gram[start:stop, stop:] = self.gram[stop:, start:stop].T
 
     def _scale(self, factor: float) -> None:
         for sums in (self.gram, self.cross, self.square):

@@ -90,6 +90,19 @@ class GaussianClassesHead(ExactHead):
         return self._memo.get((self.gram, self.cross), self._fit)
 
     @torch.no_grad()
+    def linear_map(self) -> Tensor:
+        r"""Return the discriminant functions for many examples, ``(D + 1, C)``.
+
+        They are :math:`\varphi^\top \Lambda \mu_c - \frac12 \mu_c^\top \Lambda \mu_c + \log n_c / N` with the mean
+        :math:`\Lambda = (\nu + N) (\psi I + S)^{-1}` of the precision.
+        """
+        fit = self.fit()
+        root = fit.vectors * fit.scatter.rsqrt()
+        weight = fit.degrees * root @ (fit.mean @ root).T
+        offset = (self.counts / self.counts.sum()).log() - 0.5 * (fit.mean.T * weight).sum(0)
+        return torch.cat([weight, offset.unsqueeze(0)])
+
+    @torch.no_grad()
     def log_density(self, features: Tensor) -> Tensor:
         r"""Compute the log-density of features under each class, ``(N, C)``, in nats.
 

@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
+from ..errors import check_flags, value_error
 from ..memo import Memo
 from .base import ExactHead
-from .calibration import inverse_temperature
 from .search import maximize_slow
 
 __all__ = ["BayesianLinearHead", "LinearPrediction"]
 
 _BELOW, _ABOVE = 18.0, 10.0
+_LOGISTIC, _LOWEST, _HIGHEST, _BETAS = 1.7, 0.1, 10.0, 61
 _LEAST_NOISE = 1e-12
 
 
 @dataclass(frozen=True)
 class LinearPrediction:
-    """Predictions of a linear head for ``N`` inputs.
+    r"""Predictions of a linear head for ``N`` inputs.
 
     Args:
         mean: of each output, ``(N, C)``.
-        variance: of a new target, noise included, ``(N,)``; it is the same for all outputs.
+        variance: of a new target, noise included, ``(N, C)``.
         leverage: the part of it that comes from unknown weights, over the noise, ``(N,)``.
-        probs: probabilities of the classes ``(N, C)``; None for values.
+        logits: the numbers :math:`\beta z` of the classes ``(N, C)``; None for values.
     """
 
     mean: Tensor
     variance: Tensor
     leverage: Tensor
-    probs: Tensor | None = None
+    logits: Tensor | None = None
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of the classes, ``(N, C)``."""
+        if self.logits is None:
+            raise ValueError("probs: expected a prediction of classes, got one of values. Use mean.")
+        return self.logits.softmax(1)
 
 
 @dataclass(frozen=True)
@@ -45,37 +53,38 @@ class Fit:
         weight: its mean, ``(D + 1, C)``.
         factor: lower Cholesky factor of :math:`G + \lambda I`.
         ridge: ratio of the noise variance to that of the prior.
-        noise: variance of the noise.
+        noise: variance of the noise of each output, ``(C,)``.
         log_evidence: in nats.
     """
 
     weight: Tensor
     factor: Tensor
     ridge: float
-    noise: float
+    noise: Tensor
     log_evidence: float
 
 
 class BayesianLinearHead(ExactHead):
     r"""Bayesian linear regression of all outputs on the features, whose prior and noise maximize the evidence.
 
-    .. math:: y_c = \tilde\varphi^\top w_c + \sigma \varepsilon, \qquad w_c \sim \mathcal{N}(0, (\sigma^2 / \lambda) I).
+    .. math:: y_c = \tilde\varphi^\top w_c + \sigma_c \varepsilon, \qquad
+       w_c \sim \mathcal{N}(0, (\sigma_c^2 / \lambda) I).
 
     The log-evidence of :math:`N` examples of :math:`C` outputs is
 
-    .. math:: -\tfrac{N C}{2} \log(2 \pi \sigma^2) - \tfrac{C}{2} \log \lvert I + G / \lambda \rvert
-       - \frac{1}{2 \sigma^2} \sum_c \big(s_c - B_{:c}^\top (G + \lambda I)^{-1} B_{:c}\big).
+    .. math:: -\tfrac12 \sum_c \Big(N \log(2 \pi \sigma_c^2) + \log \lvert I + G / \lambda \rvert
+       + \frac{1}{\sigma_c^2} \big(s_c - B_{:c}^\top (G + \lambda I)^{-1} B_{:c}\big)\Big).
 
-    It is largest in :math:`\sigma^2` in closed form, and in :math:`\lambda` by a search that needs no further pass. The
-    posterior predictive of a new target has the mean :math:`\tilde\varphi^\top (G + \lambda I)^{-1} B` and the variance
-    :math:`\sigma^2 (1 + h)` with the leverage :math:`h = \tilde\varphi^\top (G + \lambda I)^{-1} \tilde\varphi`.
+    It is largest in :math:`\sigma_c^2` in closed form, and in :math:`\lambda` by a search that needs no further pass.
+    The posterior predictive of a new target has the mean :math:`m_c = \tilde\varphi^\top (G + \lambda I)^{-1} B_{:c}`
+    and the variance :math:`\sigma_c^2 (1 + h)` with the leverage :math:`h = \tilde\varphi^\top (G + \lambda I)^{-1}
+    \tilde\varphi`.
 
-    Probabilities of classes are :math:`\mathrm{softmax}(\beta m / \sqrt{1 + h})` with the predictive mean :math:`m` of
-    the vectors of classes: an input far from all features learned has a large leverage and flat probabilities. The
-    inverse temperature :math:`\beta` maximizes the expected log-probability of examples that are left out of the fit.
-    It is computed from the sums alone: the outputs of the examples of a class have a mean and a covariance that the
-    sums give, with one covariance for all classes; leaving an example out changes its outputs :math:`m` to
-    :math:`(m - h y) / (1 - h)`. No example is set aside or stored.
+    Classes are vectors with a one for the class. The number of deviations :math:`z_c = (m_c - \frac12) / (\sigma_c
+    \sqrt{1 + h})` by which the mean exceeds one half gives the probabilities :math:`\mathrm{softmax}(\beta z)`, which
+    are flat for inputs far from all that was learned. Without further data :math:`\beta` is 1.7, with which the
+    logistic function is close to the normal one; :meth:`calibrate` chooses it by the predictions of training examples
+    that are left out of the fit.
 
     Args:
         num_features: number :math:`D` of features.
@@ -94,10 +103,14 @@ class BayesianLinearHead(ExactHead):
         (True, True)
     """
 
+    tally: Tensor
+    chosen: Tensor
+
     def __init__(self, num_features: int, num_outputs: int | None = None, *, forgetting: float = 1.0) -> None:
         super().__init__(num_features, num_outputs, forgetting)
+        self.register_buffer("tally", torch.zeros(_BETAS, dtype=torch.float64))
+        self.register_buffer("chosen", torch.zeros(2, dtype=torch.float64))
         self._memo: Memo[Fit] = Memo()
-        self._beta: Memo[float] = Memo()
 
     def log_evidence(self) -> float:
         """Return the log-density of all targets given the features, in nats, at its maximum."""
@@ -107,6 +120,10 @@ class BayesianLinearHead(ExactHead):
     def fit(self) -> Fit:
         """Return the posterior of the weights, kept until more is learned."""
         return self._memo.get((self.gram, self.cross), self._fit)
+
+    def linear_map(self) -> Tensor:
+        """Return the posterior mean of the weights, with the offsets in the last row, ``(D + 1, C)``."""
+        return self.fit().weight
 
     @torch.no_grad()
     def predict(self, features: Tensor) -> LinearPrediction:
@@ -119,16 +136,15 @@ class BayesianLinearHead(ExactHead):
         fit = self.fit()
         mean = wide @ fit.weight
         leverage = _leverage(fit, wide)
-        probs = None
-        if self.of_classes:
-            probs = (self.inverse_temperature() * mean / (1 + leverage).sqrt().unsqueeze(1)).softmax(1)
-        return LinearPrediction(mean, fit.noise * (1 + leverage), leverage, probs)
+        variance = fit.noise * (1 + leverage).unsqueeze(1)
+        logits = self.beta * _deviations(mean, variance) if self.of_classes else None
+        return LinearPrediction(mean, variance, leverage, logits)
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
-        r"""Compute :math:`\beta m / \sqrt{1 + h}`, ``(N, C)``."""
+        r"""Compute :math:`\beta z`, ``(N, C)``."""
         found = self.predict(features)
-        return self.inverse_temperature() * found.mean / (1 + found.leverage).sqrt().unsqueeze(1)
+        return self.beta * _deviations(found.mean, found.variance)
 
     @torch.no_grad()
     def leave_one_out(self, features: Tensor, y: Tensor) -> Tensor:
@@ -143,37 +159,72 @@ class BayesianLinearHead(ExactHead):
         wide = self._wide(features)
         _, targets = self._checked(features, y)
         if self.of_classes:
-            known = (targets.unsqueeze(1) == self.labels).to(wide)
-            targets = known
+            targets = (targets.unsqueeze(1) == self.labels).to(wide)
         fit = self.fit()
-        leverage = _leverage(fit, wide).unsqueeze(1)
-        rest = (1 - leverage).clamp_min(torch.finfo(wide.dtype).eps)
-        return (wide @ fit.weight - leverage * targets.to(wide)) / rest
+        return _left_out(wide @ fit.weight, targets.to(wide), _leverage(fit, wide).unsqueeze(1))
 
     @torch.no_grad()
-    def inverse_temperature(self) -> float:
-        r"""Return the number :math:`\beta` of the probabilities, kept until more is learned."""
-        return self._beta.get((self.gram, self.cross), lambda: inverse_temperature(self.gram, self.cross, self.fit()))
+    def calibrate(self, features: Tensor, y: Tensor, *, learned: bool = True) -> Self:
+        r"""Add examples to those by which :math:`\beta` is chosen: it maximizes the sum of their log-probabilities.
+
+        The log-probabilities of the examples' classes are added to a tally over 61 values of :math:`\beta`; of the
+        examples nothing else is stored. Examples of classes that the head does not know yet are passed over.
+
+        Args:
+            features: ``(N, D)``.
+            y: classes ``(N,)``.
+            learned: True for examples that the head has learned, which are predicted as if each had been left out;
+                False for examples that come later.
+
+        Returns:
+            The head itself.
+        """
+        if not self.of_classes:
+            raise value_error("y", expected="a head of classes", found="one of values")
+        check_flags(learned=learned)
+        wide = self._wide(features)
+        _, targets = self._checked(features, y)
+        known = torch.isin(targets, self.labels)
+        wide, targets = wide[known], targets[known]
+        fit = self.fit()
+        one = (targets.unsqueeze(1) == self.labels).to(wide)
+        leverage = _leverage(fit, wide).unsqueeze(1)
+        mean = wide @ fit.weight
+        if learned:
+            mean = _left_out(mean, one, leverage)
+        deviations = _deviations(mean, fit.noise * (1 + leverage))
+        own = [(beta * deviations).log_softmax(1)[one.bool()].sum() for beta in _grid()]
+        self.tally.add_(torch.stack(own).to(self.tally))
+        self.chosen.copy_(torch.tensor([fit.ridge, self.count], dtype=torch.float64))
+        return self
+
+    @property
+    def beta(self) -> float:
+        r"""The number :math:`\beta`: 1.7, or that of the highest sum of log-probabilities so far."""
+        return _grid()[int(self.tally.argmax())] if bool(self.tally.any()) else _LOGISTIC
 
     def _fit(self) -> Fit:
+        ridge, count = self.chosen.tolist()
+        if count == self.count:  # a head that was calibrated, and has been loaded or copied
+            return self._at(ridge)
         level = math.log(float(self.gram.trace()))
         log_ridge = maximize_slow(lambda value: self._at(math.exp(value)).log_evidence, level - _BELOW, level + _ABOVE)
         return self._at(math.exp(log_ridge))
 
     def _at(self, ridge: float) -> Fit:
         """Return the posterior at a ridge, with the noise that maximizes the evidence."""
-        number, outputs, power = self.count, max(len(self.labels), 1), float(self.square.sum())
+        number = self.count
         shifted = self.gram.clone()
         shifted.diagonal().add_(ridge)
         factor, failed = torch.linalg.cholesky_ex(shifted)
         if bool(failed):
-            return Fit(self.cross, factor, ridge, math.nan, -math.inf)
+            return Fit(self.cross, factor, ridge, self.square, -math.inf)
         weight = torch.cholesky_solve(self.cross, factor)
-        rest = max(power - float((self.cross * weight).sum()), 0.0)
-        noise = max(rest, _LEAST_NOISE * power, 1e-300) / (number * outputs)
+        rest = (self.square - (self.cross * weight).sum(0)).clamp_min(0)
+        noise = torch.maximum(rest, _LEAST_NOISE * self.square).clamp_min(1e-300) / number
         log_det = 2 * float(factor.diagonal().log().sum()) - len(factor) * math.log(ridge)
-        log_evidence = -0.5 * outputs * (number * math.log(2 * math.pi * noise) + log_det) - rest / (2 * noise)
-        return Fit(weight, factor, ridge, noise, log_evidence)
+        terms = number * (2 * math.pi * noise).log() + log_det + rest / noise
+        return Fit(weight, factor, ridge, noise, -0.5 * float(terms.sum()))
 
     def _settings(self) -> dict[str, Any]:
         return {"num_features": self.num_features, "num_outputs": self.num_outputs, "forgetting": self.forgetting}
@@ -182,3 +233,18 @@ class BayesianLinearHead(ExactHead):
 def _leverage(fit: Fit, wide: Tensor) -> Tensor:
     """Return the leverage of examples ``(N, D + 1)``."""
     return torch.linalg.solve_triangular(fit.factor, wide.T, upper=False).square().sum(0)
+
+
+def _left_out(mean: Tensor, targets: Tensor, leverage: Tensor) -> Tensor:
+    """Return the predictive means of learned examples as if each had been left out."""
+    return (mean - leverage * targets) / (1 - leverage).clamp_min(torch.finfo(mean.dtype).eps)
+
+
+def _deviations(mean: Tensor, variance: Tensor) -> Tensor:
+    """Return by how many standard deviations means exceed one half."""
+    return (mean - 0.5) / variance.sqrt()
+
+
+def _grid() -> list[float]:
+    """Return the values of the inverse temperature, each 8 % above the one before."""
+    return [_LOWEST * (_HIGHEST / _LOWEST) ** (i / (_BETAS - 1)) for i in range(_BETAS)]

@@ -11,7 +11,7 @@ from torch import Tensor
 __all__ = ["maximize", "maximize_slow"]
 
 _POINTS, _ROUNDS = 41, 4
-_COARSE, _STEPS, _CLOSE = 9, 40, 2e-4
+_COARSE, _STEPS, _CLOSE = 8, 40, 5e-4
 _DIGITS = 3
 _GOLDEN = 0.381966011250105
 
@@ -51,7 +51,7 @@ def maximize(function: Callable[..., Tensor], *ranges: tuple[float, float]) -> t
 def maximize_slow(function: Callable[[float], float], low: float, high: float) -> float:
     """Return the point where a function of one number is largest, by few evaluations.
 
-    Nine points find the highest maximum, a parabola through the best three, or the golden section where that fails,
+    Eight points find the highest maximum, a parabola through the best three, or the golden section where that fails,
     refines it. The point is rounded to three digits, as by :func:`maximize`.
 
     Args:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import check_number, check_positive, check_size, check_sizes, value_error
+from ..errors import check_flags, check_number, check_positive, check_size, check_sizes, value_error
 from ..mnets.parts.images import to_maps
 from .base import FeatureMap, Features, check_floats, check_total
 from .scaling import Standardize
@@ -26,7 +26,8 @@ class PatchFilters(Features):
     eigenvalues :math:`\Lambda` of their covariance and the mean :math:`\bar\lambda` of these. Filters :math:`f_k` are
     whitened patches of the first task with length 1. The response :math:`r_k = f_k^\top z` at each place of an image is
     rectified with both signs, :math:`\max(0, r_k - \alpha)` and :math:`\max(0, -r_k - \alpha)`, and averaged over the
-    cells of a grid. The :math:`D = 2 K g^2` averages are standardized over the first task.
+    cells of a grid. The square roots of these :math:`D = 2 K g^2` averages, in which many weak responses and few strong
+    ones are closer, are standardized over the first task.
 
     Args:
         num_filters: number :math:`K` of filters.
@@ -34,6 +35,7 @@ class PatchFilters(Features):
         grid: number :math:`g` of cells along each side of the image.
         threshold: the number :math:`\alpha`.
         epsilon: the number :math:`\epsilon`, which keeps the whitening from raising what is noise.
+        root: True for the square roots of averages, False for the averages.
         image_shape: ``(channels, height, width)`` of flattened images; inputs with three dimensions say it themselves.
 
     References:
@@ -54,6 +56,7 @@ class PatchFilters(Features):
         grid: int = 2,
         threshold: float = 0.25,
         epsilon: float = 0.1,
+        root: bool = True,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         self.num_filters = check_size("num_filters", num_filters)
@@ -61,6 +64,8 @@ class PatchFilters(Features):
         self.grid = check_size("grid", grid)
         self.threshold = check_number("threshold", threshold, minimum=0.0)
         self.epsilon = check_positive("epsilon", epsilon)
+        check_flags(root=root)
+        self.root = bool(root)
         self.image_shape = image_shape
         if image_shape is not None:
             check_sizes("image_shape", image_shape, count=3)
@@ -112,7 +117,7 @@ class PatchMap(FeatureMap):
         self.standardize.learn(torch.cat([self.averages(part) for part in x[some].split(500)]))
 
     def features(self, x: Tensor) -> Tensor:
-        """Compute the standardized averages."""
+        """Compute the standardized numbers."""
         return torch.cat([self.standardize(self.averages(part)) for part in x.split(500)]) if len(x) else self.empty(x)
 
     def empty(self, x: Tensor) -> Tensor:
@@ -120,11 +125,12 @@ class PatchMap(FeatureMap):
         return self.bias.new_zeros(0, self.num_features)
 
     def averages(self, x: Tensor) -> Tensor:
-        """Compute the averages over the cells."""
+        """Compute the averages over the cells, or their roots."""
         response = F.conv2d(self.maps(x), self.filters, self.bias)
         alpha, grid = self.settings.threshold, self.settings.grid
         signs = ((response - alpha).relu(), (-response - alpha).relu())
-        return torch.cat([F.adaptive_avg_pool2d(r, grid) for r in signs], dim=1).flatten(1)
+        averages = torch.cat([F.adaptive_avg_pool2d(r, grid) for r in signs], dim=1).flatten(1)
+        return averages.sqrt() if self.settings.root else averages
 
     def maps(self, x: Tensor) -> Tensor:
         """Return images as maps ``(N, C, H, W)`` in the dtype of the filters."""

@@ -10,14 +10,18 @@ from .losses import AddedLoss, StepContext, Term
 from .predicting import write_predictions
 from .prediction import Prediction
 from .predictive import Predictive
-from .reference import DrawnPosterior, ReferencePosterior, reference_posterior
+from .reference import ReferencePosterior, reference_posterior
 from .run import Callback, FitResult, Run
+from .sampling import BatchedHMC, Chains, Convergence, DrawnPosterior, SampledPosterior, fit_density
 from .schedules import Annealing, Cosine, LinearWarmup
 
 __all__ = [
     "AddedLoss",
     "Annealing",
+    "BatchedHMC",
     "Callback",
+    "Chains",
+    "Convergence",
     "Cosine",
     "DrawnPosterior",
     "ELBOTerms",
@@ -31,9 +35,11 @@ __all__ = [
     "Progress",
     "ReferencePosterior",
     "Run",
+    "SampledPosterior",
     "StepContext",
     "Term",
     "fit",
+    "fit_density",
     "load_checkpoint",
     "reference_posterior",
     "save_checkpoint",

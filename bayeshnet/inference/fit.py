@@ -160,6 +160,9 @@ def fit(
         run = Run(model, guide, planned, per_epoch, 0 if state is None else int(state["step"]))
         loop.go(run, listeners)
     history, state = run.history(), loop.state_dict(run.step)
+    if isinstance(guide, AutoHypernet) and guide.components > 1 and (whole := _whole_data(loop)) is not None:
+        with seeded(generator):
+            guide.reweigh(objective.model, *whole, **(arguments or {}))
     found = _alarms(loop, history) if alarms and transform is None else {}
     for name, says in found.items():
         _log.warning("%s: %s", name, says)
@@ -170,15 +173,24 @@ def _alarms(loop: Loop, history: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the alarms of a finished run; none if data are not in memory."""
     data, objective = loop.batches, loop.objective
     if isinstance(objective.guide, AutoHypernet):
-        if data is not None and (not isinstance(data, TensorBatches) or data.batch_size < data.num_data):
+        whole = _whole_data(loop)
+        if whole is None:
             return {}
-        arguments = () if data is None else data.tensors
-        return weight_alarms(objective.model, objective.guide, arguments, history, objective.arguments)
+        return weight_alarms(objective.model, objective.guide, whole, history, objective.arguments)
     if not isinstance(data, TensorBatches) or len(data.tensors) != 2 or not isinstance(objective.elbo, ImplicitELBO):
         return {}
     if not is_direct(objective.model, objective.guide):
         return {}
     return fit_alarms(objective.model, objective.guide, data.tensors, history, objective.arguments)
+
+
+def _whole_data(loop: Loop) -> tuple[Any, ...] | None:
+    """Return the arguments of the model if each step saw all data, else None."""
+    data = loop.batches
+    if data is None:
+        return ()
+    whole = isinstance(data, TensorBatches) and data.batch_size == data.num_data
+    return tuple(data.tensors) if isinstance(data, TensorBatches) and whole else None
 
 
 def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> None:

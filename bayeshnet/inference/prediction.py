@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,6 +13,11 @@ from torch.distributions import Independent, Normal
 from ..errors import value_error
 from ..guides import Likelihood
 from ..guides.likelihoods.places import AtPlaces, PlacedDistribution
+from ..representation import html_table
+from .plots import plot_classes, plot_values
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["Moments", "Prediction", "normal_mixture_quantile", "predictive_quantiles"]
 
@@ -52,6 +58,40 @@ class Prediction:
     samples: Tensor | None = None
     quantiles: Mapping[float, Tensor] = field(default_factory=dict)
     exclusive: bool = True
+
+    def __repr__(self) -> str:
+        """Show kind, sizes and the means of the uncertainties over inputs."""
+        return f"Prediction({', '.join(f'{name}={value}' for name, value in self._shown().items())})"
+
+    def _repr_html_(self) -> str:
+        """Show the same as a small table, in notebooks."""
+        return html_table(self._shown())
+
+    def _shown(self) -> dict[str, str]:
+        shown = {
+            "kind": repr(self.kind),
+            "mean": f"tensor{tuple(self.mean.shape)}",
+            "num_samples": str(self.num_samples),
+        }
+        unit = "nats" if self.kind == "classification" else "variance"
+        for name in ("total", "aleatoric", "epistemic"):
+            shown[name] = f"{getattr(self, name).double().mean().item():.4g} ({unit}, mean of {len(self.mean)})"
+        if self.samples is not None:
+            shown["samples"] = f"tensor{tuple(self.samples.shape)}"
+        if self.quantiles:
+            shown["quantiles"] = str(list(self.quantiles))
+        return shown
+
+    def plot(self, x: Tensor | None = None, ax: Axes | None = None) -> Axes:
+        """Draw values with bands of two standard deviations over ``x``, or the probabilities of classes.
+
+        Args:
+            x: one-dimensional inputs ``(N,)`` or ``(N, 1)`` of values; their numbers if None.
+            ax: axes of matplotlib, of the extra ``app``; those of a new figure if None.
+        """
+        if self.kind == "classification":
+            return plot_classes(self.probs, ax)
+        return plot_values(self.mean, self.total, self.aleatoric, x, ax)
 
     @property
     def confidence(self) -> Tensor:

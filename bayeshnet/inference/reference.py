@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import inspect
-import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from pyro.infer import MCMC, NUTS
-from pyro.ops.stats import effective_sample_size, split_gelman_rubin
 from torch import Tensor
 
 from ..checks import check_callable, check_generator, check_mapping, refusing
-from ..distributions import WeightDistribution, WeightDraw, WeightPosterior
-from ..errors import check_finite, check_floating, check_instance, check_shape, check_size, value_error
+from ..errors import check_size, type_error, value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
 from ..guides.sites import continuous_named
 from ..rng import seeded
 from ..weights import WeightSpec
+from .sampling import BatchedHMC, DrawnPosterior, SampledPosterior, effective_size, sample_posterior, split_r_hat
 
-__all__ = ["DrawnPosterior", "ReferencePosterior", "reference_posterior"]
+__all__ = ["SAMPLERS", "DrawnPosterior", "ReferencePosterior", "reference_posterior"]
 
-_SHORTEST = 4
-"""Samples per chain from which on chains can be compared."""
+SAMPLERS = ("nuts", "batched")
+"""Names of samplers: the no-U-turn sampler for any program, and :class:`BatchedHMC` for networks."""
+
+_SIDE_BY_SIDE = 32
+"""Chains of the batched sampler."""
 
 
 @dataclass(frozen=True)
@@ -64,29 +65,61 @@ class ReferencePosterior:
         return DrawnPosterior(self.samples[site], spec)
 
 
+@overload
+def reference_posterior(
+    model: Any,
+    *args: Any,
+    num_samples: int = ...,
+    num_warmup: int | None = ...,
+    num_chains: int | None = ...,
+    generator: torch.Generator | None = ...,
+    nuts: Mapping[str, Any] | None = ...,
+    sampler: Literal["nuts"] = ...,
+    **kwargs: Any,
+) -> ReferencePosterior: ...
+@overload
+def reference_posterior(
+    model: Any,
+    *args: Any,
+    num_samples: int = ...,
+    num_warmup: int | None = ...,
+    num_chains: int | None = ...,
+    generator: torch.Generator | None = ...,
+    nuts: None = ...,
+    sampler: Literal["batched"] | BatchedHMC,
+    **kwargs: Any,
+) -> SampledPosterior: ...
 def reference_posterior(
     model: Any,
     *args: Any,
     num_samples: int = 1000,
     num_warmup: int | None = None,
-    num_chains: int = 1,
+    num_chains: int | None = None,
     generator: torch.Generator | None = None,
     nuts: Mapping[str, Any] | None = None,
+    sampler: str | BatchedHMC = "nuts",
     **kwargs: Any,
-) -> ReferencePosterior:
-    """Sample the posterior of a Pyro model by the no-U-turn sampler.
+) -> ReferencePosterior | SampledPosterior:
+    """Sample the posterior of a Pyro model by Hamiltonian Monte Carlo.
 
-    It is exact in the limit and slow: a reference for guides of small models and small networks.
+    It is exact in the limit and slow: a reference for guides of small models and small networks. For the weights of a
+    small network ``sampler="batched"`` runs many chains side by side, which is a posterior to work with where a network
+    is small enough: see :class:`~bayeshnet.inference.BatchedHMC`.
 
     Args:
         model: a :class:`~bayeshnet.guides.BayesianModel` or any Pyro model with continuous latent variables.
         args: arguments of the model, such as ``x, y`` (all of the data).
         num_samples: number of samples per chain.
         num_warmup: steps per chain to adapt step size and mass matrix; the number of samples if None.
-        num_chains: number of chains, run one after the other, for R-hat.
+        num_chains: number of chains, for R-hat. If None, 1; with ``"batched"``, where they run side by side, 32.
         generator: of all randomness.
         nuts: options of ``pyro.infer.NUTS``, such as ``{"max_tree_depth": 6}``.
+        sampler: ``"nuts"``, the no-U-turn sampler of Pyro; ``"batched"`` or a :class:`~bayeshnet.inference.BatchedHMC`
+            for a BayesianModel, called with ``x, y``, whose parameters besides the weights stay as they are.
         kwargs: keyword arguments of the model.
+
+    Returns:
+        A :class:`ReferencePosterior`; with ``"batched"`` a :class:`~bayeshnet.inference.SampledPosterior`.
 
     References:
         Hoffman, Gelman, "The no-U-turn sampler", 2014.
@@ -99,24 +132,51 @@ def reference_posterior(
         True
     """
     check_callable("model", model, "a BayesianModel or another Pyro program")
-    num_samples, num_chains = check_size("num_samples", num_samples), check_size("num_chains", num_chains)
+    num_samples = check_size("num_samples", num_samples)
+    chains = None if num_chains is None else check_size("num_chains", num_chains)
     warmup = num_samples if num_warmup is None else check_size("num_warmup", num_warmup, 0)
+    batched = _batched(sampler, nuts)
+    if batched is not None:
+        x, y = _data(args, kwargs)
+        return sample_posterior(
+            model,
+            x,
+            y,
+            batched,
+            num_samples=num_samples,
+            num_warmup=warmup,
+            num_chains=_SIDE_BY_SIDE if chains is None else chains,
+            generator=check_generator(generator),
+        )
     options = _nuts_options(nuts)
     if isinstance(model, BayesianModel) and (len(args) > 1 or kwargs.get("y") is not None):
         model.likelihood.check_targets(args[1] if len(args) > 1 else kwargs["y"])
+
+    def program(mcmc: MCMC) -> None:
+        refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
+
+    named = support_named() if isinstance(model, BayesianModel) else nullcontext()
+    with seeded(check_generator(generator)), named:
+        return _by_nuts(
+            lambda: MCMC(NUTS(model, **options), num_samples, warmup_steps=warmup, disable_progbar=True),
+            program,
+            chains or 1,
+        )
+
+
+def _by_nuts(make: Callable[[], MCMC], run: Callable[[MCMC], None], num_chains: int) -> ReferencePosterior:
+    """Run chains one after the other."""
     begin = time.perf_counter()
     chains: list[dict[str, Tensor]] = []
     divergences = 0
-    named = support_named() if isinstance(model, BayesianModel) else nullcontext()
-    with seeded(check_generator(generator)), named:
-        for _ in range(num_chains):
-            mcmc = MCMC(NUTS(model, **options), num_samples, warmup_steps=warmup, disable_progbar=True)
-            with continuous_named(), _start_named():
-                refusing("model", mcmc.run, "a Pyro program that takes these arguments")(*args, **kwargs)
-            chains.append({name: value.detach() for name, value in mcmc.get_samples().items()})
-            # Its diagnostics() would compute R-hat as well, for which few samples are not enough.
-            found: Any = mcmc._diagnostics
-            divergences += sum(len(chain.get("divergences", ())) for chain in found)
+    for _ in range(num_chains):
+        mcmc = make()
+        with continuous_named(), _start_named():
+            run(mcmc)
+        chains.append({name: value.detach() for name, value in mcmc.get_samples().items()})
+        # Its diagnostics() would compute R-hat as well, for which few samples are not enough.
+        found: Any = mcmc._diagnostics
+        divergences += sum(len(chain.get("divergences", ())) for chain in found)
     stacked = {name: torch.stack([chain[name] for chain in chains]) for name in chains[0]}
     return ReferencePosterior(
         {name: value.flatten(0, 1) for name, value in stacked.items()},
@@ -125,6 +185,29 @@ def reference_posterior(
         divergences,
         time.perf_counter() - begin,
     )
+
+
+def _batched(sampler: Any, nuts: Any) -> BatchedHMC | None:
+    """Return the sampler of many chains, or None for the no-U-turn sampler."""
+    if isinstance(sampler, str) and sampler in SAMPLERS:
+        chosen = None if sampler == "nuts" else BatchedHMC()
+    elif isinstance(sampler, BatchedHMC):
+        chosen = sampler
+    else:
+        expected = "'nuts', 'batched' or a BatchedHMC"
+        raise (value_error if isinstance(sampler, str) else type_error)("sampler", expected=expected, got=sampler)
+    if chosen is not None and nuts is not None:
+        raise value_error("nuts", expected="None beside sampler='batched'", got=nuts, hint="Give BatchedHMC(...).")
+    return chosen
+
+
+def _data(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return inputs and targets among the arguments of the model."""
+    given = {**dict(zip(("x", "y"), args, strict=False)), **kwargs}
+    if set(given) != {"x", "y"} or len(args) > 2 or len(args) + len(kwargs) != 2:
+        found = f"{len(args)} positional ones and {sorted(kwargs)}"
+        raise value_error("args", expected="x and y for sampler='batched'", found=found)
+    return given["x"], given["y"]
 
 
 @contextmanager
@@ -147,71 +230,3 @@ def _nuts_options(nuts: Any) -> dict[str, Any]:
     if unknown:
         raise value_error("nuts", expected=f"options among {', '.join(sorted(known))}", found=", ".join(unknown))
     return options
-
-
-def split_r_hat(chains: Tensor) -> Tensor:
-    """Compute split R-hat of chains ``(chains, S, *shape)``: ``(*shape)``, NaN for fewer than four samples per chain.
-
-    References:
-        Gelman, Carlin, Stern, Dunson, Vehtari, Rubin, "Bayesian data analysis", third edition, 2013.
-    """
-    return split_gelman_rubin(chains) if chains.shape[1] >= _SHORTEST else _unknown(chains)
-
-
-def effective_size(chains: Tensor) -> Tensor:
-    """Compute the effective number of samples of chains ``(chains, S, *shape)``: ``(*shape)``.
-
-    The definition is that of Stan: autocorrelations of all chains together, with the variance between chains, so that
-    chains that disagree have few effective samples. NaN for fewer than four samples per chain.
-
-    References:
-        Geyer, "Practical Markov chain Monte Carlo", 1992.
-    """
-    return effective_sample_size(chains) if chains.shape[1] >= _SHORTEST else _unknown(chains)
-
-
-def _unknown(chains: Tensor) -> Tensor:
-    return chains.new_full(chains.shape[2:], math.nan)
-
-
-class DrawnPosterior(WeightPosterior):
-    """A posterior given by samples of the weights, such as those of MCMC or of an ensemble.
-
-    Args:
-        samples: ``(S, P)``.
-        spec: names and shapes of the weights.
-    """
-
-    def __init__(self, samples: Tensor, spec: WeightSpec) -> None:
-        super().__init__()
-        check_instance("spec", spec, WeightSpec, "a WeightSpec", "For example WeightSpec.of(net).")
-        check_shape("samples", check_floating("samples", samples), (None, spec.numel))
-        if not len(samples):
-            raise value_error("samples", expected="at least one weight vector", found="none")
-        check_finite("samples", samples)
-        self.samples: Tensor
-        self.register_buffer("samples", samples)
-        self.weight_spec = spec
-
-    def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
-        """Return the distribution, whatever the condition."""
-        return _Drawn(self.samples, self.weight_spec)
-
-
-class _Drawn(WeightDistribution):
-    """The empirical distribution of samples; it has no density."""
-
-    arg_constraints: dict[str, Any] = {}  # noqa: RUF012 (the name and kind are torch's)
-    has_rsample = True
-
-    def __init__(self, samples: Tensor, spec: WeightSpec) -> None:
-        self.samples, self.weight_spec = samples, spec
-        super().__init__(torch.Size(), samples.shape[1:], validate_args=False)
-
-    def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """Draw ``num`` of the samples, without repetition if there are enough."""
-        total = len(self.samples)
-        rounds = -(-num // total)
-        device = None if generator is None else generator.device
-        order = torch.cat([torch.randperm(total, generator=generator, device=device) for _ in range(rounds)])
-        return WeightDraw(self.samples[order[:num].to(self.samples.device)])

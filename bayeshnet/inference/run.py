@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from ..errors import check_int
+from ..representation import html_table
+from .plots import plot_history
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["PARTS", "Callback", "FitResult", "Run"]
 
@@ -42,6 +50,37 @@ class FitResult:
     stopped: str
     state: Mapping[str, Any]
     alarms: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Show the run in a line: steps, time, parts of the loss at the end (means of a window), alarms."""
+        parts = [f"steps={self.steps}", f"seconds={self.seconds:.1f}", f"stopped={self.stopped!r}"]
+        for name, value in self.final().items():
+            parts.append(f"{name}={value:.5g}")
+        return f"FitResult({', '.join(parts)}, alarms={list(self.alarms)})"
+
+    def _repr_html_(self) -> str:
+        """Show the run as a small table, in notebooks."""
+        rows = {"steps": f"{self.steps:,}", "seconds": f"{self.seconds:.1f}", "stopped": self.stopped}
+        rows |= {name: f"{value:.5g}" for name, value in self.final().items()} | dict(self.alarms)
+        return html_table(rows)
+
+    def final(self, window: int = 100) -> dict[str, float]:
+        """Return the mean of each known part of the loss over the last steps.
+
+        Args:
+            window: number of steps.
+        """
+        ends = {name: values[-check_int("window", window, 1) :].double() for name, values in self.history.items()}
+        means = {name: values.nanmean().item() for name, values in ends.items() if len(values)}
+        return {name: value for name, value in means.items() if not math.isnan(value)}
+
+    def plot(self, ax: Axes | None = None) -> Axes:
+        """Draw the negative ELBO and the negative log-likelihood over the steps; needs the extra ``app``.
+
+        Args:
+            ax: axes of matplotlib; those of a new figure if None.
+        """
+        return plot_history(self.history, ax)
 
 
 class Run:

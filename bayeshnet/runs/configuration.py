@@ -9,7 +9,9 @@ from typing import Any
 
 from ..errors import MissingExtraError, check_choice, check_flags, value_error
 
-__all__ = ["available", "merge", "named_configuration"]
+__all__ = ["DEFAULT_METHOD", "available", "default_method", "merge", "named_configuration"]
+
+DEFAULT_METHOD = "posterior-replay"
 
 
 def available() -> dict[str, list[str]]:
@@ -20,6 +22,15 @@ def available() -> dict[str, list[str]]:
         kind = _read("streams", stream).get("kind", "classification")
         found[stream] = [name for name, kinds in methods.items() if kinds is None or kind in kinds]
     return found
+
+
+def default_method(data: str) -> str:
+    """Return the method of a stream where none is named: that of its configuration, else ``posterior-replay``.
+
+    Args:
+        data: name of the stream; an unknown one is refused elsewhere.
+    """
+    return str(_read("streams", data).get("method", DEFAULT_METHOD)) if data in _names("streams") else DEFAULT_METHOD
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +53,8 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
     class; they apply wherever the method uses that class, unless the method sets them itself. Its section
     ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick`` overrides
-    everything.
+    everything. A method whose learner is not trained by steps lists under ``keeps`` the arguments that it takes from
+    the stream and from ``quick``; without the list it takes all.
 
     Args:
         data: name of the stream.
@@ -55,10 +67,13 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
     stream, settings = _read("streams", data), _read("methods", method)
     quicker, class_arguments = stream.pop("quick", None), stream.pop("for_class", {})
+    keeps = settings.pop("keeps", None)
     own = stream.pop("for_method", {}).get(method, {})
-    for key in ("kind", "kinds"):
+    for key in ("kind", "kinds", "method"):
         stream.pop(key, None)
         settings.pop(key, None)
+    for part in (stream, quicker) if keeps is not None else ():
+        _keep(part, keeps)
     settings = merge(merge(_with_class_arguments(merge(stream, settings), class_arguments), settings), own)
     settings["method"] = method
     if quick:
@@ -66,6 +81,12 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
             raise value_error("quick", expected=f"a configuration with a quick form, {data} has none", found="quick")
         settings = merge(settings, quicker)
     return str(_yaml().safe_dump(settings, sort_keys=False))
+
+
+def _keep(settings: dict[str, Any] | None, names: list[str]) -> None:
+    """Remove the arguments of the learner that are not among ``names``."""
+    learner = (settings or {}).get("learner", {})
+    learner["init_args"] = {name: value for name, value in learner.get("init_args", {}).items() if name in names}
 
 
 def _with_class_arguments(node: Any, class_arguments: dict[str, dict[str, Any]]) -> Any:

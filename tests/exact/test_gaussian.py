@@ -80,3 +80,5 @@ def test_many_examples_give_linear_discriminant_analysis():
     solved = torch.linalg.solve(covariance, means.T)
     right = (x @ solved - 0.5 * (means.T * solved).sum(0) + torch.bincount(y).log()).log_softmax(1)
     torch.testing.assert_close(head.log_probs(x), right, rtol=1e-2, atol=1e-2)
+    wide = torch.nn.functional.pad(x, (0, 1), value=1.0)
+    torch.testing.assert_close((wide @ head.linear_map()).log_softmax(1), right, rtol=1e-2, atol=1e-2)

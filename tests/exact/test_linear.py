@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -19,9 +21,9 @@ WIDE = torch.nn.functional.pad(X, (0, 1), value=1.0)
 
 def dense_log_evidence(wide, y, ridge, noise):
     """Log-density of all targets by the covariance over examples."""
-    covariance = (noise * (torch.eye(len(wide)).double() + wide @ wide.T / ridge)).numpy()
+    kernel = (torch.eye(len(wide)).double() + wide @ wide.T / ridge).numpy()
     zero = np.zeros(len(wide))
-    return sum(multivariate_normal(zero, covariance).logpdf(y[:, c].numpy()) for c in range(y.shape[1]))
+    return sum(multivariate_normal(zero, float(v) * kernel).logpdf(y[:, c].numpy()) for c, v in enumerate(noise))
 
 
 @pytest.mark.parametrize("count", [30, 3])
@@ -47,12 +49,10 @@ def test_predictions_are_those_of_the_dense_posterior():
     kernel = WIDE @ WIDE.T / fit.ridge + torch.eye(30).double()
     across = wide @ WIDE.T / fit.ridge
     mean = across @ torch.linalg.solve(kernel, Y)
-    variance = fit.noise * (
-        1 + (wide.square().sum(1) / fit.ridge) - (across @ torch.linalg.inv(kernel) * across).sum(1)
-    )
+    leverage = 1 + wide.square().sum(1) / fit.ridge - (across @ torch.linalg.inv(kernel) * across).sum(1)
     found = head.predict(new)
     torch.testing.assert_close(found.mean, mean)
-    torch.testing.assert_close(found.variance, variance)
+    torch.testing.assert_close(found.variance, leverage[:, None] * fit.noise)
 
 
 def test_leave_one_out_is_that_of_fits_without_the_example():
@@ -78,20 +78,45 @@ def test_a_known_noise_and_slope_are_found():
     x = torch.randn(20_000, 2, generator=generator, dtype=torch.float64)
     y = x @ torch.tensor([[1.0], [-2.0]]).double() + 0.5 + 0.1 * torch.randn(20_000, 1, generator=generator).double()
     fit = BayesianLinearHead(2, 1).update(x, y).fit()
-    assert fit.noise**0.5 == pytest.approx(0.1, rel=0.02)
+    assert float(fit.noise.sqrt()) == pytest.approx(0.1, rel=0.02)
     assert fit.weight.flatten().tolist() == pytest.approx([1.0, -2.0, 0.5], abs=0.005)
 
 
-def test_probabilities_are_calibrated_where_classes_are_gaussian():
-    """On classes with one covariance the temperature from sums is that of new examples, up to their noise."""
+def test_probabilities_are_those_of_deviations_from_one_half():
+    y = torch.arange(30) % 3
+    head, new = BayesianLinearHead(4).update(X, y), torch.randn(5, 4, dtype=torch.float64)
+    values = BayesianLinearHead(4, 3).update(X, torch.nn.functional.one_hot(y, 3).double()).predict(new)
+    right = (1.7 * (values.mean - 0.5) / values.variance.sqrt()).softmax(1)
+    torch.testing.assert_close(head.predict(new).probs, right)
+    torch.testing.assert_close(head.log_probs(new), right.log())
+
+
+def test_the_temperature_maximizes_the_log_probability_of_left_out_examples():
+    """The tally is compared with fits without each example; new examples are then calibrated too."""
     generator = torch.Generator().manual_seed(2)
-    y = torch.randint(3, (6000,), generator=generator)
-    x = torch.randn(6000, 5, generator=generator).double()
+    y = torch.randint(3, (4000,), generator=generator)
+    x = torch.randn(4000, 5, generator=generator).double()
     x[:, :3] += 1.2 * torch.nn.functional.one_hot(y, 3)
-    head = BayesianLinearHead(5).update(x[:3000], y[:3000])
-    mean, beta = head.predict(x[3000:]).mean, head.inverse_temperature()
-    losses = {b: float(torch.nn.functional.cross_entropy(b * beta * mean, y[3000:])) for b in (0.8, 1.0, 1.25)}
-    assert losses[1.0] < min(losses[0.8], losses[1.25])
+    head = BayesianLinearHead(5).update(x[:300], y[:300]).calibrate(x[:200], y[:200]).calibrate(x[200:300], y[200:300])
+    left_out, fit = head.leave_one_out(x[:300], y[:300]), head.fit()
+    leverage = head.predict(x[:300]).leverage
+    deviations = (left_out - 0.5) / (fit.noise * (1 + leverage[:, None])).sqrt()
+    right = [-torch.nn.functional.cross_entropy(0.1 * 100 ** (i / 60) * deviations, y[:300]) * 300 for i in range(61)]
+    torch.testing.assert_close(head.tally, torch.stack(right))
+    assert head.beta == pytest.approx(0.1 * 100 ** (int(torch.stack(right).argmax()) / 60))
+    logits = head.logits(x[300:])
+    losses = {b: float(torch.nn.functional.cross_entropy(b * logits, y[300:])) for b in (0.7, 1.0, 1.4)}
+    assert losses[1.0] < min(losses[0.7], losses[1.4])
+    later = BayesianLinearHead(5).update(x[:300], y[:300]).calibrate(x[300:], y[300:], learned=False)
+    assert later.beta == pytest.approx(head.beta, rel=0.3)
+
+
+def test_examples_of_unknown_classes_are_passed_over():
+    y = torch.arange(30) % 2
+    head = BayesianLinearHead(4).update(X, y).calibrate(X, y + 1, learned=False)
+    other = BayesianLinearHead(4).update(X, y).calibrate(X[y == 0], y[y == 0] + 1, learned=False)
+    torch.testing.assert_close(head.tally, other.tally)
+    assert head.tally.any()
 
 
 def test_few_examples_make_probabilities_flatter():
@@ -99,14 +124,23 @@ def test_few_examples_make_probabilities_flatter():
     generator = torch.Generator().manual_seed(3)
     x, y = torch.randn(12, 40, generator=generator).double(), torch.arange(12) % 2
     new = torch.randn(200, 40, generator=generator).double()
-    probs = BayesianLinearHead(40).update(x, y).predict(new).probs
+    probs = BayesianLinearHead(40).update(x, y).calibrate(x, y).predict(new).probs
     assert float(probs.amax(1).mean()) < 0.75
 
 
 def test_foreign_inputs_have_flat_probabilities():
     y = torch.arange(30) % 3
     head = BayesianLinearHead(4).update(X, y)
-    far = head.predict(1e6 * X)
-    torch.testing.assert_close(far.variance / far.leverage, torch.full((30,), head.fit().noise).double())
+    far, noise = head.predict(1e6 * X), head.fit().noise
+    torch.testing.assert_close(far.variance / far.leverage[:, None], noise.expand(30, 3))
     near = head.predict(X)
     assert float(near.leverage.max()) < 1 < float(far.leverage.min())
+
+
+def test_a_copy_of_a_calibrated_head_has_the_same_fit_until_it_learns_more():
+    y = torch.arange(30) % 3
+    head = BayesianLinearHead(4).update(X, y).calibrate(X, y)
+    again, fresh = copy.deepcopy(head), BayesianLinearHead(4).update(X, y)
+    assert again.fit().ridge == head.fit().ridge == fresh.fit().ridge
+    more = fresh.update(X + 1, y)
+    assert again.update(X + 1, y).fit().ridge == more.fit().ridge != head.fit().ridge

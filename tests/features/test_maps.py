@@ -74,7 +74,9 @@ def test_products_of_fourier_features_are_a_gaussian_kernel():
 def test_patch_features_are_means_over_cells_of_rectified_responses():
     """The loop over places takes patches by hand; 7 x 6 places have cells of 4 x 3, which overlap by one row."""
     fitted = PatchFilters(3, patch_size=4, grid=2, threshold=0.1).fit(IMAGES)
-    found = fitted(IMAGES[:2]) * fitted.standardize.scale + fitted.standardize.mean
+    found = (fitted(IMAGES[:2]) * fitted.standardize.scale + fitted.standardize.mean).square()
+    plain = PatchFilters(3, patch_size=4, grid=2, threshold=0.1, root=False).fit(IMAGES)
+    torch.testing.assert_close(plain(IMAGES[:2]) * plain.standardize.scale + plain.standardize.mean, found)
     for n in range(2):
         response = torch.zeros(3, 7, 6).double()
         for i in range(7):

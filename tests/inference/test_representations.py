@@ -13,6 +13,7 @@ from bayeshnet.guides import Categorical, MeanFieldGuide
 from bayeshnet.inference import (
     AddedLoss,
     Annealing,
+    BatchedHMC,
     Callback,
     Cosine,
     DrawnPosterior,
@@ -22,6 +23,7 @@ from bayeshnet.inference import (
     LogProgress,
     Predictive,
     Progress,
+    SampledPosterior,
 )
 from bayeshnet.weights import WeightSpec
 
@@ -45,10 +47,12 @@ SHOWN = [
     (LinearWarmup(5, 0.1, 0.9), "LinearWarmup(num_steps=5, start=0.1, end=0.9)"),
     (Annealing(5, 2.0), "Annealing(num_steps=5, start=2.0)"),
     (DrawnPosterior(torch.zeros(4, 8), WeightSpec.of(NET)), "DrawnPosterior(samples=tensor(4, 8))"),
+    (SampledPosterior(torch.zeros(4, 8), WeightSpec.of(NET), 2), "samples=tensor(4, 8), num_chains=2, divergences=0"),
+    (BatchedHMC(0.7, 9), "target_acceptance=0.7, max_steps=9, trajectory=None, start_steps=200"),
     (PatchOutliers(0.2, (4, 4)), "PatchOutliers(weight=0.2, image_shape=(4, 4))"),
     (NoiseOutliers(0.2, 0.1), "NoiseOutliers(weight=0.2, margin=0.1)"),
 ]
-RECORDS = {"ELBOTerms", "FitResult", "Prediction", "ReferencePosterior", "Run", "StepContext"}
+RECORDS = {"Chains", "Convergence", "ELBOTerms", "FitResult", "Prediction", "ReferencePosterior", "Run", "StepContext"}
 """Results and states, which are no settings."""
 
 

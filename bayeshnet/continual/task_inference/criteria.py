@@ -49,6 +49,10 @@ class TaskPredictions(Protocol):
     def task_log_prob(self) -> Tensor | None:
         """Log-probability ``(N, T)`` of each task under one softmax over the classes of all, if there is one."""
 
+    @property
+    def log_evidence(self) -> Tensor | None:
+        """Log-probability ``(N, T)`` of each task given the input, where a learner knows it exactly."""
+
 
 def _for_each_task(stream: TaskPredictions, score: Callable[[Prediction], Tensor]) -> Tensor:
     return torch.stack([score(p) for p in stream.predictions], dim=-1)
@@ -122,7 +126,12 @@ def density(stream: TaskPredictions) -> Tensor:
 
 
 def combined(stream: TaskPredictions) -> Tensor:
-    r"""Compute the combined score of density and entropy, :math:`\log p_t(x) / \tau - \kappa H_t(x)`."""
+    r"""Compute the combined score of density and entropy, :math:`\log p_t(x) / \tau - \kappa H_t(x)`.
+
+    Where a learner knows the probability of each task given the input exactly, it is the logarithm of that.
+    """
+    if stream.log_evidence is not None:
+        return stream.log_evidence
     return density(stream) + stream.entropy_weight * entropy(stream)
 
 

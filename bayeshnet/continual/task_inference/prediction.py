@@ -38,6 +38,8 @@ class StreamPrediction:
         entropy_weight: the number :math:`\kappa`.
         labels: global labels of the classes of each task, or None for regression.
         task_log_prob: log-probability of each task ``(N, T)`` under one softmax over the classes of all, or None.
+        log_evidence: log-probability of each task ``(N, T)`` given the input, where a learner knows it exactly; it then
+            is the combined score. None for others.
     """
 
     predictions: tuple[Prediction, ...]
@@ -46,6 +48,7 @@ class StreamPrediction:
     entropy_weight: float = 0.5
     labels: tuple[tuple[int, ...], ...] | None = None
     task_log_prob: Tensor | None = None
+    log_evidence: Tensor | None = None
 
     def __repr__(self) -> str:
         """Show sizes and labels rather than all tensors."""

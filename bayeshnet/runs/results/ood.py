@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction, VariationalLearner
+from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction
 from ...tasks import Split, TaskStream
 from .assessment import predict_test_inputs
 
@@ -69,10 +69,11 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         if not split.x.is_floating_point():
             calibration.append(prediction)
             continue
-        if validated or not isinstance(learner, VariationalLearner):
+        settings = getattr(learner, "density", None)
+        if validated or not isinstance(settings, DensitySettings):
             density = state.densities[t].log_density(split.x[chosen], noise)
         else:
-            density = _held_out_density(learner.density, split, chosen, noise)
+            density = _held_out_density(settings, split, chosen, noise)
         calibration.append(replace(prediction, log_density=density[:, None], temperature=known.temperature))
     calibrated_on = "validation" if validated else "training"
     return FinalPredictions(known, y, number, ood, tuple(calibration), calibrated_on)

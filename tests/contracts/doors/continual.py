@@ -13,6 +13,7 @@ from bayeshnet.continual import (
     Abstention,
     Coreset,
     DensitySettings,
+    ExactStream,
     LearnerState,
     NoiseOutliers,
     OutputRegularizer,
@@ -22,6 +23,7 @@ from bayeshnet.continual import (
     Training,
 )
 from bayeshnet.estimators import ClosedForm
+from bayeshnet.features import RandomFourier
 from bayeshnet.guides import Categorical
 from tests.support.doors import Door
 from tests.support.tasks import make_task
@@ -85,6 +87,14 @@ DOORS: dict[str, Door] = {
     "DensitySettings.fit": Door({"x": torch.randn(8, 3), "y": torch.arange(8) % 2, "layout": None}, of=DensitySettings),
     "EWC": Door(
         {**_SHARED, "posterior": PointWeights(), "strength": 1.0, "decay": 1.0, "num_fisher": 5, "sample": False}
+    ),
+    "ExactStream": Door(
+        {"features": RandomFourier(5), "head": "linear", "forgetting": 0.9, "density": DensitySettings()}
+    ),
+    "ExactStream.update": Door(
+        {"state": None, "x": _TASK.train.x, "y": _TASK.train.y, "seed": 0},
+        of=lambda: ExactStream(RandomFourier(5)),
+        read=lambda state: (),
     ),
     "ExampleMemory": Door({}),
     "ExperienceReplay": Door({**_SHARED, "memory_size": 5, "replay_size": 3}),

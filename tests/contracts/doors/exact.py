@@ -29,6 +29,9 @@ def _gram(head: ExactHead) -> Any:
 
 DOORS: dict[str, Door] = {
     "BayesianLinearHead": Door({"num_features": 3, "num_outputs": 2, "forgetting": 0.9}),
+    "BayesianLinearHead.calibrate": Door(
+        {"features": _X, "y": _Y, "learned": True}, of=_linear, read=lambda head: head.tally
+    ),
     "BayesianLinearHead.forget": Door({"factor": 0.5}, of=_linear, read=_gram),
     "BayesianLinearHead.leave_one_out": Door({"features": _X, "y": _Y}, of=_linear, read=lambda result: ()),
     "BayesianLinearHead.log_probs": Door({"features": _NEW}, of=_linear),

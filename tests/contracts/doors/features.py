@@ -29,6 +29,7 @@ DOORS: dict[str, Door] = {
             "grid": 2,
             "threshold": 0.25,
             "epsilon": 0.1,
+            "root": True,
             "image_shape": (1, 6, 6),
         }
     ),

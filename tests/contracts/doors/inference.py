@@ -17,6 +17,7 @@ from bayeshnet.estimators import LIVI, ClosedForm
 from bayeshnet.guides import BayesianModel, Categorical, MeanFieldGuide
 from bayeshnet.inference import (
     Annealing,
+    BatchedHMC,
     Callback,
     Cosine,
     FitResult,
@@ -24,6 +25,7 @@ from bayeshnet.inference import (
     LinearWarmup,
     Predictive,
     Run,
+    SampledPosterior,
     fit,
     save_checkpoint,
 )
@@ -83,6 +85,21 @@ def _predictive() -> Predictive:
     return Predictive(MeanFieldGuide(_NET), _NET, Categorical(), 5)
 
 
+def _quadratic(q: Tensor) -> Tensor:
+    return -q.square().sum(-1)
+
+
+def _sampled() -> SampledPosterior:
+    return SampledPosterior(torch.randn(8, 8), _SPEC, num_chains=2)
+
+
+def _kept() -> str:
+    path = Path(_FOLDER.name) / "draws"
+    if not path.with_suffix(".json").exists():
+        _sampled().save(path)
+    return str(path)
+
+
 _ELBO: dict[str, Any] = {
     "estimator": LIVI(),
     "num_particles": 2,
@@ -99,7 +116,23 @@ DOORS: dict[str, Door] = {
     "AddedLoss": Door(closed="abstract"),
     "Annealing": Door({"num_steps": 10, "start": 3.0}),
     "Annealing.__call__": Door({"step": 5}, of=lambda: Annealing(10)),
+    "BatchedHMC": Door({"target_acceptance": 0.8, "max_steps": 4, "trajectory": 1.0, "start_steps": 2}),
+    "BatchedHMC.sample": Door(
+        {
+            "log_density": _quadratic,
+            "start": torch.randn(4, 2),
+            "num_samples": 2,
+            "num_warmup": 1,
+            "scale": torch.ones(2),
+            "generator": None,
+        },
+        of=lambda: BatchedHMC(max_steps=2, start_steps=2),
+        random=True,
+        read=lambda chains: chains.draws,
+    ),
     "Callback": Door({}),
+    "Chains": Door(closed="a record that BatchedHMC makes"),
+    "Convergence": Door(closed="a record that SampledPosterior makes"),
     "Cosine": Door({"num_steps": 10, "final": 0.01}),
     "Cosine.__call__": Door({"step": 5}, of=lambda: Cosine(10)),
     "DrawnPosterior": Door({"samples": torch.randn(4, 8), "spec": _SPEC}),
@@ -149,8 +182,31 @@ DOORS: dict[str, Door] = {
     "Progress": Door({"report": lambda run: None, "interval": 0.1}),
     "ReferencePosterior": Door(closed="a record that reference_posterior makes"),
     "Run": Door(closed="the state of a run of fit"),
+    "SampledPosterior": Door(
+        {
+            "samples": torch.randn(4, 8),
+            "spec": _SPEC,
+            "num_chains": 2,
+            "divergences": 0,
+            "acceptance": 0.8,
+            "gradients": 7,
+            "seconds": 1.5,
+        }
+    ),
+    "SampledPosterior.convergence": Door(
+        {"net": _NET, "x": _X, "likelihood": Categorical(), "chunk": 3}, of=_sampled, random=True, read=lambda found: ()
+    ),
+    "SampledPosterior.fitted": Door({"family": "low_rank", "rank": 2}, of=_sampled),
+    "SampledPosterior.load": Door(lambda: {"path": _kept()}, of=_sampled, also=(FileNotFoundError,)),
+    "SampledPosterior.sample": Door({"num": 2, "generator": None}, of=_sampled, random=True),
+    "SampledPosterior.save": Door({"path": "draws"}, of=_sampled),
+    "SampledPosterior.state_dicts": Door({"module": _NET, "num": 2}, of=_sampled, random=True),
     "StepContext": Door(closed="a record that fit makes"),
     "fit": Door(_fit, random=True, read=_final_loss),
+    "fit_density": Door(
+        {"chains": torch.randn(2, 5, 3), "family": "full", "rank": 2, "weight_spec": None},
+        read=lambda found: (found.mean, found.variance),
+    ),
     "load_checkpoint": Door(lambda: {"path": _saved(), "module": _NET}, also=(FileNotFoundError,)),
     "reference_posterior": Door(
         {
@@ -160,6 +216,7 @@ DOORS: dict[str, Door] = {
             "num_chains": 1,
             "generator": None,
             "nuts": None,
+            "sampler": "nuts",
         },
         random=True,
         read=lambda found: found.samples,

@@ -1,0 +1,251 @@
+"""The learner of exact heads: a stream of tasks, or of batches without tasks, in one pass and in closed form."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from ...checks import check_data, check_seed
+from ...errors import (
+    check_choice,
+    check_finite,
+    check_instance,
+    check_int,
+    check_ints,
+    check_number,
+    check_shape,
+    type_error,
+    value_error,
+)
+from ...exact import BayesianLinearHead, ExactHead, GaussianClassesHead
+from ...features import FeatureCache, Features
+from ...guides import Categorical
+from ...inference import Callback
+from ...mnets import MainNetInterface
+from ...mnets.inputs import floating_like
+from ...rng import derive_seed
+from ...tasks import Split, Task
+from ..learner import Learner, check_inputs
+from ..parts import check_optional
+from ..state import LearnerState
+from ..task_inference import DensitySettings, log_densities
+from ..task_inference.prediction import StreamPrediction
+from .memory import ExactMemory, HeadNetwork, HeadPosterior
+from .predictions import task_prediction
+
+__all__ = ["ExactStream", "memory_of"]
+
+_HEADS = ("linear", "gaussian")
+_GROWTH = 1.25
+_CHUNK, _CALIBRATION = 1000, 2000
+_MOST_TASKS = 2**16
+
+
+class ExactStream(Learner):
+    r"""One exact head over frozen features, without gradient steps, without forgetting, without stored examples.
+
+    The features are fitted to the inputs of the first task. Of all examples the head keeps sums, which do not depend on
+    the order of tasks, classes or examples: the weights after a stream are those of one pass over all its data at once.
+    Probabilities of all classes so far come from one softmax; that of a task is the sum over its classes.
+
+    Boundaries of tasks are not needed: :meth:`update` takes batches, whose classes may be new or old.
+
+    Args:
+        features: settings of the features.
+        head: ``"linear"`` for a :class:`~bayeshnet.exact.BayesianLinearHead`, ``"gaussian"`` for a
+            :class:`~bayeshnet.exact.GaussianClassesHead`.
+        forgetting: factor of all sums for each later example, below 1 for streams that drift.
+        density: settings of the density of each task's inputs, for comparisons and foreign inputs.
+
+    The temperature of a linear head's probabilities is chosen by training examples: those of the newest task as if each
+    were left out of the fit, or of a stream without tasks some batches before they are learned.
+
+    Example:
+        >>> from bayeshnet.features import RandomFourier
+        >>> x = torch.randn(300, 2)
+        >>> y = 10 * (x[:, 0] > 0) + (x[:, 1] > 0)
+        >>> learner, state = ExactStream(RandomFourier(50)), None
+        >>> for part in range(0, 300, 50):
+        ...     state = learner.update(state, x[part : part + 50], y[part : part + 50])
+        >>> prediction = learner.predict(state, torch.tensor([[1.0, -1.0]]))
+        >>> prediction.all_labels.tolist(), prediction.label().item()
+        ([0, 1, 10, 11], 10)
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        *,
+        head: str = "linear",
+        forgetting: float = 1.0,
+        density: DensitySettings | None = None,
+    ) -> None:
+        self.features = check_instance("features", features, Features, "Features, such as RandomFourier(1000)")
+        self.head = check_choice("head", head, _HEADS)
+        self.forgetting = check_number("forgetting", forgetting, 0.0, 1.0)
+        if self.forgetting == 0:
+            raise value_error("forgetting", expected="a number above 0", got=forgetting)
+        self._cache = FeatureCache(size=1)
+        self.density = (
+            check_optional("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
+        )
+
+    def restore(self, task: Task, num_tasks: int) -> LearnerState:
+        """Build a state for a checkpoint to be loaded into; see :meth:`Learner.restore`."""
+        check_instance("task", task, Task, "a Task")
+        if (number := check_int("num_tasks", num_tasks, 0)) > _MOST_TASKS:
+            raise value_error("num_tasks", expected=f"an integer from 0 to {_MOST_TASKS}", got=num_tasks)
+        state = self._state(task, None)
+        for _ in range(number):
+            state.posterior.grow()
+            state.record_task(task, self.density.empty(task.input_shape, task.layout))
+        like = floating_like(task.train.x)
+        return state.to(device=like.device, dtype=like.dtype)
+
+    def learn(
+        self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
+    ) -> LearnerState:
+        """Learn one more task in one pass; see :meth:`Learner.learn`. There are no steps: callbacks are not called."""
+        seed = check_seed("seed", seed, 0)
+        check_optional("state", state, LearnerState, "the LearnerState after the tasks before, or None")
+        check_instance("task", task, Task, "a Task")
+        x, y = task.train.x, task.train.y
+        new = self._state(task, seed) if state is None else copy.deepcopy(state)
+        new.learner, new.num_outputs = self, max(new.num_outputs, task.num_outputs)
+        new.check(task)
+        labels = torch.tensor(task.labels or (), device=y.device)
+        density = self.density.fit(x, y, task.layout)
+        self._learn(memory_of(new), x, labels[y])
+        new.posterior.grow()
+        new.record_task(task, density)
+        return new
+
+    def update(self, state: LearnerState | None, x: Tensor, y: Tensor, *, seed: int = 0) -> LearnerState:
+        """Learn a batch of a stream without tasks, at the same cost whatever has come before.
+
+        Args:
+            state: what the last call returned; it is changed in place, and returned. None for the first batch, to whose
+                inputs the features are fitted: let it be a large one.
+            x: inputs ``(N, *input_shape)``.
+            y: classes ``(N,)``: any integers, new ones among them.
+            seed: seed of the features.
+
+        Raises:
+            ValueError: if an input is not finite or has another shape than before. The state is then as it was.
+        """
+        seed = check_seed("seed", seed, 0)
+        check_optional("state", state, LearnerState, "the LearnerState that was returned before, or None")
+        check_finite("x", check_data("x", x))
+        if not x.ndim:
+            raise value_error("x", expected="inputs (N, *input_shape)", got=x)
+        check_shape("y", check_data("y", y), (len(x),))
+        if y.is_floating_point():
+            raise type_error("y", expected="classes, as integers", got=y)
+        if state is None:
+            split = Split(x, torch.zeros(len(y), dtype=torch.int64, device=y.device))
+            task = Task("stream", split, split, 1, labels=(0,))
+            state = self._state(task, seed)
+            state.learner = self
+            state.record_task(task, self.density.empty(task.input_shape, task.layout))
+            state.posterior.grow()
+            state.to(x.device)
+        check_inputs(state, x)
+        memory = memory_of(state)
+        head, due = memory.head, int(memory.calibrated) * _GROWTH
+        if isinstance(head, BayesianLinearHead) and 0 < due <= head.count:
+            head.calibrate(memory.features(x), y, learned=False)
+            memory.calibrated.fill_(int(head.count))
+        if int(memory.calibrated):
+            head.update(memory.features(x), y)
+            memory.note(y)
+        else:
+            self._learn(memory, x, y)
+        state.labels = [tuple(memory.order.tolist())]
+        state.num_outputs = len(memory.order)
+        state.sizes = [state.num_outputs]
+        return state
+
+    def predict_each(
+        self, state: LearnerState, x: Tensor, tasks: Sequence[int] | None = None, *, seed: int = 0
+    ) -> StreamPrediction:
+        """Predict under each task; see :meth:`Learner.predict_each`. Nothing is drawn."""
+        check_inputs(state, x)
+        check_seed("seed", seed)
+        numbers = list(range(state.num_tasks)) if tasks is None else check_ints("tasks", tasks, 0)
+        if not numbers or max(numbers) >= state.num_tasks:
+            raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
+        memory, densities = memory_of(state), [state.densities[t] for t in numbers]
+        logits, leverage, beta = self._logits(memory, x)
+        labels = [state.labels[t] for t in numbers]
+        columns = [torch.searchsorted(memory.head.labels, torch.tensor(own).to(memory.order)) for own in labels]
+        every = [label for own in state.labels for label in own]
+        shared = len(set(every)) < len(every)
+        log_probs = logits.log_softmax(1)
+        posterior = torch.stack([log_probs[:, own].logsumexp(1) for own in columns], dim=1).to(memory.unit.dtype)
+        fitted = x.is_floating_point() and all(bool(d.log_weight.isfinite().any()) for d in densities)
+        return StreamPrediction(
+            tuple(task_prediction(logits[:, own], leverage, beta, memory.unit.dtype) for own in columns),
+            log_densities(densities, x) if fitted else None,
+            torch.stack([density.log_density_std for density in densities]).mean(),
+            labels=tuple(labels),
+            task_log_prob=None if shared else posterior,
+            log_evidence=None if shared else posterior,
+        )
+
+    def _state(self, task: Task, seed: int | None) -> LearnerState:
+        """Build an empty state, with features fitted to the inputs of ``task`` unless ``seed`` is None."""
+        if task.kind != "classification":
+            raise value_error("task", expected="a task of classes", found=f"one of kind {task.kind!r}")
+        x = task.train.x
+        if seed is None:
+            features = self.features.build(task.input_shape, task.layout)
+        else:
+            features = self.features.fit(x, layout=task.layout, seed=derive_seed(seed, 0))
+        head: ExactHead
+        if self.head == "linear":
+            head = BayesianLinearHead(features.num_features, forgetting=self.forgetting)
+        else:
+            head = GaussianClassesHead(features.num_features, forgetting=self.forgetting)
+        like, memory = floating_like(x), ExactMemory(features, head)
+        net = cast(MainNetInterface, HeadNetwork(memory))  # of that interface, what states and runs use
+        state = LearnerState(net, Categorical(), HeadPosterior(memory), task)
+        return state.to(device=like.device, dtype=like.dtype)
+
+    def _learn(self, memory: ExactMemory, x: Tensor, y: Tensor) -> None:
+        """Learn a batch, and choose the temperature by at least 2,000 of its examples, each left out in turn."""
+        features = self._cache.of(memory.features, x)
+        for part, labels in zip(features.split(_CHUNK), y.split(_CHUNK), strict=True):
+            memory.head.update(part, labels)
+        memory.note(y)
+        if isinstance(memory.head, BayesianLinearHead):
+            some = torch.arange(0, len(y), max(1, len(y) // _CALIBRATION), device=y.device)
+            for part, labels in zip(features[some].split(_CHUNK), y[some].split(_CHUNK), strict=True):
+                memory.head.calibrate(part, labels)
+            memory.calibrated.fill_(int(memory.head.count))
+        self._cache.clear()
+
+    def _logits(self, memory: ExactMemory, x: Tensor) -> tuple[Tensor, Tensor, float]:
+        """Compute the logits of all classes, the leverage, and the inverse temperature."""
+        logits, leverage, head = [], [], memory.head
+        for part in x.split(_CHUNK) if len(x) else (x,):
+            features = memory.features(part)
+            if isinstance(head, BayesianLinearHead):
+                found = head.predict(features)
+                logits.append(found.mean if found.logits is None else found.logits)
+                leverage.append(found.leverage)
+            else:
+                logits.append(head.logits(features))
+                leverage.append(logits[-1].new_zeros(len(features)))
+        return torch.cat(logits), torch.cat(leverage), head.beta if isinstance(head, BayesianLinearHead) else 1.0
+
+
+def memory_of(state: LearnerState) -> ExactMemory:
+    """Return the features and the head of a state of :class:`ExactStream`."""
+    memory = getattr(state.posterior, "memory", None)
+    if not isinstance(memory, ExactMemory):
+        raise value_error("state", expected="a state of ExactStream", found="that of another learner")
+    return memory

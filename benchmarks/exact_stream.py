@@ -1,0 +1,91 @@
+"""Exact learners on Split Fashion-MNIST in several class orders.
+
+Usage: ``python benchmarks/exact_stream.py DATA_DIR RESULTS.jsonl [--orders 5] [--settings patches compact ...]``.
+A line of the file is one setting in one order; lines that are there are not computed again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from bayeshnet import metrics
+from bayeshnet.continual import DensitySettings, ExactStream
+from bayeshnet.continual.exact_stream.learner import memory_of
+from bayeshnet.data import split_fashion_mnist
+from bayeshnet.features import Features, Frozen, PatchFilters, RandomFourier
+
+IMAGE = (1, 28, 28)
+SETTINGS: dict[str, tuple[Features, str]] = {
+    "patches": (PatchFilters(100, grid=4, image_shape=IMAGE), "linear"),
+    "compact": (PatchFilters(20, grid=4, image_shape=IMAGE), "linear"),
+    "fourier": (RandomFourier(2000), "linear"),
+    "pixels": (Frozen(torch.nn.Flatten()), "linear"),
+    "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
+    "compact-gaussian": (PatchFilters(20, grid=4, image_shape=IMAGE), "gaussian"),
+}
+
+
+def class_order(number):
+    """Return the classes in their own order for number 0, else in a drawn one."""
+    if number == 0:
+        return list(range(10))
+    return torch.randperm(10, generator=torch.Generator().manual_seed(number)).tolist()
+
+
+def measure(learner, stream):
+    """Learn the stream and return the numbers of a row."""
+    begin, cpu, state = time.perf_counter(), time.process_time(), None
+    for number, task in enumerate(stream):
+        state = learner.learn(state, task, seed=number)
+    prediction = learner.predict(state, torch.cat([t.test.x for t in stream]))
+    right = torch.cat([torch.tensor(t.labels)[t.test.y] for t in stream])
+    task = torch.cat([torch.full((len(t.test),), n) for n, t in enumerate(stream)])
+    given = prediction.means[torch.arange(len(task)), task].argmax(1) == torch.cat([t.test.y for t in stream])
+    probs, column = prediction.label_probs(), torch.searchsorted(prediction.all_labels, right)
+    memory = memory_of(state)
+    return {
+        "accuracy": 100 * float(metrics.accuracy(probs, column)),
+        "task_given": 100 * float(given.double().mean()),
+        "task_accuracy": 100 * float((prediction.task() == task).double().mean()),
+        "nll": float(metrics.nll(probs, column)),
+        "brier": float(metrics.brier(probs, column)),
+        "ece": 100 * float(metrics.ece(probs, column)),
+        "beta": getattr(memory.head, "beta", 1.0),
+        "features": memory.features.num_features,
+        "megabytes": memory.num_bytes / 1e6,
+        "seconds": time.perf_counter() - begin,
+        "cpu_seconds": time.process_time() - cpu,
+    }
+
+
+def main():
+    """Compute the lines that are missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data_dir", type=Path)
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
+    done = {(line["setting"], line["order"]) for line in map(json.loads, lines)}
+    for order in range(arguments.orders):
+        stream = None
+        for name in arguments.settings:
+            if (name, order) in done:
+                continue
+            stream = stream or split_fashion_mnist(arguments.data_dir, order=class_order(order))
+            features, head = SETTINGS[name]
+            learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1, grid=2))
+            row = {"setting": name, "order": order, "features": None, **measure(learner, stream)}
+            with arguments.results.open("a") as file:
+                file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

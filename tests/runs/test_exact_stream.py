@@ -1,0 +1,48 @@
+"""A run of the learner of exact heads: no steps, results and figures, resumed from its folder; its configurations."""
+
+from __future__ import annotations
+
+import torch
+import yaml
+
+from bayeshnet.continual import DensitySettings, ExactStream
+from bayeshnet.features import RandomFourier
+from bayeshnet.runs import Experiment, RunFolder, load_run, run_experiment
+from bayeshnet.runs.configuration import available, default_method, named_configuration
+
+
+def test_a_run_is_complete_and_resumed(tmp_path):
+    learner = ExactStream(RandomFourier(40), density=DensitySettings(num_parts=1))
+    experiment = Experiment(learner, data="modes2d", method="exact-stream", device="cpu")
+    whole = run_experiment(experiment, tmp_path / "run")
+    assert whole.result is not None
+    final = whole.result.final
+    assert final["accuracy_task_given"] > 99
+    assert final["labels"]["accuracy"] > 95
+    assert final["accuracy_task_inferred"]["combined"] > 95
+    loaded = load_run(tmp_path / "run", experiment=experiment)
+    x = torch.randn(20, 2)
+    assert torch.equal(
+        loaded.learner.predict(loaded.state, x).label_probs(), learner.predict(whole.state, x).label_probs()
+    )
+    for stale in (tmp_path / "run" / "checkpoints").glob("task-03*"):
+        stale.unlink()
+    again = run_experiment(experiment, RunFolder(tmp_path / "run"))
+    assert again.result is not None
+    assert again.result.final["labels"] == final["labels"]
+
+
+def test_configurations_have_features_and_no_training():
+    for data, methods in available().items():
+        if "exact-stream" not in methods:
+            assert data == "regression1d"
+            continue
+        for quick in (False, True):
+            settings = yaml.safe_load(named_configuration(data, "exact-stream", quick=quick))
+            assert settings["learner"]["class_path"] == "ExactStream"
+            assert "features" in settings["learner"]["init_args"]
+            assert set(settings["learner"]["init_args"]) <= {"features", "density"}
+
+
+def test_streams_without_a_method_of_their_own_have_the_usual_one():
+    assert default_method("split-digits") == default_method("unknown") == "posterior-replay"
