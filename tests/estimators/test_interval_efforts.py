@@ -1,4 +1,4 @@
-"""What intervals of the KL spend: draws of the analytic part, and the search in a prior that is a hypernetwork."""
+"""Efforts of intervals of the KL: draws of the analytic part, and the search in a prior that is a hypernetwork."""
 
 import pytest
 import torch
