@@ -4,9 +4,11 @@ from ..deprecation import moved_names
 from .auto_hypernet import AutoHypernet
 from .bayesian_model import BayesianModel
 from .checking import Calibration, GuideCheck, calibrate, to_arviz
+from .components import MixtureKL, MixturePosterior
 from .explicit_guides import LowRankGuide, MeanFieldGuide, RadialGuide
 from .hypernet_guide import HypernetGuide
 from .likelihoods import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Likelihood, Poisson
+from .symmetries import Flip, Swap, Symmetry
 
 __all__ = [
     "AutoHypernet",
@@ -14,6 +16,7 @@ __all__ = [
     "Bernoulli",
     "Calibration",
     "Categorical",
+    "Flip",
     "Gaussian",
     "GuideCheck",
     "HeteroscedasticGaussian",
@@ -21,8 +24,12 @@ __all__ = [
     "Likelihood",
     "LowRankGuide",
     "MeanFieldGuide",
+    "MixtureKL",
+    "MixturePosterior",
     "Poisson",
     "RadialGuide",
+    "Swap",
+    "Symmetry",
     "calibrate",
     "to_arviz",
 ]

@@ -8,10 +8,13 @@ from typing import Any, cast
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer.autoguide import init_to_median
+from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor, nn
+from torch.distributions import biject_to
 
-from ..checks import check_callable
+from ..checks import check_callable, check_items
 from ..deprecation import warn
 from ..distributions import HypernetPosterior, SemiImplicit
 from ..errors import (
@@ -31,9 +34,11 @@ from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .auto_sites import UnpackedSite, refuse_subsampled
 from .centring import Degrees, dependent_sites
+from .components import GeneratedMixture, MixtureKL, MixturePosterior
 from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
+from .symmetries import Group, Symmetry
 
 __all__ = ["AutoHypernet"]
 
@@ -71,6 +76,12 @@ class AutoHypernet(FlatGuide):
             :math:`u = c\,m + s^{c-1} (x - m)` with learned degrees ``c`` (see
             :class:`~bayeshnet.guides.centring.LocScale`), which is undone in what the guide returns; each call runs
             the model to know ``m`` and ``s``. None to generate ``x``.
+        components: number ``K`` of hypernetworks whose mixture the guide is, for posteriors of several modes. The first
+            begins at ``init_loc_fn``, others at draws from the prior. Their draws are as many in training;
+            :func:`~bayeshnet.inference.fit` ends with :meth:`reweigh`, which gives the modes their shares.
+        symmetries: of the posterior, :class:`~bayeshnet.guides.Flip` and :class:`~bayeshnet.guides.Swap`: draws get a
+            random element of the group that they generate, so that the guide has them exactly. It is trained as without
+            them, by a bound that they can only improve.
         num_latents: deprecated name of ``num_samples``.
 
     References:
@@ -103,6 +114,8 @@ class AutoHypernet(FlatGuide):
         init_loc_fn: Callable[[Any], Tensor] = init_to_median,
         stretch: bool = False,
         centring: str | None = "learn",
+        components: int = 1,
+        symmetries: Sequence[Symmetry] = (),
         num_latents: Any = ...,
     ) -> None:
         check_callable("model", model, "a Pyro model, a function")
@@ -113,6 +126,9 @@ class AutoHypernet(FlatGuide):
         self._program = (model,)
         self.centring = None if centring is None else check_choice("centring", centring, ("learn",), "Or None.")
         self._centred: list[str] = []
+        self.components = check_size("components", components)
+        self.symmetries = check_items("symmetries", symmetries, "symmetries, such as Flip or Swap", Symmetry)
+        self._group: Group | None = None
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
         self.layers = tuple(check_sizes("layers", layers))
@@ -130,7 +146,7 @@ class AutoHypernet(FlatGuide):
         self.stretch = bool(stretch)
         check_function("activation_fn", activation_fn)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
-        self.posterior: HypernetPosterior | None = None
+        self.posterior: HypernetPosterior | MixturePosterior | None = None
 
     def extra_repr(self) -> str:
         """Show the settings that are not at their defaults."""
@@ -141,9 +157,12 @@ class AutoHypernet(FlatGuide):
             super()._setup_prototype(*args, **kwargs)
         refuse_subsampled(self._cond_indep_stacks)
         self._set_centred(args, kwargs)
+        if self.symmetries:
+            trace: Any = self.prototype_trace
+            self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
         made = self._built()
         if made is None:
-            self._build(self._init_loc())
+            self._build([self._init_loc(), *self._prior_starts(args, kwargs)])
         elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
             raise value_error("model", expected=f"a model of {made.weight_spec.numel} unknowns", found=got)
@@ -162,28 +181,40 @@ class AutoHypernet(FlatGuide):
             got = f"one of {count} unknowns that depend on others"
             raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
 
-    def _built(self) -> HypernetPosterior | None:
+    def _built(self) -> HypernetPosterior | MixturePosterior | None:
         """Return the posterior, if there is one; attribute access would be a statement to Pyro's parameter store."""
         return self.__dict__["_modules"].get("posterior")
 
-    def _build(self, loc: Tensor) -> None:
-        """Make the posterior over vectors like ``loc`` ``(D,)``."""
-        size = loc.numel() if self.latent_size is None else self.latent_size
-        self.posterior = make_posterior(
-            loc, size, self.layers, self._activation[0], self.init_scale, self.sigma, stretch=self.stretch
-        )
+    def _prior_starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
+        """Return vectors of unknowns ``(D,)`` for all components but the first: medians of few draws from the prior."""
+        starts = []
+        for _ in range(self.components - 1):
+            program = InitMessenger(init_to_median(num_samples=3))(self._program[0])
+            with poutine.block(), torch.no_grad():
+                trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
+            nodes = [trace.nodes[name] for name in self._unconstrained_shapes]
+            starts.append(torch.cat([biject_to(s["fn"].support).inv(s["value"]).reshape(-1) for s in nodes]))
+        return starts
+
+    def _build(self, starts: Sequence[Tensor]) -> None:
+        """Make the posterior, each component around one of the vectors ``(D,)``."""
+        size = starts[0].numel() if self.latent_size is None else self.latent_size
+        options = (size, self.layers, self._activation[0], self.init_scale, self.sigma)
+        parts = [make_posterior(start, *options, stretch=self.stretch) for start in starts]
+        self.posterior = parts[0] if self.components == 1 else MixturePosterior(parts)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make the posterior first if there is none, so that a guide can be loaded without a run of the model."""
-        fraction = state_dict.get(f"{prefix}posterior.sigma.module.fraction")
+        part = "" if self.components == 1 else "components.0."
+        fraction = state_dict.get(f"{prefix}posterior.{part}sigma.module.fraction")
         if fraction is not None and self._built() is None:
-            self._build(torch.zeros_like(fraction))
+            self._build([torch.zeros_like(fraction)] * self.components)
         logits = state_dict.get(f"{prefix}degrees.logits")
         if logits is not None and "degrees" not in self.__dict__["_modules"]:
             self.degrees = Degrees(torch.zeros_like(logits))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def distribution(self) -> SemiImplicit:
+    def distribution(self) -> SemiImplicit | GeneratedMixture:
         """Return the distribution over the flat, unconstrained unknowns ``(D,)``."""
         posterior = self._built()
         if posterior is None:
@@ -197,7 +228,9 @@ class AutoHypernet(FlatGuide):
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> ImplicitSite:
         """Return the distribution over the flat, unconstrained unknowns as a Pyro site."""
-        return ImplicitSite(self.distribution(), self.estimator, num_samples=self.num_samples)
+        if self.components == 1:
+            return ImplicitSite(self.distribution(), self.estimator, num_samples=self.num_samples)
+        return ImplicitSite(self.distribution(), MixtureKL(self.estimator), num_samples=self.num_samples or 32)
 
     def get_base_dist(self) -> Any:
         """Raise, as :meth:`get_transform`."""
@@ -223,7 +256,10 @@ class AutoHypernet(FlatGuide):
             self._setup_prototype(*args, **kwargs)
         latent = self.sample_latent(*args, **kwargs)
         plates = self._create_plates(*args, **kwargs)
-        placed = self._sites(args, kwargs).place(latent)
+        sites = self._sites(args, kwargs)
+        placed = sites.place(latent)
+        if self._group is not None:
+            placed = sites.moved(placed, latent.shape[:-1], self._group)
         result, trace = {}, cast(Any, self.prototype_trace)
         for name, site in trace.iter_stochastic_nodes():
             with ExitStack() as stack:

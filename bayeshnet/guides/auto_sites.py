@@ -14,7 +14,8 @@ from torch.distributions import biject_to, register_kl
 
 from ..errors import value_error
 from .centring import Placing, constrain
-from .rows import by_rows
+from .checking.rows import by_rows
+from .symmetries import Group
 
 __all__ = ["FlatSites", "Placed", "UnpackedSite", "refuse_subsampled"]
 
@@ -92,6 +93,16 @@ class FlatSites:
             values[name], density = constrain(self.nodes[name]["fn"], part)
             densities[name] = 0.0 if masked else density
         return Placed(values, densities, parts)
+
+    def moved(self, placed: Placed, batch: torch.Size, group: Group) -> Placed:
+        """Return the same with a random element of a group applied to each vector of ``(*B, D)``.
+
+        The sum of the log-densities is as before: elements change no volume, and take supports to supports.
+        """
+        x = torch.cat([placed.unconstrained[name].reshape(*batch, -1) for name in self.nodes], -1)
+        parts = {site["name"]: part for site, part in self.unpack(group.apply(x))}
+        values = {name: constrain(self.nodes[name]["fn"], part)[0] for name, part in parts.items()}
+        return Placed(values, placed.log_densities, parts)
 
     def rows(self, latents: Tensor, *, undo: bool = False) -> tuple[Tensor, Tensor]:
         """Return ``x`` ``(S, D)`` and the log-densities ``(S,)`` of the way for ``u`` ``(S, D)``; or the reverse."""

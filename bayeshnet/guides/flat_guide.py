@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,14 +13,24 @@ import torch
 from pyro.infer.autoguide import AutoContinuous
 from torch import Tensor
 
-from ..checks import check_generator
+from ..checks import check_callable, check_generator
 from ..deprecation import renamed_argument
 from ..distributions.flat import Flat
 from ..errors import check_size
 from ..estimators import Diagnosis, diagnose
 from .auto_sites import FlatSites
 from .checking.guide import CheckedGuide, WeightedDraws
-from .checking.importance import density_at_draws
+from .checking.importance import judge
+from .checking.joint import log_joint
+from .components import (
+    GeneratedMixture,
+    component_densities,
+    draws_and_densities,
+    log_prob_anywhere,
+    population_weights,
+)
+from .posterior_prior import GuidePrior
+from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
@@ -31,6 +43,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
 
     _program: tuple[Any, ...]
     _centred: list[str]
+    _group: Group | None
 
     @abstractmethod
     def distribution(self) -> Any:
@@ -53,7 +66,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         sites = self._sites(args, kwargs)
-        draws, _ = sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)
+        draws = self._mixed(sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)[0])
         return sites.by_name(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
 
     def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
@@ -70,7 +83,11 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             self._setup_prototype(*args, **kwargs)
         sites = self._sites(args, kwargs)
         draw = self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator))
-        return sites.by_name(sites.rows(draw.w)[0])
+        return sites.by_name(self._mixed(sites.rows(draw.w)[0], generator))
+
+    def _mixed(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """Return vectors ``(S, D)`` with random elements of the symmetries applied, if there are any."""
+        return x if self._group is None else self._group.apply(x, generator)
 
     def audit(
         self,
@@ -97,6 +114,30 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             num_samples = renamed_argument("num_draws", "num_samples", num_draws, None)
         return diagnose(self.distribution(), Flat(self.latent_dim), num_samples, generator, quick=quick)
 
+    def as_prior(self) -> GuidePrior:
+        r"""Return the fitted guide as a prior for the next data set, as it is now.
+
+        It is called with a model of the same sites, and returns one in which the guide takes the place of the prior,
+        :math:`q(\theta) \, p(D' \mid \theta)`.
+
+        Example:
+            >>> import pyro
+            >>> import pyro.distributions as dist
+            >>> from bayeshnet.guides import AutoHypernet
+            >>> def model(y):
+            ...     mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+            ...     pyro.sample("y", dist.Normal(mean, 1.0), obs=y)
+            >>> first = AutoHypernet(model, layers=())
+            >>> _ = first(torch.tensor(1.0))  # and a fit
+            >>> second = first.as_prior()(model)
+            >>> AutoHypernet(second, layers=())(torch.tensor(0.5))["mean"].shape
+            torch.Size([])
+        """
+        self.distribution()  # refuses a guide that has not been run
+        kept = copy.deepcopy(self.__dict__["_modules"]["posterior"]).requires_grad_(False)
+        with torch.no_grad():
+            return GuidePrior(kept(), self._sites((), {}), group=self._group)
+
     @torch.no_grad()
     def draws_with_density(
         self,
@@ -109,7 +150,54 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **(kwargs or {}))
         q, sites = self.distribution(), self._sites(args, kwargs or {})
-        draw = q.draw(check_size("num_samples", num_samples), check_generator(generator))
-        lower, upper = density_at_draws(q, draw, generator)
-        x, way = sites.rows(draw.w)
-        return WeightedDraws(sites.by_name(x), lower + way, upper + way)
+        num = check_size("num_samples", num_samples)
+        w, lower, upper = draws_and_densities(q, num, check_generator(generator))
+        x, way = sites.rows(w)
+        lower, upper = lower + way, upper + way
+        if self._group is not None:
+
+            def density(x: Tensor) -> Tensor:
+                u, way = sites.rows(x, undo=True)
+                return log_prob_anywhere(q, u) + way
+
+            lower, upper = self._group.log_densities(density, x, lower, upper)
+        return WeightedDraws(sites.by_name(self._mixed(x, generator)), lower, upper)
+
+    @torch.no_grad()
+    def reweigh(
+        self,
+        model: Callable[..., Any],
+        *args: Any,
+        num_samples: int = 300,
+        generator: torch.Generator | None = None,
+        **kwargs: Any,
+    ) -> None:
+        r"""Set the weights of a guide's components to the closest to the posterior, by importance sampling.
+
+        They are :math:`\arg\max_\pi E_p \log \sum_k \pi_k q_k`, estimated from draws of all components with
+        Pareto-smoothed weights. A guide without components stays as it is.
+
+        Args:
+            model: the model; its arguments follow, all data among them.
+            args: arguments of the model.
+            num_samples: draws of each component, at least 25.
+            generator: of all noise.
+            kwargs: keyword arguments of the model.
+
+        References:
+            Cappé, Douc, Guillin, Marin, Robert, "Adaptive importance sampling in general mixture classes", 2008.
+        """
+        check_callable("model", model, "a Pyro model, a function")
+        num = check_size("num_samples", num_samples, 25)
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **kwargs)
+        q, sites = self.distribution(), self._sites(args, kwargs)
+        if not isinstance(q, GeneratedMixture):
+            return
+        count = len(q.components)
+        w, _, densities = component_densities(q, [num] * count, check_generator(generator))
+        x, way = sites.rows(w)
+        mixed = densities.logsumexp(-1) - math.log(count) + way
+        _, smooth = judge(log_joint(model, sites.by_name(x), args, kwargs), mixed, mixed)
+        start = torch.full_like(q.log_weights, -math.log(count))
+        q.log_weights.copy_(population_weights(smooth.log_weights, densities, start))

@@ -63,6 +63,7 @@ def fit(
     generator: torch.Generator | None = None,
     state: Mapping[str, Any] | None = None,
     alarms: bool = True,
+    num_workers: int = 0,
     num_latents: int | None = None,
 ) -> FitResult:
     r"""Fit a guide, and learned parts of the model, by stochastic gradient descent on the evidence lower bound.
@@ -115,6 +116,8 @@ def fit(
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
             data at temperature 1, whether k-hat is below 0.7.
+        num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
+            process.
         num_latents: deprecated name of ``num_samples``.
 
     Returns:
@@ -136,7 +139,7 @@ def fit(
     """
     check_callable("model", model, "a BayesianModel or another Pyro program")
     check_flags(alarms=alarms)
-    batches = make_batches(data, batch_size, check_generator(generator))
+    batches = make_batches(data, batch_size, check_generator(generator), num_workers)
     if isinstance(model, BayesianModel) and batches is not None:
         _check_targets(model, batches)
     model, size = _sized(model, batches)
@@ -160,6 +163,9 @@ def fit(
         run = Run(model, guide, planned, per_epoch, 0 if state is None else int(state["step"]))
         loop.go(run, listeners)
     history, state = run.history(), loop.state_dict(run.step)
+    if isinstance(guide, AutoHypernet) and guide.components > 1 and (whole := _whole_data(loop)) is not None:
+        with seeded(generator):
+            guide.reweigh(objective.model, *whole, **(arguments or {}))
     found = _alarms(loop, history) if alarms and transform is None else {}
     for name, says in found.items():
         _log.warning("%s: %s", name, says)
@@ -170,15 +176,24 @@ def _alarms(loop: Loop, history: Mapping[str, Tensor]) -> dict[str, str]:
     """Return the alarms of a finished run; none if data are not in memory."""
     data, objective = loop.batches, loop.objective
     if isinstance(objective.guide, AutoHypernet):
-        if data is not None and (not isinstance(data, TensorBatches) or data.batch_size < data.num_data):
+        whole = _whole_data(loop)
+        if whole is None:
             return {}
-        arguments = () if data is None else data.tensors
-        return weight_alarms(objective.model, objective.guide, arguments, history, objective.arguments)
+        return weight_alarms(objective.model, objective.guide, whole, history, objective.arguments)
     if not isinstance(data, TensorBatches) or len(data.tensors) != 2 or not isinstance(objective.elbo, ImplicitELBO):
         return {}
     if not is_direct(objective.model, objective.guide):
         return {}
     return fit_alarms(objective.model, objective.guide, data.tensors, history, objective.arguments)
+
+
+def _whole_data(loop: Loop) -> tuple[Any, ...] | None:
+    """Return the arguments of the model if each step saw all data, else None."""
+    data = loop.batches
+    if data is None:
+        return ()
+    whole = isinstance(data, TensorBatches) and data.batch_size == data.num_data
+    return tuple(data.tensors) if isinstance(data, TensorBatches) and whole else None
 
 
 def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches) -> None:

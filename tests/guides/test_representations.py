@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from bayeshnet import guides
-from bayeshnet.distributions import FanInGaussian, MeanFieldPosterior
+from bayeshnet.distributions import FanInGaussian, HypernetPosterior, MeanFieldPosterior
 from bayeshnet.estimators import LIVI
 from bayeshnet.guides import (
     AutoHypernet,
@@ -22,6 +22,7 @@ from bayeshnet.guides import (
     Poisson,
     RadialGuide,
 )
+from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec
 
 
@@ -32,6 +33,7 @@ def program():
 NET = nn.Linear(3, 2)
 SPEC = WeightSpec.of(NET)
 ESTIMATOR = LIVI(7)
+HNET = HMLP([[3]], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, verbose=False)
 SHOWN = [
     (HypernetGuide(MeanFieldPosterior(SPEC), ESTIMATOR, "w"), f"estimator={ESTIMATOR!r}, name='w'"),
     (MeanFieldGuide(NET, ESTIMATOR), f"estimator={ESTIMATOR!r}, name='weights'"),
@@ -51,6 +53,10 @@ SHOWN = [
         guides.GuideCheck(0.3, 90.0, 100, -1.0, 0.0, "use it"),
         "k_hat=0.3, effective=90.0, num_samples=100, log_evidence=-1.0, gap=0.0, advice='use it'",
     ),
+    (guides.MixtureKL(ESTIMATOR, 9), f"inner={ESTIMATOR!r}, num_samples=9"),
+    (guides.MixturePosterior([HypernetPosterior(HNET)]), "(components): ModuleList("),
+    (guides.Flip(["a", "b"]), "Flip(names=('a', 'b'))"),
+    (guides.Swap(["a"]), "Swap(names=('a',))"),
     (guides.Calibration({"x": torch.zeros(2)}, 9), "num_draws=9"),
     (HeteroscedasticGaussian(0.1), "HeteroscedasticGaussian(min_scale=0.1)"),
 ]
@@ -64,4 +70,4 @@ def test_settings_are_shown(thing, text):
 
 def test_all_public_classes_are_shown():
     shown = {type(thing).__name__ for thing, _ in SHOWN}
-    assert shown == set(guides.__all__) - {"Likelihood", "calibrate", "to_arviz"}
+    assert shown == set(guides.__all__) - {"Likelihood", "Symmetry", "calibrate", "to_arviz"}

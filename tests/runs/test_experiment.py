@@ -291,6 +291,23 @@ def test_a_method_has_settings_of_its_own_in_a_stream(monkeypatch):
     assert settings("posterior-replay") == before
 
 
+def test_settings_for_a_method_lie_over_those_for_its_classes():
+    def settings(method, **options):
+        return yaml.safe_load(named_configuration("split-digits", method, **options))["learner"]["init_args"]
+
+    whole, quick = settings("posterior-replay"), settings("posterior-replay", quick=True)
+    narrow = settings("posterior-replay-tempered")
+    for found in (whole, quick, settings("posterior-replay-mean-field")):
+        assert found["training"]["beta"] == 1.0
+        assert found["posterior"]["init_args"]["last_gain"] == 50.0
+    assert (whole["posterior"]["init_args"]["sigma"], quick["posterior"]["init_args"]["sigma"]) == 2 * ("generated",)
+    assert quick["training"]["steps"] == 200
+    assert (narrow["training"]["beta"], narrow["posterior"]["init_args"]["sigma"]) == (0.1, 0.1)
+    assert "last_gain" not in narrow["posterior"]["init_args"]
+    for data, methods in available().items():
+        assert set(configuration._read("streams", data).get("for_method", {})) <= set(methods)
+
+
 def test_an_experiment_is_not_changed_by_running(tmp_path):
     experiment = make_experiment(**TWO)
     before = copy.deepcopy(vars(experiment.learner.training))

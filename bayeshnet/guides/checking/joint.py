@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...checks import refusing
 from ...errors import value_error
-from ..rows import by_rows
+from .rows import by_rows
 
 __all__ = ["log_joint"]
 

@@ -11,7 +11,7 @@ import torch
 from pyro.infer.autoguide import init_to_median
 from torch import nn
 
-from bayeshnet.distributions import FanInGaussian, MeanFieldPosterior
+from bayeshnet.distributions import FanInGaussian, HypernetPosterior, MeanFieldPosterior
 from bayeshnet.estimators import LIVI
 from bayeshnet.guides import (
     AutoHypernet,
@@ -19,11 +19,13 @@ from bayeshnet.guides import (
     Bernoulli,
     Calibration,
     Categorical,
+    Flip,
     Gaussian,
     HeteroscedasticGaussian,
     HypernetGuide,
     Poisson,
 )
+from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec
 from tests.support.doors import Door
 
@@ -41,6 +43,11 @@ def _program() -> torch.Tensor:
 def _observing() -> None:
     x = pyro.sample("x", dist.Normal(torch.zeros(()), 1.0))
     pyro.sample("y", dist.Normal(x, 1.0), obs=torch.zeros(()))
+
+
+def _generated() -> HypernetPosterior:
+    hnet = HMLP([[3]], uncond_in_size=2, cond_in_size=0, num_cond_embs=0, layers=[4], verbose=False)
+    return HypernetPosterior(hnet, weight_spec=WeightSpec.of_shapes([[3]]))
 
 
 def _fitted(model: Any) -> AutoHypernet:
@@ -83,6 +90,8 @@ DOORS: dict[str, Door] = {
             "init_loc_fn": init_to_median,
             "stretch": False,
             "centring": "learn",
+            "components": 2,
+            "symmetries": (Flip(["x"]),),
             "num_latents": ...,
         }
     ),
@@ -99,6 +108,11 @@ DOORS: dict[str, Door] = {
     ),
     "AutoHypernet.sample_posterior": Door(
         {"num_samples": 3, "generator": None}, of=lambda: AutoHypernet(_program), random=True
+    ),
+    "AutoHypernet.reweigh": Door(
+        {"model": _program, "num_samples": 25, "generator": None},
+        of=lambda: AutoHypernet(_program, components=2, layers=()),
+        random=True,
     ),
     "AutoHypernet.median": Door({"num_samples": 3}, of=lambda: AutoHypernet(_program), random=True),
     "BayesianModel": Door(
@@ -125,6 +139,7 @@ DOORS: dict[str, Door] = {
     "Categorical": Door({"ignore_index": -100}),
     "Categorical.check_targets": Door({"y": _LABELS}, of=Categorical),
     "Categorical.log_prob": _density(Categorical, _LABELS),
+    "Flip": Door({"names": ["x"]}),
     "Gaussian": Door({"noise": torch.ones(2), "learn": True}),
     "Gaussian.check_targets": Door({"y": torch.randn(4, 2)}, of=Gaussian),
     "Gaussian.log_prob": _density(Gaussian, torch.randn(4, 2)),
@@ -143,10 +158,14 @@ DOORS: dict[str, Door] = {
     "Likelihood": Door(closed="abstract"),
     "LowRankGuide": Door({**_GUIDE, "rank": 2, "sigma": 0.1}),
     "MeanFieldGuide": Door({**_GUIDE, "sigma": 0.1}),
+    "MixtureKL": Door({"inner": LIVI(), "num_samples": 8}),
+    "MixturePosterior": Door({"components": [_generated(), _generated()]}),
     "Poisson": Door({}),
     "Poisson.check_targets": Door({"y": torch.ones(4, 2)}, of=Poisson),
     "Poisson.log_prob": _density(Poisson, torch.ones(4, 2)),
     "RadialGuide": Door({**_GUIDE, "sigma": 0.1}),
+    "Swap": Door({"names": ["x"]}),
+    "Symmetry": Door(closed="abstract"),
     "calibrate": Door(
         {"model": _observing, "guide_factory": _fitted, "num_simulations": 10, "num_draws": 9, "generator": None},
         random=True,
