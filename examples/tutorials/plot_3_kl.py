@@ -2,8 +2,9 @@
 Is my KL right?
 ===============
 
-The KL divergence of an implicit posterior has no closed form, and an estimate that is wrong looks like any other
-number. :func:`~bayeshnet.estimators.diagnose` gives an interval, a verdict, and alarms.
+The KL divergence of an implicit posterior has no closed form, and an estimate that is
+wrong looks like any other number. :func:`~bayeshnet.estimators.diagnose` gives an
+interval, a verdict, and alarms.
 """
 
 # %%
@@ -11,10 +12,12 @@ number. :func:`~bayeshnet.estimators.diagnose` gives an interval, a verdict, and
 # -----------------
 # For :math:`w = h(z) + \sigma\varepsilon`,
 #
-# .. math:: \mathrm{KL}(q \| p) = \mathbb{E}_z \mathrm{KL}(N(h(z), \sigma^2) \| p) - I(w; z).
+# .. math::
 #
-# The first term is analytic for each latent. The second is the information that a weight vector has about its latent;
-# it is where estimators differ.
+#    \mathrm{KL}(q \| p) = \mathbb{E}_z \mathrm{KL}(N(h(z), \sigma^2) \| p) - I(w; z).
+#
+# The first term is analytic for each latent. The second is the information that a
+# weight vector has about its latent; it is where estimators differ.
 
 import matplotlib.pyplot as plt
 import torch
@@ -27,7 +30,14 @@ from bayeshnet.geometry import JacobianGeometry
 torch.manual_seed(0)
 net = nn.Sequential(nn.Linear(2, 10), nn.Tanh(), nn.Linear(10, 1))
 spec = WeightSpec.of(net)
-hnet = HMLP(spec.shapes, uncond_in_size=4, cond_in_size=0, layers=(20,), activation_fn=nn.Tanh(), verbose=False)
+hnet = HMLP(
+    spec.shapes,
+    uncond_in_size=4,
+    cond_in_size=0,
+    layers=(20,),
+    activation_fn=nn.Tanh(),
+    verbose=False,
+)
 q, p = HypernetPosterior(hnet, scale="fan_in", weight_spec=spec), FanInGaussian(spec)
 
 # %%
@@ -39,9 +49,10 @@ print(report)
 # %%
 # A map that folds
 # ----------------
-# LIVI takes the map to be linear around each latent. That is right for small noise and a map that is one to one. The
-# map :math:`h(z) = (|z|, \ldots, |z|)` makes each weight vector from two latents, so that a weight vector says less
-# about its latent: :math:`\log 2 = 0.69` nats less, and LIVI does not see it. The diagnosis does.
+# LIVI takes the map to be linear around each latent. That is right for small noise and
+# a map that is one to one. The map :math:`h(z) = (|z|, \ldots, |z|)` makes each weight
+# vector from two latents, so that a weight vector says less about its latent:
+# :math:`\log 2 = 0.69` nats less, and LIVI does not see it. The diagnosis does.
 
 direction = torch.linspace(0.5, 1.5, spec.numel)
 
@@ -50,15 +61,19 @@ def fold(z: torch.Tensor) -> torch.Tensor:
     return z.abs() * direction
 
 
-folded = SemiImplicit(JacobianGeometry(fold, 1, spec.numel, like=direction), torch.tensor(0.1))
+folded = SemiImplicit(
+    JacobianGeometry(fold, 1, spec.numel, like=direction), torch.tensor(0.1)
+)
 found = diagnose(folded, p)
 print(str(found).splitlines()[2])
-print(f"KL in [{found.lower:.2f}, {found.upper:.2f}], {found.verdict}; alarms: {list(found.alarms)}")
+print(f"KL in [{found.lower:.2f}, {found.upper:.2f}], {found.verdict}")
+print("alarms:", list(found.alarms))
 
 # %%
 # Which latents make this weight vector?
 # --------------------------------------
-# The density of the latent, given a weight vector, has two modes (drawn for noise of 0.5, to be seen).
+# The density of the latent, given a weight vector, has two modes (drawn for noise of
+# 0.5, to be seen).
 
 z = torch.linspace(-3, 3, 601).unsqueeze(1)
 w = fold(torch.tensor([[1.2]]))
