@@ -22,6 +22,8 @@ __all__ = ["main"]
 
 _FAILURES = (OSError, MemoryError, torch.OutOfMemoryError, getattr(torch, "AcceleratorError", OSError))
 """Failures of disk, memory and device, which may be over when the run is resumed."""
+_OF_DATA = ("data, ", "file ", "rows, ")
+"""Beginnings of messages about examples that cannot be read."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -42,6 +44,10 @@ def main(words: Sequence[str]) -> int:
             result = run_experiment(request.experiment, folder, display, stream=stream).result
     except KeyboardInterrupt as stop:
         return _explain("\ninterrupted", folder, len(stream), 143 if isinstance(stop, Terminated) else 130)
+    except (ValueError, TypeError) as error:
+        if not folder.last_task() or not str(error).startswith(_OF_DATA):
+            raise
+        return _explain(f"bayeshnet run: {' '.join(str(error).split())}", folder, len(stream), 2)
     except _FAILURES as error:
         cause = " ".join(str(error).split()) or "out of memory"
         return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)

@@ -29,6 +29,7 @@ from ..errors import (
 )
 from ..guides import Likelihood
 from ..mnets import MainNetInterface
+from ..mnets.inputs import take
 from ..per_example import check_examples_apart, per_example_gradients
 from ..representation import ModuleSettings
 from ..tasks import Task
@@ -112,7 +113,7 @@ class EWC(SharedLearner):
         chosen = torch.randperm(len(y), generator=generator, device=generator.device)[: self.num_fisher].to(y.device)
         with torch.no_grad():
             loc = state.posterior(0).mean
-        fisher = diagonal_fisher(net, state.likelihood, loc, task.train.x[chosen], y[chosen])
+        fisher = diagonal_fisher(net, state.likelihood, loc, take(task.train.x, chosen), y[chosen])
         state.memory.precision.mul_(self.decay).add_(fisher * (len(y) / len(chosen)))
 
     def predictive_posterior(self, state: LearnerState) -> nn.Module:

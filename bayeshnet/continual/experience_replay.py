@@ -16,6 +16,7 @@ from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
 from ..inference import AddedLoss, Term
+from ..mnets.inputs import join_inputs, split_inputs
 from ..mnets.output_view import pieces_between, take_pieces
 from ..mnets.running_statistics import holding
 from ..rng import generator_on
@@ -95,24 +96,24 @@ class ReplayLearner(SharedLearner):
 
         def term(weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
             old = memory.draw_each(self.replay_size, chooser)
-            old_x, nll = torch.cat([inputs for inputs, _ in old]), []
-            outputs = _outputs_by_task(state, weights, old_x, [len(inputs) for inputs, _ in old])
+            old_x, nll = join_inputs([inputs for inputs, _ in old]), []
+            outputs = _outputs_by_task(state, weights, old_x, [len(targets) for _, targets in old])
             for made, (_, targets), own, offset in zip(outputs, old, pieces, offsets, strict=True):
                 if len(targets):
                     nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
-            return torch.stack(nll).sum() * (weight / len(old_x))
+            return torch.stack(nll).sum() * (weight / self.replay_size)
 
         return term
 
 
-def _outputs_by_task(state: LearnerState, weights: Tensor, x: Tensor, sizes: list[int]) -> Sequence[Tensor]:
+def _outputs_by_task(state: LearnerState, weights: Tensor, x: Any, sizes: list[int]) -> Sequence[Tensor]:
     """Compute outputs ``(S, N_t, C)`` for examples of each task, under the task's own statistics if these are kept."""
     if state.statistics is None:
-        return state.likelihood.outputs(batched_forward(state.net, weights, x), len(x)).split(sizes, dim=1)
+        return state.likelihood.outputs(batched_forward(state.net, weights, x), sum(sizes)).split(sizes, dim=1)
     found = []
-    for task_id, part in enumerate(x.split(sizes)):
+    for task_id, (part, size) in enumerate(zip(split_inputs(x, sizes), sizes, strict=True)):
         with state.statistics_of(task_id), holding(state.net):
-            found.append(state.likelihood.outputs(batched_forward(state.net, weights, part), len(part)))
+            found.append(state.likelihood.outputs(batched_forward(state.net, weights, part), size))
     return found
 
 

@@ -14,10 +14,10 @@ from ..guides import Likelihood
 from ..guides.likelihoods.places import AtPlaces
 from ..inference import Callback, Prediction
 from ..mnets import MainNetInterface
-from ..mnets.inputs import check_network
+from ..mnets.inputs import check_network, inputs_match
 from ..per_example import check_examples_apart
 from ..representation import Settings
-from ..tasks import Task
+from ..tasks import DatasetInputs, Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
@@ -99,7 +99,7 @@ class Learner(Settings, ABC):
         return self.predict_each(state, x, [number], seed=seed).predictions[0]
 
 
-def check_inputs(state: LearnerState, x: Tensor) -> None:
+def check_inputs(state: LearnerState, x: Any) -> None:
     """Check that ``state`` has learned a task and that ``x`` has the input shape of its tasks."""
     check_instance("state", state, LearnerState, "a LearnerState", "It is what learn() returns.")
     if state.num_tasks == 0:
@@ -109,9 +109,13 @@ def check_inputs(state: LearnerState, x: Tensor) -> None:
             found="one that has learned none",
             hint="Call learn() first.",
         )
-    check_data("x", x)
-    if not x.ndim or tuple(x.shape[1:]) != state.input_shape:
-        raise value_error("x", expected=f"inputs of shape (N, {', '.join(map(str, state.input_shape))})", got=x)
+    several = bool(state.input_shape) and isinstance(state.input_shape[0], tuple)
+    for part in x if several and isinstance(x, tuple) else (x,):
+        check_data("x", part)
+    if not inputs_match(x, state.input_shape):
+        each = [", ".join(["N", *map(str, s)]) for s in (state.input_shape if several else (state.input_shape,))]
+        shapes = " and ".join(f"({shape})" for shape in each)
+        raise value_error("x", expected=f"inputs of shape {shapes}" + ", in a tuple" * several, got=x)
 
 
 def check_outputs(likelihood: Likelihood, outputs: Any) -> None:
@@ -130,7 +134,7 @@ def width_of(task: Task, num_outputs: int | None) -> int:
     return task.num_outputs if num_outputs is None else num_outputs
 
 
-def check_before_training(state: LearnerState, net: MainNetInterface, x: Tensor, examples_apart: bool) -> None:
+def check_before_training(state: LearnerState, net: MainNetInterface, x: Any, examples_apart: bool) -> None:
     """Refuse networks that would fail in training or after it; the network is put into evaluation mode."""
     state.net.eval()
     outputs = check_network(net, x)
@@ -142,4 +146,7 @@ def check_before_training(state: LearnerState, net: MainNetInterface, x: Tensor,
             found = f"one of {outputs.shape[1]}"
             raise value_error("network", expected=f"one of {expected} outputs", found=found, hint=advice)
     if examples_apart:
+        if isinstance(x, tuple) or (isinstance(x, DatasetInputs) and isinstance(x[:1], tuple)):
+            single = "one tensor of inputs, for gradients of each example"
+            raise value_error("task", expected=single, found="several inputs", hint="Join them in one tensor.")
         check_examples_apart(net)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import value_error
+from ..mnets.inputs import join_inputs, take
 
 __all__ = ["ExampleMemory"]
 
@@ -35,36 +37,37 @@ class ExampleMemory(nn.Module):
     @property
     def num_examples(self) -> int:
         """Number of stored examples of all tasks together."""
-        return sum(len(self.of(t)[0]) for t in range(self.num_tasks))
+        return sum(len(self.of(t)[1]) for t in range(self.num_tasks))
 
-    def store(self, x: Tensor, y: Tensor, size: int | None = None, generator: torch.Generator | None = None) -> None:
+    def store(self, x: Any, y: Tensor, size: int | None = None, generator: torch.Generator | None = None) -> None:
         """Store examples of the next task.
 
         Args:
-            x: inputs ``(N, *input_shape)``.
+            x: inputs ``(N, *input_shape)``, or a tuple of several; inputs of a data set are read.
             y: targets, one per input.
             size: number of examples to choose at random; None for all of them.
             generator: random generator of the choice.
         """
-        device = generator.device if generator is not None else x.device
-        order = torch.randperm(len(x), generator=generator, device=device)[:size].to(x.device)
+        device = generator.device if generator is not None else y.device
+        order = torch.randperm(len(y), generator=generator, device=device)[:size].to(y.device)
         self.make_room()
-        self._set(self.num_tasks - 1, x[order], y[order])
+        self._set(self.num_tasks - 1, take(x, order), y[order])
 
     def make_room(self) -> None:
         """Add a task without examples, for a checkpoint to be loaded into."""
         self._set(self.num_tasks, torch.empty(0), torch.empty(0))
         self.num_tasks += 1
 
-    def of(self, task: int) -> tuple[Tensor, Tensor]:
+    def of(self, task: int) -> tuple[Any, Tensor]:
         """Return the stored inputs and targets of a task."""
         if not 0 <= task < self.num_tasks:
             raise value_error("task", expected=f"a number below the {self.num_tasks} tasks stored", got=task)
-        return self.get_buffer(f"x{task}"), self.get_buffer(f"y{task}")
+        y, parts = self.get_buffer(f"y{task}"), [self.get_buffer(name) for name in self._names(task)]
+        return (parts[0] if len(parts) == 1 else tuple(parts)), y
 
     def draw(
         self, num: int, generator: torch.Generator | None = None, tasks: Sequence[int] | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Any, Tensor, Tensor]:
         """Draw stored examples at random, with replacement.
 
         Args:
@@ -77,20 +80,20 @@ class ExampleMemory(nn.Module):
         """
         parts = self.draw_each(num, generator, tasks)
         numbers = list(range(self.num_tasks)) if tasks is None else list(tasks)
-        number = torch.tensor(numbers).repeat_interleave(torch.tensor([len(x) for x, _ in parts]))
-        x, y = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return x, y, number.to(x.device, non_blocking=True)
+        number = torch.tensor(numbers).repeat_interleave(torch.tensor([len(y) for _, y in parts]))
+        targets = torch.cat([y for _, y in parts])
+        return join_inputs([x for x, _ in parts]), targets, number.to(targets.device, non_blocking=True)
 
     def draw_each(
         self, num: int, generator: torch.Generator | None = None, tasks: Sequence[int] | None = None
-    ) -> list[tuple[Tensor, Tensor]]:
+    ) -> list[tuple[Any, Tensor]]:
         """Draw as :meth:`draw` does, and return inputs and targets of each task on their own.
 
         Which examples are chosen is decided on the generator's device. With one on the CPU, or none, the program knows
         how many there are of each task without waiting for the device that holds them.
         """
         parts = [self.of(t) for t in (range(self.num_tasks) if tasks is None else tasks)]
-        sizes = [len(x) for x, _ in parts]
+        sizes = [len(y) for _, y in parts]
         device = generator.device if generator is not None else "cpu"
         index = torch.randint(sum(sizes), (num,), generator=generator, device=device).sort().values
         ends = torch.tensor(sizes).cumsum(0)
@@ -102,19 +105,30 @@ class ExampleMemory(nn.Module):
         """Give the buffers the shapes of a state dict that is about to be loaded."""
         for t in range(self.num_tasks):
             if f"x{t}" in state and f"y{t}" in state:
-                self._set(t, state[f"x{t}"].clone(), state[f"y{t}"].clone())
+                further = [name for name in state if name.startswith(f"x{t}_")]
+                names = [f"x{t}", *sorted(further, key=lambda name: int(name.split("_")[1]))]
+                x = tuple(state[name].clone() for name in names)
+                self._set(t, x[0] if len(x) == 1 else x, state[f"y{t}"].clone())
 
     def extra_repr(self) -> str:
         """Show the number of tasks and of examples."""
         return f"num_tasks={self.num_tasks}, num_examples={self.num_examples}"
 
-    def _set(self, task: int, x: Tensor, y: Tensor) -> None:
-        self.register_buffer(f"x{task}", x)
+    def _names(self, task: int) -> list[str]:
+        """Return the names of the buffers of a task's inputs: ``x3``, and ``x3_1`` and so on for further ones."""
+        names = [f"x{task}"]
+        while f"x{task}_{len(names)}" in self._buffers:
+            names.append(f"x{task}_{len(names)}")
+        return names
+
+    def _set(self, task: int, x: Any, y: Tensor) -> None:
+        for number, part in enumerate(x if isinstance(x, tuple) else (x,)):
+            self.register_buffer(f"x{task}_{number}" if number else f"x{task}", part)
         self.register_buffer(f"y{task}", y)
 
 
-def _rows_of(part: tuple[Tensor, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
+def _rows_of(part: tuple[Any, Tensor], rows: Tensor) -> tuple[Any, Tensor]:
     """Return inputs and targets at rows that may be known on another device."""
     x, y = part
-    there = rows.to(x.device, non_blocking=True)
-    return x[there], y[there]
+    there = rows.to(y.device, non_blocking=True)
+    return take(x, there), y[there]

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..builders.networks import NetworkBuilder
-from ..errors import check_instance, value_error
+from ..errors import check_instance, type_error, value_error
 from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import settle_layout
 from ..mnets.parts.selection import check_module
@@ -24,13 +24,16 @@ def check_optional(argument: str, value: Any, kind: type, expected: str) -> Any:
 
 def make_network(
     network: NetworkBuilder | nn.Module,
-    input_shape: tuple[int, ...],
+    input_shape: tuple[Any, ...],
     num_outputs: int,
     layout: str | None,
     batch_norm: str,
 ) -> MainNetInterface:
     """Build a main network, or copy the one that is given, for inputs of a layout and a use of batch norm."""
     if isinstance(network, NetworkBuilder):
+        if input_shape and isinstance(input_shape[0], tuple):
+            expected = "a torch.nn.Module that takes several inputs"
+            raise type_error("network", expected=expected, got=network, hint="Builders are for one tensor of inputs.")
         net: nn.Module = network.build_for(input_shape, num_outputs, layout)
     else:
         if not isinstance(network, MainNetInterface):

@@ -15,7 +15,7 @@ from ..estimators import KLEstimator
 from ..guides import BayesianModel, Likelihood
 from ..inference import AddedLoss, Term
 from ..rng import derive_seed
-from ..tasks import Task
+from ..tasks import Split, Task
 from ..weights import WeightSpec
 from .losses.coreset import Coreset, OtherTasksExposure
 from .losses.outlier_exposure import PseudoOutliers
@@ -147,15 +147,22 @@ class PosteriorReplay(PerTaskLearner):
         new = copy.deepcopy(state)
         for task_id in range(state.num_tasks):
             x, y = memory.of(task_id)
-            generator = torch.Generator(device=x.device).manual_seed(derive_seed(seed, task_id))
+            generator = torch.Generator(device=y.device).manual_seed(derive_seed(seed, task_id))
             model = BayesianModel(
-                self.task_network(new, task_id), new.posterior.prior(x), new.likelihood, num_data=len(x)
+                self.task_network(new, task_id), new.posterior.prior(x), new.likelihood, num_data=len(y)
             )
             others = [t for t in range(state.num_tasks) if t != task_id]
             before = copy.deepcopy(new.posterior)
             held = self.regularizer.penalty(new.posterior, before, state.num_tasks, generator, task=task_id)
             doubt = OtherTasksExposure(memory, others, self.coreset.finish_doubt, generator)
             self.fit(
-                new, task_id, model, (x, y), penalties=[held], terms=[doubt], generator=generator, settings=settings
+                new,
+                task_id,
+                model,
+                Split(x, y),
+                penalties=[held],
+                terms=[doubt],
+                generator=generator,
+                settings=settings,
             )
         return new

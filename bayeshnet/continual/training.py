@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import InitVar, dataclass
 from typing import Any
 
+import torch
+
+from ..checks import check_callable, refusing
 from ..deprecation import warn
-from ..errors import check_flags, check_number, check_positive, check_size
+from ..errors import check_flags, check_int, check_number, check_positive, check_size, value_error
+from ..mnets.inputs import num_examples
 
 __all__ = ["Training"]
 
@@ -25,6 +29,9 @@ class Training:
         max_norm: largest norm of the whole gradient, which is clipped to it; None for no clipping.
         local_noise: draw the noise of linear layers in their pre-activations, see
             :class:`~bayeshnet.inference.ImplicitELBO`; for mean-field posteriors of perceptrons less variance and time.
+        augmentation: function of a batch of inputs that returns as many others, such as shifted images; applied
+            in training only. Its draws from torch's generator follow from the task's seed.
+        num_workers: processes that read a task's training examples where these are a data set; 0 reads in this process.
         num_latents: deprecated name of ``num_samples``, which it overrides if given.
     """
 
@@ -36,6 +43,8 @@ class Training:
     beta: float = 1.0
     max_norm: float | None = None
     local_noise: bool = False
+    augmentation: Any = None
+    num_workers: int = 0
     num_latents: InitVar[int | None] = None
 
     def __post_init__(self, num_latents: int | None) -> None:
@@ -46,6 +55,9 @@ class Training:
         for name in ("steps", "batch_size", "num_particles", "num_samples"):
             check_size(name, getattr(self, name))
         check_flags(local_noise=self.local_noise)
+        check_int("num_workers", self.num_workers, 0)
+        if self.augmentation is not None:
+            check_callable("augmentation", self.augmentation, "a function of a batch of inputs, or None")
         check_positive("lr", self.lr)
         check_number("beta", self.beta, 0.0, 1e30)
         if self.max_norm is not None:
@@ -67,4 +79,20 @@ class Training:
             "grad_clip": self.max_norm,
             "local_noise": self.local_noise,
             "alarms": False,
+            "num_workers": self.num_workers,
+            "transform": None if self.augmentation is None else _Augmented(self.augmentation),
         }
+
+
+class _Augmented:
+    """A transform of batches that changes the inputs by a function of theirs."""
+
+    def __init__(self, function: Any) -> None:
+        self.function = refusing("augmentation", function, "a function of a batch of inputs")
+
+    def __call__(self, x: Any, y: Any, generator: torch.Generator | None = None) -> tuple[Any, Any]:
+        made, count = self.function(x), num_examples(x)
+        if num_examples(made, "augmentation") != count:
+            expected = f"a function that returns as many inputs ({count})"
+            raise value_error("augmentation", expected=expected, found=f"{num_examples(made, 'augmentation')}")
+        return made, y

@@ -20,17 +20,17 @@ from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface
-from ..mnets.inputs import floating_like
+from ..mnets.inputs import device_of, floating_like, is_dense
 from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms
 from ..rng import derive_seed, seeded
-from ..tasks import Task
+from ..tasks import Split, Task
 from ..weights import WeightSpec
 from .learner import Learner, check_before_training, check_inputs, width_of
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .parts import check_optional, make_network
 from .state import LearnerState
-from .task_inference.density import DensitySettings, log_densities
+from .task_inference.density import DensitySettings, fit_density, log_densities
 from .task_inference.prediction import StreamPrediction
 from .task_posterior import TaskPosterior
 from .training import Training
@@ -205,19 +205,18 @@ class VariationalLearner(Learner):
             new.to(device=like.device, dtype=like.dtype)
             self.extend(new)
         new.to(device=like.device, dtype=like.dtype)
-        generator = torch.Generator(device=example.device).manual_seed(derive_seed(seed, 1))
+        generator = torch.Generator(device=like.device).manual_seed(derive_seed(seed, 1))
         task_id = new.num_tasks
         net, targets = self.training_problem(new, task, task_id)
         model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
         check_before_training(new, net, example, self.needs_example_gradients)
-        labels = task.train.y if task.kind == "classification" else None
-        density = self.density.fit(example, labels, task.layout)
+        density = fit_density(self.density, task)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
         self.fit(
             new,
             task_id,
             model,
-            (example, targets),
+            task.train.with_targets(targets),
             penalties=penalties,
             terms=terms,
             generator=generator,
@@ -233,7 +232,7 @@ class VariationalLearner(Learner):
         state: LearnerState,
         task_id: int,
         model: BayesianModel,
-        data: tuple[Tensor, Tensor],
+        data: Split,
         *,
         penalties: Sequence[Callable[[], Tensor]],
         terms: Sequence[AddedLoss | Term],
@@ -257,7 +256,7 @@ class VariationalLearner(Learner):
                 model,
                 HypernetGuide(state.posterior, copy.deepcopy(self.estimator)).condition(task_id),
                 data,
-                **settings.fit_options(len(data[0])),
+                **settings.fit_options(len(data)),
                 penalties=penalties,
                 extra_terms=terms,
                 callbacks=callbacks,
@@ -277,7 +276,7 @@ class VariationalLearner(Learner):
         densities = [state.densities[t] for t in numbers]
         return StreamPrediction(
             tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
-            log_densities(densities, x) if x.is_floating_point() else None,
+            log_densities(densities, x) if is_dense(x) else None,
             torch.stack([density.log_density_std for density in densities]).mean(),
             self.entropy_weight,
             tuple(state.labels[t] for t in numbers) if state.kind == "classification" else None,
@@ -291,7 +290,7 @@ class VariationalLearner(Learner):
         guide = HypernetGuide(self.predictive_posterior(state), self.estimator).condition(task_id)
         predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
         with state.statistics_of(task_id):
-            return predictive(x, generator=torch.Generator(device=x.device).manual_seed(seed))
+            return predictive(x, generator=torch.Generator(device=device_of(x)).manual_seed(seed))
 
     def build_network(
         self, input_shape: Sequence[int], num_outputs: int, layout: str | None = None

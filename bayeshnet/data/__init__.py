@@ -7,17 +7,23 @@ from .idx import load_idx_folder, read_idx
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
 from .outliers import image_outliers
 from .registry import STREAMS, StreamEntry, drawn_options, get_stream, stream_options
+from .sources import ArrayRows, DictRows, FolderImages, from_avalanche, image_folder
 from .toy import modes2d, regression1d
 from .transforms import permuted, rotated
 
 __all__ = [
     "STREAMS",
+    "ArrayRows",
+    "DictRows",
+    "FolderImages",
     "StreamEntry",
     "class_order",
     "drawn_options",
     "from_arrays",
+    "from_avalanche",
     "from_datasets",
     "get_stream",
+    "image_folder",
     "image_outliers",
     "load_cifar",
     "load_digits",

@@ -9,37 +9,14 @@ import torch
 from torch import Tensor
 
 from ..checks import check_items, check_seed
-from ..errors import check_choice, check_flags, check_int, check_number, type_error, value_error
-from ..tasks import KINDS, SCENARIOS, Split, Task, TaskStream
-from .reading import check_common, named_data, names_of, pair, read_dataset
-from .selection import as_inputs, as_labels, as_stored, as_tokens, as_values, groups_of, held_out, limited
+from ..errors import check_choice, check_flags, type_error, value_error
+from ..tasks import KINDS, SCENARIOS, Split, TaskStream
+from ..tasks.reading import is_map_style
+from .by_class import check_known, class_order, tasks_by_class, with_validation
+from .reading import check_common, named_data, pair, read_dataset
+from .selection import as_inputs, as_labels, as_stored, as_tokens, as_values, held_out
 
 __all__ = ["class_order", "from_arrays", "from_datasets", "split_by_class", "split_dataset"]
-
-
-def class_order(available: Sequence[int], order: Sequence[int] | str | None, seed: int = 0) -> list[int]:
-    """Return the classes in the order in which they are learned.
-
-    Args:
-        available: labels of the data set.
-        order: ``None`` (ascending), ``"random"`` (shuffled by ``seed``) or some or all of the labels, each once.
-        seed: seed of the shuffle.
-
-    Example:
-        >>> class_order(range(4), [3, 1])
-        [3, 1]
-    """
-    available = [check_int("available", label) for label in check_items("available", available, "a list of labels")]
-    if order is None:
-        return sorted(available)
-    if isinstance(order, str):
-        check_choice("order", order, ("random",), "Or give the labels in the order wanted.")
-        shuffle = torch.randperm(len(available), generator=torch.Generator().manual_seed(check_seed("seed", seed)))
-        return [sorted(available)[i] for i in shuffle.tolist()]
-    chosen = [check_int("order", label) for label in check_items("order", order, "a list of labels, or 'random'")]
-    if len(set(chosen)) != len(chosen) or not set(chosen) <= set(available):
-        raise value_error("order", expected=f"distinct labels among {sorted(available)}", got=order)
-    return chosen
 
 
 def split_by_class(
@@ -105,67 +82,27 @@ def split_by_class(
     train = pair(inputs(x, "x"), as_labels(y), "x and y")
     if (x_test is None) != (y_test is None):
         raise value_error("x_test and y_test", expected="both or neither", found="one of them")
-    if x_test is None:
-        train, test = held_out(train, test_fraction, data_seed, "test_fraction")
-    else:
+    test = None
+    if x_test is not None:
         test = pair(inputs(x_test, "x_test"), as_labels(y_test, "y_test"), "x_test and y_test")
-    if test.x.shape[1:] != train.x.shape[1:]:
-        expected = f"inputs of shape {tuple(train.x.shape[1:])} as in x"
-        raise value_error("x_test", expected=expected, got=test.x)
-    available = torch.unique(train.y).tolist()
-    _check_known("y_test, labels in test", test.y, available)
-    names = dict(zip(available, names_of(class_names, available), strict=True))
-    tasks: list[Task] = []
-    parts_of = ((train, "train", max_train, "max_train"), (test, "test", max_test, "max_test"))
-    for classes in groups_of(class_order(available, order, data_seed), num_tasks, classes_per_task):
-        parts = [
-            limited(_of_classes(split, classes, flatten, where), most, data_seed, argument)
-            for split, where, most, argument in parts_of
-        ]
-        labels = None if scenario == "domain" else tuple(classes)
-        title = _title([names[c] for c in classes], len(tasks))
-        tasks.append(_with_validation(title, parts, len(classes), labels, validation_fraction, data_seed, info))
-    return TaskStream(tasks, name, scenario, outliers)
-
-
-def _check_known(where: str, y: Tensor, available: Sequence[int]) -> None:
-    unknown = sorted(set(torch.unique(y).tolist()) - set(available))
-    if unknown:
-        expected = f"labels that occur in training ({', '.join(map(str, available))})"
-        raise value_error(where, expected=expected, found=", ".join(map(str, unknown)))
-
-
-def _of_classes(split: Split, classes: Sequence[int], flatten: bool, where: str) -> Split:
-    wanted = torch.tensor(classes, device=split.y.device)
-    hits = split.y[:, None] == wanted
-    for label, present in zip(classes, hits.any(0).tolist(), strict=True):
-        if not present:
-            raise value_error(f"y, labels in {where}", expected=f"examples of class {label}", found="none")
-    rows = hits.any(1).nonzero()[:, 0]
-    x = split.x[rows]
-    x = x if x.dtype == torch.int64 else as_inputs(x)
-    return Split(x.flatten(1) if flatten else x, hits[rows].int().argmax(1))
-
-
-def _title(names: Sequence[str], index: int) -> str:
-    return " / ".join(names) if len(names) <= 3 else f"task {index + 1}"
-
-
-def _with_validation(
-    name: str,
-    parts: Sequence[Split],
-    num_outputs: int,
-    labels: tuple[int, ...] | None,
-    fraction: float,
-    seed: int,
-    info: Mapping[str, Any] | None,
-    kind: str = "classification",
-) -> Task:
-    train, test = parts
-    validation = None
-    if check_number("validation_fraction", fraction, 0.0, 1.0):
-        train, validation = held_out(train, fraction, seed, "validation_fraction")
-    return Task(name, train, test, num_outputs, kind, labels, validation, dict(info or {}))
+    return tasks_by_class(
+        train,
+        test,
+        num_tasks=num_tasks,
+        classes_per_task=classes_per_task,
+        order=order,
+        scenario=scenario,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        max_train=max_train,
+        max_test=max_test,
+        flatten=flatten,
+        class_names=class_names,
+        name=name,
+        info=info,
+        outliers=outliers,
+        data_seed=data_seed,
+    )
 
 
 def from_arrays(
@@ -210,12 +147,39 @@ def from_arrays(
     check_choice("scenario", scenario, SCENARIOS)
     check_flags(tokens=tokens)
     tasks = check_items("tasks", tasks, "a list of (x, y) or (x, y, x_test, y_test), one per task")
+    inputs = as_tokens if tokens else as_inputs
+    return _from_splits(
+        [_readpair(arrays, inputs, kind, i) for i, arrays in enumerate(tasks)],
+        kind=kind,
+        scenario=scenario,
+        names=names,
+        test_fraction=test_fraction,
+        validation_fraction=validation_fraction,
+        name=name,
+        info=info,
+        outliers=outliers,
+        data_seed=data_seed,
+    )
+
+
+def _from_splits(
+    tasks: Sequence[Sequence[Split]],
+    *,
+    kind: str = "classification",
+    scenario: str = "class",
+    names: Sequence[str] | None = None,
+    test_fraction: float = 0.25,
+    validation_fraction: float = 0.0,
+    name: str = "arrays",
+    info: Mapping[str, Any] | None = None,
+    outliers: Mapping[str, Tensor] | None = None,
+    data_seed: int = 0,
+) -> TaskStream:
+    """Build a stream of one training split, or a training and a test split, per task."""
     if names is not None and len(names := check_items("names", names, "a list of texts", str)) != len(tasks):
         raise value_error("names", expected=f"one name for each of the {len(tasks)} tasks", got=names)
     data_seed = check_common(name, info, outliers, data_seed)
-    inputs = as_tokens if tokens else as_inputs
-    read = [_readpair(arrays, inputs, kind, i) for i, arrays in enumerate(tasks)]
-    read = [p if len(p) == 2 else [*held_out(p[0], test_fraction, data_seed, "test_fraction")] for p in read]
+    read = [p if len(p) == 2 else [*held_out(p[0], test_fraction, data_seed, "test_fraction")] for p in tasks]
     everything = [parts[0] for parts in read]
     built = []
     for i, parts in enumerate(read):
@@ -223,10 +187,11 @@ def from_arrays(
         num_outputs, labels = parts[0].y.shape[-1], None
         if kind == "classification":
             classes = torch.unique(torch.cat([p.y for p in (everything if scenario == "domain" else parts[:1])]))
-            _check_known(f"tasks, labels in test of tasks[{i}]", parts[1].y, classes.tolist())
-            parts = [Split(p.x, torch.searchsorted(classes, p.y)) for p in parts]
+            check_known(f"tasks, labels in test of tasks[{i}]", parts[1].y, classes.tolist())
+            parts = [p.with_targets(torch.searchsorted(classes, p.y)) for p in parts]
             num_outputs, labels = len(classes), tuple(classes.tolist())
-        built.append(_with_validation(title, parts, num_outputs, labels, validation_fraction, data_seed, info, kind))
+        held: dict[str, Any] = {"fraction": validation_fraction, "seed": data_seed, "info": info, "kind": kind}
+        built.append(with_validation(title, parts, num_outputs, labels, **held))
     return TaskStream(built, name, scenario, outliers)
 
 
@@ -245,18 +210,22 @@ def _readpair(arrays: Any, inputs: Callable[[Any, str], Tensor], kind: str, inde
     return [pair(x, y, f"tasks[{index}], x and y") for x, y in pairs]
 
 
-def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None = None, **options: Any) -> TaskStream:
+def from_datasets(
+    datasets: Sequence[Any], test_datasets: Sequence[Any] | None = None, *, in_memory: bool = True, **options: Any
+) -> TaskStream:
     """Build a stream of map-style ``torch.utils.data.Dataset`` objects of ``(x, y)`` pairs, one per task.
 
     Args:
-        datasets: training sets, which are read into memory.
+        datasets: training sets.
         test_datasets: one test set per task; without them a fraction of each training set is held out.
+        in_memory: True to read them into memory; False to leave examples where they are and read them when they are
+            needed, see :class:`~bayeshnet.tasks.Split`. Inputs are then taken as they are; they may be several.
         options: options of :func:`from_arrays`.
 
     Example:
         >>> sets = [torch.utils.data.TensorDataset(torch.rand(8, 3), torch.arange(8) % 2 + 2 * t) for t in range(3)]
-        >>> len(from_datasets(sets))
-        3
+        >>> len(from_datasets(sets)), from_datasets(sets, in_memory=False)[1].train.in_memory
+        (3, False)
     """
     datasets = check_items("datasets", datasets, "a list of datasets, one per task")
     if test_datasets is not None:
@@ -266,6 +235,12 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
             "test_datasets", expected=f"one for each of {len(datasets)} tasks", found=f"{len(test_datasets)}"
         )
     tests = test_datasets if test_datasets is not None else [None] * len(datasets)
+    check_flags(in_memory=in_memory)
+    if not in_memory:
+        check_choice("scenario", options.get("scenario", "class"), SCENARIOS)
+        kind = check_choice("kind", options.get("kind", "classification"), KINDS)
+        given = [[train] if test is None else [train, test] for train, test in zip(datasets, tests, strict=True)]
+        return _from_splits([[_stored(part, "datasets", kind) for part in parts] for parts in given], **options)
     arrays = []
     for i, (train, test) in enumerate(zip(datasets, tests, strict=True)):
         rest = read_dataset(test, f"test_datasets[{i}]") if test is not None else ()
@@ -274,19 +249,38 @@ def from_datasets(datasets: Sequence[Any], test_datasets: Sequence[Any] | None =
         return from_arrays(arrays, **options)
 
 
-def split_dataset(dataset: Any, test_dataset: Any = None, **options: Any) -> TaskStream:
+def _stored(dataset: Any, argument: str, kind: str = "classification") -> Split:
+    """Return the examples of a data set, which stay there, with labels or values as targets."""
+    if not is_map_style(dataset):
+        raise type_error(argument, expected="a map-style dataset (with __len__ and __getitem__)", got=dataset)
+    split = Split(dataset)
+    return split.with_targets((as_labels if kind == "classification" else as_values)(split.y, f"{argument}, targets"))
+
+
+def split_dataset(dataset: Any, test_dataset: Any = None, *, in_memory: bool = True, **options: Any) -> TaskStream:
     """Split one map-style ``torch.utils.data.Dataset`` of ``(x, label)`` pairs into tasks of a few classes each.
 
     Args:
-        dataset: training set, which is read into memory.
+        dataset: training set.
         test_dataset: test set; without it a fraction of the training set is held out.
+        in_memory: True to read it into memory; False to leave examples where they are and read them when they are
+            needed, see :class:`~bayeshnet.tasks.Split`. Labels are known then, or read in one pass.
         options: options of :func:`split_by_class`.
 
     Example:
         >>> data = torch.utils.data.TensorDataset(torch.rand(40, 3), torch.arange(40) % 4)
         >>> [task.labels for task in split_dataset(data)]
         [(0, 1), (2, 3)]
+        >>> split_dataset(data, in_memory=False)[0].train.in_memory
+        False
     """
+    check_flags(in_memory=in_memory)
+    if not in_memory:
+        check_choice("scenario", options.get("scenario", "class"), SCENARIOS)
+        check_common(options.get("name", "split"), options.get("info"), options.get("outliers"))
+        check_seed("data_seed", options.get("data_seed", 0))
+        test_split = None if test_dataset is None else _stored(test_dataset, "test_dataset")
+        return tasks_by_class(_stored(dataset, "dataset"), test_split, **options)
     test = read_dataset(test_dataset, "test_dataset") if test_dataset is not None else (None, None)
     with named_data("dataset"):
         return split_by_class(*read_dataset(dataset, "dataset"), *test, **options)

@@ -13,6 +13,7 @@ from ..tasks import TaskStream
 from .cifar import split_cifar10, split_cifar100
 from .digits import permuted_digits, rotated_digits, split_digits
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
+from .sources.folders import image_folder
 from .toy import modes2d, regression1d
 
 __all__ = ["STREAMS", "StreamEntry", "drawn_options", "get_stream", "stream_options"]
@@ -52,6 +53,7 @@ STREAMS: dict[str, StreamEntry] = {
     "regression1d": StreamEntry(regression1d, "three polynomials on three intervals, 20 noisy points each"),
     "modes2d": StreamEntry(modes2d, "six Gaussian modes in the plane, three tasks of two"),
     "split-cifar10": StreamEntry(split_cifar10, "CIFAR-10 as downloaded by torchvision, five tasks of two"),
+    "folder": StreamEntry(image_folder, "images from a folder with one folder for each class, tasks of two classes"),
     "split-cifar100": StreamEntry(split_cifar100, "CIFAR-100 as downloaded by torchvision, ten tasks of ten"),
 }
 

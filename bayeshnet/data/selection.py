@@ -141,15 +141,14 @@ def held_out(split: Split, fraction: float, seed: int, argument: str = "fraction
             argument, expected=f"a fraction of the {len(split)} examples that leaves some on both sides", got=fraction
         )
     mask = stratified(split.y, count, torch.Generator().manual_seed(seed))
-    return Split(split.x[~mask], split.y[~mask]), Split(split.x[mask], split.y[mask])
+    return split.select(~mask), split.select(mask)
 
 
 def limited(split: Split, most: int | None, seed: int, argument: str = "most") -> Split:
     """Keep at most ``most`` examples, a stratified random choice; ``None`` keeps all."""
     if most is None or check_int(argument, most, 1) >= len(split):
         return split
-    mask = stratified(split.y, most, torch.Generator().manual_seed(seed))
-    return Split(split.x[mask], split.y[mask])
+    return split.select(stratified(split.y, most, torch.Generator().manual_seed(seed)))
 
 
 def groups_of(order: Sequence[int], num_tasks: int | None, size: int) -> list[list[int]]:

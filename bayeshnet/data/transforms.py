@@ -132,6 +132,9 @@ def _rotation(degrees: float, shape: tuple[int, ...]) -> Callable[[Tensor], Tens
 
 def _mapped(task: Task, name: str, index: int, scenario: str, change: Callable[[Tensor], Tensor]) -> Task:
     check_choice("scenario", scenario, SCENARIOS)
+    if not all(split.in_memory and isinstance(split.x, Tensor) for split in task.splits().values()):
+        advice = "Read it into memory, or change the inputs in the data set."
+        raise value_error("task", expected="inputs in one tensor", got=task.train.x, hint=advice)
     parts = {key: Split(change(split.x), split.y) for key, split in task.splits().items()}
     labels = task.labels
     if scenario == "class" and labels is not None:

@@ -11,7 +11,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from ..errors import check_int, type_error, value_error
 from ..mnets.inputs import device_of, map_tensors, num_examples, take
-from ..tasks import Split
+from ..tasks import DatasetInputs, Split
+from ..tasks.reading import ExampleLoader
 
 __all__ = ["LoaderBatches", "TensorBatches", "as_batch", "make_batches"]
 
@@ -126,14 +127,17 @@ def as_batch(value: Any) -> Batch:
 
 
 def make_batches(
-    data: Any, batch_size: int | None = None, generator: torch.Generator | None = None
+    data: Any, batch_size: int | None = None, generator: torch.Generator | None = None, num_workers: int = 0
 ) -> TensorBatches | LoaderBatches | None:
     """Make batches of a :class:`~bayeshnet.tasks.Split`, tensors, a ``Dataset`` or a ``DataLoader``, if given."""
+    check_int("num_workers", num_workers, 0)
     if data is None:
         return None
     if batch_size is not None:
         check_int("batch_size", batch_size, 1)
     if isinstance(data, Split):
+        if isinstance(data.x, DatasetInputs):
+            return _read_batches(data.x, data.y, batch_size, generator, num_workers)
         return TensorBatches((data.x, data.y), batch_size, generator)
     if isinstance(data, Tensor):
         return TensorBatches((data,), batch_size, generator)
@@ -145,7 +149,7 @@ def make_batches(
             raise type_error("data", expected=expected, got=data)
         return TensorBatches(as_batch(data), batch_size, generator)
     if isinstance(data, Dataset):
-        return _dataset_batches(data, batch_size, generator)
+        return _dataset_batches(data, batch_size, generator, num_workers)
     if isinstance(data, DataLoader):
         if batch_size is not None:
             raise value_error("batch_size", expected="None with a DataLoader, which has its own", got=batch_size)
@@ -156,20 +160,34 @@ def make_batches(
     raise type_error("data", expected="(x, y), a Split, a Dataset or a DataLoader", got=data)
 
 
-def _dataset_batches(data: Dataset[Any], batch_size: int | None, generator: torch.Generator | None) -> LoaderBatches:
+def _read_batches(
+    x: DatasetInputs, y: Tensor, batch_size: int | None, generator: torch.Generator | None, num_workers: int
+) -> LoaderBatches:
+    """Return shuffled batches of examples that are read from a data set."""
+    size = len(x) if batch_size is None else min(batch_size, len(x))
+    seed = int(torch.randint(2**62, (), generator=generator, device=None if generator is None else generator.device))
+    order = torch.Generator().manual_seed(seed)
+    loader = ExampleLoader(x, y, size, shuffled=True, generator=order, num_workers=num_workers)
+    return LoaderBatches(loader, len(x))
+
+
+def _dataset_batches(
+    data: Dataset[Any], batch_size: int | None, generator: torch.Generator | None, num_workers: int = 0
+) -> LoaderBatches:
     """Return shuffled batches of a data set of at most its size, or those of a stream in its own order."""
     if isinstance(data, IterableDataset):
         if batch_size is None:
             advice = "Give batch_size, or a DataLoader."
             raise value_error("batch_size", expected="a number with an IterableDataset", got=None, hint=advice)
-        return LoaderBatches(DataLoader(data, batch_size), _length(data))
+        return LoaderBatches(DataLoader(data, batch_size, num_workers=num_workers), _length(data))
     total = _length(data)
     if not total:
         found = "none" if total == 0 else "a Dataset without __len__"
         raise value_error("data", expected="at least one example, and a known number of them", found=found)
     size = total if batch_size is None else min(batch_size, total)
     order = generator if generator is None or generator.device.type == "cpu" else None
-    return LoaderBatches(DataLoader(data, size, shuffle=True, drop_last=True, generator=order), total)
+    workers: dict[str, Any] = {"num_workers": num_workers, "persistent_workers": num_workers > 0}
+    return LoaderBatches(DataLoader(data, size, shuffle=True, drop_last=True, generator=order, **workers), total)
 
 
 def _examples_of(loader: DataLoader[Any]) -> int | None:

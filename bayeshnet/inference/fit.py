@@ -63,6 +63,7 @@ def fit(
     generator: torch.Generator | None = None,
     state: Mapping[str, Any] | None = None,
     alarms: bool = True,
+    num_workers: int = 0,
     num_latents: int | None = None,
 ) -> FitResult:
     r"""Fit a guide, and learned parts of the model, by stochastic gradient descent on the evidence lower bound.
@@ -115,6 +116,8 @@ def fit(
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
             data at temperature 1, whether k-hat is below 0.7.
+        num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
+            process.
         num_latents: deprecated name of ``num_samples``.
 
     Returns:
@@ -136,7 +139,7 @@ def fit(
     """
     check_callable("model", model, "a BayesianModel or another Pyro program")
     check_flags(alarms=alarms)
-    batches = make_batches(data, batch_size, check_generator(generator))
+    batches = make_batches(data, batch_size, check_generator(generator), num_workers)
     if isinstance(model, BayesianModel) and batches is not None:
         _check_targets(model, batches)
     model, size = _sized(model, batches)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import describe, type_error, value_error
+from ..tasks.reading import DatasetInputs, device_of, shapes_of
 from .parts.images import ImageClassifier
 
 __all__ = [
@@ -16,6 +17,9 @@ __all__ = [
     "check_network",
     "device_of",
     "floating_like",
+    "inputs_match",
+    "is_dense",
+    "join_inputs",
     "map_tensors",
     "num_examples",
     "settle_layout",
@@ -45,14 +49,39 @@ def num_examples(x: Any, argument: str = "x") -> int:
     return sizes.pop()
 
 
-def device_of(x: Inputs) -> torch.device:
-    """Return the device of inputs."""
-    return x[0].device if isinstance(x, tuple) else x.device
+def floating_like(x: Any) -> Tensor:
+    """Return a tensor with the dtype and on the device of the outputs for inputs, of which some may be integers.
+
+    Example:
+        >>> floating_like((torch.arange(3), torch.zeros(3, 2, dtype=torch.float64))).dtype
+        torch.float64
+    """
+    some = x[:1] if isinstance(x, DatasetInputs) else x
+    parts = some if isinstance(some, tuple) else (some,)
+    found: Tensor | None = next((part for part in parts if part.is_floating_point()), None)
+    return torch.empty(0, device=parts[0].device) if found is None else found
 
 
-def floating_like(x: Tensor) -> Tensor:
-    """Return a tensor with the dtype and on the device of the outputs for inputs ``x``, which may be integers."""
-    return x if x.is_floating_point() else torch.empty(0, device=x.device)
+def join_inputs(parts: Sequence[Any]) -> Any:
+    """Return inputs one after the other."""
+    if isinstance(parts[0], tuple):
+        return tuple(torch.cat(each) for each in zip(*parts, strict=True))
+    return torch.cat(list(parts))
+
+
+def is_dense(x: Any) -> bool:
+    """Return whether inputs are floating numbers in one tensor, for which there are densities and pseudo-outliers."""
+    return isinstance(x, Tensor) and x.is_floating_point()
+
+
+def inputs_match(x: Any, shape: Any) -> bool:
+    """Return whether inputs have the shape of one input, or of each of several."""
+    several = bool(shape) and isinstance(shape[0], tuple)
+    if isinstance(x, tuple) != several:
+        return False
+    parts = x if several else (x,)
+    known = isinstance(parts, tuple) and all(isinstance(part, Tensor) and part.ndim > 0 for part in parts)
+    return known and shapes_of(x) == shape
 
 
 def take(x: Any, index: Any) -> Any:
@@ -60,8 +89,8 @@ def take(x: Any, index: Any) -> Any:
     return tuple(part[index] for part in x) if isinstance(x, tuple) else x[index]
 
 
-def split_inputs(x: Inputs, size: int) -> tuple[Any, ...]:
-    """Split inputs into chunks of at most ``size`` examples.
+def split_inputs(x: Inputs, size: int | list[int]) -> tuple[Any, ...]:
+    """Split inputs into chunks of at most ``size`` examples, or of the sizes in a list.
 
     Example:
         >>> [len(part[0]) for part in split_inputs((torch.zeros(5, 3), torch.zeros(5, 2)), 2)]
@@ -106,7 +135,7 @@ def settle_layout(net: nn.Module, layout: str | None) -> None:
 
 
 @torch.no_grad()
-def check_network(net: Any, x: Tensor) -> Any:
+def check_network(net: Any, x: Any) -> Any:
     """Run a main network once, with zero weights on two examples of ``x``, and refuse inputs that it does not take.
 
     Returns its outputs.
@@ -116,11 +145,11 @@ def check_network(net: Any, x: Tensor) -> Any:
     Returns:
         Its outputs.
     """
-    some = x[:2]
-    like = floating_like(x)
+    some = take(x, slice(0, 2))
+    like = floating_like(some)
     weights = net.weight_spec.split(torch.zeros(net.weight_spec.numel, dtype=like.dtype, device=like.device))
     try:
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        with torch.random.fork_rng([like.device] if like.device.type == "cuda" else []):
             return net(some, weights=weights)
     except Exception as error:
         if ": expected " in str(error):  # A message of this library says it better.

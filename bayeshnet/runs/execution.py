@@ -16,6 +16,7 @@ from ..checks import check_path
 from ..continual import LearnerState
 from ..deprecation import warn
 from ..errors import check_instance, type_error, value_error
+from ..mnets.inputs import device_of
 from ..reports import RunResult, write_report
 from ..rng import derive_seed
 from ..tasks import TaskStream
@@ -107,22 +108,44 @@ def _learn(
     """Learn the tasks that have no checkpoint yet, saving after each, and let the learner finish."""
     restored = restore_state(experiment, folder, stream[0])
     state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
-    device = stream[0].train.x.device
+    device = device_of(stream[0].train.x)
     for number in range(len(assessments), len(stream)):
-        begin = time.perf_counter()
-        seed, curves = derive_seed(experiment.seed, number), Curves()
-        callbacks = [*(listener.callbacks(number, stream) if listener is not None else ()), curves]
-        state = experiment.learner.learn(state, stream[number], seed=seed, callbacks=callbacks).to(device)
-        trained = time.perf_counter() - begin
-        assessment = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
-        seconds = Seconds(trained, time.perf_counter() - begin - trained)
-        assessments.append(replace(assessment, seconds=seconds, curves=curves.record))
+        state, record = _learn_task(experiment, folder, stream, listener, state)
+        state, begin = state.to(device), time.perf_counter()
+        try:
+            assessment = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
+        except Exception:
+            folder.save_learned(number + 1, state, record)
+            raise
+        seconds = Seconds(record["train"], time.perf_counter() - begin)
+        assessments.append(replace(assessment, seconds=seconds, curves=record["curves"]))
         folder.save_task(number + 1, state, _progress(state, stream, assessments))
         if listener is not None:
             listener.task_done(number, stream, assessments[-1])
     if state is None:
         raise value_error("stream", expected="at least one task", found="none")
     return (state, assessments) if folder.is_finished() else _finish(experiment, folder, stream, state, assessments)
+
+
+def _learn_task(
+    experiment: Experiment,
+    folder: RunFolder,
+    stream: TaskStream,
+    listener: Listener | None,
+    state: LearnerState | None,
+) -> tuple[LearnerState, dict[str, Any]]:
+    """Learn one more task, unless the folder has what was learned of it; return seconds and learning curves as well."""
+    number = 0 if state is None else state.num_tasks
+    known = folder.load_learned(number + 1)
+    if known is not None:
+        learned = experiment.learner.restore(stream[0], number + 1)
+        folder.load_learned(number + 1, learned)
+        return learned, {"train": known["train"], "curves": known["curves"]}
+    begin, curves = time.perf_counter(), Curves()
+    callbacks = [*(listener.callbacks(number, stream) if listener is not None else ()), curves]
+    seed = derive_seed(experiment.seed, number)
+    learned = experiment.learner.learn(state, stream[number], seed=seed, callbacks=callbacks)
+    return learned, {"train": time.perf_counter() - begin, "curves": curves.record}
 
 
 def _finish(

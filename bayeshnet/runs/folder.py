@@ -41,7 +41,13 @@ __all__ = ["RunFolder"]
 _CONFIG = "config"
 _CONFIGURATION = "configuration"
 _COPY = "checkpoints/config.yaml"
-_CHECKPOINTS = (_COPY, "checkpoints/task-*.json", "checkpoints/task-*.safetensors", "checkpoints/finished.*")
+_CHECKPOINTS = (
+    _COPY,
+    "checkpoints/task-*.json",
+    "checkpoints/task-*.safetensors",
+    "checkpoints/finished.*",
+    "checkpoints/learned.*",
+)
 _RESULTS = ("metrics.json", "report.html", "figures/*.png")
 _STEM = re.compile(r"^checkpoints/task-(\d{1,9})\.json$")
 _log = logging.getLogger(__name__)
@@ -51,7 +57,8 @@ class RunFolder(Settings):
     """The files of a run.
 
     ``config.yaml``, ``checkpoints/task-NN.{safetensors,json}``, ``metrics.json``, ``figures/`` and ``report.html``;
-    ``checkpoints/finished.{safetensors,json}`` if the learner does something after the last task. ``manifest.json``
+    ``checkpoints/finished.{safetensors,json}`` if the learner does something after the last task, and
+    ``checkpoints/learned.{safetensors,json}`` if a task was learned but could not be assessed. ``manifest.json``
     lists the checksums of all but the configuration, of which it has a fingerprint, as of the data;
     ``checkpoints/config.yaml`` is a copy of the configuration with which the run was begun. Folders of earlier versions
     lack these two. They are read as they are, and get them when they are written to. While a process writes,
@@ -199,6 +206,17 @@ class RunFolder(Settings):
         if state is not None:
             self._load(stem, state)
         return record
+
+    def save_learned(self, number: int, state: Any, record: dict[str, Any]) -> None:
+        """Save the state after ``number`` tasks where these could not be assessed."""
+        self._save("learned", state, {**record, "task": number, _CONFIG: configuration_fingerprint(self._text())})
+
+    def load_learned(self, number: int, state: Any = None) -> dict[str, Any] | None:
+        """Load what :meth:`save_learned` saved after ``number`` tasks, if anything, and return its record."""
+        record = self._load("learned", None) if self._listed("checkpoints/learned.json") else {}
+        if record.get("task") != number or not matches_configuration(record.get(_CONFIG), self._text()):
+            return None
+        return record if state is None else self._load("learned", state)
 
     def is_finished(self) -> bool:
         """Return whether the learner's work after the last task is saved."""

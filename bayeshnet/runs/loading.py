@@ -11,6 +11,7 @@ from typing import Any
 from ..checks import check_path
 from ..continual import Learner, LearnerState
 from ..errors import check_instance, value_error
+from ..mnets.inputs import device_of
 from ..reports import RunResult
 from ..tasks import Task, TaskStream
 from .experiment import Experiment, resolve_device
@@ -131,7 +132,7 @@ def restore_state(
     state = experiment.learner.restore(task, number)
     load(state)
     state.labels = list(progress.labels)
-    return state.to(task.train.x.device), progress
+    return state.to(device_of(task.train.x)), progress
 
 
 def _progress(folder: RunFolder, number: int, record: dict[str, Any]) -> Progress:

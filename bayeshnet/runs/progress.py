@@ -39,7 +39,7 @@ class Progress:
         return cls(
             tuple(Assessment.from_dict(each) for each in record["records"]),
             tuple(tuple(_label(label) for label in labels) for labels in record["labels"]),
-            None if shape is None else TaskShape(**{**shape, "input_shape": tuple(shape["input_shape"])}),
+            None if shape is None else TaskShape(**shape),
         )
 
 

@@ -1,6 +1,8 @@
 """Tasks: records of the data of one task, and of tasks in the order in which they are learned."""
 
+from .reading import DatasetInputs
+from .split import Split
 from .stream import SCENARIOS, TaskStream
-from .task import KINDS, LAYOUTS, Split, Task
+from .task import KINDS, LAYOUTS, Task
 
-__all__ = ["KINDS", "LAYOUTS", "SCENARIOS", "Split", "Task", "TaskStream"]
+__all__ = ["KINDS", "LAYOUTS", "SCENARIOS", "DatasetInputs", "Split", "Task", "TaskStream"]

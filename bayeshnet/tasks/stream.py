@@ -115,8 +115,8 @@ class TaskStream(Sequence[Task]):
         return self.tasks[0].kind
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
+    def input_shape(self) -> Any:
+        """Shape of one input, or a tuple of shapes if there are several inputs."""
         return self.tasks[0].input_shape
 
     @property

@@ -1,4 +1,4 @@
-"""Split and Task: records of the data of one task."""
+"""Task: the record of the data of one task."""
 
 from __future__ import annotations
 
@@ -9,79 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checks import check_device, check_dtype
-from ..errors import (
-    check_choice,
-    check_instance,
-    check_ints,
-    check_size,
-    type_error,
-    value_error,
-)
+from ..errors import check_choice, check_instance, check_ints, check_size, value_error
+from .split import Split, check_place, moved
 
 __all__ = ["KINDS", "LAYOUTS", "Split", "Task", "check_place", "moved"]
 
 KINDS = ("classification", "regression")
 LAYOUTS = ("CHW", "HWC")
-
-
-@dataclass(frozen=True)
-class Split:
-    """Inputs ``x`` ``(N, *input_shape)`` and targets ``y``: class indices ``(N,)``, or values ``(N, C)``.
-
-    Integer and boolean targets become ``int64``. Integer inputs, such as tokens, stay integers.
-
-    Example:
-        >>> Split(torch.randn(2, 3), torch.tensor([True, False])).y
-        tensor([1, 0])
-    """
-
-    x: Tensor
-    y: Tensor
-
-    def __post_init__(self) -> None:
-        """Refuse empty and mismatched tensors."""
-        if not isinstance(self.x, Tensor) or not isinstance(self.y, Tensor):
-            raise type_error(
-                "x and y",
-                expected="tensors",
-                found=f"{type(self.x).__name__} and {type(self.y).__name__}",
-                hint="Networks of several inputs are trained by fit.",
-            )
-        if self.x.ndim == 0 or self.y.ndim == 0:
-            raise value_error("x and y", expected="one row per example", found="a tensor without dimensions")
-        if self.x.is_complex() or self.y.is_complex():
-            raise type_error("x and y", expected="real tensors", found="complex ones")
-        if len(self.x) != len(self.y):
-            raise value_error("y", expected=f"as many targets as inputs ({len(self.x)})", found=f"{len(self.y)}")
-        if len(self.x) == 0:
-            raise value_error("x", expected="at least one example in each split of a task", found="none")
-        if not self.y.is_floating_point() and self.y.dtype != torch.int64:
-            object.__setattr__(self, "y", self.y.to(torch.int64))
-
-    def __len__(self) -> int:
-        """Return the number of examples."""
-        return len(self.x)
-
-    def __repr__(self) -> str:
-        """Show the shapes."""
-        return f"Split(x=tensor{tuple(self.x.shape)}, y=tensor{tuple(self.y.shape)})"
-
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Split:
-        """Return the split on another device or with another dtype, which applies to floating tensors only."""
-        check_place(device, dtype)
-        return Split(moved(self.x, device, dtype), moved(self.y, device, dtype))
-
-
-def check_place(device: Any, dtype: Any) -> None:
-    """Refuse a device that is not there, and what is no floating dtype."""
-    check_device("device", device)
-    check_dtype("dtype", dtype)
-
-
-def moved(t: Tensor, device: torch.device | str | None, dtype: torch.dtype | None) -> Tensor:
-    """Return a tensor on another device, and with another dtype if it is floating."""
-    return t.to(device=device, dtype=dtype if t.is_floating_point() else None)
 
 
 @dataclass(frozen=True)
@@ -121,10 +55,10 @@ class Task:
         self._check_layout()
         for part, split in self.splits().items():
             if self.kind == "regression" and self.num_outputs == 1 and split.y.ndim == 1:
-                object.__setattr__(self, part, Split(split.x, split.y.unsqueeze(-1)))
+                object.__setattr__(self, part, split.with_targets(split.y.unsqueeze(-1)))
         for part, split in self.splits().items():
-            if split.x.shape[1:] != self.train.x.shape[1:]:
-                expected = f"inputs of shape {tuple(self.train.x.shape[1:])} as in train"
+            if split.input_shape != self.input_shape:
+                expected = f"inputs of shape {self.input_shape} as in train"
                 raise value_error(f"{part} of task {self.name!r}", expected=expected, got=split.x)
             self._check_targets(part, split.y)
         if self.kind == "classification":
@@ -142,7 +76,7 @@ class Task:
             expected = image if self.layout == "CHW" else (*image[1:], image[0])
             if self.input_shape != expected:
                 where = f"inputs of task {self.name!r}"
-                raise value_error(where, expected=f"images {expected} as info says", got=self.train.x)
+                raise value_error(where, expected=f"images {expected} as info says", found=f"shape {self.input_shape}")
 
     def _check_targets(self, part: str, y: Tensor) -> None:
         where = f"{part}, targets of task {self.name!r}"
@@ -178,9 +112,9 @@ class Task:
         return replace(self, test=self.validation, validation=None)
 
     @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
-        return tuple(self.train.x.shape[1:])
+    def input_shape(self) -> Any:
+        """Shape of one input, or a tuple of shapes if there are several inputs."""
+        return self.train.input_shape
 
     @property
     def layout(self) -> str | None:

@@ -51,6 +51,7 @@ EXACT = {
 PYRO_FLOORS = set(FLOORS[FLOORS.index("guides") :]) - {"data"}
 # Packages of the extras: imported where they are used, so that the library works without them.
 EXTRAS = {
+    "PIL",
     "arviz",
     "hypnettorch",
     "jsonargparse",

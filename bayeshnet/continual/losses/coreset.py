@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import check_instance, check_int, check_number
 from ...inference import AddedLoss, StepContext
+from ...mnets.inputs import num_examples
 from ...rng import generator_on
 from ..memory import ExampleMemory
 from ..training import Training
@@ -74,5 +75,5 @@ class OtherTasksExposure(AddedLoss):
 
     def __call__(self, context: StepContext) -> Tensor:
         """Compute the loss, a scalar in nats per example, on as many stored examples as the batch has inputs."""
-        inputs, _, _ = self.memory.draw(len(context.x), self._chooser, self.tasks)
+        inputs, _, _ = self.memory.draw(num_examples(context.x), self._chooser, self.tasks)
         return self.weight * uniform_cross_entropy(context.outputs(inputs))

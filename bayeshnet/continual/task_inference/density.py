@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,12 +12,16 @@ from torch import Tensor, nn
 from ...builders.networks import ToMaps
 from ...checks import check_data, check_seed
 from ...errors import check_finite, check_positive, check_shape, check_size, check_sizes, value_error
+from ...mnets.inputs import floating_like
 from ...mnets.parts.images import check_layout
+from ...tasks import Task
 from .image_features import ImageFeatures
 from .ppca import clusters, groups, principal
 from .task_density import TaskDensity, log_densities
 
-__all__ = ["DensitySettings", "TaskDensity", "log_densities"]
+__all__ = ["DensitySettings", "TaskDensity", "fit_density", "log_densities"]
+
+_MOST_READ = 10_000
 
 
 @dataclass(frozen=True)
@@ -55,13 +60,15 @@ class DensitySettings:
             check_sizes("image_shape", self.image_shape, count=3)
         check_positive("floor", self.floor)
 
-    def empty(self, input_shape: Sequence[int], layout: str | None = None) -> TaskDensity:
+    def empty(self, input_shape: Sequence[Any], layout: str | None = None) -> TaskDensity:
         """Build a density with buffers of the sizes that :meth:`fit` gives them, for a checkpoint to be loaded into.
 
         Args:
-            input_shape: shape of one input.
+            input_shape: shape of one input, or shapes of several, which have no density.
             layout: ``"HWC"`` for images, flattened or not, whose channels come last.
         """
+        if input_shape and isinstance(input_shape[0], tuple):  # several inputs have none
+            return TaskDensity(self.num_parts, 0, 1)
         own = (input_shape[2], *input_shape[:2]) if layout == "HWC" and len(input_shape) == 3 else tuple(input_shape)
         image = self.image_shape or (own if len(input_shape) == 3 else None)
         features: nn.Module = ImageFeatures(image, self.grid) if image and self.grid else nn.Flatten()
@@ -115,6 +122,18 @@ class DensitySettings:
         density.fill(parts)
         density.log_density_std.copy_(density.log_density(x).std(correction=0).clamp(min=0.5))
         return density
+
+
+def fit_density(settings: DensitySettings, task: Task) -> TaskDensity:
+    """Fit a density to the training inputs of a task, or leave it empty where inputs have none.
+
+    Several inputs have no density, like integers. Of examples that are read from a data set at most 10,000 are taken,
+    a random choice.
+    """
+    if isinstance(task.train.x[:1], tuple):
+        return settings.empty(task.input_shape).to(floating_like(task.train.x))
+    part = task.train.sample(_MOST_READ, settings.seed)
+    return settings.fit(part.x, part.y if task.kind == "classification" else None, task.layout)
 
 
 def _check_room(features: Tensor) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,7 @@ from ...errors import check_choice, check_shape, value_error
 from ...inference import Prediction
 from .criteria import CRITERIA, criteria_for, padded_means, variances
 
-__all__ = ["StreamPrediction"]
+__all__ = ["StreamPrediction", "join_predictions"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -146,3 +148,27 @@ class StreamPrediction:
         width = max(map(len, self.labels))
         rows = [[*labels, *labels[:1] * (width - len(labels))] for labels in self.labels]
         return torch.tensor(rows, device=self.predictions[0].mean.device)
+
+
+def join_predictions(parts: Sequence[StreamPrediction]) -> StreamPrediction:
+    """Return predictions for several batches of inputs, of one state and under the same tasks, as one.
+
+    Samples and quantiles of the predictions are left out.
+    """
+    names = ("mean", "total", "aleatoric", "epistemic", "spread")
+
+    def joined(t: int) -> Prediction:
+        each = [part.predictions[t] for part in parts]
+        tensors: dict[str, Any] = {
+            name: torch.cat([getattr(prediction, name) for prediction in each]) for name in names
+        }
+        return replace(each[0], **tensors, samples=None, quantiles={})
+
+    def rows(name: str) -> Tensor | None:
+        found = [getattr(part, name) for part in parts]
+        return None if any(entry is None for entry in found) else torch.cat(found)
+
+    first = parts[0]
+    predictions = tuple(joined(t) for t in range(len(first.predictions)))
+    each: dict[str, Any] = {name: rows(name) for name in ("log_density", "task_log_prob", "log_evidence")}
+    return replace(first, predictions=predictions, **each)

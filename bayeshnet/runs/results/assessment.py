@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -10,11 +10,13 @@ from torch import Tensor
 from ... import metrics
 from ...continual import Learner, LearnerState, StreamPrediction
 from ...continual.task_inference.criteria import variances
+from ...continual.task_inference.prediction import join_predictions
 from ...deprecation import moved_names
-from ...tasks import TaskStream
+from ...mnets.inputs import join_inputs
+from ...tasks import Split, TaskStream
 from .records import Assessment, ClassificationScores, PerTask, RegressionScores
 
-__all__ = ["BATCH", "assess", "predict_test_inputs"]
+__all__ = ["BATCH", "assess", "leading_criterion", "predict_splits", "predict_test_inputs"]
 
 __getattr__ = moved_names(
     __name__,
@@ -23,6 +25,7 @@ __getattr__ = moved_names(
     },
 )
 
+_CHUNK = 1000
 BATCH = 10
 """Number of inputs of one task that are judged together, for task inference in batches."""
 
@@ -36,10 +39,35 @@ def predict_test_inputs(
         The predictions under every task, the targets, and the number of each input's task ``(N,)``.
     """
     seen = stream[: state.num_tasks]
-    x = torch.cat([task.test.x for task in seen])
     y = torch.cat([task.test.y for task in seen])
-    number = torch.cat([torch.full((len(task.test),), i, device=x.device) for i, task in enumerate(seen)])
-    return learner.predict_each(state, x, seed=seed), y, number
+    number = torch.cat([torch.full((len(task.test),), i, device=y.device) for i, task in enumerate(seen)])
+    return predict_splits(learner, state, [task.test for task in seen], seed=seed), y, number
+
+
+def predict_splits(
+    learner: Learner,
+    state: LearnerState,
+    splits: Sequence[Split],
+    tasks: Sequence[int] | None = None,
+    seed: int = 0,
+) -> StreamPrediction:
+    """Predict the inputs of splits, one after the other, under the assumption of each task in turn.
+
+    Tensors are predicted at once. Inputs of a data set are read, and predicted, 1,000 at a time, with the same weights;
+    the processes that read are as many as in training.
+
+    Args:
+        learner: makes the predictions.
+        state: after some tasks.
+        splits: at least one.
+        tasks: numbers of the tasks to assume; None for all of them.
+        seed: of the weight samples.
+    """
+    if all(split.in_memory for split in splits):
+        return learner.predict_each(state, join_inputs([split.x for split in splits]), tasks, seed=seed)
+    workers = getattr(getattr(learner, "training", None), "num_workers", 0)
+    parts = (part.x for split in splits for part in split.chunks(_CHUNK, workers))
+    return join_predictions([learner.predict_each(state, x, tasks, seed=seed) for x in parts])
 
 
 def assess(learner: Learner, state: LearnerState, stream: TaskStream, seed: int = 0) -> Assessment:
@@ -76,7 +104,7 @@ def assess(learner: Learner, state: LearnerState, stream: TaskStream, seed: int 
 def _assess_next_task(learner: Learner, state: LearnerState, stream: TaskStream, seed: int) -> float:
     """Return accuracy or mean squared error on the next task, whose classes take the numbers of the newest task's."""
     test = stream[state.num_tasks].test
-    mean = learner.predict_each(state, test.x, [state.num_tasks - 1], seed=seed).predictions[0].mean
+    mean = predict_splits(learner, state, [test], [state.num_tasks - 1], seed).predictions[0].mean
     if stream.kind == "classification":  # classes that only the next task has are never predicted
         more = max(0, stream[state.num_tasks].num_outputs - mean.shape[-1])
         return float(metrics.accuracy(torch.nn.functional.pad(mean, (0, more)), test.y))
@@ -117,13 +145,21 @@ def _judge_classes(
 
 
 def _judge_labels(prediction: StreamPrediction, y: Tensor, number: Tensor) -> dict[str, float]:
-    """Score the probabilities of global labels, averaged over the combined posterior of tasks."""
+    """Score the probabilities of global labels, averaged over the posterior of tasks: combined, if there is one."""
     if prediction.labels is None:
         return {}
     label = prediction.label_table[number, y]
-    column, probs = torch.searchsorted(prediction.all_labels, label), prediction.label_probs()
+    column, probs = (
+        torch.searchsorted(prediction.all_labels, label),
+        prediction.label_probs(leading_criterion(prediction)),
+    )
     judges = {"accuracy": metrics.accuracy, "nll": metrics.nll, "brier": metrics.brier, "ece": metrics.ece}
     return {name: float(judge(probs, column)) for name, judge in judges.items()}
+
+
+def leading_criterion(prediction: StreamPrediction) -> str:
+    """Return the criterion that weights the tasks: combined, else (without densities) a joint softmax, else entropy."""
+    return next((c for c in ("combined", "softmax") if c in prediction.criteria), "entropy")
 
 
 def _judge_values(

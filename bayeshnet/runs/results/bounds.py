@@ -77,11 +77,11 @@ def expected_nll(model: BayesianModel, q: Distribution, task: Task, seed: int = 
         seed: of the draws.
         num_samples: number of draws.
     """
-    x, y = task.train.x, task.train.y
-    generator = torch.Generator(device=x.device).manual_seed(seed)
-    if len(y) > _MOST_EXAMPLES:
-        chosen = torch.randperm(len(y), generator=generator, device=x.device)[:_MOST_EXAMPLES]
-        x, y = x[chosen], y[chosen]
+    train = task.train
+    generator = torch.Generator(device=train.y.device).manual_seed(seed)
+    if len(train) > _MOST_EXAMPLES:
+        train = train.select(torch.randperm(len(train), generator=generator, device=train.y.device)[:_MOST_EXAMPLES])
+    x, y = train.load().x, train.y
     weights: Tensor = draw_from(q, num_samples, generator).w
     parts = [model.log_likelihood(w, x, y) for w in weights.split(_CHUNK)]
     return -float(torch.cat(parts).double().mean())

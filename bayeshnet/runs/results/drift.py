@@ -15,10 +15,12 @@ from ...distributions.base import draw_from, has_log_prob
 from ...estimators import diagnose
 from ...inference import Prediction
 from ...metrics import classifier_test, median_distance, mmd, predictive_total_variation
+from ...mnets.inputs import floating_like
 from ...reports import DriftRecord
 from ...rng import derive_seed
 from ...tasks import TaskStream
 from ..folder import RunFolder
+from .assessment import predict_splits
 
 __all__ = ["compare_posteriors", "has_moved", "posterior_drift"]
 
@@ -52,8 +54,8 @@ def posterior_drift(
         if then.event_shape != now.event_shape:
             places = earlier.net.weight_spec.places_in(state.net.weight_spec).to(prior.loc.device)
         record = compare_posteriors(then, now, prior, derive_seed(seed, t), num_samples=num_samples, places=places)
-        x, noise = stream[t].test.x, derive_seed(seed, t, 2)
-        old, new = (learner.predict_each(s, x, [t], seed=noise).predictions[0] for s in (earlier, state))
+        test, noise = [stream[t].test], derive_seed(seed, t, 2)
+        old, new = (predict_splits(learner, s, test, [t], noise).predictions[0] for s in (earlier, state))
         found.append(DriftRecord(**{**record.__dict__, "predictions": _change(old, new)}))
     return found
 
@@ -65,7 +67,7 @@ def _earlier_states(
     for t in range(state.num_tasks - 1):
         earlier = learner.restore(stream[0], t + 1)
         folder.load_task(t + 1, earlier)
-        yield t, earlier.to(stream[0].train.x)
+        yield t, earlier.to(floating_like(stream[0].train.x))
 
 
 @torch.no_grad()

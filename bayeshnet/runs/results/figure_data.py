@@ -29,7 +29,8 @@ def make_figure_data(
 ) -> FigureData:
     """Compute all that can be drawn for a stream of this kind and input shape."""
     if stream.kind == "regression":
-        return FigureData(bands=_bands(learner, state, stream, seed) if stream.input_shape == (1,) else None)
+        drawn = stream.input_shape == (1,) and _in_memory(stream)
+        return FigureData(bands=_bands(learner, state, stream, seed) if drawn else None)
     entropy = -predictions.known.scores("entropy")
     own = torch.nn.functional.one_hot(predictions.number, entropy.shape[1]).bool()
     return FigureData(
@@ -39,7 +40,7 @@ def make_figure_data(
         entropy_other=entropy[~own].cpu(),
         entropy_ood={name: -p.scores("entropy").amax(dim=-1).cpu() for name, p in predictions.ood.items()},
         weights=_first_layer_images(state, stream, seed),
-        planes=_planes(learner, state, stream, seed) if stream.input_shape == (2,) else None,
+        planes=_planes(learner, state, stream, seed) if stream.input_shape == (2,) and _in_memory(stream) else None,
     )
 
 
@@ -58,6 +59,10 @@ def _first_layer_images(state: LearnerState, stream: TaskStream, seed: int, max_
         weight = state.net.weight_spec.unflatten(weights)[entry.name][0, :max_units].cpu()
         images[stream[t].name] = weight.mean(1) if weight.ndim == 4 else weight.unflatten(1, (side, side))
     return images
+
+
+def _in_memory(stream: TaskStream) -> bool:
+    return all(task.train.in_memory and task.test.in_memory for task in stream)
 
 
 def _plot_range(stream: TaskStream, x: Tensor) -> tuple[float, float]:

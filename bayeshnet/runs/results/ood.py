@@ -28,6 +28,7 @@ __all__ = [
 FALSE_ALARM = 0.05
 """Fraction of in-distribution inputs that may be refused."""
 _NUM_CALIBRATION = 200
+_MOST_READ = 10_000
 _SCORES = ("entropy", "mutual_information", "density", "combined")
 
 
@@ -62,11 +63,11 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
     noise = torch.stack([density.mean_noise for density in state.densities]).mean()
     calibration = []
     for t, task in enumerate(stream[: state.num_tasks] if ood else ()):
-        split = task.validation if task.validation is not None and validated else task.train
+        split = (task.validation if task.validation is not None and validated else task.train).sample(_MOST_READ, seed)
         chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_NUM_CALIBRATION]
-        chosen = chosen.to(split.x.device)
-        prediction = learner.predict_each(state, split.x[chosen], [t], seed=seed)
-        if not split.x.is_floating_point():
+        chosen = chosen.to(split.y.device)
+        prediction = learner.predict_each(state, split.select(chosen).load().x, [t], seed=seed)
+        if not isinstance(split.x, Tensor) or not split.x.is_floating_point():
             calibration.append(prediction)
             continue
         settings = getattr(learner, "density", None)
@@ -114,12 +115,13 @@ def measure_detection(predictions: FinalPredictions) -> DetectionRates:
     The score of an input is the smallest value over the tasks of the entropy (for values: of the variance), of the
     mutual information, of the negative log-density, or of the negative combined score.
     """
-    known = {score: -predictions.known.scores(score).amax(-1) for score in _SCORES}
+    scores = _scores_of(predictions.known)
+    known = {score: -predictions.known.scores(score).amax(-1) for score in scores}
     auroc, fpr95 = {}, {}
     for name, prediction in predictions.ood.items():
-        ood = {score: -prediction.scores(score).amax(-1) for score in _SCORES}
-        auroc[name] = {s: 100 * float(metrics.auroc(known[s], ood[s])) for s in _SCORES}
-        fpr95[name] = {s: 100 * float(metrics.fpr95(known[s], ood[s])) for s in _SCORES}
+        ood = {score: -prediction.scores(score).amax(-1) for score in scores}
+        auroc[name] = {s: 100 * float(metrics.auroc(known[s], ood[s])) for s in scores}
+        fpr95[name] = {s: 100 * float(metrics.fpr95(known[s], ood[s])) for s in scores}
     return DetectionRates(auroc, fpr95)
 
 
@@ -164,7 +166,7 @@ def measure_abstention(predictions: FinalPredictions, false_alarm: float = FALSE
     if not predictions.ood:
         return None
     rates = {}
-    for score in _SCORES:
+    for score in _scores_of(predictions.known):
         rule = Abstention.calibrate([p.scores(score)[:, 0] for p in predictions.calibration], false_alarm)
         known = rule.ood_score(predictions.known.scores(score))
         ood = {name: rule.ood_score(p.scores(score)) for name, p in predictions.ood.items()}
@@ -174,6 +176,11 @@ def measure_abstention(predictions: FinalPredictions, false_alarm: float = FALSE
             {name: _auroc(known, values) for name, values in ood.items()},
         )
     return AbstentionRates(100 * false_alarm, predictions.calibrated_on, rates)
+
+
+def _scores_of(prediction: StreamPrediction) -> list[str]:
+    """Return the names of the scores that these predictions have; integers and several inputs have no density."""
+    return [score for score in _SCORES if score in prediction.criteria]
 
 
 def _auroc(known: Tensor, ood: Tensor) -> float | None:

@@ -112,14 +112,15 @@ def _ood_numbers(detection: DetectionRates, abstention: AbstentionRates | None) 
     """Return means over the sets of OOD inputs; None if there are no sets."""
 
     def over_sets(rates: Mapping[str, Mapping[str, float]], score: str) -> float | None:
-        return mean([scores[score] for scores in rates.values()]) if rates else None
+        known = [scores[score] for scores in rates.values() if score in scores]
+        return mean(known) if known else None
 
     numbers = {
         "ood_auroc": over_sets(detection.auroc, "entropy"),
         "ood_auroc_density": over_sets(detection.auroc, "density"),
         "ood_fpr95": over_sets(detection.fpr95, "entropy"),
     }
-    if abstention is not None:
+    if abstention is not None and "combined" in abstention.scores:
         combined = abstention.scores["combined"]
         known = [value for value in combined.auroc.values() if value is not None]
         numbers["abstention_auroc"] = mean(known) if known else None

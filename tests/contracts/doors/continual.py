@@ -170,6 +170,8 @@ DOORS: dict[str, Door] = {
             "beta": 1.0,
             "max_norm": 1.0,
             "local_noise": False,
+            "augmentation": torch.nn.Identity(),
+            "num_workers": 0,
             "num_latents": None,
         }
     ),

@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import TensorDataset
 
 from bayeshnet import data
@@ -46,6 +48,22 @@ def _files() -> str:
     return str(folder)
 
 
+@cache
+def _images() -> str:
+    """Write two folders of four images and return the folder that holds them."""
+    folder, draw = Path(_FOLDER.name) / "images", np.random.default_rng(0)
+    for name in ("cats", "dogs"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(draw.integers(0, 255, (5, 6, 3), dtype=np.uint8)).save(folder / name / f"{number}.png")
+    return str(folder)
+
+
+def _benchmark() -> SimpleNamespace:
+    streams = [[SimpleNamespace(dataset=TensorDataset(_X, _Y))] for _ in range(2)]
+    return SimpleNamespace(train_stream=streams[0], test_stream=streams[1])
+
+
 def _tensors(stream: TaskStream) -> list[torch.Tensor]:
     parts = [split for task in stream for split in task.splits().values()]
     return [*(part.x for part in parts), *(part.y for part in parts), *stream.outliers.values()]
@@ -65,14 +83,40 @@ def _stream(builder: Callable[..., TaskStream], **given: Any) -> Door:
 
 
 DOORS: dict[str, Door] = {
+    "ArrayRows": Door({"x": np.zeros((3, 2), dtype=np.float32), "y": [0, 1, 0], "tokens": False}),
+    "DictRows": Door({"rows": [{"image": [0.5], "label": 1}], "x": "image", "y": "label", "transform": None}),
+    "FolderImages": Door(
+        lambda: {"folder": _images(), "image_size": (4, 4), "grayscale": True}, also=(FileNotFoundError,)
+    ),
     "StreamEntry": Door({"builder": data.modes2d, "description": "modes"}),
     "class_order": Door({"available": [0, 1, 2], "order": [2, 0], "seed": 0}),
     "drawn_options": Door({"name": "modes2d", "seed": 3, "given": {}}),
     "from_arrays": _stream(data.from_arrays, tasks=[(_X, _Y), (_X, _Y)], names=["a", "b"], info={"a": 1}),
+    "from_avalanche": Door(
+        lambda: {"benchmark": _benchmark(), "scenario": "class", "name": "experiences"}, read=lambda stream: ()
+    ),
     "from_datasets": _stream(
-        data.from_datasets, datasets=[TensorDataset(_X, _Y)], test_datasets=[TensorDataset(_X, _Y)]
+        data.from_datasets, datasets=[TensorDataset(_X, _Y)], in_memory=True, test_datasets=[TensorDataset(_X, _Y)]
     ),
     "get_stream": Door({"name": "modes2d", "num_tasks": 2}, read=_tensors, random=True),
+    "image_folder": Door(
+        lambda: {
+            "data_dir": _images(),
+            "num_tasks": 1,
+            "classes_per_task": 2,
+            "order": [1, 0],
+            "scenario": "class",
+            "image_size": (4, 4),
+            "grayscale": True,
+            "test_fraction": 0.5,
+            "validation_fraction": 0.0,
+            "max_train": 2,
+            "max_test": 2,
+            "data_seed": 0,
+        },
+        also=(FileNotFoundError,),
+        read=lambda stream: (),
+    ),
     "image_outliers": Door({"x": torch.rand(3, 4), "most": 2, "seed": 0}, random=True),
     "load_cifar": Door(lambda: {"data_dir": _files(), "classes": 10}, also=(FileNotFoundError,)),
     "load_digits": Door({}),
@@ -92,7 +136,11 @@ DOORS: dict[str, Door] = {
     "split_cifar10": _stream(data.split_cifar10),
     "split_cifar100": _stream(data.split_cifar100),
     "split_dataset": _stream(
-        data.split_dataset, dataset=TensorDataset(_X, _Y), test_dataset=TensorDataset(_X, _Y), classes_per_task=1
+        data.split_dataset,
+        dataset=TensorDataset(_X, _Y),
+        test_dataset=TensorDataset(_X, _Y),
+        in_memory=True,
+        classes_per_task=1,
     ),
     "split_digits": _stream(data.split_digits, max_train=20, max_test=10),
     "split_fashion_mnist": _stream(data.split_fashion_mnist),

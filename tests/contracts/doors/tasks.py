@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch.utils.data import TensorDataset
 
 from bayeshnet.tasks import Split, Task, TaskStream
 from tests.support.doors import Door
@@ -16,6 +17,9 @@ def _stream() -> TaskStream:
 
 
 DOORS: dict[str, Door] = {
+    "DatasetInputs": Door(
+        {"dataset": TensorDataset(_CLASSES.x, _CLASSES.y), "device": "cpu", "dtype": torch.float64}, read=lambda x: ()
+    ),
     "Split": Door({"x": torch.randn(4, 3), "y": torch.tensor([0, 1, 1, 0])}),
     "Split.to": Door({"device": "cpu", "dtype": torch.float64}, of=lambda: _CLASSES),
     "Task": Door(
