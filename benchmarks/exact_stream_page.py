@@ -83,7 +83,7 @@ def table(title, header, rows):
 def main():
     """Write the page."""
     lines = Path(sys.argv[1]).read_text().splitlines() if Path(sys.argv[1]).exists() else []
-    rows = [json.loads(line) for line in lines]
+    rows = list({(row["setting"], row["order"]): row for row in map(json.loads, lines)}.values())
     batches = json.loads(Path(sys.argv[2]).read_text())
     body = []
     for setting, name in NAMES.items():

@@ -76,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(summary(drawn, results, reasons))
     if options.page is not None:
         fresh = first(options.fresh) if options.fresh is not None else []
-        write_page(options.page, [results[mutant.key] for mutant in drawn], fresh, reasons, options.seed)
+        now = read(options.fresh) if fresh else {}
+        later = sum(record["status"] == "survived" != now[record["key"]]["status"] for record in fresh)
+        write_page(options.page, [results[mutant.key] for mutant in drawn], fresh, reasons, options.seed, later)
     return 0
 
 

@@ -35,7 +35,7 @@ A fresh draw
 
    $ python benchmarks/mutants.py --number {number} --seed {seed} --output runs/fresh.jsonl
 
-For these {number} no test was written: their first results, of tests that were there before they were drawn.
+For these {number} no test was written before they were drawn: the figures are their first results.{later}
 
 {figures}
 """
@@ -58,7 +58,9 @@ Equivalent{of}
 {equivalent}"""
 
 
-def write_page(path: Path, drawn: Sequence[dict], fresh: Sequence[dict], reasons: Mapping[str, str], seed: int) -> None:
+def write_page(
+    path: Path, drawn: Sequence[dict], fresh: Sequence[dict], reasons: Mapping[str, str], seed: int, later: int = 0
+) -> None:
     """Write the page to ``path``.
 
     Args:
@@ -67,12 +69,14 @@ def write_page(path: Path, drawn: Sequence[dict], fresh: Sequence[dict], reasons
         fresh: first results of another draw, or none.
         reasons: why mutants are equivalent, by their keys.
         seed: of the first draw.
+        later: number of survivors of the other draw that tests catch by now.
     """
     other = "the fresh draw below" if fresh else "another ``--seed``"
     text = PAGE.format(number=len(drawn), seed=seed, other=other, figures=_figures(drawn, reasons, "-"))
     if fresh:
         figures = _figures(fresh, reasons, "~", " of the fresh draw")
-        text += FRESH.format(number=len(fresh), seed=fresh[0]["seed"], figures=figures)
+        added = f"\nTests were added afterwards for what survived; they catch {later} of the survivors."
+        text += FRESH.format(number=len(fresh), seed=fresh[0]["seed"], figures=figures, later=added if later else "")
     path.write_text(text, encoding="utf-8")
 
 

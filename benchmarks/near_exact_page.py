@@ -98,7 +98,7 @@ def write_page(path: Path, measured: list[dict[str, Any]], others: list[str]) ->
         truth = dict(found["truth"])
         halves = "; ".join(_half(half) for half in truth.pop("halves"))
         what = "probabilities" if "agreement" in next(iter(found["rows"][TRUTH]["regions"].values())) else "function"
-        text = CHAINS.format(**truth, halves=halves, what=what).replace("%", " %")
+        text = CHAINS.format(**truth, halves=halves, what=what).replace("%", " %").strip()
         if found["missing"]:
             text += f" Not measured on this problem: {', '.join(found['missing'])}."
         said = textwrap.fill(recommended(found["rows"]), 115, break_on_hyphens=False)

@@ -126,6 +126,7 @@ def test_mutants_of_a_package_are_caught_by_the_tests_that_run_them(tree):
     assert "9 are caught, 100.0 %" in page
     assert "8 are caught, 88.9 %" in fresh  # what came first counts
     assert "+     return x" in fresh
+    assert "they catch 1 of the survivors" in fresh
     assert "+     return x" not in page
     assert found["return x"]["by"] == "tests/test_area.py::test_unseen"
     assert len(again) == len(records) + 1

@@ -201,6 +201,14 @@ def test_equations_of_noise():
     assert (shared.sigma_noise, shared.noise, independent.noise) == (0.3, "shared", "independent")
 
 
+def test_an_output_handler_replaces_the_noise():
+    handled = HPerturbWrapper(inner(), 3, 0.3, output_handler=lambda out, **_: 2 * out, verbose=False)
+    assert handled.sigma_noise == 0.0
+    z = torch.randn(2, 17).double()
+    wanted = 2 * handled.hnet(z[:, :3], cond_id=1, ret_format="flattened")
+    assert torch.equal(handled(z, cond_id=1, ret_format="flattened"), wanted)
+
+
 @pytest.mark.parametrize(
     ("options", "argument"),
     [

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bayeshnet.hnets import HMLP, HDeconv, resnet_chunking, wrn_chunking
+from bayeshnet.hnets.subnets.deconv import DeconvSubnet
 from bayeshnet.mnets import WRN, ResNet
 
 
@@ -62,3 +63,40 @@ def test_the_common_divisor_is_that_of_the_output_maps():
     net = ResNet((6, 6, 3), 3, num_feature_maps=(2, 4, 6, 8), n=1, verbose=False)
     shapes, _, _ = resnet_chunking(net, gcd_chunking=True)
     assert [group[0][:2] for group in shapes[:-1]] == [[2, 3], [2, 2], [2, 4], [2, 6], [2, 8]]
+
+
+@pytest.mark.parametrize("maps", [(4, 6, 6, 6), (6, 8, 12, 12), (6, 6, 8, 12), (6, 6, 6, 8)])
+def test_the_common_divisor_is_that_of_all_widths(maps):
+    """Three widths are multiples of six, but one is not, wherever it stands."""
+    shapes, _, _ = resnet_chunking(ResNet((6, 6, 3), 3, num_feature_maps=maps, n=1, verbose=False), gcd_chunking=True)
+    assert [group[0][:2] for group in shapes[1:-1]] == [[2, width] for width in maps]
+
+
+def test_spectral_norms_begin_with_fifteen_power_iterations(monkeypatch):
+    """Each multiplies the vector ``u`` by the Gram matrix, so that its parts grow like squares of singular values."""
+    declare, starts = DeconvSubnet.declare, []
+
+    def watched(subnet, *args):
+        starts.extend(norm.u.clone() for norm in norms(subnet))
+        declare(subnet, *args)
+
+    def norms(subnet):
+        return [*subnet.spectral, *subnet.attention["0"].spectral]
+
+    monkeypatch.setattr(DeconvSubnet, "declare", watched)
+    torch.manual_seed(0)
+    options = {"num_layers": 3, "num_filters": [16, 8], "sa_units": (0,), "use_spectral_norm": True, "verbose": False}
+    net = HDeconv([[60]], (10, 6), 3, 5, **options)
+    layers = [p for p, m in zip(net.internal_params, net.param_shapes_meta, strict=True) if m["layer"] in (1, 3)]
+    layers = [p for p in layers if p.ndim > 1]
+    kernels = [net.params[f"attention0_{name}_weight"] for name in ("query", "key", "value")]
+    weights = [weight.movedim(min(k, 1), 0) for k, weight in enumerate(layers)] + kernels
+    apart = []
+    for norm, start, weight in zip(norms(net.subnet), starts, weights, strict=True):
+        left, values, _ = torch.linalg.svd(weight.detach().double().flatten(1), full_matrices=False)
+        wanted = {k: left @ (values ** (2 * k) * (left.T @ start.double())) for k in (14, 15, 16)}
+        error = {k: float((norm.u - u / u.norm()).norm()) for k, u in wanted.items()}
+        assert error[15] < 1e-5
+        apart.append(min(error[14], error[16]))
+    assert max(apart[:2]) > 1e-3  # so that the number of iterations is seen, in layers
+    assert max(apart[2:]) > 1e-3  # and in self-attention

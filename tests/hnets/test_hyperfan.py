@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 
 import pytest
 import torch
@@ -180,6 +181,22 @@ def test_small_variances_are_raised_with_a_warning(caplog):
     assert "was raised to eps = 0.001" in caplog.text
     assert "should have a variance below" in caplog.text
     assert close(net.get_chunk_emb()[0].detach(), 1e-3)
+
+
+@pytest.mark.parametrize("sizes", [(3, 5), (0, 9)])
+def test_the_logged_variance_is_the_largest_that_raises_no_embedding(caplog, sizes):
+    """Inputs a little below it need no help, and a little above it they do."""
+    warned = []
+    for share in (0.0, 0.999, 1.001):
+        if share:
+            largest = float(re.search(r"variance below (\S+) \(", caplog.text)[1])
+            caplog.clear()
+        with caplog.at_level(logging.INFO, logger="bayeshnet"):
+            variance = share and share * largest
+            net = chunked(chunk_emb_size=4, uncond_in_size=sizes[0], cond_in_size=sizes[1])
+            net.apply_chunked_hyperfan_init(uncond_var=variance, cond_var=variance, eps=0.0)
+        warned.append("was raised" in caplog.text)
+    assert warned == [False, False, True]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,18 @@ def test_wider_gaussians_are_told_apart_as_well_as_by_the_best_classifier(dimens
     assert float(Chi2(float(dimensions)).mean) == dimensions
 
 
+@pytest.mark.parametrize("share", [1e-5, 5e-6])
+def test_a_wider_spread_across_a_line_is_told_as_well_as_along_it(share):
+    """Both unknowns are nearly equal; what tells the sets apart is the spread of their small difference."""
+    line, across = torch.randn(2, 2, 1000, generator=generator(), dtype=DTYPE)
+    across[1] *= 2
+    x, y = torch.stack([line + share * across, line - share * across], -1)
+    edge = math.sqrt(2 * math.log(2) / (1 - 0.25))  # at which both densities of the difference are equal
+    within = torch.erf(torch.tensor([edge, edge / 2], dtype=DTYPE) / math.sqrt(2))
+    best = float(0.5 * (within[0] + 1 - within[1]))
+    assert classifier_test(x, y, generator()).accuracy == pytest.approx(best, abs=0.035)
+
+
 def test_opposite_correlations_are_told_apart():
     x, y = torch.randn(2, 1000, 2, generator=generator(), dtype=DTYPE)
     x[:, 1], y[:, 1] = 0.9 * x[:, 0] + 0.4 * x[:, 1], -0.9 * y[:, 0] + 0.4 * y[:, 1]

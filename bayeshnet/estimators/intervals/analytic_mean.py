@@ -50,7 +50,9 @@ def mean_analytic_part(
 ) -> AnalyticMean:
     r"""Compute :math:`E_z \mathrm{KL}(N(h(z), \sigma^2) \| p)` to a standard error of ``target`` if possible.
 
-    ``num_samples`` is the largest number of weights whose latents are searched, for a prior that is a hypernetwork.
+    ``num_samples`` is the largest number of weights whose latents are searched, for a prior that is a hypernetwork. For
+    other priors without a closed form at most :math:`2^{20}` weight vectors are drawn in a round, fewer if they have
+    more than 256 entries.
     """
     like, num = q.geometry.zero_latent(), q.geometry.num_weights
     block = max(1, min(2**13, 2**22 // num))

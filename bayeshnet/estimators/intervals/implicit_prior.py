@@ -33,7 +33,8 @@ def searched_log_prob(
 
     Importance sampling around modes that are searched gives a lower bound in expectation. Two independent searches are
     made. What their union adds to one of them is added three times more for the upper side, which is no bound: a mode
-    that neither finds is not seen. Therefore the search has to work on draws of ``p`` too, whose latents are known.
+    that neither finds is not seen. Therefore the search has to work on draws of ``p`` too, whose latents are known: on
+    them both sides have to differ by less than eight times ``target``.
     At most ``num_samples`` weights are drawn, and at least 64. With ``quick`` the lowest efforts alone are tried.
     """
     effort, settled = choose_effort(p, 4 * target, generator, quick)

@@ -84,6 +84,16 @@ def test_in_low_dimension_it_is_the_full_gaussian():
     assert torch.allclose(line.log_density(x[:, :1]), expected)
 
 
+def test_there_is_a_direction_less_than_features_and_three_examples_for_each_variance():
+    """In the plane a part has one direction and a residual variance, so that six examples suffice for it."""
+    assert DensitySettings().empty((2,)).directions.shape == (4, 2, 1)
+    assert DensitySettings(num_components=1).empty((2,)).num_components == 1
+    x = torch.cat([normal(6, 2), normal(6, 2, seed=1) + 30])
+    density = DensitySettings(num_parts=2).fit(x)
+    assert density.log_weight.exp().tolist() == pytest.approx([0.5, 0.5])
+    assert sorted(density.mean[:, 0].tolist()) == pytest.approx([float(x[:6, 0].mean()), float(x[6:, 0].mean())])
+
+
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_few_examples_and_constant_pixels_give_finite_numbers(count):
     x = torch.rand(count, 1, 8, 8)
