@@ -53,8 +53,8 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
     class; they apply wherever the method uses that class, unless the method sets them itself. Its section
     ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick`` overrides
-    everything. A method whose learner is not trained by steps lists under ``keeps`` the arguments that it takes from
-    the stream and from ``quick``; without the list it takes all.
+    everything but a section ``quick`` of the method. A method whose learner is not trained by steps lists under
+    ``keeps`` the arguments that it takes from the stream and from ``quick``; without the list it takes all.
 
     Args:
         data: name of the stream.
@@ -67,7 +67,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
     stream, settings = _read("streams", data), _read("methods", method)
     quicker, class_arguments = stream.pop("quick", None), stream.pop("for_class", {})
-    keeps = settings.pop("keeps", None)
+    keeps, quickest = settings.pop("keeps", None), settings.pop("quick", {})
     own = stream.pop("for_method", {}).get(method, {})
     for key in ("kind", "kinds", "method"):
         stream.pop(key, None)
@@ -79,7 +79,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     if quick:
         if quicker is None:
             raise value_error("quick", expected=f"a configuration with a quick form, {data} has none", found="quick")
-        settings = merge(settings, quicker)
+        settings = merge(merge(settings, quicker), quickest)
     return str(_yaml().safe_dump(settings, sort_keys=False))
 
 
