@@ -101,7 +101,7 @@ class ReplayLearner(SharedLearner):
             for made, (_, targets), own, offset in zip(outputs, old, pieces, offsets, strict=True):
                 if len(targets):
                     nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
-            return torch.stack(nll).sum() * (weight / self.replay_size)
+            return torch.stack(nll).sum() * (weight / sum(len(targets) for _, targets in old))
 
         return term
 

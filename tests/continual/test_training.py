@@ -32,4 +32,4 @@ def test_a_configuration_saved_under_the_old_name_is_read(tmp_path):
     with pytest.warns(DeprecationWarning, match="num_latents is deprecated"):
         again = parse_run(["--config", str(tmp_path / "saved.yaml")])
     assert again.experiment.learner.training == request.experiment.learner.training
-    assert parse_run([]).experiment.learner.training.num_samples == 10
+    assert parse_run([]).experiment.learner.training.num_samples == 6
