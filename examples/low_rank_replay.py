@@ -1,11 +1,8 @@
 """A posterior of your own
 ==========================
 
-A posterior of your own in continual learning: generated Gaussians, low rank plus diagonal.
-
-The builder builds a posterior with a condition per task, which returns a distribution for each. Run the example with
-``python examples/low_rank_replay.py``, or the builder from the command line if it can be imported:
-``bayeshnet run --learner.posterior low_rank_replay.LowRankGenerator``.
+Generated Gaussians in continual learning, low rank plus diagonal: the builder builds a posterior with a condition per
+task. From the command line: ``bayeshnet run --learner.posterior low_rank_replay.LowRankGenerator``.
 """
 
 import torch

@@ -30,6 +30,7 @@ from ..errors import (
 from ..estimators import KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
+from ..rng import seeded
 from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .auto_sites import UnpackedSite, refuse_subsampled
@@ -172,7 +173,9 @@ class AutoHypernet(FlatGuide):
         if self.centring is None:
             return
         known = set(self._unconstrained_shapes)
-        self._centred = [name for name in dependent_sites(self._program[0], args, kwargs) if name in known]
+        with seeded(0):  # The guide of a model in which nothing depends is the one without centring, number for number.
+            found = dependent_sites(self._program[0], args, kwargs)
+        self._centred = [name for name in found if name in known]
         count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
         made = self.__dict__["_modules"].get("degrees")
         if made is None and count:

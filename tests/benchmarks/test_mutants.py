@@ -85,6 +85,7 @@ def run(tree, *arguments):
     return ended.stdout, {record["diff"].split("\n+ ")[1].strip(): record for record in records}, records
 
 
+@pytest.mark.slow
 def test_mutants_of_a_package_are_caught_by_the_tests_that_run_them(tree):
     told, found, records = run(tree, "--number", "100", "--page", str(tree / "page.rst"))
     status = {change: record["status"] for change, record in found.items()}

@@ -175,6 +175,7 @@ def test_configuration_files_that_are_none_are_named(name, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_on_another_device(tmp_path, capsys):
     """Device and threads belong to the machine and may change."""
     words = ["--data", "modes2d", "--method", "posterior-replay-mean-field", "--quick", "--learner.training.steps", "2"]
@@ -243,6 +244,7 @@ class ToyEstimator(LIVI):
     """A new estimator is one class: the command line and the training loop take it as it is."""
 
 
+@pytest.mark.slow
 def test_a_new_estimator_needs_nothing_else(tmp_path):
     assert issubclass(ToyEstimator, KLEstimator)
     request = parse_run(["--data", "modes2d", *FAST, "--estimator", "ToyEstimator"])

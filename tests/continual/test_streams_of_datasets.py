@@ -95,6 +95,7 @@ class Begun(Listener):
         return []
 
 
+@pytest.mark.slow
 def test_a_run_on_data_sets_is_whole_and_names_what_cannot_be_read(tmp_path):
     """An example of the second task fails: the first stays saved, and the run goes on when it can be read again."""
     learner = ExperienceReplay(MLPNetwork((4,)), MeanFieldWeights(), training=FAST, num_samples=3, memory_size=3)

@@ -92,6 +92,7 @@ def test_images_that_do_not_fit_are_named(images):
         FolderImages(images / "class-0")
 
 
+@pytest.mark.slow
 def test_the_command_learns_a_folder_and_saves_what_it_learned(images, tmp_path, capsys):
     words = ["run", "--data", "folder", "--data-dir", str(images), "--method", "separate", "--quick"]
     words += ["--learner.training.steps", "3", "--learner.num_samples", "2"]

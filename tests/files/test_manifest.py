@@ -74,6 +74,7 @@ def test_files_that_are_missing_unlisted_or_special_are_named(tmp_path):
         check_file(tmp_path, "a.txt")
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_manifest_is_found_or_changes_nothing(tmp_path):
     known = make(tmp_path)
     path = tmp_path / MANIFEST

@@ -183,3 +183,19 @@ def test_degrees_are_saved_with_the_guide_and_of_another_model_refused():
     with pytest.raises(ValueError, match="centring: expected"):
         AutoHypernet(schools, centring="never")
     assert made(flat, centring="learn").state_dict().keys() == made(flat, centring=None).state_dict().keys()
+
+
+def test_where_nothing_depends_the_guide_is_the_one_without_centring():
+    """Finding out draws from the model, and leaves the random numbers alone."""
+
+    def model():
+        pyro.sample("a", dist.Normal(0.0, 1.0))
+        pyro.sample("b", dist.LogNormal(1.0, 0.5))
+
+    drawn = []
+    for centring in (None, "learn"):
+        torch.manual_seed(3)
+        guide = AutoHypernet(model, layers=(8,), centring=centring)
+        guide()
+        drawn.append([*guide().values(), *guide.parameters()])
+    assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))

@@ -206,6 +206,7 @@ def test_keys_that_json_turns_into_text_are_read_as_text(tmp_path):
     assert load_checkpoint(tmp_path / "run") == {"by number": {"1": "a", "10": "b", "2": ["c", 0.1]}}
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_a_record_is_found_or_changes_nothing(tmp_path):
     save_checkpoint(tmp_path / "run", module(), {"accuracy": [99.5, 0.25], "name": "a"})
     path = tmp_path / "run.json"

@@ -214,6 +214,7 @@ def test_a_finished_run_is_not_resumed_under_another_configuration(tmp_path):
         run_experiment(experiment, files)
 
 
+@pytest.mark.slow
 def test_the_old_two_calls_do_the_same(tmp_path):
     experiment, folder = make_experiment(**TWO), RunFolder(tmp_path / "old")
     folder.create("data: modes2d\n")
@@ -226,6 +227,7 @@ def test_the_old_two_calls_do_the_same(tmp_path):
     assert comparable(result) == comparable(run_experiment(experiment).result)
 
 
+@pytest.mark.slow
 def test_a_run_in_python_belongs_to_its_settings(tmp_path):
     """A folder is created, continued with the same settings, and refused for others."""
     folder = tmp_path / "run"
@@ -242,6 +244,7 @@ def test_a_run_in_python_belongs_to_its_settings(tmp_path):
         run_experiment(make_experiment(), tmp_path / "mine")
 
 
+@pytest.mark.slow
 def test_threads_are_those_of_the_experiment_while_it_runs_only(tmp_path):
     seen, before = [], torch.get_num_threads()
 

@@ -95,6 +95,7 @@ more.save({str(tmp_path / "more")!r})
     assert more.memory.num_examples == 15
 
 
+@pytest.mark.slow
 def test_accuracy_survives_in_a_new_process(tmp_path):
     """The class is the sign of an input, which a trained network knows: as well after loading as before."""
     learner = Separate(MLPNetwork((8,)), MeanFieldWeights(), training=Training(steps=300, lr=3e-2, beta=0.01))
