@@ -49,8 +49,9 @@ def to_arviz(
         import arviz
     except ImportError as error:
         raise ImportError("to_arviz: expected the package arviz, got none. pip install 'bayeshnet[arviz]'") from error
-    one_mapping = next(iter(inspect.signature(arviz.from_dict).parameters)) == "data"
-    return arviz.from_dict(groups) if one_mapping else arviz.from_dict(**groups)
+    from_dict: Callable[..., Any] = arviz.from_dict  # of which releases before 1.0 take a keyword per group
+    one_mapping = next(iter(inspect.signature(from_dict).parameters)) == "data"
+    return from_dict(groups) if one_mapping else from_dict(**groups)
 
 
 @torch.no_grad()
