@@ -15,8 +15,6 @@ _WEIGHTS = 2**27
 """Entries of the weights of a chunk of draws."""
 _VALUES_CPU, _VALUES = 2**24, 2**28
 """Values that a network computes for a chunk of inputs under a chunk of draws, on a CPU and elsewhere."""
-_DRAWS = 3
-"""Draws from which on networks may be vectorized over them."""
 _FEW = 16
 """Inputs that are never divided."""
 
@@ -44,20 +42,11 @@ def inputs_at_a_time(net: nn.Module, weights: Tensor, x: Inputs) -> int:
     Example:
         >>> import torch
         >>> inputs_at_a_time(nn.Linear(3, 32), torch.zeros(512, 128), torch.zeros(10**5, 3))
-        341
+        512
     """
     size = num_examples(x)
     if size <= _FEW or not examples_apart(net):
         return max(1, size)
+    values = values_per_example(lambda some: network_outputs(net, weights[:1], some), x)
     budget = _VALUES_CPU if weights.device.type == "cpu" else _VALUES
-    return max(_FEW, budget // _values(net, weights, x))
-
-
-def _values(net: nn.Module, weights: Tensor, x: Inputs) -> int:
-    """Count the values for an example under all draws: those of a fixed trunk once, and the others for each draw."""
-    few = min(len(weights), _DRAWS)
-    counts = [
-        values_per_example(lambda some, num=num: network_outputs(net, weights[:num], some), x)  # type: ignore[misc]
-        for num in ((few,) if few == len(weights) else (few, few + 1))
-    ]
-    return counts[0] + (len(weights) - few) * (counts[-1] - counts[0])
+    return max(_FEW, budget // (values * len(weights)))
