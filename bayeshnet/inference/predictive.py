@@ -52,8 +52,9 @@ class Predictive(Settings):
         likelihood: distribution of targets given outputs; None takes outputs as predictions, without noise.
         num_samples: number of draws ``S``.
         sample_chunk: draws at a time; None takes as many as have about half a gibibyte of weights.
-        input_chunk: inputs at a time; None takes as many as have about 64 MiB of activations under all draws of a chunk
-            on a CPU, 1 GiB elsewhere. A network with statistics of the batch takes all inputs at once.
+        input_chunk: inputs at a time; None takes as many as have about 16 MiB of activations under all draws of a chunk
+            on a CPU, 1 GiB elsewhere, but 128 where memory allows. A network with statistics of the batch takes all
+            inputs at once.
         mc_dropout: True to leave dropout on, whose masks then count as epistemic uncertainty beside the weights.
 
     References:

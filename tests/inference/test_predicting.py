@@ -46,10 +46,13 @@ def test_counting_leaves_random_numbers_alone():
 
 def test_chunks_follow_from_sizes():
     """The outputs, 32 for an example, count twice: they are stacked over draws."""
-    net, weights = nn.Linear(3, 32), torch.zeros(512, 128)
-    assert inputs_at_a_time(net, weights, torch.zeros(10**5, 3)) == 2**24 // (64 * 512)
-    assert inputs_at_a_time(net, weights[:1], torch.zeros(10**5, 3)) == 2**24 // 64
+    net, weights = nn.Linear(3, 32), torch.zeros(100, 128)
+    assert inputs_at_a_time(net, weights, torch.zeros(10**5, 3)) == 2**22 // (64 * 100)
+    assert inputs_at_a_time(net, weights[:1], torch.zeros(10**5, 3)) == 2**22 // 64
     assert inputs_at_a_time(net, weights, torch.zeros(7, 3)) == 7
+    many = torch.zeros(1000, 128)
+    assert inputs_at_a_time(net, many, torch.zeros(10**5, 3)) == 128
+    assert inputs_at_a_time(net, many.repeat(40, 1), torch.zeros(10**5, 3)) == 2**28 // (64 * 40_000)
     assert draws_at_a_time(2**20) == 128
     assert draws_at_a_time(2**40) == 1
 
@@ -58,7 +61,7 @@ def test_a_network_with_statistics_of_the_batch_takes_all_inputs_at_once():
     net = nn.Sequential(nn.Linear(3, 2048), nn.BatchNorm1d(2048, track_running_stats=False))
     weights = torch.zeros(500, WeightSpec.of(net).numel)
     assert inputs_at_a_time(net, weights, torch.zeros(1000, 3)) == 1000
-    assert inputs_at_a_time(net[0], torch.zeros(500, 8192), torch.zeros(1000, 3)) == 16
+    assert inputs_at_a_time(net[0], torch.zeros(500, 8192), torch.zeros(1000, 3)) == 128
 
 
 def test_chosen_chunks_change_no_prediction():

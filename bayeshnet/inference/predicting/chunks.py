@@ -13,10 +13,14 @@ __all__ = ["draws_at_a_time", "inputs_at_a_time"]
 
 _WEIGHTS = 2**27
 """Entries of the weights of a chunk of draws."""
-_VALUES_CPU, _VALUES = 2**24, 2**28
-"""Values that a network computes for a chunk of inputs under a chunk of draws, on a CPU and elsewhere."""
-_FEW = 16
-"""Inputs that are never divided."""
+_VALUES_CPU, _VALUES = 2**22, 2**28
+"""Values that a network computes for a chunk of inputs under a chunk of draws, on a CPU and elsewhere.
+
+On a CPU tensors of a few MiB are reused from call to call, and larger ones are asked of the system anew each time.
+"""
+_MOST = 2**28
+_LEAST, _FEW = 128, 16
+"""Inputs that are divided only for memory, beyond ``_MOST`` values; inputs that are never divided."""
 
 
 def draws_at_a_time(num_weights: int) -> int:
@@ -30,9 +34,10 @@ def draws_at_a_time(num_weights: int) -> int:
 
 
 def inputs_at_a_time(net: nn.Module, weights: Tensor, x: Inputs) -> int:
-    """Return the number of inputs for which a network computes about 2^24 values (a CPU) under all of ``weights``.
+    """Return the number of inputs for which a network computes about 2^22 values (a CPU) under all of ``weights``.
 
-    It is 2^28 on other devices, and all inputs if an output depends on the other inputs of a batch.
+    It is 2^28 values on other devices, and at least 128 inputs if these need no more than 2^28. It is all inputs if an
+    output depends on the other inputs of a batch.
 
     Args:
         net: the network, in the mode in which it predicts.
@@ -42,11 +47,12 @@ def inputs_at_a_time(net: nn.Module, weights: Tensor, x: Inputs) -> int:
     Example:
         >>> import torch
         >>> inputs_at_a_time(nn.Linear(3, 32), torch.zeros(512, 128), torch.zeros(10**5, 3))
-        512
+        128
     """
     size = num_examples(x)
     if size <= _FEW or not examples_apart(net):
         return max(1, size)
     values = values_per_example(lambda some: network_outputs(net, weights[:1], some), x)
     budget = _VALUES_CPU if weights.device.type == "cpu" else _VALUES
-    return max(_FEW, budget // (values * len(weights)))
+    values *= len(weights)
+    return max(_FEW, min(max(_LEAST, budget // values), _MOST // values))
