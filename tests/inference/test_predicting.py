@@ -78,9 +78,9 @@ def test_chosen_chunks_change_no_prediction():
 class Counting(nn.Module):
     """A layer that counts its calls."""
 
-    def __init__(self):
+    def __init__(self, width=3):
         super().__init__()
-        self.calls, self.weight = 0, nn.Parameter(torch.randn(8, 3, generator=generator(3)))
+        self.calls, self.weight = 0, nn.Parameter(torch.randn(8, width, generator=generator(3)) / width)
 
     def forward(self, x):
         self.calls += 1
@@ -95,6 +95,20 @@ def test_a_fixed_trunk_is_computed_once_for_all_draws():
     outputs = batched_forward(net, weights, x)
     assert net.module[0].calls == 1
     torch.testing.assert_close(outputs, batched_forward(net, weights, x, "loop"))
+
+
+@pytest.mark.parametrize(("width", "outputs", "rows"), [(1000, 600, 1000), (40_000, 30_000, 2)])
+def test_it_is_so_for_sizes_at_which_a_random_network_is_looped_over(width, outputs, rows):
+    """Many inputs, and many weights: without a fixed trunk both are computed draw by draw."""
+    trunk = Counting(width)
+    net = ModuleMainNet(nn.Sequential(trunk, nn.Linear(8, outputs)), select="1.*")
+    weights, x = torch.randn(4, net.weight_spec.numel, generator=generator(4)), torch.randn(rows, width)
+    found = batched_forward(net, weights, x)
+    assert net.module[0].calls == 1
+    torch.testing.assert_close(found, batched_forward(net, weights, x, "loop"))
+    whole = ModuleMainNet(nn.Sequential(trunk, nn.Linear(8, outputs)))
+    batched_forward(whole, torch.zeros(4, whole.weight_spec.numel), x)
+    assert whole.module[0].calls == 4
 
 
 def test_a_trunk_is_fixed_where_nothing_random_comes_before_it():
