@@ -284,21 +284,13 @@ class VariationalLearner(Learner):
         )
 
     def predict_with(
-        self,
-        state: LearnerState,
-        net: MainNetInterface,
-        task_id: int,
-        x: Tensor,
-        seed: int = 0,
-        *,
-        keep_samples: bool = False,
+        self, state: LearnerState, net: MainNetInterface, task_id: int, x: Tensor, seed: int = 0
     ) -> Prediction:
         """Predict ``x`` with ``net`` under the posterior, and the statistics, of task ``task_id``."""
         guide = HypernetGuide(self.predictive_posterior(state), self.estimator).condition(task_id)
         predictive = Predictive(guide, net, state.likelihood, num_samples=self.num_samples)
         with state.statistics_of(task_id):
-            generator = torch.Generator(device=device_of(x)).manual_seed(seed)
-            return predictive(x, generator=generator, keep_samples=keep_samples)
+            return predictive(x, generator=torch.Generator(device=device_of(x)).manual_seed(seed))
 
     def build_network(
         self, input_shape: Sequence[int], num_outputs: int, layout: str | None = None

@@ -14,7 +14,9 @@ from ...continual import Learner, LearnerState, StreamPrediction, VariationalLea
 from ...continual.task_inference.criteria import variances
 from ...continual.task_inference.prediction import join_predictions
 from ...deprecation import moved_names
-from ...mnets.inputs import join_inputs
+from ...guides import HypernetGuide
+from ...inference import Predictive
+from ...mnets.inputs import device_of, join_inputs
 from ...tasks import Split, TaskStream
 from .records import Assessment, ClassificationScores, PerTask, RegressionScores
 
@@ -130,9 +132,12 @@ def _joint_nll(learner: Learner, state: LearnerState, stream: TaskStream, seed: 
 def _under_draws(learner: Learner, state: LearnerState, x: Tensor, number: int, seed: int) -> Tensor:
     """Return the probabilities ``(S, N, C)`` under each draw of the weights; one draw where no weights are drawn."""
     if isinstance(learner, VariationalLearner):
+        guide = HypernetGuide(learner.predictive_posterior(state), learner.estimator).condition(number)
         net = learner.task_network(state, number)
-        samples = learner.predict_with(state, net, number, x, seed, keep_samples=True).samples
-        return cast(Tensor, samples)
+        predictive = Predictive(guide, net, state.likelihood, num_samples=learner.num_samples)
+        with state.statistics_of(number):
+            generator = torch.Generator(device=device_of(x)).manual_seed(seed)
+            return cast(Tensor, predictive(x, generator=generator, keep_samples=True).samples)
     return learner.predict_each(state, x, [number], seed=seed).predictions[0].mean.unsqueeze(0)
 
 
