@@ -38,9 +38,14 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
     "remove_config_comments": True,
+    "write_computation_times": False,  # pages of their own that load scripts from the network
 }
 html_theme = "furo"
 html_title = f"bayeshnet {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+# Pages with wide tables: the list of contents on the right makes room.
+WIDE = ("results/", "which-estimator", "parity", "from-")
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
@@ -110,3 +115,14 @@ def _rank(name):
 
 
 write_reference(HERE / "api")
+
+
+def make_room(app, pagename, templatename, context, doctree):
+    """Leave the contents on the right of pages with wide tables out."""
+    if pagename.startswith(WIDE):
+        context["furo_hide_toc"] = True
+
+
+def setup(app):
+    """Register what is done for each page."""
+    app.connect("html-page-context", make_room, priority=900)
