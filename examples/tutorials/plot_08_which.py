@@ -91,8 +91,8 @@ for ax, numbers, title, style in (
     ax.set_title(title, fontsize="medium")
 
 # %%
-# A bound is about the evidence of the training data. Here the implicit posterior has the
-# best one, and predicts new patients no better than the others.
+# A bound is about the evidence of the training data. Here the implicit posterior has
+# the best one, and predicts new patients no better than the others.
 #
 # Which estimator
 # ---------------
