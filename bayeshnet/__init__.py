@@ -99,6 +99,7 @@ _MODULES = {
     "metrics",
     "mnets",
     "optim",
+    "parallel",
     "per_example",
     "reports",
     "representation",

@@ -72,6 +72,7 @@ ORDER = (
     "estimators",
     "guides",
     "inference",
+    "parallel",
     "continual",
     "data",
     "metrics",

@@ -36,6 +36,7 @@ from ..task_inference import DensitySettings, log_densities
 from ..task_inference.prediction import StreamPrediction
 from .memory import ExactMemory, HeadNetwork, HeadPosterior
 from .predictions import task_prediction
+from .sharing import learn_apart, may_share
 
 __all__ = ["ExactStream", "memory_of"]
 
@@ -205,21 +206,26 @@ class ExactStream(Learner):
             features = self.features.build(task.input_shape, task.layout)
         else:
             features = self.features.fit(x, layout=task.layout, seed=derive_seed(seed, 0))
-        head: ExactHead
-        if self.head == "linear":
-            head = BayesianLinearHead(features.num_features, forgetting=self.forgetting)
-        else:
-            head = GaussianClassesHead(features.num_features, forgetting=self.forgetting)
-        like, memory = floating_like(x), ExactMemory(features, head)
+        like, memory = floating_like(x), ExactMemory(features, self._head(features.num_features))
         net = cast(MainNetInterface, HeadNetwork(memory))  # of that interface, what states and runs use
         state = LearnerState(net, Categorical(), HeadPosterior(memory), task)
         return state.to(device=like.device, dtype=like.dtype)
 
+    def _head(self, num_features: int) -> ExactHead:
+        """Build a head that has learned nothing."""
+        if self.head == "linear":
+            return BayesianLinearHead(num_features, forgetting=self.forgetting)
+        return GaussianClassesHead(num_features, forgetting=self.forgetting)
+
     def _learn(self, memory: ExactMemory, x: Tensor, y: Tensor) -> None:
         """Learn a batch, and choose the temperature by at least 2,000 of its examples, each left out in turn."""
         features = self._cache.of(memory.features, x)
-        for part, labels in zip(features.split(_CHUNK), y.split(_CHUNK), strict=True):
-            memory.head.update(part, labels)
+        if may_share(memory.head, len(y)):
+            empty = self._head(memory.features.num_features).to(features.device)
+            memory.head = learn_apart(empty, memory.head, features, y)
+        else:
+            for part, labels in zip(features.split(_CHUNK), y.split(_CHUNK), strict=True):
+                memory.head.update(part, labels)
         memory.note(y)
         if isinstance(memory.head, BayesianLinearHead):
             some = torch.arange(0, len(y), max(1, len(y) // _CALIBRATION), device=y.device)
