@@ -93,10 +93,34 @@ class Learner(Settings, ABC):
         seed = check_seed("seed", seed)
         if task_id is None:
             return self.predict_each(state, x, seed=seed)
-        number = check_int("task_id", task_id, 0)
-        if number >= state.num_tasks:
-            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learned", got=task_id)
-        return self.predict_each(state, x, [number], seed=seed).predictions[0]
+        return self.predict_each(state, x, [check_task(state, task_id)], seed=seed).predictions[0]
+
+    def predict_left_out(
+        self, state: LearnerState, x: Any, y: Tensor, task_id: int, *, seed: int = 0
+    ) -> StreamPrediction:
+        """Predict training examples under their task: as if each had been left out, where the learner can do that.
+
+        Other learners, of which this is the default, predict them as any inputs. Thresholds that training examples
+        choose are too strict then, since these are predicted better than new ones.
+
+        Args:
+            state: state after the task.
+            x: inputs ``(N, *input_shape)`` that have been learned.
+            y: their class indices within the task ``(N,)``, or values ``(N, C)``.
+            task_id: number of the task.
+            seed: seed of the weight samples.
+        """
+        check_inputs(state, x)
+        check_data("y", y)
+        return self.predict_each(state, x, [check_task(state, task_id)], seed=check_seed("seed", seed))
+
+
+def check_task(state: LearnerState, task_id: int) -> int:
+    """Return the number of a task that ``state`` has learned."""
+    number = check_int("task_id", task_id, 0)
+    if number >= state.num_tasks:
+        raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learned", got=task_id)
+    return number
 
 
 def check_inputs(state: LearnerState, x: Any) -> None:
