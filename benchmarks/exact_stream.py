@@ -21,12 +21,12 @@ from bayeshnet.features import Features, Frozen, PatchFilters, RandomFourier
 
 IMAGE = (1, 28, 28)
 SETTINGS: dict[str, tuple[Features, str]] = {
-    "patches": (PatchFilters(100, grid=4, image_shape=IMAGE), "linear"),
-    "compact": (PatchFilters(20, grid=4, image_shape=IMAGE), "linear"),
+    "patches": (PatchFilters(200, patch_size=(5, 6, 9), grid=4, mirror=True, image_shape=IMAGE), "linear"),
+    "compact": (PatchFilters(20, patch_size=(5, 9), grid=4, mirror=True, image_shape=IMAGE), "linear"),
     "fourier": (RandomFourier(2000), "linear"),
     "pixels": (Frozen(torch.nn.Flatten()), "linear"),
     "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
-    "compact-gaussian": (PatchFilters(20, grid=4, image_shape=IMAGE), "gaussian"),
+    "compact-gaussian": (PatchFilters(20, patch_size=(5, 9), grid=4, mirror=True, image_shape=IMAGE), "gaussian"),
 }
 
 
@@ -69,9 +69,10 @@ def main():
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
     done = {(line["setting"], line["order"]) for line in map(json.loads, lines)}
     for order in range(arguments.orders):
