@@ -168,10 +168,10 @@ class ExactStream(Learner):
         memory = memory_of(state)
         head, due = memory.head, int(memory.calibrated) * _GROWTH
         if isinstance(head, BayesianLinearHead) and 0 < due <= head.count:
-            head.calibrate(memory.features(x), y, learned=False)
+            head.calibrate(memory.features_of(x), y, learned=False)
             memory.calibrated.fill_(int(head.count))
         if int(memory.calibrated):
-            head.update(memory.features(x), y)
+            head.update(memory.features_of(x), y)
             memory.note(y)
         else:
             self._learn(memory, zip(x.split(_CHUNK), y.split(_CHUNK), strict=True), len(y))
@@ -190,8 +190,9 @@ class ExactStream(Learner):
         if not numbers or max(numbers) >= state.num_tasks:
             raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
         memory = memory_of(state)
-        parts = [memory.features(part) for part in (x.split(_CHUNK) if len(x) else (x,))]
-        return self._prediction(state, numbers, x, [exact_scores(memory.head, features) for features in parts])
+        parts = x.split(_CHUNK) if len(x) else (x,)
+        scores = [exact_scores(memory.head, memory.features_of(part)) for part in parts]
+        return self._prediction(state, numbers, x, scores)
 
     def predict_left_out(
         self, state: LearnerState, x: Tensor, y: Tensor, task_id: int, *, seed: int = 0
@@ -202,11 +203,12 @@ class ExactStream(Learner):
         check_seed("seed", seed)
         check_shape("y", check_data("y", y), (len(x),))
         memory, labels = memory_of(state), torch.tensor(state.labels[number], device=y.device)
-        if y.is_floating_point() or not bool(((y >= 0) & (y < len(labels))).all()):
+        own = y.to(torch.int64) if not y.is_floating_point() and not y.is_complex() else torch.full_like(labels, -1)
+        if not bool(((own >= 0) & (own < len(labels))).all()):
             raise value_error("y", expected=f"class indices from 0 to {len(labels) - 1}", got=y)
         scores = []
-        for part, own in zip(x.split(_CHUNK), labels[y].split(_CHUNK), strict=True):
-            scores.append(exact_scores(memory.head, memory.features(part), own))
+        for part, classes in zip(x.split(_CHUNK), labels[own].split(_CHUNK), strict=True):
+            scores.append(exact_scores(memory.head, memory.features_of(part), classes))
         return self._prediction(state, [number], x, scores)
 
     def _prediction(
@@ -260,7 +262,7 @@ class ExactStream(Learner):
         step, start = max(1, count // _CALIBRATION), 0
         kept: list[tuple[Tensor, Tensor]] = []
         for x, y in parts:
-            features = memory.features(x)
+            features = memory.features_of(x)
             memory.head.update(features, y)
             memory.note(y)
             some = slice(-start % step, None, step)

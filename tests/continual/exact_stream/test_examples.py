@@ -106,7 +106,7 @@ def test_broken_inputs_and_features_are_refused_by_name():
     assert same_state(state, before)
     steep = torch.nn.Linear(4, 5)
     torch.nn.init.constant_(steep.weight, 1e38)
-    with pytest.raises(ValueError, match="features: expected finite features"):
+    with pytest.raises(ValueError, match="x: expected inputs with finite features"):
         ExactStream(Frozen(steep)).learn(None, TASKS[0])
     two = Split((TASKS[0].train.x, TASKS[0].train.x), TASKS[0].train.y)
     with pytest.raises((ValueError, TypeError), match="task: expected one tensor of inputs"):
