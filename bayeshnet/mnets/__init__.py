@@ -9,6 +9,7 @@ from .mlp import MLP
 from .mnet_interface import MainNetInterface
 from .module_wrapper import ModuleMainNet
 from .output_view import OutputView
+from .prior_function import PriorFunctionNet
 from .resnet import ResNet
 from .simple_rnn import SimpleRNN
 from .wide_resnet import WRN
@@ -26,6 +27,7 @@ __all__ = [
     "MainNetInterface",
     "ModuleMainNet",
     "OutputView",
+    "PriorFunctionNet",
     "ResNet",
     "SimpleRNN",
     "ZenkeNet",

@@ -27,6 +27,10 @@ def _mlp() -> MLP:
     return MLP(3, 2, [4], verbose=False)
 
 
+def _without_weights() -> MLP:
+    return MLP(3, 2, [3], no_weights=True, verbose=False)
+
+
 def _module() -> nn.Module:
     return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).eval()
 
@@ -131,6 +135,7 @@ DOORS: dict[str, Door] = {
     ),
     "ModuleMainNet.to_module": Door(lambda: {"weights": torch.ones(12)}, of=lambda: adapt(_module(), layers="2")),
     "OutputView": Door(lambda: {"net": _mlp(), "start": 0, "stop": 1, "gaps": ()}),
+    "PriorFunctionNet": Door(lambda: {"net": _without_weights(), "scale": 0.5, "prior_weights": torch.ones(20)}),
     "ResNet": Door(_RESNET),
     "SimpleRNN": Door(_RNN),
     "WRN": Door(_WRN),
