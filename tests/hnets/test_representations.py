@@ -144,6 +144,11 @@ CLASSES = {
     mnets.BiasAdapter: {"layers": "2.*"},
     mnets.FiLMAdapter: {"layers": ["2.*", "3"]},
     mnets.LowRankAdapter: {"layers": "2.*", "rank": 2, "alpha": 3.0},
+    mnets.PriorFunctionNet: {
+        "net": mnets.MLP(2, 1, (), no_weights=True, verbose=False),
+        "scale": 2.0,
+        "prior_weights": torch.zeros(3),
+    },
     mnets.OutputView: {"net": mnets.MLP(2, 6, verbose=False), "start": 2, "stop": 4, "gaps": [(3, 4)]},
     layers.BatchNormLayer: {"num_features": 3, "momentum": 0.3, "affine": False},
     layers.ContextModLayer: {"num_features": 3, "no_shifts": True, "softplus_scale": 2.0},
