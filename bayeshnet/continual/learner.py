@@ -21,7 +21,7 @@ from ..tasks import DatasetInputs, Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner", "check_before_training", "check_inputs", "width_of"]
+__all__ = ["Learner", "LeavesOut", "check_before_training", "check_inputs", "width_of"]
 
 
 class Learner(Settings, ABC):
@@ -95,24 +95,26 @@ class Learner(Settings, ABC):
             return self.predict_each(state, x, seed=seed)
         return self.predict_each(state, x, [check_task(state, task_id)], seed=seed).predictions[0]
 
-    def predict_left_out(
-        self, state: LearnerState, x: Any, y: Tensor, task_id: int, *, seed: int = 0
-    ) -> StreamPrediction:
-        """Predict training examples under their task: as if each had been left out, where the learner can do that.
 
-        Other learners, of which this is the default, predict them as any inputs. Thresholds that training examples
-        choose are too strict then, since these are predicted better than new ones.
+class LeavesOut(ABC):
+    """A learner that can predict training examples as if each had been left out.
+
+    Thresholds that training examples choose are too strict where these are predicted better than new ones.
+    """
+
+    @abstractmethod
+    def predict_left_out(
+        self, state: LearnerState, x: Tensor, y: Tensor, task_id: int, *, seed: int = 0
+    ) -> StreamPrediction:
+        """Predict training examples of a task, under that task, as if each had been left out.
 
         Args:
             state: state after the task.
             x: inputs ``(N, *input_shape)`` that have been learned.
-            y: their class indices within the task ``(N,)``, or values ``(N, C)``.
+            y: their class indices within the task, ``(N,)``.
             task_id: number of the task.
             seed: seed of the weight samples.
         """
-        check_inputs(state, x)
-        check_data("y", y)
-        return self.predict_each(state, x, [check_task(state, task_id)], seed=check_seed("seed", seed))
 
 
 def check_task(state: LearnerState, task_id: int) -> int:

@@ -29,7 +29,7 @@ from ...mnets import MainNetInterface
 from ...mnets.inputs import floating_like
 from ...rng import derive_seed
 from ...tasks import Split, Task
-from ..learner import Learner, check_inputs, check_task
+from ..learner import Learner, LeavesOut, check_inputs, check_task
 from ..parts import check_optional
 from ..state import LearnerState
 from ..task_inference import DensitySettings, log_densities
@@ -46,7 +46,7 @@ _CHUNK, _CALIBRATION, _MOST_READ = 1000, 2000, 10_000
 _MOST_TASKS = 2**16
 
 
-class ExactStream(Learner):
+class ExactStream(Learner, LeavesOut):
     r"""One exact head over frozen features, without gradient steps, without forgetting, without stored examples.
 
     The features are fitted to the inputs of the first task. Of all examples the head keeps sums, which do not depend on
@@ -197,7 +197,7 @@ class ExactStream(Learner):
     def predict_left_out(
         self, state: LearnerState, x: Tensor, y: Tensor, task_id: int, *, seed: int = 0
     ) -> StreamPrediction:
-        """Predict training examples of a task as if each had been left out, exactly; see the base class."""
+        """Predict training examples of a task as if each had been left out, exactly; see :class:`LeavesOut`."""
         check_inputs(state, x)
         number = check_task(state, task_id)
         check_seed("seed", seed)

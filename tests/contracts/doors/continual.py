@@ -161,12 +161,6 @@ DOORS: dict[str, Door] = {
         read=_label_probs,
         random=True,
     ),
-    "Separate.predict_left_out": Door(
-        lambda: {"state": _state(), "x": _TASK.train.x, "y": _TASK.train.y, "task_id": 0, "seed": 0},
-        of=_learner,
-        read=_label_probs,
-        random=True,
-    ),
     "Separate.restore": Door({"task": _TASK, "num_tasks": 2}, of=_learner, read=lambda state: ()),
     "SharedHead": Door({}),
     "SharedLearner": Door(closed="abstract"),
