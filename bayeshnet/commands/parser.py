@@ -162,9 +162,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         The options, with the settings of each configuration file, and the words that are left for the parser.
     """
     first = argparse.ArgumentParser("bayeshnet run", add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--data", "--resume", "--output"):
+    for name in ("--data", "--method", "--resume", "--output"):
         first.add_argument(name)
-    first.add_argument("--method")
     for name in ("--quick", "--dry_run"):
         first.add_argument(name, action="store_true")
     for name in ("--config", "--allow"):
@@ -186,8 +185,7 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     check_loggers(options.logger or ())
     check_choice("--share", options.share, SHARES)
     for name in ("devices", "nodes"):
-        given = getattr(options, name)
-        check_int(f"--{name}", 1 if given is None else given, 1)
+        check_int(f"--{name}", 1 if (given := getattr(options, name)) is None else given, 1)
     options.config = [
         (path, read_settings(read_text(path), f"file {path!r}", options.allow)) for path in options.config
     ]
@@ -240,8 +238,8 @@ def _make_parser() -> Any:
     parser.add_argument("--dry_run", action="store_true", help="show parts, parameters, memory and time; run nothing")
     parser.add_argument("--logger", choices=list(LOGGERS), help="where numbers go during the run; may be repeated")
     parser.add_argument("--log_every", type=int, help=f"steps of which loggers get means ({RunRequest.log_every})")
-    parser.add_argument("--devices", type=int, help="processes of this machine, on accelerators one for each")
-    parser.add_argument("--nodes", type=int, help="machines, each of which runs this command by torchrun or fabric run")
+    parser.add_argument("--devices", type=int, help="processes of a machine, on accelerators one for each")
+    parser.add_argument("--nodes", type=int, help="machines, each of which runs this by torchrun or fabric run")
     parser.add_argument("--share", choices=list(SHARES), help="what processes share out: batches, or weight draws")
     parser.add_argument("--allow", help="module whose classes may be named in configurations; may be repeated")
     return parser
