@@ -52,7 +52,7 @@ def _learn_own(memory: ExactMemory, apart: ExactHead, x: Tensor, y: Tensor) -> N
     """Learn the examples of this process."""
     own = slice(processes().rank, None, processes().size)
     if len(y[own]):
-        apart.update(memory.features_of(x[own]), y[own])
+        apart.update(memory.features_of(x[own]), y[own].contiguous())
 
 
 @torch.no_grad()
