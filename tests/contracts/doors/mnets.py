@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
 from bayeshnet.mnets import MLP
@@ -24,6 +25,10 @@ _QUIET: dict[str, Any] = {"verbose": False, "no_weights": False}
 
 def _mlp() -> MLP:
     return MLP(3, 2, [4], verbose=False)
+
+
+def _without_weights() -> MLP:
+    return MLP(3, 2, [3], no_weights=True, verbose=False)
 
 
 def _module() -> nn.Module:
@@ -117,6 +122,7 @@ DOORS: dict[str, Door] = {
     "MainNetInterface": Door(closed="abstract"),
     "ModuleMainNet": Door(lambda: {"module": _module(), "select": ["2.*"], "batch_norm": "eval", "train_rest": False}),
     "OutputView": Door(lambda: {"net": _mlp(), "start": 0, "stop": 1, "gaps": ()}),
+    "PriorFunctionNet": Door(lambda: {"net": _without_weights(), "scale": 0.5, "prior_weights": torch.ones(20)}),
     "ResNet": Door(_RESNET),
     "SimpleRNN": Door(_RNN),
     "WRN": Door(_WRN),
