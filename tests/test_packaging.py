@@ -1,4 +1,4 @@
-"""What leaves the checkout is whole: the source distribution, the page of the package index, templates and checks."""
+"""Packages that leave the checkout are whole: the source distribution, the page of the index, templates and checks."""
 
 import re
 import subprocess
