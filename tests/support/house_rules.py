@@ -27,6 +27,7 @@ FLOORS = (
     "geometry",
     "mnets",
     "hnets",
+    "saving",
     "distributions",
     "builders",
     "features",
