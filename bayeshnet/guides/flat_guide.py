@@ -18,10 +18,12 @@ from ..deprecation import renamed_argument
 from ..distributions.flat import Flat
 from ..errors import check_size
 from ..estimators import Diagnosis, diagnose
+from ..rng import seeded
 from .auto_sites import FlatSites
 from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import judge
 from .checking.joint import log_joint
+from .checking.search import missed_share, search
 from .components import (
     GeneratedMixture,
     component_densities,
@@ -33,6 +35,8 @@ from .posterior_prior import GuidePrior
 from .symmetries import Group
 
 __all__ = ["FlatGuide"]
+
+_OWN = 200
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -49,12 +53,12 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     def distribution(self) -> Any:
         """Return the distribution over the flat, unconstrained unknowns ``(D,)``."""
 
-    def _sites(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> FlatSites:
+    def _sites(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, centred: bool = True) -> FlatSites:
         """Return the way from flat unknowns to sites; without arguments, at those of the first run."""
         trace: Any = self.prototype_trace
         if not args and not kwargs:
             args, kwargs = trace.nodes["_INPUT"]["args"], trace.nodes["_INPUT"]["kwargs"]
-        degrees = self.__dict__["_modules"].get("degrees")
+        degrees = self.__dict__["_modules"].get("degrees") if centred else None
         found = {} if degrees is None else degrees.by_site({n: self._unconstrained_shapes[n] for n in self._centred})
         return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs))
 
@@ -155,13 +159,51 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         x, way = sites.rows(w)
         lower, upper = lower + way, upper + way
         if self._group is not None:
-
-            def density(x: Tensor) -> Tensor:
-                u, way = sites.rows(x, undo=True)
-                return log_prob_anywhere(q, u) + way
-
-            lower, upper = self._group.log_densities(density, x, lower, upper)
+            lower, upper = self._group.log_densities(partial(_density, q, sites), x, lower, upper)
         return WeightedDraws(sites.by_name(self._mixed(x, generator)), lower, upper)
+
+    @torch.no_grad()
+    def missed(
+        self,
+        model: Callable[..., Any],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        num_particles: int = 500,
+        budget: int = 600,
+        generator: torch.Generator | None = None,
+    ) -> float | None:
+        """Search for modes outside the guide.
+
+        Args:
+            model: the model.
+            args: its arguments, all data among them.
+            kwargs: its keyword arguments.
+            num_particles: particles of the search.
+            budget: most evaluations of the model's gradient, at all particles at once.
+            generator: of all noise.
+
+        Returns:
+            The share of particles where the guide lacks density; None if the model is not written for plates around
+            it, or if the budget was too small. See :meth:`check`.
+        """
+        check_callable("model", model, "a Pyro model, a function")
+        given = kwargs or {}
+        if self.prototype_trace is None:
+            self._setup_prototype(*args, **given)
+        q, sites, plain = self.distribution(), self._sites(args, given), self._sites(args, given, centred=False)
+        with seeded(check_generator(generator)):
+            found = search(model, plain, args, given, check_size("num_particles", num_particles, 2), budget)
+            if found is None:
+                return None
+            own = self.draws_with_density(_OWN, args, given)
+            joint = log_joint(model, own.values, args, given)
+            x = torch.cat([found.x, sites.flat(own.values)])
+            density = partial(_density, q, sites)
+            known = density(x)
+            if self._group is not None:
+                (known,) = self._group.log_densities(density, x, known)
+            places = log_joint(model, plain.by_name(x), args, given) - known
+        return missed_share(places[: len(found.x)], places[len(found.x) :], joint - own.lower)
 
     @torch.no_grad()
     def reweigh(
@@ -201,3 +243,9 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         _, smooth = judge(log_joint(model, sites.by_name(x), args, kwargs), mixed, mixed)
         start = torch.full_like(q.log_weights, -math.log(count))
         q.log_weights.copy_(population_weights(smooth.log_weights, densities, start))
+
+
+def _density(q: Any, sites: FlatSites, x: Tensor) -> Tensor:
+    """Return log-densities ``(S,)`` of the values at unconstrained unknowns ``x`` ``(S, D)``, without symmetries."""
+    u, way = sites.rows(x, undo=True)
+    return log_prob_anywhere(q, u) + way
