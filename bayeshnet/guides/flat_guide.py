@@ -36,7 +36,7 @@ from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
-_OWN = 200
+_JUDGED, _OWN = 200, 100
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -163,47 +163,27 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         return WeightedDraws(sites.by_name(self._mixed(x, generator)), lower, upper)
 
     @torch.no_grad()
-    def missed(
-        self,
-        model: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        num_particles: int = 500,
-        budget: int = 600,
-        generator: torch.Generator | None = None,
-    ) -> float | None:
+    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> float | None:
         """Search for modes outside the guide.
 
-        Args:
-            model: the model.
-            args: its arguments, all data among them.
-            kwargs: its keyword arguments.
-            num_particles: particles of the search.
-            budget: most evaluations of the model's gradient, at all particles at once.
-            generator: of all noise.
-
-        Returns:
-            The share of particles where the guide lacks density; None if the model is not written for plates around
-            it, or if the budget was too small. See :meth:`check`.
+        Returns the share of particles where the guide lacks density; None if the model is not written for plates around
+        it, or if the search did not arrive.
         """
-        check_callable("model", model, "a Pyro model, a function")
-        given = kwargs or {}
-        if self.prototype_trace is None:
-            self._setup_prototype(*args, **given)
-        q, sites, plain = self.distribution(), self._sites(args, given), self._sites(args, given, centred=False)
-        with seeded(check_generator(generator)):
-            found = search(model, plain, args, given, check_size("num_particles", num_particles, 2), budget)
+        q, sites, plain = self.distribution(), self._sites(args, kwargs), self._sites(args, kwargs, centred=False)
+        with seeded(generator):
+            found = search(model, plain, args, kwargs, num)
             if found is None:
                 return None
-            own = self.draws_with_density(_OWN, args, given)
-            joint = log_joint(model, own.values, args, given)
-            x = torch.cat([found.x, sites.flat(own.values)])
+            own = self.draws_with_density(_OWN, args, kwargs)
+            joint = log_joint(model, own.values, args, kwargs)
+            some = found.x[torch.randperm(len(found.x), device=found.x.device)[:_JUDGED]]
+            x = torch.cat([some, sites.flat(own.values)])
             density = partial(_density, q, sites)
             known = density(x)
             if self._group is not None:
                 (known,) = self._group.log_densities(density, x, known)
-            places = log_joint(model, plain.by_name(x), args, given) - known
-        return missed_share(places[: len(found.x)], places[len(found.x) :], joint - own.lower)
+            places = log_joint(model, plain.by_name(x), args, kwargs) - known
+        return missed_share(places[: len(some)], places[len(some) :], joint - own.lower)
 
     @torch.no_grad()
     def reweigh(

@@ -16,7 +16,6 @@ __all__ = ["Particles", "anneal"]
 LogDensity = Callable[[Tensor], Tensor]
 
 _LEAPFROGS, _MOVES, _LAST_MOVES = 6, 2, 4
-_KEPT = 0.6
 _BISECTIONS = 40
 
 
@@ -46,10 +45,12 @@ def anneal(
     num: int,
     budget: int = 600,
     generator: torch.Generator | None = None,
+    *,
+    keep: float = 0.6,
 ) -> Particles:
     r"""Carry particles from a Gaussian to a density, through :math:`N(m, s^2)^{1 - t} \, p^t` with rising ``t``.
 
-    Each ``t`` keeps an effective share of 0.6 of the particles. They are resampled by their weights and moved by
+    Each ``t`` keeps an effective share ``keep`` of the particles. They are resampled by their weights and moved by
     Hamiltonian dynamics, whose step sizes are spread over a factor of ten, so that narrow and wide modes are both
     explored. Modes keep their shares, up to chance, if the first particles reach all of them.
 
@@ -60,6 +61,7 @@ def anneal(
         num: number ``S`` of particles.
         budget: most evaluations of the density's gradient.
         generator: of all noise.
+        keep: effective share of the particles at each temperature, the nearer to one the slower and the more exact.
 
     References:
         Del Moral, Doucet, Jasra, "Sequential Monte Carlo samplers", 2006.
@@ -70,7 +72,7 @@ def anneal(
         >>> found.arrived, abs(float((found.x > 0).float().mean()) - 0.5) < 0.1
         (True, True)
     """
-    return _Annealing(log_density, center, scale, generator).run(num, budget)
+    return _Annealing(log_density, center, scale, generator).run(num, budget, keep)
 
 
 class _Annealing:
@@ -82,13 +84,13 @@ class _Annealing:
         self._log_density, self._center, self._scale, self._generator = log_density, center, scale, generator
         self.gradients, self._step = 0, 0.5
 
-    def run(self, num: int, budget: int) -> Particles:
+    def run(self, num: int, budget: int, keep: float) -> Particles:
         """Carry ``num`` particles as far as the budget allows."""
         self._place(self._center + self._scale * normal_like(self._center, (num, len(self._center)), self._generator))
         power, log_evidence = 0.0, 0.0
         while power < 1 and self.gradients + _MOVES * _LEAPFROGS <= budget:
             ratio = (self.target - self.base).double()
-            rise = _rise(ratio, 1 - power)
+            rise = _rise(ratio, 1 - power, keep)
             weights = rise * ratio
             log_evidence += float(weights.logsumexp(0)) - math.log(num)
             self._pick(_systematic(weights.softmax(0), self._generator))
@@ -150,24 +152,26 @@ class _Annealing:
         self._step = min(1.5, self._step * math.exp(acceptance - 0.7))
 
 
-def _rise(ratio: Tensor, most: float) -> float:
-    """Return the rise of ``t`` that keeps the effective share of the particles, at most ``most``."""
+def _rise(ratio: Tensor, most: float, keep: float) -> float:
+    """Return the rise of ``t`` that keeps the effective share ``keep`` of the particles, at most ``most``."""
 
     def kept(rise: float) -> float:
         weights = (rise * ratio).log_softmax(0)
         return float((-torch.logsumexp(2 * weights, 0)).exp()) / len(ratio)
 
-    if kept(most) >= _KEPT:
+    if kept(most) >= keep:
         return most
     low, high = 0.0, most
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if kept(middle) >= _KEPT else (low, middle)
+        low, high = (middle, high) if kept(middle) >= keep else (low, middle)
     return max(low, 1e-9)
 
 
 def _systematic(weights: Tensor, generator: torch.Generator | None) -> Tensor:
     """Return indices ``(S,)`` by systematic resampling."""
     num, edges = len(weights), weights.cumsum(0)
-    points = (torch.arange(num, dtype=weights.dtype, device=weights.device) + uniform_like(weights, (), generator)) / num
+    points = (
+        torch.arange(num, dtype=weights.dtype, device=weights.device) + uniform_like(weights, (), generator)
+    ) / num
     return torch.searchsorted(edges, points * edges[-1]).clamp_max(num - 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...checks import check_callable, check_generator
 from ...errors import check_size, value_error
 from ...metrics import ParetoSmoothing
-from .importance import LEAST_DRAWS, GuideCheck, judge, resampled
+from .importance import LEAST_DRAWS, GuideCheck, judge, resampled, with_missed
 from .joint import log_joint
 
 __all__ = ["CheckedGuide", "WeightedDraws"]
@@ -31,7 +31,7 @@ class WeightedDraws(NamedTuple):
 class CheckedGuide:
     """A guide that tells by the importance weights of its draws whether it is right, and corrects them.
 
-    A subclass writes :meth:`draws_with_density`.
+    A subclass writes :meth:`draws_with_density` and :meth:`_missed`.
     """
 
     @abstractmethod
@@ -75,19 +75,11 @@ class CheckedGuide:
         if 0 < num < _LEAST_PARTICLES:
             raise value_error("num_particles", expected=f"0, or at least {_LEAST_PARTICLES}", got=num_particles)
         found = self._judged(model, args, kwargs, num_samples, generator)[0]
-        return found.with_missed(self.missed(model, args, kwargs, num, generator=generator)) if num else found
+        return with_missed(found, self._missed(model, args, kwargs, num, generator)) if num else found
 
-    def missed(
-        self,
-        model: Callable[..., Any],
-        args: Sequence[Any] = (),
-        kwargs: Mapping[str, Any] | None = None,
-        num_particles: int = 500,
-        budget: int = 600,
-        generator: torch.Generator | None = None,
-    ) -> float | None:
-        """Search for modes outside the guide; see :meth:`check`. None if there has been no search."""
-        return None
+    @abstractmethod
+    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> float | None:
+        """Search for modes outside the guide with ``num`` particles; None if there has been no search."""
 
     def resample(
         self,

@@ -17,7 +17,7 @@ from ...estimators import ChangeOfVariables, ImportanceSandwich
 from ...metrics import ParetoSmoothing, pareto_smoothing
 from ..implicit_site import has_exact_density
 
-__all__ = ["LEAST_DRAWS", "RELIABLE", "GuideCheck", "density_at_draws", "judge", "resampled"]
+__all__ = ["LEAST_DRAWS", "RELIABLE", "GuideCheck", "density_at_draws", "judge", "resampled", "with_missed"]
 
 RELIABLE, _GOOD, _WIDE, _MISSED = 0.7, 0.5, 1.0, 0.05
 LEAST_DRAWS = 100
@@ -56,11 +56,6 @@ class GuideCheck:
     def reliable(self) -> bool:
         """True if ``k_hat`` is below 0.7 and no modes are missed."""
         return self.k_hat < RELIABLE and not self.misses_modes
-
-    def with_missed(self, missed: float | None) -> GuideCheck:
-        """Return the same with the share that a search has found outside the guide."""
-        found = replace(self, missed=missed)
-        return replace(found, advice=_of_missed(found.missed or 0.0)) if found.misses_modes else found
 
 
 def density_at_draws(
@@ -114,19 +109,23 @@ def _advice(k_hat: float, effective: float, num: int, gap: float) -> str:
     if k_hat < _GOOD and effective > 0.5 * num:
         return "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
     if k_hat < RELIABLE:
-        return f"The guide has wrong proportions somewhere: resample its draws, of which {effective:.0f} of {num} count."
+        return f"The guide has wrong proportions: resample its draws, of which {effective:.0f} of {num} count."
     return (
         f"The guide misses a part of the posterior (k-hat {k_hat:.2f}): train longer or begin hot, learn the centring "
         "of hierarchies, or use the sampler; resampling cannot mend it."
     )
 
 
-def _of_missed(missed: float) -> str:
-    """Return one sentence about missed modes."""
-    return (
-        f"The guide lacks modes, or wide parts, with about {100 * missed:.0f} % of the posterior: give it components, "
-        "which begin in them, or its symmetries, or use the sampler; resampling cannot mend it."
+def with_missed(check: GuideCheck, missed: float | None) -> GuideCheck:
+    """Return the same judgment with the share that a search has found outside the guide."""
+    found = replace(check, missed=missed)
+    if not found.misses_modes or not check.reliable:
+        return found
+    advice = (
+        f"The guide lacks modes, or wide parts, with about {100 * (missed or 0.0):.0f} % of the posterior: give it "
+        "components, which begin in them, or its symmetries, or use the sampler; resampling cannot mend it."
     )
+    return replace(found, advice=advice)
 
 
 def resampled(weights: ParetoSmoothing, num: int, generator: torch.Generator | None) -> Tensor:

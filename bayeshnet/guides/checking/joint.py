@@ -46,7 +46,7 @@ class JointDensity:
         return total
 
     def batched(self, values: Mapping[str, Tensor]) -> Tensor:
-        """Compute the densities ``(S,)`` at all rows by one run of the model under a plate, where it can be under one."""
+        """Compute the densities ``(S,)`` at all rows by one run of the model under a plate, if it may be under one."""
         num, plates = len(next(iter(values.values()))), max(self._sizes.values(), default=0)
         shaped = {
             name: value.reshape(num, *[1] * (plates - self._sizes[name]), *value.shape[1:])

@@ -9,7 +9,6 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import biject_to
 
 from .annealing import Particles, anneal
 from .joint import JointDensity
@@ -26,8 +25,9 @@ def search(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     num: int,
+    *,
     budget: int = 600,
-    generator: torch.Generator | None = None,
+    keep: float = 0.6,
 ) -> Particles | None:
     """Carry particles to the posterior of a model, in its unconstrained unknowns.
 
@@ -40,7 +40,7 @@ def search(
         kwargs: keyword arguments of the model.
         num: number of particles.
         budget: most evaluations of the gradient, of all particles at once.
-        generator: of all noise but that of the prior, which is torch's global one.
+        keep: effective share of the particles at each temperature. All noise is of torch's global generator.
 
     Returns:
         The particles; None if the model is not written for plates around it, or if the budget was too small.
@@ -61,7 +61,7 @@ def search(
             return density.batched(sites.by_name(x)) - sites.rows(x)[1]
 
     try:
-        found = anneal(log_density, center, scale, num, budget, generator)
+        found = anneal(log_density, center, scale, num, budget, keep=keep)
     except (RuntimeError, ValueError):  # of the model at values far from any that it was written for
         return None
     return found if found.arrived and bool(found.log_density.isfinite().all()) else None
@@ -86,5 +86,5 @@ def _prior_draw(model: Any, sites: Any, args: Sequence[Any], kwargs: Mapping[str
     """Return unconstrained unknowns ``(D,)`` of one run of a model."""
     with poutine.block():
         trace: Any = poutine.trace(model).get_trace(*args, **kwargs)
-    nodes = [trace.nodes[name] for name in sites.nodes]
-    return torch.cat([biject_to(site["fn"].support).inv(site["value"]).reshape(-1) for site in nodes])
+    found: Tensor = sites.of_trace(trace)
+    return found
