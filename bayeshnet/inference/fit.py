@@ -118,7 +118,7 @@ def fit(
         state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
-            data at temperature 1, whether k-hat is below 0.7.
+            data at temperature 1, whether k-hat is below 0.7, and after 500 steps whether modes are missed.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
         num_latents: deprecated name of ``num_samples``.
