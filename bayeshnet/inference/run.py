@@ -41,7 +41,8 @@ class FitResult:
         stopped: reason why it ended: ``"finished"`` or the reason that a callback gave.
         state: state to resume from, for :func:`~bayeshnet.inference.fit`.
         alarms: a sentence for each thing that is wrong with the posterior, by name: ``elbo``, ``prior``, ``collapse``,
-            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` of an automatic guide.
+            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` or
+            ``modes`` of an automatic guide.
     """
 
     history: Mapping[str, Tensor]
@@ -139,6 +140,21 @@ class Run:
         enough = self._rows[-steps:] if 0 < steps <= len(self._rows) else None
         values = self.history()[name][-steps:] if enough is None else _table(enough)[:, PARTS.index(name)]
         return float(values.mean()) if len(values) else float("nan")
+
+    def means(self, steps: int) -> dict[str, float]:
+        """Compute the means of all known parts over the last ``steps`` steps of this run; reads the device once.
+
+        Args:
+            steps: number of steps; more than there are for all.
+        """
+        left, parts = check_int("steps", steps, 1), [_table(self._rows)] if self._rows else []
+        for block in reversed(self._blocks):
+            if sum(map(len, parts)) < left:
+                parts.insert(0, block)
+        if not parts:
+            return {}
+        means = torch.cat(parts)[-left:].double().mean(0).tolist()
+        return {name: value for name, value in zip(PARTS, means, strict=True) if not math.isnan(value)}
 
     def record(self, values: Tensor | Sequence[float]) -> None:
         """Record the parts of one step, as numbers or as a tensor ``(len(PARTS),)``, without waiting for its device."""
