@@ -124,7 +124,7 @@ def constants(package):
     own = ModuleAnalyzer.for_module(package).find_attr_docs()
     entries = [name for name in found if ("", name) not in own and not isinstance(getattr(module, name), type)]
     indented = {name: "".join(f"   {line}\n" for line in found[name]) for name in sorted(entries)}
-    return "".join(f".. py:data:: {package}.{name}\n\n{text}\n" for name, text in indented.items())
+    return "".join(f".. py:data:: {name}\n   :module: {package}\n\n{text}\n" for name, text in indented.items())
 
 
 def check_reference(app, env):
