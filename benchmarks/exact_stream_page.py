@@ -49,8 +49,8 @@ FASHION = """Split Fashion-MNIST
 
 Five tasks of two classes with all 12,000 training images each; the task of a test image is unknown. One pass, no
 gradient step, no example stored. Filters and the scale of features are those of the first task. Prior and noise are
-chosen by evidence, the temperature of probabilities by training examples that are left out of the fit. The first row is
-the default of ``bayeshnet run --data split-fashion-mnist``.
+chosen by evidence, the temperature of probabilities by training examples that are left out of the fit. The default of
+``bayeshnet run --data split-fashion-mnist`` has 150 filters.
 
 The features were chosen among sixteen variants on 6,000 training images of all classes, held out of 30,000, in an
 order of the classes that is not among those below: on more than the examples of the first task, but on no test image.
@@ -95,7 +95,17 @@ BOTH_COLUMNS = {
     "foreign_epistemic": ("AUROC, weights [%]", 1),
 }
 VERDICT = """
+The best layer of each column differs from the exact head by {accuracy:+.2f} points of accuracy, {task_given:+.2f} with
+the task given, {nll:+.3f} nats of NLL, {ece:+.2f} points of ECE, {joint_nll:+.2f} nats of joint NLL, and in detection
+by {foreign_entropy:+.1f} points of AUROC by entropy and {foreign_epistemic:+.1f} by unknown weights. The exact head has
+a posterior of weights itself, in closed form, whose draws predict jointly. On frozen features posteriors that are
+learned by steps add cost, and entropies that tell foreign inputs better, for which the leverage is better still:
+nothing else that this table sees. So the recommendation on frozen features is the exact head alone. Posteriors of
+weights are for networks whose features are learned, and for what these doubt.
+
 """
+NO_DRAWS = ("point", "foreign_epistemic")
+LOWER = ("nll", "ece", "joint_nll")
 BATCHES = """Batches without tasks
 ---------------------
 
@@ -124,11 +134,21 @@ def weights(both):
     for name, title in BOTH_NAMES.items():
         own = [row for row in both if row["row"] == name and row["examples"] == fewest]
         if own:
-            found = ([row[key] for row in own if key in row] for key in BOTH_COLUMNS)
+            found = ([row[key] for row in own if key in row and (name, key) != NO_DRAWS] for key in BOTH_COLUMNS)
             digits = (digits for _, digits in BOTH_COLUMNS.values())
             body.append([title, *(cell(v, d) if v else "-" for v, d in zip(found, digits, strict=True))])
     header = ["posterior", *(title for title, _ in BOTH_COLUMNS.values())]
-    return BOTH.format(examples=fewest, draws=100) + table("split-fashion-mnist", header, body) + VERDICT
+    exact = [row for row in both if row["row"] == "exact" and row["examples"] == fewest]
+    others = [row for row in both if row["row"] != "exact" and row["examples"] == fewest]
+    if not exact or not others:
+        return ""
+    best = {
+        key: (min if key in LOWER else max)(row[key] for row in others) - exact[0][key]
+        for key in exact[0]
+        if key in BOTH_COLUMNS
+    }
+    text = BOTH.format(examples=fewest, draws=100) + table("split-fashion-mnist", header, body)
+    return text + VERDICT.format(**best)
 
 
 def main():
