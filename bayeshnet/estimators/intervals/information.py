@@ -19,7 +19,7 @@ from .defended import Defended
 from .mode_search import Effort, Modes, search_modes
 from .quasi_random import Mean, normal_mean
 
-__all__ = ["InformationBounds", "bound_information", "choose_effort", "exact_information"]
+__all__ = ["InformationBounds", "bound_information", "choose_effort", "exact_information", "upper_rest"]
 
 EFFORTS = (
     Effort(pool=256, starts=4, kept=8, proposals=128),
@@ -172,8 +172,20 @@ def choose_effort(
     return EFFORTS[gaps.index(min(gaps))], False
 
 
+@torch.no_grad()
+def upper_rest(q: SemiImplicit, draw: WeightDraw, effort: Effort, generator: torch.Generator | None = None) -> Tensor:
+    """Return what the upper side of the information is above LIVI's at own draws, ``(S,)``.
+
+    Its mean bounds the difference from above, whatever the search has found; noise of mean zero is subtracted.
+    """
+    return _block_at(q, draw, effort, generator).exclude
+
+
 def _block(q: SemiImplicit, num: int, effort: Effort, generator: torch.Generator | None) -> _Block:
-    draw = q.draw(num, generator)
+    return _block_at(q, q.draw(num, generator), effort, generator)
+
+
+def _block_at(q: SemiImplicit, draw: WeightDraw, effort: Effort, generator: torch.Generator | None) -> _Block:
     origin, _ = latent_and_noise(draw)
     noise, livi = linear_noise(q, draw)
     modes = search_modes(q, q.whitened(draw), effort, generator)

@@ -14,7 +14,7 @@ from ..accepted import semi_implicit
 from ..base import DensityEstimator, KLEstimate, MutualInformation
 from .livi import LIVI
 
-__all__ = ["UnfoldedLIVI"]
+__all__ = ["UnfoldedLIVI", "fold_barrier"]
 
 
 class UnfoldedLIVI(DensityEstimator):
@@ -61,7 +61,7 @@ class UnfoldedLIVI(DensityEstimator):
         found = self._livi().estimate(q, p, num_samples, generator)
         if found.value is None or not _is_square(q):
             return found
-        barrier = _barrier(q, q.geometry.draw_latent(num_samples, generator)).mean()
+        barrier = fold_barrier(q, q.geometry.draw_latent(num_samples, generator)).mean()
         folded = barrier.detach()
         information = found.diagnostics["mutual_information"] - folded
         diagnostics = {**found.diagnostics, "mutual_information": information, "folded": folded}
@@ -70,7 +70,7 @@ class UnfoldedLIVI(DensityEstimator):
     def _log_density(self, q: SemiImplicit, draw: WeightDraw) -> Tensor:
         """Add the barrier at the draw's latent to the log-density of LIVI, ``(S,)``."""
         log_density = self._livi().log_density(q, draw)
-        return log_density + _barrier(q, draw.z) if _is_square(q) and draw.z is not None else log_density
+        return log_density + fold_barrier(q, draw.z) if _is_square(q) and draw.z is not None else log_density
 
     def mutual_information(
         self, q: Distribution | nn.Module, draw: WeightDraw, generator: torch.Generator | None = None
@@ -86,7 +86,7 @@ def _is_square(q: SemiImplicit) -> bool:
     return q.latent_size == q.geometry.num_weights
 
 
-def _barrier(q: SemiImplicit, z: Tensor) -> Tensor:
+def fold_barrier(q: SemiImplicit, z: Tensor) -> Tensor:
     """Compute the barrier at latents ``(M, D)``: ``(M,)``.
 
     On the CPU eigenvalues are computed where some latent needs them. On other devices, where looking at the signs or at
