@@ -1,7 +1,7 @@
 """Inference: the evidence lower bound, the one training loop, predictions, checkpoints."""
 
 from ..deprecation import moved_names
-from .bound import ELBOTerms
+from .bound import BoundCheck, ELBOTerms
 from .callbacks import EarlyStopping, LogProgress, Progress
 from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
@@ -19,6 +19,7 @@ __all__ = [
     "AddedLoss",
     "Annealing",
     "BatchedHMC",
+    "BoundCheck",
     "Callback",
     "Chains",
     "Convergence",

@@ -7,7 +7,9 @@ import math
 import torch
 from torch import Tensor
 
+from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import SemiImplicit
+from ..draws import latent_and_noise
 from ..latent_posterior import make_proposal
 from ..noise import log_normalizer
 from .defended import Defended
@@ -34,23 +36,40 @@ def searched_log_prob(
     Importance sampling around modes that are searched gives a lower bound in expectation. Two independent searches are
     made. What their union adds to one of them is added three times more for the upper side, which is no bound: a mode
     that neither finds is not seen. Therefore the search has to work on draws of ``p`` too, whose latents are known: on
-    them both sides have to differ by less than eight times ``target``.
+    them both sides have to differ by less than eight times ``target``. Noise of mean zero is subtracted, which is most
+    of what makes ``log p(w)`` vary where there are many weights.
     At most ``num_samples`` weights are drawn, and at least 64. With ``quick`` the lowest efforts alone are tried.
     """
     effort, settled = choose_effort(p, 4 * target, generator, quick)
     lows: list[Tensor] = []
     gains: list[Tensor] = []
     while not lows or (_error(lows) > target and len(lows) * _DRAWS < num_samples):
-        w = q.draw(_DRAWS, generator).w
-        first, second = (_log_prob(p, w, effort, generator) for _ in range(2))
+        draw = q.draw(_DRAWS, generator)
+        first, second = (_log_prob(p, draw.w, effort, generator) for _ in range(2))
         joined = torch.logaddexp(first, second) - math.log(2)
-        lows.append(joined)
+        lows.append(joined + _noise(q, p, draw, effort, generator))
         gains.append(joined - 0.5 * (first + second))
     low, gain = torch.cat(lows), torch.cat(gains)
     doubt = None
     if not settled or float((gain > 1).double().mean()) > 0.02 or float(gain.mean()) > target:
         doubt = "The density of the prior, a hypernetwork itself, changes with the search for its latents."
     return Mean.of(low), Mean.of(low + 3 * gain), doubt
+
+
+def _noise(
+    q: SemiImplicit, p: SemiImplicit, draw: WeightDraw, effort: Effort, generator: torch.Generator | None
+) -> Tensor:
+    r"""Return noise per draw with mean zero, ``(S,)``, nearly the opposite of that of ``log p(w)``.
+
+    With the noise :math:`s \varepsilon` of a draw in units of that of ``p``, and the residual ``r``, in these units, of
+    the same weights without noise from the latents that a search finds for them, it is
+    :math:`\tfrac12 (|s \varepsilon|^2 - |s|^2) + (s \varepsilon)^\top r`. The search knows nothing of the noise.
+    """
+    latent, eps = latent_and_noise(draw)
+    clean = search_modes(p, p.whiten(q.place(latent, torch.zeros_like(eps)).w), effort, generator).residual
+    ratio = (q.sigma * q.scale) / (p.sigma * p.scale)
+    noise = ratio * eps
+    return (0.5 * (noise.square() - ratio.square()) + noise * clean).sum(-1)
 
 
 def _error(blocks: list[Tensor]) -> float:
