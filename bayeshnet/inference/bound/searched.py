@@ -58,7 +58,7 @@ class BoundCheck:
             f"the KL, {self.kl:.4g} nats, is too low by {self.excess:.2f} +- {self.error:.2f} nats, so that the bound "
             "is none: several latents give the same weights, or the map bends within the noise. As far as was searched "
             f"it is {self.corrected_kl:.4g} nats at least. Audit the guide (guide.audit); fit it again with "
-            "estimator=ImportanceSandwich(num_starts=4), a larger sigma or a smaller lr, or give the map a linear skip."
+            "more latents (num_samples=128), a larger sigma or a smaller lr, or estimator=ImportanceSandwich(num_starts=4)."
         )
 
 
