@@ -57,8 +57,8 @@ class BoundCheck:
         return (
             f"the KL, {self.kl:.4g} nats, is too low by {self.excess:.2f} +- {self.error:.2f} nats, so that the bound "
             "is none: several latents give the same weights, or the map bends within the noise. As far as was searched "
-            f"it is {self.corrected_kl:.4g} nats at least. Audit the guide (guide.audit); fit it again with "
-            "more latents (num_samples=128), a larger sigma or a smaller lr, or estimator=ImportanceSandwich(num_starts=4)."
+            f"it is {self.corrected_kl:.4g} nats at least. Audit the guide (guide.audit); fit it again with more "
+            "latents (num_samples=128), a larger sigma, a smaller lr, or estimator=ImportanceSandwich(num_starts=4)."
         )
 
 
