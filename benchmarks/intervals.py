@@ -180,7 +180,7 @@ def cosine_network(seed: int) -> Case:
 
 @dataclass(frozen=True)
 class Single:
-    """What ``diagnose`` says of a linear map in single precision.
+    """A linear map in single precision, and what ``diagnose`` says of it.
 
     Attributes:
         kind: "module" or "function".

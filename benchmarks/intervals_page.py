@@ -103,7 +103,7 @@ class Judged(Protocol):
 
 
 class Diagnosed(Protocol):
-    """What ``diagnose`` says of a map in single precision, beside the truth."""
+    """A diagnosis of a map in single precision, beside the truth."""
 
     kind: str
     num_weights: int

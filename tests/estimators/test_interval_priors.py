@@ -59,12 +59,13 @@ def test_the_noise_of_many_weights_costs_nothing(moved):
         assert found.value < 0.3
 
 
-def test_what_is_added_has_mean_zero():
+def test_what_is_added_has_the_mean_of_the_information():
     """Over many draws, within four standard errors; with the density it has almost no scatter left."""
     then, now = pair(60, 0.03)
     with torch.no_grad():
         draw = then.draw(1000, torch.Generator().manual_seed(1))
         noise = implicit_prior._noise(then, now, draw, EFFORTS[0], torch.Generator().manual_seed(2))
         density = dense(now).log_prob(draw.w)
-    assert abs(float(noise.mean())) < 4 * float(noise.std()) / 1000**0.5
-    assert float((density + noise).std()) < 0.5 * float(density.std())
+    information = 0.5 * torch.logdet(dense(then).covariance_matrix / SIGMA**2)
+    assert abs(float(noise.mean() - information)) < 4 * float(noise.std()) / 1000**0.5
+    assert float((density + noise).std()) < 0.2 * float(density.std())

@@ -19,7 +19,14 @@ from .defended import Defended
 from .mode_search import Effort, Modes, search_modes
 from .quasi_random import Mean, normal_mean
 
-__all__ = ["InformationBounds", "bound_information", "choose_effort", "exact_information", "upper_rest"]
+__all__ = [
+    "InformationBounds",
+    "bound_information",
+    "choose_effort",
+    "exact_information",
+    "mean_determinant",
+    "upper_rest",
+]
 
 EFFORTS = (
     Effort(pool=256, starts=4, kept=8, proposals=128),
@@ -98,15 +105,8 @@ def bound_information(
         generator: of all noise.
         quick: try the lowest efforts alone.
     """
-    precision = q.sigma**-2
     size = max(4, 2**20 // q.geometry.num_weights)
-
-    def determinant(z: Tensor) -> Tensor:
-        return half_log_det(q.geometry.gram(z, precision))
-
-    linearized = normal_mean(
-        determinant, q.geometry.zero_latent(), 0.2 * target, most=2**16, block=min(2**12, size), generator=generator
-    )
+    linearized = mean_determinant(q, 0.2 * target, generator)
     effort, settled = choose_effort(q, target, generator, quick)
     most = min(most, effort.draws) if settled else _FEW
     blocks: list[_Block] = []
@@ -125,6 +125,17 @@ def bound_information(
         joined.num,
         effort,
     )
+
+
+def mean_determinant(q: SemiImplicit, target: float, generator: torch.Generator | None) -> Mean:
+    """Return the mean of LIVI's half log-determinants over latents, to a standard error of ``target`` if possible."""
+    precision, size = q.sigma**-2, max(4, 2**20 // q.geometry.num_weights)
+
+    def determinant(z: Tensor) -> Tensor:
+        return half_log_det(q.geometry.gram(z, precision))
+
+    like = q.geometry.zero_latent()
+    return normal_mean(determinant, like, target, most=2**16, block=min(2**12, size), generator=generator)
 
 
 @dataclass(frozen=True)
