@@ -115,9 +115,9 @@ def fit(
         state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
-            data at temperature 1, whether k-hat is below 0.7. For hypernetworks with noise, wherever the data are,
-            whether the KL is too low because the map folds (:attr:`FitResult.check`), by a search that takes about as
-            long as a few steps.
+            data at temperature 1, whether k-hat is below 0.7, and after 500 steps whether modes are missed. For
+            hypernetworks with noise, wherever the data are, whether the KL is too low because the map folds
+            (:attr:`FitResult.check`), by a search that takes about as long as a few steps.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
         num_latents: deprecated name of ``num_samples``.
