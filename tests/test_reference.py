@@ -63,7 +63,7 @@ def shown():
 
 
 def test_headline_names_are_shown_in_examples():
-    """What is imported from ``bayeshnet`` itself is what new users meet."""
+    """Names that are imported from ``bayeshnet`` itself, which new users meet first."""
     assert set(bayeshnet.__all__) - {"__version__"} <= shown()
 
 

@@ -89,9 +89,9 @@ axes[0].set_ylabel("scale")
 # Is the guide right?
 # -------------------
 # The importance weights of its draws tell. The shape of their tail, :math:`\hat k`,
-# should be below 0.7. Weights know nothing of what no draw has seen: a guide in one of
-# the two modes would pass. :doc:`/checking-guides` has the other checks, the simulation
-# of data sets among them.
+# should be below 0.7. Weights know nothing of what no draw has seen, so the check also
+# searches for modes without draws. :doc:`/checking-guides` has the other checks, the
+# simulation of data sets among them.
 
 check = guide.check(model, y)
 print(f"k-hat {check.k_hat:.2f}, {check.effective:.0f} of {check.num_samples} count")
