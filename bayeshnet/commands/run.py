@@ -12,11 +12,14 @@ from typing import Any
 
 import torch
 
+from ..parallel import Processes
 from ..reports import run_tables
 from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
+from ..runs.loggers import continued_loggers, make_loggers
 from ..runs.preview import Preview, preview
 from .display import Display, make_console
+from .launching import follow_run, processes_of
 from .parser import RunRequest, parse_run
 from .signals import Terminated, stopped_by_signals
 
@@ -30,15 +33,20 @@ _OF_DATA = ("data, ", "file ", "rows, ")
 
 def main(words: Sequence[str]) -> int:
     """Run the command and return its exit code: 0, 2 if the disk or the device fails, 130 or 143 when stopped."""
+    request = parse_run(words)
+    if request.dry_run:
+        _show(preview(request.experiment, request.stream()), make_console())
+        return 0
+    with processes_of(request) as (group, placed):
+        return follow_run(placed, group) if group.rank else _run(placed, group)
+
+
+def _run(request: RunRequest, group: Processes) -> int:
+    """Run the experiment as the first of the processes."""
     from rich.markup import escape
 
-    begin = time.perf_counter()
-    request = parse_run(words)
-    stream = request.stream()
-    console = make_console()
-    if request.dry_run:
-        _show(preview(request.experiment, stream), console)
-        return 0
+    begin, stream, console = time.perf_counter(), request.stream(), make_console()
+    group.tell("the data are there")
     folder = _open_folder(request)
     console.print(
         f"[bold]{escape(request.experiment.method)}[/bold] on [bold]{escape(request.experiment.data)}[/bold], "
@@ -46,7 +54,10 @@ def main(words: Sequence[str]) -> int:
     )
     try:
         with stopped_by_signals(), Display(console) as display:
-            result = run_experiment(request.experiment, folder, display, stream=stream).result
+            loggers = make_loggers(_logger_names(request, folder), folder.path)
+            trained = run_experiment(
+                request.experiment, folder, display, stream=stream, loggers=loggers, log_every=request.log_every
+            )
     except KeyboardInterrupt as stop:
         return _explain("\ninterrupted", folder, len(stream), 143 if isinstance(stop, Terminated) else 130)
     except (ValueError, TypeError) as error:
@@ -56,6 +67,7 @@ def main(words: Sequence[str]) -> int:
     except _FAILURES as error:
         cause = " ".join(str(error).split()) or "out of memory"
         return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)
+    result = trained.result
     for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
     for name, says in result.alarms.items() if result is not None else ():
@@ -87,6 +99,13 @@ def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
         f"finish with: bayeshnet run --resume {folder.path}\n"
     )
     return code
+
+
+def _logger_names(request: RunRequest, folder: RunFolder) -> Sequence[str]:
+    """Return the loggers that are asked for, else those that a continued run has."""
+    if request.loggers is not None:
+        return request.loggers
+    return () if request.resume is None else continued_loggers(folder.path)
 
 
 def _open_folder(request: RunRequest) -> RunFolder:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer.autoguide import init_to_median
-from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor, nn
-from torch.distributions import biject_to
 
 from ..checks import check_callable, check_items
 from ..deprecation import warn
@@ -35,6 +33,8 @@ from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .auto_sites import UnpackedSite, refuse_subsampled
 from .centring import Degrees, dependent_sites
+from .checking.starts import Start
+from .checking.tails import Tails
 from .components import GeneratedMixture, MixtureKL, MixturePosterior
 from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
@@ -65,7 +65,7 @@ class AutoHypernet(FlatGuide):
             and LIVI overestimates the entropy; :meth:`audit` shows by how much.
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian.
         num_samples: latents per step for the estimate of the entropy, whatever the number of particles; None uses the
-            latents of the particles.
+            latents of the particles. Where :func:`~bayeshnet.inference.fit` ends with the alarm ``fold``, take 128.
         sigma: standard deviation of the noise of each unknown, relative to that of the linear part of the map.
         init_scale: initial standard deviation of each unknown.
         activation_fn: hidden activation.
@@ -77,12 +77,17 @@ class AutoHypernet(FlatGuide):
             :math:`u = c\,m + s^{c-1} (x - m)` with learned degrees ``c`` (see
             :class:`~bayeshnet.guides.centring.LocScale`), which is undone in what the guide returns; each call runs
             the model to know ``m`` and ``s``. None to generate ``x``.
-        components: number ``K`` of hypernetworks whose mixture the guide is, for posteriors of several modes. The first
-            begins at ``init_loc_fn``, others at draws from the prior. Their draws are as many in training;
+        components: number ``K`` of hypernetworks whose mixture the guide is, for posteriors of several modes. They
+            begin in ``K`` clusters of four thousand particles that are carried from the prior to the posterior by
+            annealing, with their shares as weights; for a model that is not written for plates around it at
+            ``init_loc_fn`` and at draws from the prior. No heat is needed.
             :func:`~bayeshnet.inference.fit` ends with :meth:`reweigh`, which gives the modes their shares.
         symmetries: of the posterior, :class:`~bayeshnet.guides.Flip` and :class:`~bayeshnet.guides.Swap`: draws get a
             random element of the group that they generate, so that the guide has them exactly. It is trained as without
             them, by a bound that they can only improve.
+        tails: initial power of learned tails (see :class:`~bayeshnet.guides.checking.tails.Tails`), through which each
+            unknown goes first; with 2 a normal gets exponential tails. On hierarchies 1.5 found log-scales less narrow.
+            None for the tails of the hypernetwork, which are those of a normal.
         num_latents: deprecated name of ``num_samples``.
 
     References:
@@ -117,6 +122,7 @@ class AutoHypernet(FlatGuide):
         centring: str | None = "learn",
         components: int = 1,
         symmetries: Sequence[Symmetry] = (),
+        tails: float | None = None,
         num_latents: Any = ...,
     ) -> None:
         check_callable("model", model, "a Pyro model, a function")
@@ -129,6 +135,7 @@ class AutoHypernet(FlatGuide):
         self._centred: list[str] = []
         self.components = check_size("components", components)
         self.symmetries = check_items("symmetries", symmetries, "symmetries, such as Flip or Swap", Symmetry)
+        self.tail_power = None if tails is None else check_positive("tails", tails)
         self._group: Group | None = None
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
@@ -161,9 +168,11 @@ class AutoHypernet(FlatGuide):
         if self.symmetries:
             trace: Any = self.prototype_trace
             self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
+        if self.tail_power is not None and "tails" not in self.__dict__["_modules"]:
+            self.tails = Tails(self._init_loc(), self.tail_power)
         made = self._built()
         if made is None:
-            self._build([self._init_loc(), *self._prior_starts(args, kwargs)])
+            self._build(self._starts(args, kwargs))
         elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
             raise value_error("model", expected=f"a model of {made.weight_spec.numel} unknowns", found=got)
@@ -179,7 +188,7 @@ class AutoHypernet(FlatGuide):
         count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
         made = self.__dict__["_modules"].get("degrees")
         if made is None and count:
-            self.degrees = Degrees(self._init_loc().new_zeros(count))
+            self.degrees = Degrees(count, self._init_loc())
         elif made is not None and made.logits.numel() != count:
             got = f"one of {count} unknowns that depend on others"
             raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
@@ -188,33 +197,44 @@ class AutoHypernet(FlatGuide):
         """Return the posterior, if there is one; attribute access would be a statement to Pyro's parameter store."""
         return self.__dict__["_modules"].get("posterior")
 
-    def _prior_starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-        """Return vectors of unknowns ``(D,)`` for all components but the first: medians of few draws from the prior."""
-        starts = []
-        for _ in range(self.components - 1):
-            program = InitMessenger(init_to_median(num_samples=3))(self._program[0])
-            with poutine.block(), torch.no_grad():
-                trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
-            nodes = [trace.nodes[name] for name in self._unconstrained_shapes]
-            starts.append(torch.cat([biject_to(s["fn"].support).inv(s["value"]).reshape(-1) for s in nodes]))
-        return starts
+    def _starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start]:
+        """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
+        if self.components == 1:
+            return [Start(self._init_loc(), None, 0.0)]
+        found = self._clustered(self.components, args, kwargs)
+        if found is not None:
+            return found
+        drawn = [self._near_prior(args, kwargs) for _ in range(self.components - 1)]
+        return [self._narrow(loc) for loc in (self._init_loc(), *drawn)]
 
-    def _build(self, starts: Sequence[Tensor]) -> None:
-        """Make the posterior, each component around one of the vectors ``(D,)``."""
-        size = starts[0].numel() if self.latent_size is None else self.latent_size
+    def _narrow(self, loc: Tensor) -> Start:
+        """Return a start of the initial scale around ``loc``, with an equal share."""
+        return Start(loc, self.init_scale * torch.eye(len(loc)).to(loc), -math.log(self.components))
+
+    def _build(self, starts: Sequence[Start]) -> None:
+        """Make the posterior, each component at one of the starts."""
+        size = starts[0].loc.numel() if self.latent_size is None else self.latent_size
         options = (size, self.layers, self._activation[0], self.init_scale, self.sigma)
-        parts = [make_posterior(start, *options, stretch=self.stretch) for start in starts]
-        self.posterior = parts[0] if self.components == 1 else MixturePosterior(parts)
+        parts = [make_posterior(start.loc, *options, root=start.root, stretch=self.stretch) for start in starts]
+        self.posterior = parts[0]
+        if self.components > 1:
+            self.posterior = MixturePosterior(parts)
+            self.posterior.log_weights.copy_(self.posterior.log_weights.new_tensor([s.log_share for s in starts]))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make the posterior first if there is none, so that a guide can be loaded without a run of the model."""
         part = "" if self.components == 1 else "components.0."
         fraction = state_dict.get(f"{prefix}posterior.{part}sigma.module.fraction")
         if fraction is not None and self._built() is None:
-            self._build([torch.zeros_like(fraction)] * self.components)
+            zero = torch.zeros_like(fraction)
+            alone = [Start(zero, None, 0.0)]
+            self._build(alone if self.components == 1 else [self._narrow(zero)] * self.components)
+        skew = state_dict.get(f"{prefix}tails.skew")
+        if skew is not None and "tails" not in self.__dict__["_modules"]:
+            self.tails = Tails(torch.zeros_like(skew))
         logits = state_dict.get(f"{prefix}degrees.logits")
         if logits is not None and "degrees" not in self.__dict__["_modules"]:
-            self.degrees = Degrees(torch.zeros_like(logits))
+            self.degrees = Degrees(len(logits), logits)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def distribution(self) -> SemiImplicit | GeneratedMixture:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .adapters import Adapter, BiasAdapter, FiLMAdapter, LowRankAdapter
+from .adapting import ADAPTERS, adapt
 from .lenet import LeNet
 from .mlp import MLP
 from .mnet_interface import MainNetInterface
@@ -14,9 +16,14 @@ from .wide_resnet import WRN
 from .zenkenet import ZenkeNet
 
 __all__ = [
+    "ADAPTERS",
     "MLP",
     "WRN",
+    "Adapter",
+    "BiasAdapter",
+    "FiLMAdapter",
     "LeNet",
+    "LowRankAdapter",
     "MainNetInterface",
     "ModuleMainNet",
     "OutputView",
@@ -24,4 +31,5 @@ __all__ = [
     "ResNet",
     "SimpleRNN",
     "ZenkeNet",
+    "adapt",
 ]

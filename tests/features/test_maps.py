@@ -15,6 +15,7 @@ TRUNK = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.ReLU(), nn.Linear(6, 
 MAPS = {
     "fourier": (RandomFourier(30), FLAT),
     "patches": (PatchFilters(7, patch_size=4, grid=2), IMAGES),
+    "mirrored": (PatchFilters(7, patch_size=(3, 5), grid=2, mirror=True), IMAGES),
     "projection": (RandomProjection(20, on=RandomFourier(30)), FLAT),
     "linear": (RandomProjection(3, on=PatchFilters(7, patch_size=4), rectified=False), IMAGES),
     "frozen": (Frozen(TRUNK, at="2"), FLAT),
@@ -94,6 +95,38 @@ def test_patch_features_are_means_over_cells_of_rectified_responses():
         torch.testing.assert_close(found[n], right)
 
 
+def raw(fitted, x):
+    """Return the averages before they are standardized."""
+    return fitted(x) * fitted.standardize.scale + fitted.standardize.mean
+
+
+def test_mirrored_features_are_averages_over_an_image_and_its_mirror_image():
+    plain = PatchFilters(7, patch_size=4, grid=2, root=False).fit(IMAGES)
+    fitted = PatchFilters(7, patch_size=4, grid=2, root=False, mirror=True).fit(IMAGES)
+    torch.testing.assert_close(raw(fitted, IMAGES), (raw(plain, IMAGES) + raw(plain, IMAGES.flip(-1))) / 2)
+    torch.testing.assert_close(fitted(IMAGES.flip(-1)), fitted(IMAGES))
+    root = PatchFilters(7, patch_size=4, grid=2, mirror=True).fit(IMAGES)
+    torch.testing.assert_close(raw(root, IMAGES).square(), raw(fitted, IMAGES))
+    last = IMAGES.permute(0, 2, 3, 1)
+    torch.testing.assert_close(
+        PatchFilters(7, patch_size=4, grid=2, mirror=True).fit(last, layout="HWC")(last), root(IMAGES)
+    )
+
+
+def test_patches_of_several_sizes_share_the_filters():
+    """Of 7 filters 4 have the first size; all are whitened patches, and their features follow one another."""
+    fitted = PatchFilters(7, patch_size=[3, 5], grid=2).fit(IMAGES)
+    assert (fitted.filters.shape, fitted.filters1.shape) == ((4, 1, 3, 3), (3, 1, 5, 5))
+    assert fitted.num_features == 56
+    single = PatchFilters(4, patch_size=3, grid=2).fit(IMAGES)
+    torch.testing.assert_close(fitted(IMAGES)[:, :32], single(IMAGES))
+    response = torch.nn.functional.conv2d(IMAGES, fitted.filters1, fitted.bias1)
+    pooled = torch.nn.functional.adaptive_avg_pool2d((response - 0.25).clamp_min(0), 2).flatten(1)
+    torch.testing.assert_close(raw(fitted, IMAGES)[:, 32:44].square(), pooled)
+    with pytest.raises(ValueError, match="patch_size: expected at most 2 sides"):
+        PatchFilters(2, patch_size=(3, 4, 5))
+
+
 def test_responses_to_patches_of_the_first_task_have_variance_one():
     """Whitened patches have the covariance I, but for what epsilon holds back."""
     fitted = PatchFilters(50, patch_size=3, grid=1, epsilon=1e-6).fit(IMAGES)
@@ -157,6 +190,30 @@ def test_frozen_features_are_those_of_the_layer_in_evaluation_mode():
         Frozen(TRUNK, at="9")
     with pytest.raises(ValueError, match="module: expected one whose outputs"):
         Frozen(TRUNK).fit(FLAT[:, :3])
+
+
+def test_frozen_features_of_several_layers_are_averaged_over_cells():
+    maps = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(100, 5))
+    x = torch.randn(30, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    fitted = Frozen(maps, at=("0", "2", "4"), pool=(2, None, 3)).fit(x)
+    first = maps[0](x)
+    cells = [
+        first[..., rows, columns].mean((2, 3))
+        for rows in (slice(4), slice(3, 7))
+        for columns in (slice(4), slice(3, 7))
+    ]
+    right = torch.cat([torch.stack(cells, 2).flatten(1), maps[:3](x).flatten(1), maps(x)], 1).detach()
+    torch.testing.assert_close(fitted.outputs(x), right)
+    torch.testing.assert_close(Frozen(maps, at=["2"], pool=5).fit(x).outputs(x), maps[:3](x).flatten(1).detach())
+    torch.testing.assert_close(fitted(x).mean(0), torch.zeros(fitted.num_features), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match=r"pool: expected a number of cells, or one .* for each layer: 2, got"):
+        Frozen(maps, at=("0", "2"), pool=(2, 1, 1))
+    with pytest.raises(ValueError, match="pool: expected an integer"):
+        Frozen(maps, at="0", pool=0)
+    with pytest.raises(ValueError, match="at: expected the name of an inner layer, names of several"):
+        Frozen(maps, at=[])
+    with pytest.raises(TypeError, match="at: expected the name of an inner layer, names of several"):
+        Frozen(maps, at=[2])
 
 
 def test_frozen_embeddings_take_integers():

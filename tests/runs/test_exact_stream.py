@@ -6,9 +6,11 @@ import torch
 import yaml
 
 from bayeshnet.continual import DensitySettings, ExactStream
-from bayeshnet.features import RandomFourier
+from bayeshnet.data import split_digits
+from bayeshnet.features import PatchFilters, RandomFourier
 from bayeshnet.runs import Experiment, RunFolder, load_run, run_experiment
 from bayeshnet.runs.configuration import available, default_method, named_configuration
+from bayeshnet.runs.results.ood import measure_abstention, predict_all
 
 
 def test_a_run_is_complete_and_resumed(tmp_path):
@@ -32,6 +34,20 @@ def test_a_run_is_complete_and_resumed(tmp_path):
     assert again.result.final["labels"] == final["labels"]
 
 
+def test_the_rate_of_false_alarms_is_what_was_asked_for():
+    """Digits, without validation examples: at most 5 % of test inputs are refused, but for 2.5 points of chance."""
+    stream = split_digits(data_seed=0)
+    features = PatchFilters(20, patch_size=4, grid=2, mirror=False, image_shape=(1, 8, 8))
+    learner, state = ExactStream(features, density=DensitySettings(num_parts=1, grid=2)), None
+    for number, task in enumerate(stream):
+        state = learner.learn(state, task, seed=number)
+    found = predict_all(learner, state, stream, 0)
+    assert found.calibrated_on == "training"
+    rates = measure_abstention(found, 0.05).scores["combined"]
+    assert 0.5 < rates.false_alarm < 7.5
+    assert min(rates.refused.values()) > 90
+
+
 def test_configurations_have_features_and_no_training():
     for data, methods in available().items():
         if "exact-stream" not in methods:
@@ -46,3 +62,13 @@ def test_configurations_have_features_and_no_training():
 
 def test_streams_without_a_method_of_their_own_have_the_usual_one():
     assert default_method("split-digits") == default_method("unknown") == "posterior-replay"
+    assert default_method("split-fashion-mnist") == "exact-stream"
+
+
+def test_the_quick_form_has_fewer_features():
+    read = [yaml.safe_load(named_configuration("split-fashion-mnist", "exact-stream", quick=q)) for q in (False, True)]
+    whole, quick = (settings["learner"]["init_args"]["features"]["init_args"] for settings in read)
+    assert quick.pop("num_filters") < whole.pop("num_filters") / 4
+    assert quick == whole
+    other = yaml.safe_load(named_configuration("split-fashion-mnist", "posterior-replay", quick=True))
+    assert "features" not in other["learner"]["init_args"]

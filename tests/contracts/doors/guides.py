@@ -92,11 +92,14 @@ DOORS: dict[str, Door] = {
             "centring": "learn",
             "components": 2,
             "symmetries": (Flip(["x"]),),
+            "tails": 1.5,
             "num_latents": ...,
         }
     ),
     "AutoHypernet.check": Door(
-        {"model": _program, "num_samples": 100, "generator": None}, of=lambda: AutoHypernet(_program), random=True
+        {"model": _program, "num_samples": 100, "num_particles": 50, "generator": None},
+        of=lambda: AutoHypernet(_program),
+        random=True,
     ),
     "AutoHypernet.resample": Door(
         {"num_samples": 5, "model": _program, "num_draws": 100, "generator": None},
