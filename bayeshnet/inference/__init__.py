@@ -1,9 +1,9 @@
 """Inference: the evidence lower bound, the one training loop, predictions, checkpoints."""
 
 from ..deprecation import moved_names
-from .bound import ELBOTerms
+from ..saving import load_checkpoint, save_checkpoint
+from .bound import BoundCheck, ELBOTerms
 from .callbacks import EarlyStopping, LogProgress, Progress
-from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
 from .fit import fit
 from .losses import AddedLoss, StepContext, Term
@@ -19,6 +19,7 @@ __all__ = [
     "AddedLoss",
     "Annealing",
     "BatchedHMC",
+    "BoundCheck",
     "Callback",
     "Chains",
     "Convergence",
