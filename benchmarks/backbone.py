@@ -232,7 +232,6 @@ def tasks(data: Computed, order: int, lr: float, folder: Path) -> Iterator[dict[
 
 def lora(data: Computed, order: int, lr: float, folder: Path) -> Iterator[dict[str, Any]]:
     """Learn the next task by the hypernetwork of adapters, or yield its row after the last one."""
-    begin = time.process_time()
     learner, stream = adapters(lr), data.stream(order, lambda rows: maps(data, rows))
     saved = folder / f"lora-{order}"
     state = load_state(saved, learner=learner) if saved.exists() else None
@@ -246,7 +245,7 @@ def lora(data: Computed, order: int, lr: float, folder: Path) -> Iterator[dict[s
     split = whole.split([len(task.test) for task in stream])
     evidence = torch.cat([part[:FEW] for part in split])
     row = {"stage": "lora", "name": f"lora {order}", "order": order, **counts(data), "lr": lr, "few": len(evidence)}
-    yield {**row, **beside(parts, evidence, few, learner, state), "cpu_seconds": time.process_time() - begin}
+    yield {**row, **beside(parts, evidence, few, learner, state)}
 
 
 def timing(repeats: int = 5, count: int = 64) -> Iterator[dict[str, Any]]:

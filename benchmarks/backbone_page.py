@@ -114,7 +114,10 @@ def main() -> None:
         for stage in ("choose", "tune", "tune_lora", "time", *ROWS)
     }
     found = [(name, row) for stage, name in ROWS.items() for row in by_stage[stage]]
-    body = [[name, *(f"{row[key]:.{digits}f}" for key, (_, digits) in COLUMNS.items())] for name, row in found]
+    body = [
+        [name, *(f"{row[key]:.{digits}f}" if key in row else "" for key, (_, digits) in COLUMNS.items())]
+        for name, row in found
+    ]
     exact = by_stage["exact"][0]
     choices = [
         [row["size"], " + ".join(SHORT[layer] for layer in row["layers"]), f"{row['accuracy']:.2f}"]
