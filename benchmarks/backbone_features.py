@@ -56,7 +56,7 @@ def main() -> None:
     torch.set_num_threads(1)
     x, _, num_train = images(arguments.data_dir)
     settings = Frozen(
-        Classifier(load_lite0(), size=arguments.size), at=LAYERS, pool=(2, 2, 2, None), dtype=torch.bfloat16
+        Classifier(load_lite0(), size=arguments.size), at=LAYERS, pool=(2, 2, 2, None, None), dtype=torch.bfloat16
     )
     trunk = settings.build((784,))
     file = features(arguments.folder, arguments.size, len(x), trunk.num_features)

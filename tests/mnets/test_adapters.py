@@ -137,6 +137,8 @@ def test_tied_weights_have_one_change():
     merged = net.to_module(net.weight_spec.flatten([down, up]))
     assert merged.out.weight is merged.embed.weight
     torch.testing.assert_close(merged(index), expected)
+    whole = adapt(module, "lora", select="embed.*")  # under any of its names
+    assert [n.split(".")[0] for n in whole.weight_spec.names] == ["embed", "inner", "inner"]
     pair = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).to(D)
     pair[1].weight = pair[0].weight
     with pytest.raises(ValueError, match="layers: expected layers with tensors of their own, got one tensor that is"):
@@ -255,6 +257,8 @@ def test_refusals():
         adapt(module, "lore")
     with pytest.raises(TypeError, match=r"options: expected those of LowRankAdapter, got .*ranks"):
         adapt(module, "lora", ranks=3)
+    with pytest.raises(TypeError, match="select: expected patterns of names, or None, got 3"):
+        adapt(module, "last_layer", select=3)
     with pytest.raises(ValueError, match="options: expected none for 'last_layer'"):
         adapt(module, "last_layer", rank=3)
     with pytest.raises(

@@ -72,7 +72,8 @@ class Adapter(Settings, ABC):
             ValueError: if there is no such layer, or one whose tensors are parametrized already.
         """
         places = {name: names for names in parameter_places(module).values() for name in names}
-        found = [(layer, leaf, name) for name, leaf, layer in self._chosen(module, whole)]
+        given = {place for name in whole for place in places[name]}
+        found = [(layer, leaf, name) for name, leaf, layer in self._chosen(module, given)]
         for _, _, name in found:
             self._check_places(module, places.get(name, (name,)))
         done: set[str] = set()
