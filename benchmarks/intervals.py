@@ -36,8 +36,9 @@ from bayeshnet.estimators import diagnose, kl_interval
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.hnets import HMLP
 
+MAPS = (("module", 1_000), ("module", 100_000), ("function", 1_000))
 SPREADS, CONDITIONS = (1e2, 1e3, 1e4, 1e5, 1e6), (1.0, 1e3, 1e6)
-"""Singular values over sigma, and conditions, of maps in single precision."""
+"""Maps and numbers of weights, singular values over sigma, and conditions, of maps in single precision."""
 UNCERTAIN = 0.1
 """Error in nats of a truth above which a case is left out."""
 
@@ -180,7 +181,7 @@ def cosine_network(seed: int) -> Case:
 
 @dataclass(frozen=True)
 class Single:
-    """A linear map in single precision, and what ``diagnose`` says of it.
+    """What ``diagnose`` says of a linear map in single precision.
 
     Attributes:
         kind: "module" or "function".
@@ -266,8 +267,9 @@ def random_cases(kept: Kept, seeds: Sequence[int], most: int | None) -> tuple[li
 
 def singles(kept: Kept) -> list[Single]:
     """Return diagnoses of maps in single precision."""
-    grid = itertools.product(("module", "function"), (1_000, 100_000), SPREADS, CONDITIONS)
-    return [kept.single(" ".join(map(str, ("single", *point))), partial(single, *point)) for point in grid]
+    grid = itertools.product(MAPS, SPREADS, CONDITIONS)
+    points = [(*kind, *spread) for kind, *spread in grid]
+    return [kept.single(" ".join(map(str, ("single", *point))), partial(single, *point)) for point in points]
 
 
 def main() -> None:
