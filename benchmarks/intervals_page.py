@@ -22,7 +22,7 @@ Intervals of the KL
 
 .. code-block:: console
 
-   $ python benchmarks/intervals.py --cases {asked} --itself {itself} --sizes{sizes}{left} \\
+   $ python benchmarks/intervals.py --cases {asked} --itself {itself} --sizes{sizes} --cosines {cosines}{left} \\
        --rst docs/results/intervals.rst
 
 What :func:`~bayeshnet.estimators.kl_interval`, on which ``diagnose`` is built, says about posteriors whose KL is
@@ -41,7 +41,7 @@ the others is {error:.3f}.
 
 {random}
 
-Misses: {misses}.
+Trusted intervals that miss the truth: {misses}.
 
 Truth uncertain
 ---------------
@@ -178,8 +178,14 @@ def _misses(cases: Sequence[Judged]) -> str:
     return "; ".join(found) if found else "none"
 
 
-def write_page(path: Path, cases: Mapping[str, Sequence[Judged]], singles: Sequence[Diagnosed], asked: int) -> None:
-    """Write the page to ``path`` from cases by study, of ``asked`` random networks."""
+def write_page(
+    path: Path,
+    cases: Mapping[str, Sequence[Judged]],
+    singles: Sequence[Diagnosed],
+    asked: int,
+    chosen: Sequence[int] | None,
+) -> None:
+    """Write the page to ``path`` from cases by study, of ``asked`` random networks and chosen uncertain ones."""
     random, uncertain, itself = cases["random"], cases["left out"], cases["itself"]
     groups = {"all": random}
     for name in dict.fromkeys(case.group for case in random):
@@ -199,7 +205,8 @@ def write_page(path: Path, cases: Mapping[str, Sequence[Judged]], singles: Seque
         asked=asked,
         itself=len(itself),
         sizes="".join(f" {n}" for n in sorted({case.latents for case in cases["products"]})),
-        left="" if len(uncertain) == unjudged else f" --left-out {len(uncertain)}",
+        cosines=len(cases["cosines"]),
+        left="" if chosen is None else "".join([" --left-out", *(f" {seed}" for seed in chosen)]),
         last=asked - 1,
         unjudged=unjudged,
         looked=len(uncertain),
