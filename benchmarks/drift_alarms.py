@@ -47,7 +47,8 @@ raises no alarm.
 
 Random posteriors have 3 latents and 38 weights, noise 0.2 of the prior's width. Trained ones have 4 latents, 25 weights
 and a learned noise; those of two seeds have learned the same function in other weights. Without the latent, mean and
-noise stay as they are. Where the KL is tens of nats or more, its interval is too wide to be trusted.
+noise stay as they are. Between two hypernetworks whose KL is tens of nats or more its interval is too wide to be
+trusted; the classifier sees them.
 
 {table}
 

@@ -66,8 +66,7 @@ more (truth: n times an integral over one weight), and random networks of twelve
 Other maps
 ----------
 
-Linear maps that the library does not know to be linear, and hypernetwork posteriors of the random ones above as priors
-of themselves, where the KL is 0. {within} of the {itself} latter are trusted, each within {itself_worst:.2f} nats of 0.
+Linear maps that the library does not know to be linear. {itself_text}
 
 {others}
 
@@ -178,6 +177,18 @@ def _misses(cases: Sequence[Judged]) -> str:
     return "; ".join(found) if found else "none"
 
 
+def _itself(cases: Sequence[Judged]) -> str:
+    """Say what was found of posteriors as priors of themselves."""
+    if not cases:
+        return "Posteriors as priors of themselves, where the KL is 0, are on the page of alarms of drift."
+    trusted = [abs(case.value) for case in cases if case.trusted]
+    within = f", each within {max(trusted):.2f} nats of 0" if trusted else ""
+    return (
+        "Then hypernetwork posteriors of the random ones above as priors of\n"
+        f"themselves, where the KL is 0: {len(trusted)} of {len(cases)} are trusted{within}."
+    )
+
+
 def write_page(
     path: Path,
     cases: Mapping[str, Sequence[Judged]],
@@ -215,8 +226,7 @@ def write_page(
         misses=_misses(random),
         uncertain=_table("Truth uncertain", hard),
         folds=_folds([*cases["products"], *cases["cosines"]]),
-        within=sum(case.trusted for case in itself),
-        itself_worst=max((abs(case.value) for case in itself if case.trusted), default=0.0),
+        itself_text=_itself(itself),
         others=_table("Other maps", others),
         latents=LATENTS,
         largest_kl=max(case.truth for case in singles),
