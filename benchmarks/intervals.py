@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from intervals_cases import cosines, separate, single_precision
+from intervals_cases import Single, cosines, separate, single_precision
 from intervals_neighbors import neighbor_kl
 from intervals_page import write_page
 from intervals_truth import ACTIVATIONS, Network, Truth, true_kl
@@ -36,8 +36,9 @@ from bayeshnet.estimators import diagnose, kl_interval
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.hnets import HMLP
 
+MAPS = (("module", 1_000), ("module", 100_000), ("function", 1_000))
 SPREADS, CONDITIONS = (1e2, 1e3, 1e4, 1e5, 1e6), (1.0, 1e3, 1e6)
-"""Singular values over sigma, and conditions, of maps in single precision."""
+"""Maps and numbers of weights, singular values over sigma, and conditions, of maps in single precision."""
 UNCERTAIN = 0.1
 """Error in nats of a truth above which a case is left out."""
 
@@ -178,31 +179,6 @@ def cosine_network(seed: int) -> Case:
     return judged("cosines", 2, posterior(net), standard(len(net.head[1])), truth, seed)
 
 
-@dataclass(frozen=True)
-class Single:
-    """A linear map in single precision, and what ``diagnose`` says of it.
-
-    Attributes:
-        kind: "module" or "function".
-        num_weights: number of weights.
-        largest: singular value of the Jacobian over sigma.
-        condition: the largest singular value over the smallest.
-        truth: closed form of the KL.
-        value: the KL, or None where it is refused.
-        verdict: of the diagnosis.
-        information: mutual information as it was found, or None.
-    """
-
-    kind: str
-    num_weights: int
-    largest: float
-    condition: float
-    truth: float
-    value: float | None
-    verdict: str
-    information: float | None
-
-
 def single(kind: str, num_weights: int, largest: float, condition: float) -> Single:
     """Diagnose a linear map in single precision."""
     q, truth = single_precision(num_weights, largest, condition, kind)
@@ -253,21 +229,26 @@ class Kept:
         return self.found[key]
 
 
-def random_cases(kept: Kept, seeds: Sequence[int], most: int | None) -> tuple[list[Case], list[Case]]:
-    """Return the cases whose truths are known, and at most so many of those whose truths are uncertain."""
+def random_cases(kept: Kept, seeds: Sequence[int], chosen: Sequence[int] | None) -> tuple[list[Case], list[Case]]:
+    """Return the cases whose truths are known, and the chosen ones, or all, of those whose truths are uncertain."""
     truths = {i: kept.truth(f"truth {i}", partial(random_truth, i)) for i in seeds}
     known = {i: truth for i, truth in truths.items() if truth.error <= UNCERTAIN}
     rest = {i: truth for i, truth in truths.items() if truth.error > UNCERTAIN}
     return (
         [kept.case(f"random {i}", partial(random_network, i, truth)) for i, truth in known.items()],
-        [kept.case(f"left out {i}", partial(left_out, i, truth)) for i, truth in list(rest.items())[:most]],
+        [
+            kept.case(f"left out {i}", partial(left_out, i, truth))
+            for i, truth in rest.items()
+            if chosen is None or i in chosen
+        ],
     )
 
 
 def singles(kept: Kept) -> list[Single]:
     """Return diagnoses of maps in single precision."""
-    grid = itertools.product(("module", "function"), (1_000, 100_000), SPREADS, CONDITIONS)
-    return [kept.single(" ".join(map(str, ("single", *point))), partial(single, *point)) for point in grid]
+    grid = itertools.product(MAPS, SPREADS, CONDITIONS)
+    points = [(*kind, *spread) for kind, *spread in grid]
+    return [kept.single(" ".join(map(str, ("single", *point))), partial(single, *point)) for point in points]
 
 
 def main() -> None:
@@ -278,7 +259,7 @@ def main() -> None:
     parser.add_argument("--itself", type=int, default=10, help="posteriors compared with themselves")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4, 8, 12], help="factors of products")
     parser.add_argument("--cosines", type=int, default=4, help="random networks of cosines")
-    parser.add_argument("--left-out", type=int, help="random networks of uncertain truth to look at; all if not given")
+    parser.add_argument("--left-out", type=int, nargs="*", help="seeds of uncertain truth to look at; all if not given")
     parser.add_argument("--keep", type=Path, help="file of cases")
     parser.add_argument("--rst", type=Path, help="page to write")
     args = parser.parse_args()
@@ -292,7 +273,7 @@ def main() -> None:
     cases = {study: [kept.case(key, make) for key, make in parts.items()] for study, parts in studies.items()}
     cases["random"], cases["left out"] = random_cases(kept, range(args.cases), args.left_out)
     if args.rst is not None:
-        write_page(args.rst, cases, singles(kept), args.cases)
+        write_page(args.rst, cases, singles(kept), args.cases, args.left_out)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from intervals_truth import Network
@@ -13,12 +14,37 @@ from bayeshnet.distributions import SemiImplicit
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.hnets import HMLP
 
-__all__ = ["LATENTS", "cosines", "separate", "single_precision"]
+__all__ = ["LATENTS", "Single", "cosines", "separate", "single_precision"]
 
 LATENTS = 4
 """Number of latents of the maps in single precision."""
 SIGMA = 2.0**-7
 """Their noise, which single precision holds exactly."""
+
+
+@dataclass(frozen=True)
+class Single:
+    """What ``diagnose`` says of a linear map in single precision.
+
+    Attributes:
+        kind: "module" or "function".
+        num_weights: number of weights.
+        largest: singular value of the Jacobian over sigma.
+        condition: the largest singular value over the smallest.
+        truth: closed form of the KL.
+        value: the KL, or None where it is refused.
+        verdict: of the diagnosis.
+        information: mutual information as it was found, or None.
+    """
+
+    kind: str
+    num_weights: int
+    largest: float
+    condition: float
+    truth: float
+    value: float | None
+    verdict: str
+    information: float | None
 
 
 def separate(function: Callable[[Tensor], Tensor], sigma: float) -> float:

@@ -22,7 +22,7 @@ Intervals of the KL
 
 .. code-block:: console
 
-   $ python benchmarks/intervals.py --cases {asked} --itself {itself} --sizes{sizes}{left} \\
+   $ python benchmarks/intervals.py --cases {asked} --itself {itself} --sizes{sizes} --cosines {cosines}{left} \\
        --rst docs/results/intervals.rst
 
 What :func:`~bayeshnet.estimators.kl_interval`, on which ``diagnose`` is built, says about posteriors whose KL is
@@ -41,7 +41,7 @@ the others is {error:.3f}.
 
 {random}
 
-Misses: {misses}.
+Trusted intervals that miss the truth: {misses}.
 
 Truth uncertain
 ---------------
@@ -66,8 +66,7 @@ more (truth: n times an integral over one weight), and random networks of twelve
 Other maps
 ----------
 
-Linear maps that the library does not know to be linear, and hypernetwork posteriors of the random ones above as priors
-of themselves, where the KL is 0. {within} of the {itself} latter are trusted, each within {itself_worst:.2f} nats of 0.
+Linear maps that the library does not know to be linear. {itself_text}
 
 {others}
 
@@ -178,8 +177,26 @@ def _misses(cases: Sequence[Judged]) -> str:
     return "; ".join(found) if found else "none"
 
 
-def write_page(path: Path, cases: Mapping[str, Sequence[Judged]], singles: Sequence[Diagnosed], asked: int) -> None:
-    """Write the page to ``path`` from cases by study, of ``asked`` random networks."""
+def _itself(cases: Sequence[Judged]) -> str:
+    """Say what was found of posteriors as priors of themselves."""
+    if not cases:
+        return "Posteriors as priors of themselves, where the KL is 0, are on the page of alarms of drift."
+    trusted = [abs(case.value) for case in cases if case.trusted]
+    within = f", each within {max(trusted):.2f} nats of 0" if trusted else ""
+    return (
+        "Then hypernetwork posteriors of the random ones above as priors of\n"
+        f"themselves, where the KL is 0: {len(trusted)} of {len(cases)} are trusted{within}."
+    )
+
+
+def write_page(
+    path: Path,
+    cases: Mapping[str, Sequence[Judged]],
+    singles: Sequence[Diagnosed],
+    asked: int,
+    chosen: Sequence[int] | None,
+) -> None:
+    """Write the page to ``path`` from cases by study, of ``asked`` random networks and chosen uncertain ones."""
     random, uncertain, itself = cases["random"], cases["left out"], cases["itself"]
     groups = {"all": random}
     for name in dict.fromkeys(case.group for case in random):
@@ -199,7 +216,8 @@ def write_page(path: Path, cases: Mapping[str, Sequence[Judged]], singles: Seque
         asked=asked,
         itself=len(itself),
         sizes="".join(f" {n}" for n in sorted({case.latents for case in cases["products"]})),
-        left="" if len(uncertain) == unjudged else f" --left-out {len(uncertain)}",
+        cosines=len(cases["cosines"]),
+        left="" if chosen is None else "".join([" --left-out", *(f" {seed}" for seed in chosen)]),
         last=asked - 1,
         unjudged=unjudged,
         looked=len(uncertain),
@@ -208,8 +226,7 @@ def write_page(path: Path, cases: Mapping[str, Sequence[Judged]], singles: Seque
         misses=_misses(random),
         uncertain=_table("Truth uncertain", hard),
         folds=_folds([*cases["products"], *cases["cosines"]]),
-        within=sum(case.trusted for case in itself),
-        itself_worst=max((abs(case.value) for case in itself if case.trusted), default=0.0),
+        itself_text=_itself(itself),
         others=_table("Other maps", others),
         latents=LATENTS,
         largest_kl=max(case.truth for case in singles),

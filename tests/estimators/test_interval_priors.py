@@ -45,7 +45,7 @@ def dense(q):
     return MultivariateNormal(loc, matrix @ matrix.T + q.sigma**2 * torch.eye(len(loc), dtype=DTYPE))
 
 
-@pytest.mark.parametrize("moved", [0.0, 0.02])
+@pytest.mark.parametrize("moved", [0.0, pytest.param(0.02, marks=pytest.mark.slow)])
 def test_the_noise_of_many_weights_costs_nothing(moved):
     """The logarithm of the prior's density scatters by 17 nats over 600 weights, and its mean over 64 draws by 2."""
     then, now = pair(600, moved)
