@@ -97,11 +97,13 @@ BOTH_COLUMNS = {
 VERDICT = """
 The best layer of each column differs from the exact head by {accuracy:+.2f} points of accuracy, {task_given:+.2f} with
 the task given, {nll:+.3f} nats of NLL, {ece:+.2f} points of ECE, {joint_nll:+.2f} nats of joint NLL, and in detection
-by {foreign_entropy:+.1f} points of AUROC by entropy and {foreign_epistemic:+.1f} by unknown weights. The exact head has
-a posterior of weights itself, in closed form, whose draws predict jointly. On frozen features posteriors that are
-learned by steps add cost, and entropies that tell foreign inputs better, for which the leverage is better still:
-nothing else that this table sees. So the recommendation on frozen features is the exact head alone. Posteriors of
-weights are for networks whose features are learned, and for what these doubt.
+by {foreign_entropy:+.1f} points of AUROC by entropy and {foreign_epistemic:+.1f} by unknown weights: one order of the
+classes, so that small differences may be chance. Over all classes, where the task decides, a posterior of weights has
+nothing to add to the exact head; the point and mean field are behind it everywhere but in detection by entropy. The
+hypernetwork's posterior is a little better within tasks, in their probabilities, and in what entropy tells of foreign
+inputs. The exact head has a posterior of weights itself, in closed form: its draws predict jointly best, and its
+leverage detects foreign inputs best. So the recommendation on frozen features is the exact head alone, at a small part
+of the cost; a hypernetwork beside it where the probabilities within tasks matter.
 
 """
 NO_DRAWS = ("point", "foreign_epistemic")
