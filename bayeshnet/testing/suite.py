@@ -1,4 +1,4 @@
-"""What the tests of a hypernetwork share: how it is built, and what is passed to it."""
+"""The base of the tests of hypernetworks: how one is built, and its inputs."""
 
 from __future__ import annotations
 
