@@ -259,8 +259,7 @@ def _parse(parser: Any, words: Sequence[str], allow: Sequence[str]) -> Any:
 
 def _unknown_option(word: str, options: Sequence[str]) -> str:
     """Return the error message for an unknown option, given with underscores as the parser knows them."""
-    known = [option for option in options if not option.endswith(".help")]
-    near = difflib.get_close_matches(word.partition("=")[0], known, 1)
+    near = difflib.get_close_matches(word.partition("=")[0], [o for o in options if not o.endswith(".help")], 1)
     hint = f"did you mean {near[0].replace('_', '-')}? " if near else ""
     return f"{word.replace('_', '-')}: expected an option, got an unknown one; {hint}bayeshnet run --help lists all."
 
