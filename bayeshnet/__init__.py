@@ -113,6 +113,7 @@ _MODULES = {
     "saving",
     "speed",
     "tasks",
+    "testing",
     "weights",
     "whitening",
 }

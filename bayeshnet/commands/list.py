@@ -13,12 +13,22 @@ from ..data.registry import STREAMS
 from ..estimators import KLEstimator
 from ..runs.configuration import available
 from .display import make_console
+from .help import wants_help
 
 __all__ = ["main"]
+
+_HELP = """usage: bayeshnet list
+
+List what can be named on the command line, with a line on each: streams (--data) with the methods that are configured
+for them (--method), and the classes of learners, estimators, posteriors, networks and pseudo-outliers (--learner.NAME).
+"""
 
 
 def main(words: Sequence[str]) -> int:
     """Print the tables and return the exit code."""
+    if wants_help(words):
+        make_console().print(_HELP, markup=False, highlight=False)
+        return 0
     if words:
         raise ValueError(f"expected no further arguments, got {' '.join(words)}.")
     console = make_console()

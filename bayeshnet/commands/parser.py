@@ -21,7 +21,7 @@ from ..runs.judged_settings import check_text, inline, read_settings
 from ..runs.loggers import LOGGERS, check_loggers
 from ..tasks import TaskStream
 
-__all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
+__all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "make_parser", "parse_run"]
 
 DEFAULT_DATA = "split-digits"
 _ALIASES = {"--estimator": "--learner.estimator"}
@@ -80,7 +80,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
     words = [_full_name(word) for word in words]
     first, words = _first_pass(words)
     _judge_words(words, first.allow)
-    parser = _make_parser()
+    parser = make_parser()
     if first.resume is not None:
         return _resume(parser, first, words)
     base = _base(first)
@@ -230,7 +230,8 @@ def _base(first: argparse.Namespace) -> str:
         raise ValueError(f"file {path!r}: {error}") from error
 
 
-def _make_parser() -> Any:
+def make_parser() -> Any:
+    """Make the parser of all options."""
     parser = make_experiment_parser("bayeshnet run")
     parser.add_argument("--output", type=Path | None, help="folder to write (by default runs/DATA-METHOD-seedS)")
     parser.add_argument("--resume", type=Path | None, help="folder of a run to continue")
@@ -258,8 +259,7 @@ def _parse(parser: Any, words: Sequence[str], allow: Sequence[str]) -> Any:
 
 def _unknown_option(word: str, options: Sequence[str]) -> str:
     """Return the error message for an unknown option, given with underscores as the parser knows them."""
-    known = [option for option in options if not option.endswith(".help")]
-    near = difflib.get_close_matches(word.partition("=")[0], known, 1)
+    near = difflib.get_close_matches(word.partition("=")[0], [o for o in options if not o.endswith(".help")], 1)
     hint = f"did you mean {near[0].replace('_', '-')}? " if near else ""
     return f"{word.replace('_', '-')}: expected an option, got an unknown one; {hint}bayeshnet run --help lists all."
 

@@ -19,6 +19,7 @@ from ..runs.folder import RunFolder
 from ..runs.loggers import continued_loggers, make_loggers
 from ..runs.preview import Preview, preview
 from .display import Display, make_console
+from .help import run_help, wants_help
 from .launching import follow_run, processes_of
 from .parser import RunRequest, parse_run
 from .signals import Terminated, stopped_by_signals
@@ -33,6 +34,9 @@ _OF_DATA = ("data, ", "file ", "rows, ")
 
 def main(words: Sequence[str]) -> int:
     """Run the command and return its exit code: 0, 2 if the disk or the device fails, 130 or 143 when stopped."""
+    if wants_help(words):
+        make_console().print(run_help(words), markup=False, highlight=False, soft_wrap=True)
+        return 0
     request = parse_run(words)
     if request.dry_run:
         _show(preview(request.experiment, request.stream()), make_console())

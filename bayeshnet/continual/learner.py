@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -73,6 +73,17 @@ class Learner(Settings, ABC):
             tasks: numbers of the tasks to assume; None for all of them.
             seed: seed of the weight samples.
         """
+
+    @overload
+    def predict(self, state: LearnerState, x: Tensor, task_id: int, *, seed: int = 0) -> Prediction: ...
+
+    @overload
+    def predict(self, state: LearnerState, x: Tensor, task_id: None = None, *, seed: int = 0) -> StreamPrediction: ...
+
+    @overload
+    def predict(
+        self, state: LearnerState, x: Tensor, task_id: int | None, *, seed: int = 0
+    ) -> Prediction | StreamPrediction: ...
 
     def predict(
         self, state: LearnerState, x: Tensor, task_id: int | None = None, *, seed: int = 0

@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import struct
+from pathlib import Path
 
 import pytest
 import torch
@@ -295,3 +296,28 @@ def test_ctrl_c_while_arguments_are_parsed_is_one_line(place, monkeypatch, capsy
     monkeypatch.setattr(place, interrupted)
     assert main(["run", "--data", "modes2d"]) == 130
     assert capsys.readouterr().err == "bayeshnet run: interrupted\n"
+
+
+def test_help_shows_the_examples_and_the_settings_of_the_chosen_learner(capsys):
+    """README's commands, each option, and each setting with its value; no list of classes of torch."""
+    from bayeshnet.commands.help import EXAMPLES
+
+    readme = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
+    assert main(["run", "--method", "ewc", "--learner.training.steps", "77", "--help"]) == 0
+    shown = capsys.readouterr().out
+    for command, text in EXAMPLES:
+        assert command in shown
+        assert re.search(rf"^{re.escape(command)} +# {re.escape(text)}$", readme, flags=re.M)
+    for line in ("--learner EWC", "--learner.training.steps 77", "--learner.network MLPNetwork", "--data-dir"):
+        assert line in shown
+    assert "settings of the method ewc on split-digits" in shown
+    assert "torch.nn" not in shown
+    assert "known subclasses" not in shown
+    assert "--learner.posterior.latent_size" not in shown
+    assert max(map(len, shown.splitlines())) <= 112
+    assert len(shown.splitlines()) < 120
+
+
+def test_help_of_the_list(capsys):
+    assert main(["list", "--help"]) == 0
+    assert "bayeshnet list" in capsys.readouterr().out

@@ -24,7 +24,7 @@ from tests.support.hostile import hostile_values
 # The tools of authors of the library, and the command line, whose arguments are text.
 INSIDE = {
     *("allowed", "checks", "commands", "cli", "deprecation", "errors", "files", "memo", "optim", "per_example"),
-    *("representation", "speed"),
+    *("representation", "speed", "testing"),
 }
 
 TABLES = {
