@@ -130,6 +130,7 @@ def alarms(results: dict[str, Any]) -> tuple[str, list[str]]:
             missed = "not searched" if values["missed"] is None else f"{100 * values['missed']:.0f} %"
             own, again = error(values), error(values["resampled"])
             told = values["reliable"] and values["effective"] > 0.5 and values["k_hat"] < 0.5
+            told = told and values.get("shift", 0.0) <= _WRONG
             says = "yes" if told else "after resampling" if values["reliable"] else "**no**"
             numbers = [f"{values['k_hat']:.2f}", f"{100 * values['effective']:.0f} %", missed, says]
             rows.append([target, name, *numbers, f"{own:.2f}", f"{again:.2f}"])
