@@ -81,7 +81,7 @@ def test_a_narrow_guide_is_told_and_a_slightly_narrow_one_corrected():
 
 
 def test_a_change_by_the_weights_is_told_in_closed_form():
-    """Of a guide 0.7 times as wide the weights make the spread right, which is 30 % of it; scales by their logarithm."""
+    """Of a guide 0.7 times as wide the weights make the spread right, which is 30 % of it; scales by logarithms."""
     weights = torch.linspace(0.5, 1.5, 1000, dtype=DTYPE)
     smooth = ParetoSmoothing((weights / weights.sum()).log(), 0.1, 900.0, 0.0)
     x = torch.linspace(-1.0, 3.0, 1000, dtype=DTYPE)
