@@ -179,7 +179,7 @@ def measure(target: Target, name: str, seconds: float, seed: int) -> dict[str, A
     )
     again = guide.resample(DRAWS, target.model, num_draws=DRAWS // 4, generator=torch.Generator().manual_seed(0))
     found |= {"k_hat": check.k_hat, "effective": check.effective / check.num_samples, "missed": check.missed}
-    found["reliable"] = check.reliable
+    found |= {"reliable": check.reliable, "shift": check.shift}
     return found | {"resampled": compared(target.read(again), target)}
 
 

@@ -16,21 +16,38 @@ Posteriors with known answers
 
 """
 SETTINGS = """\
-{seconds:g} s of processor time for each guide and posterior, one thread, one seed, {particles} draws a step;
-{machine}, on a machine that was busy with other work. Known are exact draws of a funnel (:math:`v \\sim N(0,
-1),\\ x \\sim N(0, e^v)`), a banana, a cross of two normals (X) and two modes; of eight schools (Rubin, 1981) by
-a grid for mean and spread; of two moons, SLCP, a Gaussian mixture and a Bernoulli GLM by the reference draws
-that the package sbibm ships; and of a Brownian motion of unknown scales by the moments that inference-gym
-ships.
+{seconds:g} s of processor time for each guide and posterior, one thread, one seed, {particles} draws a step; {machine},
+on a machine that was busy with other work. The posteriors:
 
-``AutoHypernet`` is in its default settings. *Chosen* is what a user would ask for who knows what kind of
-posterior it is: heavy tails on hierarchies (``tails=1.5``), ``components`` where there are modes or bends, and
-on SLCP also its two symmetries of sign. *Resampled* draws are those of ``guide.resample``. Pyro's guides get
-Pyro's learned centring on hierarchies, and NUTS the non-centred form. On posteriors of several modes guides
-without components begin hot, at thirty times the temperature. With more time all of them come nearer; equal
-time is what is compared. The weights of components and the checks come after the clock.
+{known}
+``AutoHypernet`` is in its default settings. *Chosen* is what a user would ask for who knows what kind of posterior it
+is: heavy tails on hierarchies (``tails=1.5``), ``components`` where there are modes or bends, and on SLCP also its two
+symmetries of sign. *Resampled* draws are those of ``guide.resample``. Pyro's guides get Pyro's learned centring on
+hierarchies, and NUTS the non-centred form. On posteriors of several modes guides without components begin hot, at
+thirty times the temperature. With more time all of them come nearer; equal time is what is compared. The weights of
+components and the checks come after the clock. NUTS warms up for 150 steps; where these were not over in the time, its
+last state is all that there is, with standard deviations of zero or nearly so. Empty cells were not run.
+
+The tails and where degrees of centring begin were chosen on the centered schools, and how components begin and their
+learning rate on two moons and SLCP; the other posteriors had no part in it.
+
+Not here are radon and German credit, whose data do not come with a package, item response and stochastic volatility,
+which have a hundred unknowns and more, and Bayesian networks, which have pages of their own.
 
 """
+KNOWN = {
+    "schools": "eight schools (Rubin, 1981), of which a grid for mean and spread gives exact draws; the effects "
+    "centered, in units of their spread, and under a wide log-normal spread",
+    "funnel": "a funnel, :math:`v \\sim N(0, 1),\\ x \\sim N(0, e^v)`, with exact draws",
+    "banana": "a banana, :math:`x \\sim N(0, 1),\\ y \\sim N(x^2, 0.3^2)`, with exact draws",
+    "X": "two long normals that cross, with exact draws",
+    "two modes": "data around the modulus of a mean, with draws from a grid",
+    "two moons": "two moons, with the reference draws that the package sbibm ships",
+    "SLCP": "SLCP (simple likelihood, complex posterior), with those that sbibm ships",
+    "Gaussian mixture": "the mean of a wide and of a narrow normal, with those that sbibm ships",
+    "Bernoulli GLM": "a logistic regression of spikes, with those that sbibm ships",
+    "Brownian motion": "a Brownian motion of unknown scales, with the moments that inference-gym ships",
+}
 TABLES: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     (
         "Largest error of a mean in standard deviations of the reference; smallest and largest ratio of standard "
@@ -116,6 +133,7 @@ def alarms(results: dict[str, Any]) -> tuple[str, list[str]]:
             missed = "not searched" if values["missed"] is None else f"{100 * values['missed']:.0f} %"
             own, again = error(values), error(values["resampled"])
             told = values["reliable"] and values["effective"] > 0.5 and values["k_hat"] < 0.5
+            told = told and values.get("shift", 0.0) <= _WRONG
             says = "yes" if told else "after resampling" if values["reliable"] else "**no**"
             numbers = [f"{values['k_hat']:.2f}", f"{100 * values['effective']:.0f} %", missed, says]
             rows.append([target, name, *numbers, f"{own:.2f}", f"{again:.2f}"])
@@ -144,7 +162,11 @@ def misses(results: dict[str, Any]) -> str:
 
 def write_page(path: Path, results: dict[str, Any], seconds: float, particles: int, machine: str) -> None:
     """Write the page."""
-    text = TOP + SETTINGS.format(seconds=seconds, particles=particles, machine=machine)
+    known = "".join(
+        f"- {says};\n" for name, says in KNOWN.items() if any(target.startswith(name) for target in results)
+    )
+    known = known[: known.rfind(";")] + ".\n" if known else ""
+    text = TOP + SETTINGS.format(seconds=seconds, particles=particles, machine=machine, known=known)
     text += (
         "Who is nearest\n--------------\n\nBy the largest error over all unknowns: of a mean in standard deviations, "
     )

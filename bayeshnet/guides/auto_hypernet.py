@@ -54,7 +54,7 @@ class AutoHypernet(FlatGuide):
     where ``h`` is a perceptron with a linear skip connection. Its density comes from an estimator. It works wherever
     ``AutoMultivariateNormal`` does: constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``,
     ``TraceGraph_ELBO`` (looped or vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
-    would be wrong are refused. For posteriors of several modes begin at a high temperature,
+    would be wrong are refused. For posteriors of several modes give it ``components``, or begin at a high temperature,
     ``fit(beta=Annealing(1000))``. Unknowns of hierarchies are generated in units of their scales, to a learned degree.
     :meth:`check` tells whether the guide is right, :meth:`resample` corrects what is left.
 

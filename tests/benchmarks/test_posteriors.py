@@ -92,7 +92,7 @@ def test_exact_draws_of_schools_have_the_moments_of_quadrature_over_the_spread()
 def results():
     good = {"mean": 0.02, "std": [0.99, 1.02], "good": 1.0, "wasserstein": 0.1, "c2st": 0.5}
     bad = {"mean": 0.9, "std": [0.4, 1.02], "good": 0.5, "wasserstein": 1.0, "c2st": 0.9}
-    told = {"k_hat": 0.2, "effective": 0.9, "missed": 0.0, "reliable": True}
+    told = {"k_hat": 0.2, "effective": 0.9, "missed": 0.0, "reliable": True, "shift": 0.1}
     missed = {"k_hat": 0.2, "effective": 0.9, "missed": 0.4, "reliable": False}
     return {
         "right": {"AutoHypernet": {**good, **told, "resampled": good}, "AutoNormal": bad, "floor": good},

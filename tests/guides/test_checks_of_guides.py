@@ -15,10 +15,11 @@ from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, Mea
 from bayeshnet.distributions.posteriors.base import WeightPosterior
 from bayeshnet.guides import AutoHypernet, BayesianModel, Calibration, Gaussian, HypernetGuide, calibrate, to_arviz
 from bayeshnet.guides.checking.arviz_records import arviz_groups
-from bayeshnet.guides.checking.importance import density_at_draws
+from bayeshnet.guides.checking.importance import GuideCheck, _advice, density_at_draws, with_shift
 from bayeshnet.guides.checking.joint import log_joint
 from bayeshnet.hnets import HMLP
 from bayeshnet.inference import fit
+from bayeshnet.metrics import ParetoSmoothing
 from bayeshnet.weights import WeightSpec
 from tests.support.oracles import DTYPE
 
@@ -77,6 +78,27 @@ def test_a_narrow_guide_is_told_and_a_slightly_narrow_one_corrected():
     assert float(draws.mean()) == pytest.approx(1.0, abs=0.02)
     assert float(draws.std()) == pytest.approx(5**-0.5, rel=0.02)
     assert float(guide.sample_posterior(20_000, Y)["mean"].std()) < 0.82 * 5**-0.5
+
+
+def test_a_change_by_the_weights_is_told_in_closed_form():
+    """Of a guide 0.7 times as wide the weights make the spread right, which is 30 % of it; scales by logarithms."""
+    weights = torch.linspace(0.5, 1.5, 1000, dtype=DTYPE)
+    smooth = ParetoSmoothing((weights / weights.sum()).log(), 0.1, 900.0, 0.0)
+    x = torch.linspace(-1.0, 3.0, 1000, dtype=DTYPE)
+    fine = GuideCheck(0.1, 900.0, 1000, 0.0, 0.0, _advice(0.1, 900.0, 1000, 0.0))
+    share = weights / weights.sum()
+    mean = (share * x).sum()
+    expected = (mean - x.mean()) / (share * (x - mean) ** 2).sum().sqrt()
+    found = with_shift(fine, smooth, {"x": x, "scale": x.exp().unsqueeze(-1)})
+    assert found.shift == pytest.approx(float(expected))
+    assert "move a mean or a spread by 3" in found.advice
+    assert found.reliable
+    same = with_shift(fine, ParetoSmoothing(torch.full_like(x, 1e-3).log(), 0.1, 900.0, 0.0), {"x": x})
+    assert same.shift < 1e-3
+    assert same.advice == fine.advice
+    narrow = exact_guide(0.7).check(conjugate, Y, num_samples=4000, generator=noise())
+    assert narrow.shift == pytest.approx(0.3, abs=0.08)
+    assert exact_guide().check(conjugate, Y, generator=noise()).shift < 0.01
 
 
 def test_density_of_a_nonlinear_guide_is_that_of_quadrature():

@@ -10,7 +10,7 @@ from torch.distributions import MultivariateNormal
 
 from bayeshnet.guides import AutoHypernet
 from bayeshnet.guides.checking.joint import log_joint
-from bayeshnet.inference import ImplicitELBO, reference_posterior
+from bayeshnet.inference import ImplicitELBO, fit, reference_posterior
 from tests.support.oracles import DTYPE
 
 FIRST = torch.tensor([0.4, 1.1, 0.7], dtype=DTYPE)
@@ -145,3 +145,34 @@ def test_the_sampler_takes_the_new_model():
     everything = torch.cat([FIRST, SECOND])
     assert float(found.samples["mean"].mean()) == pytest.approx(float(everything.sum()) / 5.25, abs=0.1)
     assert float(found.samples["mean"].std()) == pytest.approx(5.25**-0.5, rel=0.15)
+
+
+def spreads(y, errors):
+    """Schools whose effects are summed out: a mean and a log-spread."""
+    mu = pyro.sample("mu", dist.Normal(0 * ONE, 5.0))
+    tau = pyro.sample("tau", dist.LogNormal(1.5 * ONE, 1.0))
+    with pyro.plate("schools", len(y)):
+        pyro.sample("y", dist.Normal(mu, (tau**2 + errors**2).sqrt()), obs=y)
+
+
+@pytest.mark.slow
+def test_schools_in_two_halves_give_the_posterior_of_all_schools():
+    """The second guide, which has seen four schools and a guide of the others, beside NUTS that saw all eight."""
+    effects = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0], dtype=DTYPE)
+    errors = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0], dtype=DTYPE)
+    options = {"lr": 0.02, "scheduler": "cosine", "num_particles": 16, "alarms": False}
+    torch.manual_seed(0)
+    first = AutoHypernet(spreads, layers=(16,))
+    fit(spreads, first, arguments={"y": effects[:4], "errors": errors[:4]}, num_steps=250, **options)
+    model = first.as_prior()(spreads)
+    second = AutoHypernet(model, layers=(16,))
+    fit(model, second, arguments={"y": effects[4:], "errors": errors[4:]}, num_steps=150, **options)
+    found = second.sample_posterior(4000, y=effects[4:], errors=errors[4:])
+    noise = torch.Generator().manual_seed(0)
+    known = reference_posterior(spreads, y=effects, errors=errors, num_samples=600, generator=noise).samples
+    half = first.sample_posterior(4000, y=effects[:4], errors=errors[:4])
+    for name, of in (("mu", torch.Tensor.double), ("tau", torch.log)):
+        own, nuts = of(found[name]), of(known[name])
+        assert abs(float(own.mean() - nuts.mean())) < 0.2 * float(nuts.std())
+        assert float(own.std() / nuts.std()) == pytest.approx(1.0, abs=0.2)
+        assert float(of(half[name]).std() / nuts.std()) > 1.03  # four schools alone say less

@@ -12,7 +12,7 @@ from torch import Tensor
 from ...checks import check_callable, check_generator
 from ...errors import check_size, value_error
 from ...metrics import ParetoSmoothing
-from .importance import LEAST_DRAWS, GuideCheck, judge, resampled, with_missed
+from .importance import LEAST_DRAWS, GuideCheck, judge, resampled, with_missed, with_shift
 from .joint import log_joint
 
 __all__ = ["CheckedGuide", "WeightedDraws"]
@@ -74,7 +74,7 @@ class CheckedGuide:
         num = check_size("num_particles", num_particles, 0)
         if 0 < num < _LEAST_PARTICLES:
             raise value_error("num_particles", expected=f"0, or at least {_LEAST_PARTICLES}", got=num_particles)
-        found = self._judged(model, args, kwargs, num_samples, generator)[0]
+        found = with_shift(*self._judged(model, args, kwargs, num_samples, generator))
         return with_missed(found, self._missed(model, args, kwargs, num, generator)) if num else found
 
     @abstractmethod

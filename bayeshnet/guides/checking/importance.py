@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,10 +18,20 @@ from ...estimators import ChangeOfVariables, ImportanceSandwich
 from ...metrics import ParetoSmoothing, pareto_smoothing
 from ..implicit_site import has_exact_density
 
-__all__ = ["LEAST_DRAWS", "RELIABLE", "GuideCheck", "density_at_draws", "judge", "resampled", "with_missed"]
+__all__ = [
+    "LEAST_DRAWS",
+    "RELIABLE",
+    "GuideCheck",
+    "density_at_draws",
+    "judge",
+    "resampled",
+    "with_missed",
+    "with_shift",
+]
 
 RELIABLE, _GOOD, _WIDE, _MISSED = 0.7, 0.5, 1.0, 0.05
-LEAST_DRAWS = 100
+LEAST_DRAWS, _SHIFTED = 100, 0.25
+_FINE = "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,8 @@ class GuideCheck:
         advice: one sentence.
         missed: share of annealed particles, which know nothing of the guide, where the guide lacks density: modes that
             it has missed. The weights of its own draws say nothing about these. None without a search.
+        shift: largest change that the weights make to an unknown: of its mean, in standard deviations, or of its
+            standard deviation, in parts of it; of the logarithm of a positive unknown.
     """
 
     k_hat: float
@@ -46,6 +59,7 @@ class GuideCheck:
     gap: float
     advice: str
     missed: float | None = None
+    shift: float = 0.0
 
     @property
     def misses_modes(self) -> bool:
@@ -107,7 +121,7 @@ def _advice(k_hat: float, effective: float, num: int, gap: float) -> str:
             "before its weights are trusted."
         )
     if k_hat < _GOOD and effective > 0.5 * num:
-        return "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
+        return _FINE
     if k_hat < RELIABLE:
         return f"The guide has wrong proportions: resample its draws, of which {effective:.0f} of {num} count."
     return (
@@ -126,6 +140,26 @@ def with_missed(check: GuideCheck, missed: float | None) -> GuideCheck:
         "components, which begin in them, or its symmetries, or use the sampler; resampling cannot mend it."
     )
     return replace(found, advice=advice)
+
+
+def with_shift(check: GuideCheck, weights: ParetoSmoothing, values: Mapping[str, Tensor]) -> GuideCheck:
+    """Return the same judgment with the change that the weights make to values ``(S, *shape)`` by site."""
+    flat = torch.cat([_on_the_line(value.reshape(len(value), -1).double()) for value in values.values()], -1)
+    share = weights.log_weights.exp().to(flat)
+    mean, std = flat.mean(0), flat.std(0)
+    weighted = share @ flat
+    deviation = (share @ (flat - weighted) ** 2).sqrt().clamp_min(torch.finfo(flat.dtype).tiny)
+    moved = torch.maximum((weighted - mean).abs() / deviation, (std / deviation - 1).abs())
+    found = replace(check, shift=float(moved.nan_to_num(0.0).max()))
+    if found.shift <= _SHIFTED or check.advice != _FINE:
+        return found
+    advice = f"The weights move a mean or a spread by {100 * found.shift:.0f} %: resample the guide's draws."
+    return replace(found, advice=advice)
+
+
+def _on_the_line(x: Tensor) -> Tensor:
+    """Return columns of ``x`` ``(S, D)``, those that are all positive as their logarithms."""
+    return torch.where((x > 0).all(0), x.clamp_min(torch.finfo(x.dtype).tiny).log(), x)
 
 
 def resampled(weights: ParetoSmoothing, num: int, generator: torch.Generator | None) -> Tensor:
