@@ -29,7 +29,7 @@ extensions = [
     "sphinx-mathjax-offline",  # MathJax with the pages: formulas are read without a network
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.md5"]
+exclude_patterns = ["_build", "sg_execution_times.rst", "gallery/**/*.ipynb", "gallery/**/*.py", "gallery/**/*.md5"]
 
 # Tutorials are run when the pages are built; the other examples are shown as they are, since the tests run them.
 sphinx_gallery_conf = {

@@ -16,11 +16,12 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
-from bayeshnet import BayesianModel, ModuleMainNet, Predictive, fit
+from bayeshnet import BayesianModel, ModuleMainNet, Predictive, WeightSpec, fit
 from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.data import load_digits
 from bayeshnet.guides import Categorical, HypernetGuide
 from bayeshnet.metrics import accuracy, auroc, ece, entropy, nll
+from bayeshnet.mnets import adapt
 
 torch.manual_seed(0)
 images, labels = load_digits()
@@ -103,9 +104,22 @@ axes[0].legend()
 # another pattern, such as ``select=["5.*", "7.*"]``. :doc:`/results/near-exact`
 # compares the last layer with whole networks.
 #
+# Adapters
+# --------
+# Between one layer and all of them there are adapters: few numbers that change every
+# layer of the trained network. :func:`~bayeshnet.mnets.adapt` makes a main network of
+# them, for which all else stays the same. ``LowRankAdapter`` adds matrices of low rank,
+# ``FiLMAdapter`` scales and shifts outputs, ``BiasAdapter`` moves biases.
+
+adapted = adapt(backbone, "lora", rank=2)
+print(adapted.weight_spec.numel, "numbers instead of", WeightSpec.of(backbone).numel)
+
+# %%
 # Taking it elsewhere
 # -------------------
-# Each draw is an ordinary module.
+# Each draw is an ordinary ``state_dict`` with the names of the network, which loads
+# into it without bayeshnet.
 
-networks = guide.posterior.sample_networks(net, 3)
-print([tuple(network(test_x[:2]).shape) for network in networks])
+states = guide.posterior.state_dicts(backbone, 3)
+backbone.load_state_dict(states[0], strict=True)
+print(list(states[0])[-2:], "from draw 1 of", len(states))

@@ -18,6 +18,7 @@ import matplotlib.pyplot as plt
 import torch
 from torch import nn
 
+from bayeshnet import WeightSpec, load, save
 from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.continual import PosteriorReplay, Split, Task, Training, load_state
 
@@ -60,16 +61,32 @@ again = again.learner.learn(again, make_task(1), seed=1)
 print("tasks now:", again.num_tasks)
 
 # %%
+# One posterior
+# -------------
+# :func:`bayeshnet.save` writes posteriors, networks and likelihoods, one or several in
+# a dict, and :func:`bayeshnet.load` builds them again. :doc:`/saving` has what it asks
+# of modules of your own.
+
+posterior = ImplicitGenerator().build(WeightSpec.of(net))
+save({"posterior": posterior, "net": net}, folder / "parts")
+loaded = load(folder / "parts")
+draws = [
+    q.rsample((2,), torch.Generator().manual_seed(0))
+    for q in (posterior, loaded["posterior"])
+]
+print("the same draws:", torch.equal(*draws))
+
+# %%
 # Networks for other programs
 # ---------------------------
-# A posterior gives as many networks as one asks for. They are ordinary modules, and
-# their weights an ordinary ``state_dict``.
+# A posterior gives as many networks as one asks for: as modules, or as plain states
+# with the names of your own module.
 
-networks = again.posterior.sample_networks(
-    nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2)), 20, cond_id=0
-)
-torch.save(networks[0].state_dict(), folder / "one-network.pt")
-print({name: tuple(tensor.shape) for name, tensor in networks[0].state_dict().items()})
+plain = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 2))
+networks = again.posterior.sample_networks(plain, 20, cond_id=0)
+state_dict = again.posterior.state_dicts(plain, 1, cond_id=0)[0]
+plain.load_state_dict(state_dict, strict=True)
+print({name: tuple(tensor.shape) for name, tensor in state_dict.items()})
 
 # %%
 # They agree on most inputs, and differ where they are not sure.
