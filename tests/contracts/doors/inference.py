@@ -101,6 +101,7 @@ _ELBO: dict[str, Any] = {
     "local_noise": False,
     "vectorize_particles": True,
     "max_plate_nesting": 1,
+    "amp": None,
     "num_latents": None,
 }
 
