@@ -69,7 +69,7 @@ class AutoHypernet(FlatGuide):
             and LIVI overestimates the entropy; :meth:`audit` shows by how much.
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian.
         num_samples: latents per step for the estimate of the entropy, whatever the number of particles; None uses the
-            latents of the particles.
+            latents of the particles. Where :func:`~bayeshnet.inference.fit` ends with the alarm ``fold``, take 128.
         sigma: standard deviation of the noise of each unknown, relative to that of the linear part of the map.
         init_scale: initial standard deviation of each unknown.
         activation_fn: hidden activation.
