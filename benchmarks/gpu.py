@@ -3,7 +3,7 @@
 ``python benchmarks/gpu.py --device cuda`` from a checkout, without a network, writes ``docs/results/gpu.json`` and
 ``docs/results/gpu.rst``. Networks are perceptrons of the published sizes, LeNet, ResNet-32 and WRN-28-10 under
 mean-field and generated posteriors, with 1, 10 and 100 weight draws a step: evaluated, compiled, captured as a CUDA
-graph, and with the network in bfloat16; beside them a loop over draws on hypnettorch's network, where that is installed,
+graph, and with the network in bfloat16; beside them a loop over draws on hypnettorch's network, if that is installed,
 and the time of matrix products with as many operations. ``--device cpu --tiny`` tries all of it in a minute.
 """
 
@@ -228,7 +228,7 @@ def page(found: dict[str, Any]) -> str:
     lines = [title, "=" * len(title), "", f"Written by ``benchmarks/gpu.py`` on {where}."]
     lines += [f"Tests of the device: {found['suite']}.", ""]
     lines += [
-        "Milliseconds of a step, and the peak of memory of the evaluated one. Dashes are what was not measured.",
+        "Milliseconds of a step, and the peak of memory of the evaluated one; dashes where none was measured.",
         "",
     ]
     lines += [".. list-table::", "   :header-rows: 1", ""]
