@@ -100,10 +100,10 @@ def transforms_active() -> bool:
 
     Fused or in-place operations and caches must not be used then.
     """
-    if _TRACED.get():
+    if torch.compiler.is_compiling():  # asked first: the compiler does not follow the rest
         return True
     functorch = torch._C._functorch.peek_interpreter_stack() is not None
-    return functorch or forward_ad._current_level >= 0 or torch.compiler.is_compiling()
+    return functorch or forward_ad._current_level >= 0 or _TRACED.get()
 
 
 @contextmanager
