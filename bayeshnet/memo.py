@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -12,9 +14,11 @@ from torch.nn import Parameter
 
 from .speed import shortcuts
 
-__all__ = ["Memo", "transforms_active"]
+__all__ = ["Memo", "host_may_look", "traced", "transforms_active"]
 
 Value = TypeVar("Value")
+
+_TRACED: ContextVar[bool] = ContextVar("bayeshnet_traced", default=False)
 
 
 class Memo(Generic[Value]):
@@ -96,8 +100,33 @@ def transforms_active() -> bool:
 
     Fused or in-place operations and caches must not be used then.
     """
+    if torch.compiler.is_compiling():  # asked first: the compiler does not follow the rest
+        return True
     functorch = torch._C._functorch.peek_interpreter_stack() is not None
-    return functorch or forward_ad._current_level >= 0 or torch.compiler.is_compiling()
+    return functorch or forward_ad._current_level >= 0 or _TRACED.get()
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """Let code within the context depend on no value: it is recorded, to be run again with other ones."""
+    token = _TRACED.set(True)
+    try:
+        yield
+    finally:
+        _TRACED.reset(token)
+
+
+def host_may_look(x: Tensor) -> bool:
+    """Return whether the values of a tensor may be looked at in a training step: on the CPU, unless it is recorded.
+
+    Example:
+        >>> with traced():
+        ...     host_may_look(torch.zeros(2))
+        False
+        >>> host_may_look(torch.zeros(2))
+        True
+    """
+    return x.device.type == "cpu" and not _TRACED.get()
 
 
 def _enabled() -> bool:

@@ -9,7 +9,7 @@ import torch
 
 from ..checks import check_callable, refusing
 from ..deprecation import warn
-from ..errors import check_flags, check_int, check_number, check_positive, check_size, value_error
+from ..errors import check_choice, check_flags, check_int, check_number, check_positive, check_size, value_error
 from ..mnets.inputs import num_examples
 
 __all__ = ["Training"]
@@ -32,6 +32,10 @@ class Training:
         augmentation: function of a batch of inputs that returns as many others, such as shifted images; applied
             in training only. Its draws from torch's generator follow from the task's seed.
         num_workers: processes that read a task's training examples where these are a data set; 0 reads in this process.
+        compile: compile the bound and its gradient as one graph, see :func:`~bayeshnet.inference.fit`; for learners
+            without losses that look at weight draws.
+        capture: launch the same as a CUDA graph.
+        amp: ``"bf16"`` for the main network in bfloat16.
         num_latents: deprecated name of ``num_samples``, which it overrides if given.
     """
 
@@ -45,6 +49,9 @@ class Training:
     local_noise: bool = False
     augmentation: Any = None
     num_workers: int = 0
+    compile: bool = False
+    capture: bool = False
+    amp: str | None = None
     num_latents: InitVar[int | None] = None
 
     def __post_init__(self, num_latents: int | None) -> None:
@@ -54,7 +61,9 @@ class Training:
             object.__setattr__(self, "num_samples", num_latents)
         for name in ("steps", "batch_size", "num_particles", "num_samples"):
             check_size(name, getattr(self, name))
-        check_flags(local_noise=self.local_noise)
+        check_flags(local_noise=self.local_noise, compile=self.compile, capture=self.capture)
+        if self.amp is not None:
+            check_choice("amp", self.amp, ("bf16",))
         check_int("num_workers", self.num_workers, 0)
         if self.augmentation is not None:
             check_callable("augmentation", self.augmentation, "a function of a batch of inputs, or None")
@@ -80,6 +89,9 @@ class Training:
             "local_noise": self.local_noise,
             "alarms": False,
             "num_workers": self.num_workers,
+            "compile": bool(self.compile),
+            "capture": bool(self.capture),
+            "amp": self.amp,
             "transform": None if self.augmentation is None else _Augmented(self.augmentation),
         }
 

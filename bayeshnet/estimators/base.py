@@ -16,6 +16,7 @@ from ..checks import check_generator
 from ..deprecation import renamed_argument
 from ..distributions.base import WeightDraw
 from ..errors import check_instance, check_size, type_error, value_error
+from ..memo import host_may_look
 from ..representation import Settings
 from .accepted import Accepts, any_posterior
 from .draws import device_of
@@ -144,7 +145,7 @@ class KLEstimator(Settings, ABC):
     def _checked(self, estimate: KLEstimate) -> KLEstimate:
         """Return the estimate if it is finite. It is read on the CPU only: elsewhere the host would have to wait."""
         number = estimate.surrogate.detach() if estimate.value is None else estimate.value
-        if number.device.type == "cpu" and not math.isfinite(number):
+        if host_may_look(number) and not math.isfinite(number):
             raise value_error(
                 "q or p",
                 expected=f"distributions between which {type(self).__name__} finds a finite KL",

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..memo import transforms_active
+from ..memo import host_may_look, transforms_active
 
 __all__ = [
     "capacitance_cholesky",
@@ -34,7 +34,7 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
     errors on its diagonal, and the factor of NaN or infinity is NaN.
     """
     matrix = _identity_plus(gram)
-    if matrix.device.type != "cpu":
+    if not host_may_look(matrix):
         return _unread_cholesky(matrix, torch.finfo(gram.dtype).eps)
     root, info = torch.linalg.cholesky_ex(matrix)
     if bool(info.any()):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checks import check_callable, check_generator
 from ..deprecation import renamed_argument
-from ..errors import check_flags, check_instance, check_int, check_size, type_error
+from ..errors import check_choice, check_flags, check_instance, check_int, check_size, type_error, value_error
 from ..estimators import KLEstimator
 from ..guides import BayesianModel
 from ..representation import Settings
@@ -57,6 +57,8 @@ class ImplicitELBO(Settings, ELBO):
         vectorize_particles: True to run a Pyro model with all particles in one plate; False runs it once per particle.
         max_plate_nesting: number of dimensions for plates of a Pyro model; found by a first run if not given. Not
             needed for a :class:`~bayeshnet.guides.BayesianModel`.
+        amp: ``"bf16"`` to run the main network in bfloat16 (``torch.autocast``); None for the dtype of its weights.
+            Draws, likelihood and KL are computed in their own dtype. For a direct evaluation, without local noise.
         num_latents: deprecated name of ``num_samples``.
 
     Attributes:
@@ -87,6 +89,7 @@ class ImplicitELBO(Settings, ELBO):
         local_noise: bool = False,
         vectorize_particles: bool = True,
         max_plate_nesting: float = float("inf"),
+        amp: str | None = None,
         num_latents: int | None = None,
     ) -> None:
         if estimator is not None:
@@ -102,6 +105,9 @@ class ImplicitELBO(Settings, ELBO):
         self.beta = check_temperature(beta)
         self.generator = check_generator(generator)
         self.local_noise = bool(local_noise)
+        self.amp = None if amp is None else check_choice("amp", amp, ("bf16",))
+        if self.local_noise and self.amp is not None:
+            raise value_error("amp", expected="None with local noise", got=amp)
         self.last: ELBOTerms | None = None
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> ELBOTerms:
@@ -135,11 +141,15 @@ class ImplicitELBO(Settings, ELBO):
         check_callable("model", model, "a BayesianModel or another Pyro program")
         check_callable("guide", guide, "a guide")
         settings = EvaluationSettings(
-            self.estimator, self.num_particles, self.num_samples, self.generator, self.local_noise, with_weights
+            *(self.estimator, self.num_particles, self.num_samples, self.generator, self.local_noise, with_weights),
+            self.amp,
         )
         run = (model, guide, args, kwargs or {})
         if is_direct(model, guide) and (shortcuts().direct or self.local_noise):
             return DirectEvaluation(settings, *run)
+        if self.amp is not None:
+            expected = "a BayesianModel and a HypernetGuide without handlers around them, with amp"
+            raise type_error("model", expected=expected, got=model)
         return TracedEvaluation(
             settings, *run, vectorize=self.vectorize_particles, nesting=partial(self._nesting, *run)
         )

@@ -23,6 +23,7 @@ from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
 from .bound import BoundCheck, check_bound, fit_alarms, is_direct, weight_alarms
 from .callbacks import EarlyStopping, as_listeners
+from .compiled import accelerated, is_recorded
 from .elbo import ImplicitELBO
 from .loop import Loop
 from .losses import AddedLoss, Penalty, StepContext, Term, as_losses
@@ -66,6 +67,9 @@ def fit(
     state: Mapping[str, Any] | None = None,
     alarms: bool = True,
     num_workers: int = 0,
+    compile: bool | str = False,
+    capture: bool = False,
+    amp: str | None = None,
     num_latents: int | None = None,
 ) -> FitResult:
     r"""Fit a guide, and learned parts of the model, by stochastic gradient descent on the evidence lower bound.
@@ -123,6 +127,10 @@ def fit(
             (:attr:`FitResult.check`), by a search that takes about as long as a few steps.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
+        compile: True to evaluate the bound and its gradient by ``torch.compile`` as one graph without breaks, or the
+            name of a backend. For a :class:`~bayeshnet.guides.BayesianModel` without losses that look at weight draws.
+        capture: True to launch the same as a CUDA graph, for networks whose step is bound by the launch of kernels.
+        amp: ``"bf16"`` for the main network in bfloat16; KL, Gram matrices and all that is recorded keep their dtype.
         num_latents: deprecated name of ``num_samples``.
 
     Returns:
@@ -151,11 +159,13 @@ def fit(
     num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
     if elbo is None:
         counts = _own_counts(guide, estimator, num_particles, num_samples)
-        elbo = ImplicitELBO(estimator, *counts, generator=_own_draws(generator, local_noise), local_noise=local_noise)
+        draws = None if is_recorded(compile, capture) else _own_draws(generator, local_noise)
+        elbo = ImplicitELBO(estimator, *counts, generator=draws, local_noise=local_noise, amp=amp)
     else:
-        elbo, beta = _given(elbo, beta, num_particles, num_samples, estimator, local_noise)
+        elbo, beta = _given(elbo, beta, num_particles, num_samples, estimator, local_noise or amp is not None)
     added = as_losses(losses, penalties, extra_terms)
     objective = Objective(elbo, model, guide, size, beta, arguments, losses=added)
+    objective.program = accelerated(objective, compile, capture)
     listeners = as_listeners(callbacks, early_stopping, progress)
     per_epoch = None if batches is None else batches.per_epoch
     planned = _planned(num_steps, num_epochs, per_epoch)
@@ -236,7 +246,7 @@ def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator:
         )
     own = elbo.beta if isinstance(elbo, ImplicitELBO) else None
     if (particles, samples, estimator, local) != (1, None, None, False) or (beta != 1.0 and own is None):
-        others = "num_particles, num_samples, estimator or local_noise"
+        others = "num_particles, num_samples, estimator, local_noise or amp"
         expected = f"no {others} (nor beta, unless it is an ImplicitELBO) beside it"
         raise value_error("elbo", expected=expected, found="some of them", hint="Give them to the loss itself.")
     return copy.copy(elbo), own if own is not None and beta == 1.0 else beta

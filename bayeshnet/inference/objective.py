@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,7 @@ from ..checks import check_mapping, refusing
 from ..errors import value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
+from .bound import ELBOTerms
 from .elbo import ImplicitELBO
 from .losses import AddedLoss, StepContext
 from .run import PARTS
@@ -47,6 +48,7 @@ class Objective:
     Attributes:
         weight: factor of means over a batch that is a process's part of a larger one.
         whole: the larger batch; None if there is none.
+        program: a function of batch and temperature that computes the bound; None for its evaluation.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class Objective:
             raise value_error("arguments", expected=expected, found=", ".join(sorted(unknown)))
         self.losses = list(losses)
         self.weight = 1.0
+        self.program: Callable[..., ELBOTerms] | None = None
         self.whole: Sequence[Any] | None = None
         self.needs_weights = any(loss.needs_weights for loss in self.losses)
         if self.needs_weights and not isinstance(elbo, ImplicitELBO):
@@ -99,6 +102,8 @@ class Objective:
     def _implicit(self, step: int, batch: Sequence[Tensor], beta: float, record: Record) -> Tensor:
         """Evaluate the bound by :class:`~bayeshnet.inference.ImplicitELBO`, and the losses."""
         self.elbo.beta = beta
+        if self.program is not None:
+            return self._accelerated(step, batch, beta, record, self.program)
         evaluation = self.elbo.evaluation(
             self.model, self.guide, batch, self.arguments, with_weights=self.needs_weights
         )
@@ -106,9 +111,22 @@ class Objective:
         early = self._joining(context) if self._joining is not None and evaluation.joins_inputs else None
         parts = evaluation.parts()
         terms = self.elbo.join(parts if self.weight == 1.0 else replace(parts, nll=parts.nll * self.weight))
+        return self._with_losses(self._noted(terms, record), context, record, early)
+
+    def _accelerated(
+        self, step: int, batch: Sequence[Tensor], beta: float, record: Record, program: Callable[..., ELBOTerms]
+    ) -> Tensor:
+        """Evaluate the bound by a program that shows no weights, and the losses."""
+        if self.weight != 1.0:
+            raise value_error("batch_size", expected="a multiple of the number of processes", found="another one")
+        loss = self._noted(program(batch, beta), record)
+        return self._with_losses(loss, StepContext(step, batch, None, self.whole, self.weight), record)
+
+    def _noted(self, terms: ELBOTerms, record: Record) -> Tensor:
+        """Note the parts of the bound in the record, and return the loss per example."""
         record |= {"nll": terms.nll / self.num_data, "kl": terms.kl}
         record |= {"analytic": terms.analytic, "mutual_information": terms.mutual_information}
-        return self._with_losses(terms.loss / self.num_data, context, record, early)
+        return terms.loss / self.num_data
 
     def _other(self, step: int, batch: Sequence[Tensor], record: Record) -> Tensor:
         """Evaluate the bound by another Pyro loss, and the losses."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import check_choice, check_positive, value_error
 from ...geometry.linalg import precise
+from ...memo import host_may_look
 from ...speed import shortcuts
 
 __all__ = [
@@ -41,7 +42,7 @@ def gram_and_distances(x: Tensor) -> tuple[Tensor, Tensor]:
         for part in x.split(block, dim=1):
             gram += _centered_gram(part)
     norms = gram.diagonal()
-    if x.device.type == "cpu" and not math.isfinite(norms.sum()):
+    if host_may_look(x) and not math.isfinite(norms.sum()):
         raise value_error(
             "q",
             expected="draws of finite weights",

@@ -70,12 +70,12 @@ class DirectEvaluation(Evaluation):
         A pass of their own leaves running statistics as they are, and uses them.
         """
         if self._batch_outputs is None and self.joins_inputs and isinstance(self.x, Tensor):
-            both = self.model.outputs(self._sampled().w, torch.cat([self.x, inputs]))
+            both = self._forward(self._sampled().w, torch.cat([self.x, inputs]))
             self._batch_outputs, further = both.split([len(self.x), len(inputs)], dim=1)
             return further
         weights = self.weights
         with holding(self.model.net):
-            return self.model.outputs(weights, inputs)
+            return self._forward(weights, inputs)
 
     def parts(self) -> BoundParts:
         """Compute the negative log-likelihood and the KL."""
@@ -99,7 +99,15 @@ class DirectEvaluation(Evaluation):
         return self._batch_outputs
 
     def _weight_outputs(self) -> Tensor:
-        return self.model.outputs(self._sampled().w, self.x)
+        return self._forward(self._sampled().w, self.x)
+
+    def _forward(self, weights: Tensor, x: Inputs) -> Tensor:
+        """Run the network under all weight draws, in bfloat16 if that is set; outputs have the dtype of the weights."""
+        if self.settings.amp is None:
+            return self.model.outputs(weights, x)
+        with torch.autocast(weights.device.type, dtype=torch.bfloat16, cache_enabled=False):
+            outputs = self.model.outputs(weights, x)
+        return outputs.to(weights.dtype)
 
     def _local_outputs(self) -> Tensor:
         """Run the network with noise in pre-activations, if possible without drawing any weights."""

@@ -25,6 +25,7 @@ class EvaluationSettings:
         generator: of the draws; None for torch's global generator.
         local_noise: True if the output noise of linear layers is drawn in their pre-activations.
         with_weights: True if weights are drawn even where only losses beside the bound need them.
+        amp: ``"bf16"`` if the main network is run in bfloat16.
     """
 
     estimator: KLEstimator | None
@@ -33,6 +34,7 @@ class EvaluationSettings:
     generator: torch.Generator | None
     local_noise: bool = False
     with_weights: bool = True
+    amp: str | None = None
 
 
 class Evaluation(ABC):

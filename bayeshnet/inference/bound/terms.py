@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ...estimators import KLEstimate
+from ...memo import host_may_look
 
 __all__ = ["BoundParts", "ELBOTerms", "join"]
 
@@ -52,19 +53,19 @@ class BoundParts:
     weights: Tensor | None = None
 
 
-def join(parts: BoundParts, beta: float) -> ELBOTerms:
+def join(parts: BoundParts, beta: float | Tensor) -> ELBOTerms:
     r"""Return the loss :math:`NLL + \beta\, \mathrm{KL}` with its parts.
 
     Args:
         parts: parts of the bound.
-        beta: temperature of the KL.
+        beta: temperature of the KL, a number or ``()``.
     """
     loss = parts.nll
     kl: Tensor | None = None if parts.other is None else parts.other.detach()
     if parts.other is not None:
-        loss = torch.add(loss, parts.other, alpha=beta)
+        loss = _plus(loss, parts.other, beta)
     for estimate in parts.estimates:
-        loss = torch.add(loss, _with_value(estimate), alpha=beta)
+        loss = _plus(loss, _with_value(estimate), beta)
         if estimate.value is not None:
             kl = estimate.value if kl is None else kl + estimate.value
     known = all(estimate.value is not None for estimate in parts.estimates)
@@ -79,10 +80,14 @@ def join(parts: BoundParts, beta: float) -> ELBOTerms:
     )
 
 
+def _plus(loss: Tensor, term: Tensor, beta: float | Tensor) -> Tensor:
+    return loss + beta * term if isinstance(beta, Tensor) else torch.add(loss, term, alpha=beta)
+
+
 def _with_value(estimate: KLEstimate) -> Tensor:
     """Return a scalar with the value of an estimate (zero if there is none) and the gradient of its surrogate."""
     surrogate, value = estimate.surrogate, estimate.value
-    if value is not None and value.device.type == "cpu" and value.item() == surrogate.item():
+    if value is not None and host_may_look(value) and value.item() == surrogate.item():
         return surrogate
     zero = surrogate - surrogate.detach()
     return zero if value is None else value + zero

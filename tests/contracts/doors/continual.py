@@ -182,6 +182,9 @@ DOORS: dict[str, Door] = {
             "local_noise": False,
             "augmentation": torch.nn.Identity(),
             "num_workers": 0,
+            "compile": False,
+            "capture": False,
+            "amp": None,
             "num_latents": None,
         }
     ),

@@ -26,6 +26,7 @@ from bayeshnet.inference import (
     Predictive,
     Run,
     SampledPosterior,
+    StepContext,
     fit,
 )
 from bayeshnet.weights import WeightSpec
@@ -42,6 +43,10 @@ class _One(Callback):
 
     def on_step(self, run: Run) -> None:
         run.stop("enough")
+
+
+def _of_weights(context: StepContext) -> Tensor:
+    return 1e-3 * context.weights.square().mean()
 
 
 def _pair() -> dict[str, Any]:
@@ -62,6 +67,7 @@ def _fit() -> dict[str, Any]:
         "scheduler": "cosine",
         "estimator": ClosedForm(),
         "callbacks": (_One(),),
+        "losses": (_of_weights,),  # with which nothing is compiled: that would take longer than a call may
     }
 
 
@@ -101,6 +107,7 @@ _ELBO: dict[str, Any] = {
     "local_noise": False,
     "vectorize_particles": True,
     "max_plate_nesting": 1,
+    "amp": None,
     "num_latents": None,
 }
 

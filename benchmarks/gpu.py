@@ -1,0 +1,260 @@
+"""Training steps on an accelerator: correctness, then times, samples per second and peak memory, in eight minutes.
+
+``python benchmarks/gpu.py --device cuda`` from a checkout, without a network, writes ``docs/results/gpu.json`` and
+``docs/results/gpu.rst``. Networks are perceptrons of the published sizes, LeNet, ResNet-32 and WRN-28-10 under
+mean-field and generated posteriors, with 1, 10 and 100 weight draws a step: evaluated, compiled, captured as a CUDA
+graph, and with the network in bfloat16; beside them a loop over draws on hypnettorch's network, if that is installed,
+and the time of matrix products with as many operations. ``--device cpu --tiny`` tries all of it in a minute.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights
+from bayeshnet.distributions import FanInGaussian
+from bayeshnet.estimators import LIVI, ClosedForm
+from bayeshnet.guides import BayesianModel, Categorical, HypernetGuide
+from bayeshnet.inference import Callback, fit
+from bayeshnet.mnets import MLP, WRN, LeNet, ResNet
+
+ROOT = Path(__file__).parent.parent
+LIMIT, SUITE_LIMIT = 480.0, 150.0
+MODES: dict[str, dict[str, Any]] = {
+    "eager": {},
+    "compiled": {"compile": True},
+    "captured": {"capture": True},
+    "bf16": {"amp": "bf16"},
+    "captured bf16": {"capture": True, "amp": "bf16"},
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network with the shape of its inputs, ``batch`` examples a step, and whether weights are generated."""
+
+    name: str
+    make: Callable[[], Any]
+    inputs: tuple[int, ...]
+    batch: int
+    generated: bool = False
+    outputs: int = 10
+
+
+def perceptron(sizes: tuple[int, ...]) -> Callable[[], Any]:
+    return lambda: MLP(sizes[0], sizes[-1], hidden_layers=sizes[1:-1], no_weights=True, verbose=False)
+
+
+OPTIONS: dict[str, Any] = {"no_weights": True, "verbose": False}
+CASES = [
+    Case("perceptron 2-10-10-6", perceptron((2, 10, 10, 6)), (2,), 32, generated=True, outputs=6),
+    Case("perceptron 784-100-100-10", perceptron((784, 100, 100, 10)), (784,), 128, generated=True),
+    Case("LeNet", lambda: LeNet(**OPTIONS), (28, 28, 1), 128, generated=True),
+    Case("ResNet-32", lambda: ResNet(use_batch_norm=False, **OPTIONS), (32, 32, 3), 32),
+    Case("WRN-28-10", lambda: WRN(n=4, k=10, use_batch_norm=False, **OPTIONS), (32, 32, 3), 8),
+]
+TINY = [CASES[0], Case("perceptron 8-4-3", perceptron((8, 4, 3)), (8,), 4, outputs=3)]
+
+
+class Timer(Callback):
+    """Times the steps of a training after the first ones."""
+
+    def __init__(self, device: str, warm: int) -> None:
+        self.device, self.warm, self.seconds, self.counted = device, warm, 0.0, 0
+
+    def on_step(self, run: Any) -> None:
+        if run.step == self.warm:
+            settle(self.device)
+            self.begin = time.perf_counter()
+
+    def on_end(self, run: Any) -> None:
+        settle(self.device)
+        if run.step > self.warm:
+            self.seconds, self.counted = time.perf_counter() - self.begin, run.step - self.warm
+
+
+def settle(device: str) -> None:
+    """Wait until the device has done what it was given."""
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def measure(case: Case, samples: int, mode: str, device: str, steps: int) -> dict[str, Any]:
+    """Time training steps of a case, and note the peak of memory in bytes (of CUDA)."""
+    torch.manual_seed(0)
+    net = case.make()
+    builder = ImplicitGenerator(latent_size=8, hidden_layers=(32,)) if case.generated else MeanFieldWeights()
+    posterior = builder.build(net.weight_spec).to(device)
+    model = BayesianModel(net, FanInGaussian(net.weight_spec, device=device), Categorical(), num_data=1000).to(device)
+    data = (torch.randn(case.batch, *case.inputs).flatten(1), torch.arange(case.batch) % case.outputs)
+    timer = Timer(device, max(1, steps // 4))
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+    fit(
+        model,
+        HypernetGuide(posterior, LIVI() if case.generated else ClosedForm()),
+        tuple(part.to(device) for part in data),
+        num_steps=steps,
+        num_particles=samples,
+        callbacks=[timer],
+        alarms=False,
+        generator=torch.Generator(device=device).manual_seed(0),
+        **MODES[mode],
+    )
+    step = timer.seconds / timer.counted
+    memory = torch.cuda.max_memory_allocated() if device.startswith("cuda") else None
+    return {"seconds": step, "samples_per_second": samples * case.batch / step, "memory": memory}
+
+
+def loop(case: Case, samples: int, device: str, steps: int) -> dict[str, Any]:
+    """Time a loop over weight draws on hypnettorch's perceptron, Bayes by backprop without a hypernetwork."""
+    from hypnettorch.mnets import MLP as Published  # noqa: N811
+
+    known = case.make()
+    net = Published(case.inputs[0], case.outputs, hidden_layers=_hidden(known), no_weights=True, verbose=False)
+    mean = [torch.zeros(*shape, device=device, requires_grad=True) for shape in net.param_shapes]
+    rho = [torch.full(tuple(shape), -3.0, device=device, requires_grad=True) for shape in net.param_shapes]
+    optimizer = torch.optim.Adam([*mean, *rho])
+    x = torch.randn(case.batch, *case.inputs, device=device)
+    y = (torch.arange(case.batch) % case.outputs).to(device)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        stds = [torch.nn.functional.softplus(r) for r in rho]
+        nll: Any = 0.0
+        for _ in range(samples):
+            weights = [m + s * torch.randn_like(s) for m, s in zip(mean, stds, strict=True)]
+            nll = nll + torch.nn.functional.cross_entropy(net.forward(x, weights=weights), y)
+        kl = sum((0.5 * (s.pow(2) + m.pow(2) - 1) - s.log()).sum() for m, s in zip(mean, stds, strict=True))
+        (nll / samples + kl / 1000).backward()
+        optimizer.step()
+
+    return {"seconds": timed(step, device, steps)}
+
+
+def products(case: Case, samples: int, device: str, dtype: torch.dtype, steps: int) -> dict[str, Any]:
+    """Time that square matrix products take for the operations of a step, three times those of the outputs."""
+    net = case.make()
+    weights = [torch.zeros(*shape) for shape in net.param_shapes]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        net.forward(torch.zeros(1, *case.inputs).flatten(1), weights=weights)
+    operations = 3 * counter.get_total_flops() * case.batch * samples
+    size = 64 if device == "cpu" else 4096
+    a: Tensor = torch.randn(size, size, device=device).to(dtype)
+    seconds = timed(lambda: torch.matmul(a, a), device, steps)
+    return {"seconds": operations / (2 * size**3 / seconds), "operations": operations}
+
+
+def timed(step: Callable[[], Any], device: str, steps: int) -> float:
+    """Return the mean seconds of a function after a few calls."""
+    for _ in range(max(1, steps // 4)):
+        step()
+    settle(device)
+    begin = time.perf_counter()
+    for _ in range(steps):
+        step()
+    settle(device)
+    return (time.perf_counter() - begin) / steps
+
+
+def _hidden(net: Any) -> tuple[int, ...]:
+    """Return the widths of the hidden layers of a perceptron."""
+    return tuple(shape[0] for shape in net.param_shapes if len(shape) == 2)[:-1]
+
+
+def suite() -> str:
+    """Run the tests that need a device, and return the last line of what they say."""
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not slow"]
+    words += ["tests/devices", "tests/inference/test_compiled.py"]
+    try:
+        found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=SUITE_LIMIT)
+    except subprocess.TimeoutExpired:
+        return f"not finished after {SUITE_LIMIT:.0f} s"
+    return (found.stdout.strip().splitlines() or [found.stderr.strip()])[-1]
+
+
+def attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
+    """Return what a measurement finds, or why there is none."""
+    try:
+        return work(*arguments)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        return {"none": "out of memory"}
+    except (ValueError, TypeError, RuntimeError, ImportError) as error:
+        return {"none": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
+
+
+def run(device: str, tiny: bool, limit: float = LIMIT) -> dict[str, Any]:
+    """Make all measurements for which there is time, small networks first."""
+    begin, rows = time.perf_counter(), []
+    found = {"device": name_of(device), "torch": torch.__version__, "suite": "left out" if tiny else suite()}
+    cases, draws, steps = (TINY, (1, 3), 4) if tiny else (CASES, (1, 10, 100), 20)
+    for case in cases:
+        for samples in draws:
+            row: dict[str, Any] = {"network": case.name, "samples": samples, "batch": case.batch}
+            for mode in ("eager", "bf16") if tiny else MODES:
+                late = time.perf_counter() - begin > limit
+                row[mode] = {"none": "no time left"} if late else attempt(measure, case, samples, mode, device, steps)
+            if case.name.startswith("perceptron") and importlib.util.find_spec("hypnettorch"):
+                row["loop"] = attempt(loop, case, samples, device, max(2, steps // 4))
+            for name, dtype in (("products", torch.float32), ("products bf16", torch.bfloat16)):
+                row[name] = attempt(products, case, samples, device, dtype, steps)
+            rows.append(row)
+    return {**found, "rows": rows, "seconds": time.perf_counter() - begin}
+
+
+def name_of(device: str) -> str:
+    return torch.cuda.get_device_name() if device.startswith("cuda") else device
+
+
+def page(found: dict[str, Any]) -> str:
+    """Return the page of the documentation."""
+    columns = [*MODES, "loop", "products", "products bf16"]
+    title = "Training steps on an accelerator"
+    where = f"{found['device']}, torch {found['torch']}, in {found['seconds']:.0f} s"
+    lines = [title, "=" * len(title), "", f"Written by ``benchmarks/gpu.py`` on {where}."]
+    lines += [f"Tests of the device: {found['suite']}.", ""]
+    lines += [
+        "Milliseconds of a step, and the peak of memory of the evaluated one; dashes where none was measured.",
+        "",
+    ]
+    lines += [".. list-table::", "   :header-rows: 1", ""]
+    for cells in [["network", "draws", *columns, "MiB"], *(_cells(row, columns) for row in found["rows"])]:
+        lines += [f"   {'* -' if not place else '  -'} {cell}" for place, cell in enumerate(cells)]
+    return "\n".join([*lines, ""])
+
+
+def _cells(row: dict[str, Any], columns: list[str]) -> list[str]:
+    times = [f"{1e3 * row[c]['seconds']:.3g}" if "seconds" in row.get(c, {}) else "--" for c in columns]
+    memory = row["eager"].get("memory")
+    return [row["network"], str(row["samples"]), *times, "--" if memory is None else f"{memory / 2**20:.0f}"]
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--tiny", action="store_true", help="two small networks, a few steps, no tests")
+    parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="folder of gpu.json and gpu.rst")
+    options = parser.parse_args(words)
+    found = run(options.device, options.tiny)
+    options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (options.output / "gpu.rst").write_text(page(found), encoding="utf-8")
+    print(page(found))
+
+
+if __name__ == "__main__":
+    main()

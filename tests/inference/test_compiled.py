@@ -1,0 +1,189 @@
+"""The bound as one program: the same numbers as its evaluation, whatever changes between steps, and bfloat16."""
+
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from bayeshnet.builders import MeanFieldWeights, MLPNetwork
+from bayeshnet.commands.parser import parse_run
+from bayeshnet.continual import PriorFocused, Training
+from bayeshnet.data import modes2d
+from bayeshnet.distributions import FanInGaussian
+from bayeshnet.guides import BayesianModel, Gaussian, MeanFieldGuide
+from bayeshnet.inference import ImplicitELBO, fit
+from bayeshnet.inference.compiled import BoundProgram
+from tests.support.parallel_problems import PROBLEMS, build, parameters
+
+
+def train(name, dtype=torch.float64, steps=4, **options):
+    """Train a problem with draws from torch's global generator, and return parameters and history."""
+    torch.manual_seed(0)
+    model, guide, data = build(name, dtype)
+    chosen = {"batch_size": 8, "num_particles": 4, "num_samples": 6, "lr": 0.05, "alarms": False, **options}
+    result = fit(model, guide, data, num_steps=steps, beta=lambda step: 0.1 * (step + 1), **chosen)
+    return parameters(guide), result
+
+
+@pytest.mark.parametrize(("name", "backend"), [*((name, "eager") for name in PROBLEMS), ("livi", "aot_eager")])
+def test_a_compiled_training_is_the_same(name, backend):
+    """Parameters, batches and the temperature change from step to step; the graph has no breaks (``fullgraph``)."""
+    wanted, plain = train(name)
+    found, compiled = train(name, compile=backend)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    for part, values in plain.history.items():
+        torch.testing.assert_close(compiled.history[part], values, rtol=1e-10, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_loss_and_gradient_of_the_program(name):
+    model, guide, batch = build(name, torch.float64)
+    elbo = ImplicitELBO(None, 3, 5)
+    program = BoundProgram(elbo, model, guide, {})
+    torch.manual_seed(4)
+    loss, nll, kl, *_, first, _ = values = program(program.parameters, torch.tensor(0.7, dtype=torch.float64), *batch)
+    torch.manual_seed(4)
+    elbo.beta = 0.7
+    terms = elbo.terms(model, guide, *batch)
+    gradients = torch.autograd.grad(terms.loss, program.parameters, allow_unused=True)
+    assert loss.item() == pytest.approx(terms.loss.item(), rel=1e-12)
+    assert nll.item() == pytest.approx(terms.nll.item(), rel=1e-12)
+    assert terms.kl is None or kl.item() == pytest.approx(terms.kl.item(), rel=1e-12)
+    for found, wanted in zip(values[5:], gradients, strict=True):
+        torch.testing.assert_close(found, torch.empty(0).to(found) if wanted is None else wanted)
+    assert first.numel() > 0
+
+
+def test_batches_of_two_shapes_and_penalties():
+    """Each shape has a program of its own; losses that look at no draws are added as they are."""
+
+    def data():
+        x = torch.randn(10, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, x[:, :1] + 1), batch_size=7)
+
+    found = []
+    for compile in (False, "eager"):
+        torch.manual_seed(0)
+        model, guide, _ = build("livi", torch.float64)
+        trained = list(guide.parameters())
+        penalty = lambda trained=trained: sum(p.square().sum() for p in trained)  # noqa: E731
+        options = {"num_particles": 2, "num_samples": 3, "alarms": False, "compile": compile}
+        result = fit(model, guide, data(), num_steps=4, penalties=[penalty], **options)
+        found.append((parameters(guide), result.history["penalty"]))
+    torch.testing.assert_close(found[1], found[0], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"compile": "gcc"}, "compile: expected True, False or a backend of torch.compile"),
+        ({"compile": 3}, "compile: expected True or False, got 3"),
+        ({"compile": True, "capture": True}, "compile, capture: expected one of the two, got both"),
+        ({"capture": True}, "capture: expected a guide on a CUDA device, got one on cpu"),
+        ({"compile": "eager", "losses": [lambda context: context.weights.sum()]}, "losses that do not look at weight"),
+        ({"compile": "eager", "elbo": ImplicitELBO(generator=torch.Generator())}, "elbo: expected one without a gen"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused(options, says):
+    model, guide, data = build("livi", torch.float64)
+    with pytest.raises((ValueError, TypeError), match=says):
+        fit(model, guide, data, num_steps=1, **options)
+
+
+def test_networks_that_change_as_they_run_are_refused():
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    guide = MeanFieldGuide(net)
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), Gaussian(0.1))
+    with pytest.raises(ValueError, match="without batch norm in training mode"):
+        fit(model, guide, (torch.randn(4, 2), torch.randn(4, 1)), num_steps=1, compile="eager")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_code_of_inductor():
+    import torch._inductor.config
+
+    with torch._inductor.config.patch(fallback_random=True):  # the numbers that torch draws without it
+        found, compiled = train("livi", compile=True, steps=3)
+    wanted, plain = train("livi", steps=3)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-8)
+    torch.testing.assert_close(compiled.history["loss"], plain.history["loss"], rtol=1e-8, atol=0)
+    learner = PriorFocused(
+        MLPNetwork((3,)), MeanFieldWeights(), training=Training(steps=3, compile=True, num_particles=2), num_samples=4
+    )
+    state = learner.learn(None, modes2d(num_train=6, num_test=4)[0])
+    assert all(p.isfinite().all() for p in state.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["closed", "livi"])
+def test_a_captured_training_ends_where_a_plain_one_does(name):
+    losses = []
+    for capture in (False, True):
+        torch.manual_seed(0)
+        model, guide, data = build(name, torch.float32)
+        model, guide, data = model.cuda(), guide.cuda(), tuple(part.cuda() for part in data)
+        options = {"num_particles": 32, "num_samples": 32, "lr": 0.02, "alarms": False, "capture": capture}
+        losses.append(fit(model, guide, data, num_steps=500, batch_size=12, **options).final()["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
+def test_the_network_alone_is_in_bfloat16():
+    net = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 1))
+    guide = MeanFieldGuide(net)
+    model = BayesianModel(net, FanInGaussian(guide.weight_spec), Gaussian(0.5), num_data=20)
+    x, y = torch.randn(20, 2), torch.randn(20, 1)
+    found = {}
+    for amp in (None, "bf16"):
+        elbo = ImplicitELBO(num_particles=4, generator=torch.Generator().manual_seed(1), amp=amp)
+        evaluation = elbo.evaluation(model, guide, (x, y))
+        found[amp] = terms = elbo.join(evaluation.parts())
+        assert terms.kl.dtype == terms.loss.dtype == evaluation.weights.dtype == torch.float32
+        assert evaluation.outputs(x).dtype == torch.float32
+    assert found["bf16"].kl.item() == found[None].kl.item()
+    difference = abs(found["bf16"].nll.item() - found[None].nll.item())
+    assert 0 < difference < 0.02 * abs(found[None].nll.item())
+    gradients = [torch.autograd.grad(found[amp].loss, list(guide.parameters())) for amp in (None, "bf16")]
+    for exact, rounded in zip(*gradients, strict=True):
+        assert rounded.dtype == torch.float32
+        assert (rounded - exact).norm() < 0.05 * exact.norm()
+
+
+def test_a_training_in_bfloat16_is_resumed(tmp_path):
+    once = train("livi", torch.float32, steps=6, amp="bf16", generator=torch.Generator().manual_seed(2))[0]
+    torch.manual_seed(0)
+    model, guide, data = build("livi", torch.float32)
+    state = None
+    for steps in (3, 6):
+        generator = torch.Generator().manual_seed(2)
+        options = {"batch_size": 8, "num_particles": 4, "num_samples": 6, "lr": 0.05, "alarms": False}
+        beta = lambda step: 0.1 * (step + 1)  # noqa: E731
+        result = fit(
+            model, guide, data, num_steps=steps, beta=beta, amp="bf16", generator=generator, state=state, **options
+        )
+        state = result.state
+    assert torch.equal(parameters(guide), once)
+    assert not torch.equal(once, train("livi", torch.float32, steps=6, generator=torch.Generator().manual_seed(2))[0])
+    request = parse_run(["--data=modes2d", "--learner.training.amp=bf16"])
+    (tmp_path / "config.yaml").write_text(request.config)
+    assert parse_run(["--resume", str(tmp_path)]).experiment.learner.training.amp == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"amp": "fp16"}, "amp: expected one of 'bf16', got 'fp16'"),
+        ({"amp": "bf16", "local_noise": True}, "amp: expected None with local noise, got 'bf16'"),
+        (
+            {"amp": "bf16", "elbo": ImplicitELBO()},
+            "elbo: expected no num_particles, .* local_noise or amp",
+        ),
+    ],
+)
+def test_bfloat16_that_cannot_be_is_refused(options, says):
+    model, guide, data = build("closed", torch.float32)
+    with pytest.raises(ValueError, match=says):
+        fit(model, guide, data, num_steps=1, **options)
