@@ -80,7 +80,8 @@ class WeightSpec:
     def of(cls, module: nn.Module, predicate: Callable[[str, nn.Parameter], bool] | None = None) -> WeightSpec:
         """Build the specification of the parameters of ``module`` for which ``predicate(name, p)`` is true.
 
-        Tied parameters are listed once.
+        Tied parameters are listed once. A module may say the roles of its own tensors by name, in an attribute
+        ``weight_roles``, where they do not follow from shapes: a matrix that begins at zero has the role of a bias.
         """
         check_instance("module", module, nn.Module, "a torch.nn.Module")
         expected = "a function of a name and a parameter, or None"
@@ -268,6 +269,8 @@ def _entry(name: str, leaf: str, shape: tuple[int, ...], owner: nn.Module) -> We
         role = "norm_scale" if leaf == "weight" else "norm_shift"
     elif isinstance(owner, (nn.Embedding, nn.EmbeddingBag)):
         role = "embedding"
+    elif leaf in (said := getattr(owner, "weight_roles", {})):
+        role = said[leaf]
     else:
         role = "bias" if len(shape) <= 1 or "bias" in leaf else "weight"
     fan_in = _fan_in(shape)

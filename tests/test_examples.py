@@ -1,7 +1,9 @@
 """The examples run, and show what they say."""
 
 import importlib.util
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -111,3 +113,68 @@ def test_a_family_of_ones_own(capsys):
     assert len(shares) == 5
     assert min(shares) > 70  # of two classes, after few steps
     assert len((FOLDER / "low_rank_replay.py").read_text(encoding="utf-8").splitlines()) < 80
+
+
+class FakeMLflow:
+    """The functions of MLflow that the example calls, and all that they were given."""
+
+    def __init__(self):
+        self.params, self.rows, self.names = {}, [], []
+
+    def search_runs(self, filter_string, output_format):
+        assert (filter_string, output_format) == ("attributes.run_name = 'a'", "list")
+        last = {"last_step": float(self.rows[-1][0])} if self.rows else {}
+        known = SimpleNamespace(info=SimpleNamespace(run_id="7"), data=SimpleNamespace(metrics=last))
+        return [known] if self.names else []
+
+    def start_run(self, run_id=None, run_name=None):
+        self.names.append(run_id or run_name)
+
+    def log_params(self, values):
+        self.params |= values
+
+    def log_metrics(self, values, step):
+        self.rows.append((step, values))
+
+    def end_run(self):
+        self.names.append("end")
+
+
+class FakeWandb:
+    """One run of Weights & Biases, which begins where an earlier one ended."""
+
+    def __init__(self):
+        self.rows, self.known, self.finished = [], [], 0
+
+    def init(self, **options):
+        self.known.append(options)
+        last = self.rows[-1][0] + 1 if self.rows else 0
+        return SimpleNamespace(step=last, resumed=bool(self.rows), log=self._log, finish=self._finish)
+
+    def _log(self, values, step):
+        self.rows.append((step, values))
+
+    def _finish(self):
+        self.finished += 1
+
+
+def test_other_loggers(capsys, monkeypatch):
+    """Rows that come twice are kept once; without the packages the example says so."""
+    example = load("other_loggers")
+    mlflow, wandb = FakeMLflow(), FakeWandb()
+    for start in (0, 20):
+        for logger in (example.MLflowLogger(mlflow, "a"), example.WandbLogger(wandb, "a", "offline")):
+            logger.begin(start, {"lr": "0.1"})
+            for step in range(start, start + 30, 10):
+                logger.log({"train/loss": float(step)}, step)
+            logger.close()
+    assert [step for step, _ in mlflow.rows] == [step for step, _ in wandb.rows] == [0, 10, 20, 30, 40]
+    assert mlflow.rows[3] == (30, {"train/loss": 30.0, "last_step": 30})
+    assert (mlflow.params, mlflow.names, wandb.finished) == ({"lr": "0.1"}, ["a", "end", "7", "end"], 2)
+    assert wandb.known[0] == {"id": "a", "resume": "allow", "mode": "offline", "config": {"lr": "0.1"}}
+    for name in ("mlflow", "wandb"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert example.main(steps=2) == []
+    said = capsys.readouterr().out
+    assert "no numbers for mlflow, which is not installed" in said
+    assert "no numbers for wandb, which is not installed" in said

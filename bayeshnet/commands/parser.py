@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from ..allowed import check_allowed_modules
+from ..errors import check_int
 from ..files import read_text
 from ..runs.configuration import DEFAULT_METHOD, default_method, named_configuration
 from ..runs.experiment import Experiment
 from ..runs.experiment_config import experiment_from, make_experiment_parser, parse_experiment
 from ..runs.folder import RunFolder
 from ..runs.judged_settings import check_text, inline, read_settings
+from ..runs.loggers import LOGGERS, check_loggers
 from ..tasks import TaskStream
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 
 DEFAULT_DATA = "split-digits"
 _ALIASES = {"--estimator": "--learner.estimator"}
-_OWN_OPTIONS = ("config", "output", "resume", "quick", "allow", "dry_run")
+_OWN_OPTIONS = ("config", "output", "resume", "quick", "allow", "dry_run", "logger", "log_every")
+_CHANGES = "--device, --threads, --logger, --log-every and --allow"
 _PLAIN_OPTIONS = ("--data", "--data_dir", "--data_options", "--method", "--seed", "--device", "--threads", "--judge_on")
 
 
@@ -37,6 +40,8 @@ class RunRequest:
         resume: folder of a run to continue, or None.
         data_files: files that set options of the data.
         dry_run: show what the run is composed of, and run nothing.
+        loggers: names of loggers; None for those that a continued run has.
+        log_every: steps of which loggers receive means.
     """
 
     experiment: Experiment
@@ -45,6 +50,8 @@ class RunRequest:
     resume: Path | None
     data_files: tuple[str, ...] = ()
     dry_run: bool = False
+    loggers: tuple[str, ...] | None = None
+    log_every: int = 100
 
     def stream(self) -> TaskStream:
         """Build the stream; if that fails, the files that set options of the data are named."""
@@ -76,7 +83,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
         settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
         about_data = [path for path, given in first.config if any(str(key).startswith("data") for key in given)]
         made = _request(parser, settings, first.output, None)
-        return replace(made, data_files=tuple(about_data), dry_run=first.dry_run)
+        return replace(made, data_files=tuple(about_data), dry_run=first.dry_run, **_logging(first))
 
     try:
         return request(list(given.values()))
@@ -154,6 +161,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         first.add_argument(name, action="store_true")
     for name in ("--config", "--allow"):
         first.add_argument(name, action="append", default=[])
+    first.add_argument("--logger", action="append")
+    first.add_argument("--log_every", type=int, default=RunRequest.log_every)
     try:
         options, left = first.parse_known_args(list(words))
     except argparse.ArgumentError as error:
@@ -162,6 +171,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if any(word.partition("=")[0] == f"--{name}" for word in words):
             left.append(f"--{name}={getattr(options, name)}")
     options.allow = check_allowed_modules(options.allow)
+    check_int("--log-every", options.log_every, 1)
+    check_loggers(options.logger or ())
     options.config = [
         (path, read_settings(read_text(path), f"file {path!r}", options.allow)) for path in options.config
     ]
@@ -169,6 +180,11 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         path = getattr(options, name)
         setattr(options, name, None if path is None else Path(path))
     return options, left
+
+
+def _logging(first: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of loggers."""
+    return {"loggers": None if first.logger is None else tuple(first.logger), "log_every": first.log_every}
 
 
 def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:
@@ -206,6 +222,8 @@ def _make_parser() -> Any:
     parser.add_argument("--resume", type=Path | None, help="folder of a run to continue")
     parser.add_argument("--quick", action="store_true", help="run a scaled-down version of the configuration")
     parser.add_argument("--dry_run", action="store_true", help="show parts, parameters, memory and time; run nothing")
+    parser.add_argument("--logger", choices=list(LOGGERS), help="where numbers go during the run; may be repeated")
+    parser.add_argument("--log_every", type=int, help=f"steps of which loggers get means ({RunRequest.log_every})")
     parser.add_argument("--allow", help="module whose classes may be named in configurations; may be repeated")
     return parser
 
@@ -245,7 +263,7 @@ def _resume(parser: Any, first: argparse.Namespace, words: Sequence[str]) -> Run
     left = [*left, *(name for name, value in others.items() if value)]
     if left:
         raise ValueError(
-            f"--resume: expected no other option than --device, --threads and --allow, got {' '.join(left)}. A run is "
+            f"--resume: expected no other option than {_CHANGES}, got {' '.join(left)}. A run is "
             f"finished with the configuration it was begun with ({files.config}); start a new run for another one."
         )
     what = f"file {str(files.config)!r}"
@@ -253,7 +271,7 @@ def _resume(parser: Any, first: argparse.Namespace, words: Sequence[str]) -> Run
     settings = read_settings(config, what, first.allow)
     try:
         parsed = _parse(parser, [f"--config={inline(settings)}", *given], first.allow)
-        return replace(_request(parser, parsed, None, folder), data_files=(str(files.config),))
+        return replace(_request(parser, parsed, None, folder), data_files=(str(files.config),), **_logging(first))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what}: {error}") from error
 

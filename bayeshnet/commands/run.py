@@ -15,6 +15,7 @@ import torch
 from ..reports import run_tables
 from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
+from ..runs.loggers import continued_loggers, make_loggers
 from ..runs.preview import Preview, preview
 from .display import Display, make_console
 from .parser import RunRequest, parse_run
@@ -46,7 +47,10 @@ def main(words: Sequence[str]) -> int:
     )
     try:
         with stopped_by_signals(), Display(console) as display:
-            result = run_experiment(request.experiment, folder, display, stream=stream).result
+            loggers = make_loggers(_logger_names(request, folder), folder.path)
+            trained = run_experiment(
+                request.experiment, folder, display, stream=stream, loggers=loggers, log_every=request.log_every
+            )
     except KeyboardInterrupt as stop:
         return _explain("\ninterrupted", folder, len(stream), 143 if isinstance(stop, Terminated) else 130)
     except (ValueError, TypeError) as error:
@@ -56,6 +60,7 @@ def main(words: Sequence[str]) -> int:
     except _FAILURES as error:
         cause = " ".join(str(error).split()) or "out of memory"
         return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)
+    result = trained.result
     for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
     for name, says in result.alarms.items() if result is not None else ():
@@ -87,6 +92,13 @@ def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
         f"finish with: bayeshnet run --resume {folder.path}\n"
     )
     return code
+
+
+def _logger_names(request: RunRequest, folder: RunFolder) -> Sequence[str]:
+    """Return the loggers that are asked for, else those that a continued run has."""
+    if request.loggers is not None:
+        return request.loggers
+    return () if request.resume is None else continued_loggers(folder.path)
 
 
 def _open_folder(request: RunRequest) -> RunFolder:

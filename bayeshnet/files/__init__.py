@@ -1,5 +1,6 @@
 """Files: written atomically, listed in manifests, read within bounds; the only room that opens a file to write."""
 
+from .append import append_text
 from .arrays import read_arrays, writing_arrays
 from .atomic import remove_temporaries, write_bytes, write_text
 from .lock import LOCK, is_transient, lock_folder
@@ -23,6 +24,7 @@ __all__ = [
     "MANIFEST",
     "FileEntry",
     "Manifest",
+    "append_text",
     "check_file",
     "check_file_name",
     "check_format",

@@ -140,6 +140,21 @@ class Run:
         values = self.history()[name][-steps:] if enough is None else _table(enough)[:, PARTS.index(name)]
         return float(values.mean()) if len(values) else float("nan")
 
+    def means(self, steps: int) -> dict[str, float]:
+        """Compute the means of all known parts over the last ``steps`` steps of this run; reads the device once.
+
+        Args:
+            steps: number of steps; more than there are for all.
+        """
+        left, parts = check_int("steps", steps, 1), [_table(self._rows)] if self._rows else []
+        for block in reversed(self._blocks):
+            if sum(map(len, parts)) < left:
+                parts.insert(0, block)
+        if not parts:
+            return {}
+        means = torch.cat(parts)[-left:].double().mean(0).tolist()
+        return {name: value for name, value in zip(PARTS, means, strict=True) if not math.isnan(value)}
+
     def record(self, values: Tensor | Sequence[float]) -> None:
         """Record the parts of one step, as numbers or as a tensor ``(len(PARTS),)``, without waiting for its device."""
         self._last = values

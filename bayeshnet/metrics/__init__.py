@@ -15,6 +15,7 @@ from .continual import (
 )
 from .detection import auroc, fpr95, fpr_at
 from .distances import median_distance, mmd, sliced_wasserstein
+from .joint import joint_nll
 from .pareto import ParetoSmoothing, fit_generalized_pareto, pareto_smoothing
 from .regression import (
     coverage,
@@ -60,6 +61,7 @@ __all__ = [
     "gaussian_coverage",
     "gaussian_crps",
     "gaussian_log_likelihood",
+    "joint_nll",
     "median_distance",
     "mmd",
     "mse",

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..errors import check_choice, check_flags, check_shape, value_error
+from ..checks import check_devices
+from ..errors import check_choice, check_flags, check_floating, check_instance, check_shape, value_error
 from ..functional import parameter_places
 from ..representation import shows_arguments
 from ..weights import WeightSpec
+from .adapters import Adapter
+from .adapters.tensors import AdaptedTensor, merge_adapters
 from .mnet_interface import MainNetInterface, Weights
 from .parts.selection import Selection, aliases, check_module, owner_of, select_names, to_buffer
 
@@ -47,6 +51,8 @@ class ModuleMainNet(MainNetInterface):
               :mod:`bayeshnet.continual` choose it where None is given, and keep statistics for each task.
         train_rest: True to leave the parameters that are not selected as they are in ``module``, trainable if they are
             there; False freezes them (``requires_grad=False``).
+        adapter: a change of some layers by few numbers, such as a :class:`~bayeshnet.mnets.LowRankAdapter`.
+            These are passed to :meth:`forward`, with the parameters that ``select`` names, if any.
 
     Shape:
         as for the module; a tuple of inputs becomes several arguments.
@@ -73,26 +79,30 @@ class ModuleMainNet(MainNetInterface):
         batch_norm: str | None = None,
         *,
         train_rest: bool = False,
+        adapter: Adapter | None = None,
     ) -> None:
         check_module(module)
+        check_instance("adapter", adapter, (Adapter, type(None)), "an Adapter, or None")
         check_flags(train_rest=train_rest)
         check_choice("batch_norm", batch_norm, BATCH_NORM_POLICIES)
-        spec = WeightSpec.of(module)
-        final = owner_of(module, spec.names[-1])[0]
+        wrapped = copy.deepcopy(module)
+        selected = _selected(wrapped, select, adapter)
+        spec = WeightSpec.of(wrapped)
+        final = owner_of(wrapped, spec.names[-1])[0]
         weights = [e.name for e in spec.entries if e.role == "weight"]
-        fc_out = bool(weights) and isinstance(owner_of(module, weights[-1])[0], nn.Linear)
+        fc_out = bool(weights) and isinstance(owner_of(wrapped, weights[-1])[0], nn.Linear)
         super().__init__(
             has_bias=any(e.role == "bias" for e in spec.entries),
             has_fc_out=fc_out,
             mask_fc_out=fc_out and isinstance(final, nn.Linear),
         )
         self._batch_norm = batch_norm
-        self.module = copy.deepcopy(module)
+        self.module = wrapped
         self._places = parameter_places(self.module)
-        self._selected = select_names(select, aliases(self.module), dict(self.module.named_parameters()))
+        self._selected = selected
         self._declare_entries(spec)
         self._norms = [m for m in self.module.modules() if isinstance(m, _NORMS) and m.running_mean is not None]
-        frozen = [] if train_rest or select is None else self._without_selected()
+        frozen = [] if train_rest or (select is None and adapter is None) else self._without_selected()
         self._still = self._norms if batch_norm == "eval" else frozen if batch_norm is None else []
         for name in self._selected:
             to_buffer(self.module, self._places[name])
@@ -127,15 +137,17 @@ class ModuleMainNet(MainNetInterface):
 
     @property
     def fixed_trunk(self) -> bool:
-        """True if the parameters that are not selected come first, and are no fewer than the selected ones.
+        """True if the parameters of the layers before the first selected one are no fewer than all others.
 
-        The layers that they belong to need not be computed for each sample of the weights
+        These layers need not be computed for each sample of the weights
         (:func:`~bayeshnet.functional.batched_forward`).
         """
-        chosen = [record.home is None for record in self._ledger.records]
-        first = chosen.index(True)
-        trunk = sum(parameter.numel() for parameter in self.internal_params or ())
-        return all(chosen[first:]) and trunk >= self.weight_spec.numel
+        records = self._ledger.records
+        first = [record.home is None for record in records].index(True)
+        layer, adapted, _ = records[first].label.partition("parametrizations.")
+        fixed = [r for r in records[:first] if not (adapted and r.label.startswith(layer))]
+        trunk, whole = (sum(math.prod(r.shape) for r in part) for part in (fixed, records))
+        return trunk >= whole - trunk
 
     def allow_updates(self) -> None:
         """Choose ``"track"`` where the treatment of batch norm was left open; frozen layers keep their statistics."""
@@ -193,8 +205,13 @@ class ModuleMainNet(MainNetInterface):
         return self.weight_spec.flatten([self.module.get_buffer(name) for name in self._selected])
 
     def to_module(self, weights: Tensor) -> nn.Module:
-        """Return a copy of the module whose selected parameters have the values of the flat ``weights`` ``(P,)``."""
-        check_shape("weights", weights, (self.weight_spec.numel,))
+        """Return a copy of the module whose selected parameters have the values of the flat ``weights`` ``(P,)``.
+
+        An adapter is merged into the layers that it changes: parameters, and the ``state_dict``, are those of the
+        module that was given, so that this can load them.
+        """
+        check_shape("weights", check_floating("weights", weights), (self.weight_spec.numel,))
+        check_devices("weights", weights, self.module_weights().device)
         module = copy.deepcopy(self.module)
         for label, value in self.weight_spec.unflatten(weights.detach()).items():
             parameter = nn.Parameter(value.clone())
@@ -202,4 +219,17 @@ class ModuleMainNet(MainNetInterface):
                 owner, leaf = owner_of(module, name)
                 del owner._buffers[leaf]
                 setattr(owner, leaf, parameter)  # Recurrent layers notice this, unlike register_parameter.
+        merge_adapters(module)
         return module
+
+
+def _selected(module: nn.Module, select: Selection, adapter: Adapter | None) -> list[str]:
+    """Return the names of the parameters to be passed, in order, after registering the adapter on the module."""
+    if adapter is None:
+        return select_names(select, aliases(module), dict(module.named_parameters()))
+    whole: list[str] = []
+    if select is not None:
+        whole = select_names(select, aliases(module), dict(module.named_parameters()))
+    adapter.apply(module, whole)
+    owners = {name: owner_of(module, name)[0] for name in aliases(module)}
+    return [name for name, owner in owners.items() if name in whole or isinstance(owner, AdaptedTensor)]

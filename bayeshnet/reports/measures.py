@@ -92,6 +92,7 @@ def _classes(criteria: Sequence[str]) -> list[Measure]:
         Measure(Column("backward transfer", "points", 2), final("backward_transfer")),
         Measure(Column("forward transfer", "points", 2), final("forward_transfer")),
         Measure(Column("NLL", "nats", 3), final("nll"), False, compared=True),
+        Measure(Column("NLL of ten", "nats", 3), final("joint_nll"), False),
         Measure(Column("Brier", "", 3), final("brier"), False),
         Measure(Column("ECE", "%"), final("ece"), False, compared=True),
     ]

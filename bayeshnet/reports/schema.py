@@ -19,7 +19,7 @@ _PLAIN = (
     *("accuracy_task_given", "accuracy_during", "mse_task_given", "mse_during", "forgetting", "drift"),
     *("forgetting_during", "last_accuracy", "average_incremental_accuracy", "examples_stored", "bytes_stored"),
     *("nll_all_classes", "brier_all_classes", "ece_all_classes", "gradient_steps", "passes", "beta"),
-    *("nll", "ece", "brier", "log_likelihood", "coverage", "negative_elbo", "negative_elbo_prior"),
+    *("nll", "joint_nll", "ece", "brier", "log_likelihood", "coverage", "negative_elbo", "negative_elbo_prior"),
 )
 _LONGEST = 500
 

@@ -7,15 +7,19 @@ from .experiment import Experiment
 from .folder import RunFolder
 from .listener import Listener
 from .loading import TrainedRun, load_run
+from .loggers import CSVLogger, MetricLogger, TensorBoardLogger
 from .results.records import Assessment, ClassificationScores, RegressionScores
 
 __all__ = [
     "Assessment",
+    "CSVLogger",
     "ClassificationScores",
     "Experiment",
     "Listener",
+    "MetricLogger",
     "RegressionScores",
     "RunFolder",
+    "TensorBoardLogger",
     "TrainedRun",
     "available",
     "load_run",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,19 @@ import torch
 from ..checks import check_path
 from ..continual import LearnerState
 from ..deprecation import warn
-from ..errors import check_instance, type_error, value_error
+from ..errors import check_instance, check_int, type_error, value_error
 from ..mnets.inputs import device_of
 from ..reports import RunResult, write_report
 from ..rng import derive_seed
 from ..tasks import TaskStream
 from .curves import Curves
 from .experiment import Experiment
-from .experiment_config import open_folder
+from .experiment_config import open_folder, recorded_settings
 from .folder import RunFolder
 from .listener import Listener
-from .loading import TrainedRun, restore_state
+from .loading import TrainedRun, restore_state, saved_assessments
+from .loggers.protocol import MetricLogger
+from .loggers.recording import RunLog, check_logger_list
 from .progress import Progress, TaskShape
 from .results.assessment import assess
 from .results.drift import posterior_drift
@@ -43,6 +45,8 @@ def run_experiment(
     listener: Listener | None = None,
     *,
     stream: TaskStream | None = None,
+    loggers: Sequence[MetricLogger] = (),
+    log_every: int = 100,
 ) -> TrainedRun:
     """Learn a stream, assess the learner after each task, and write the results.
 
@@ -53,6 +57,9 @@ def run_experiment(
             writes nothing.
         listener: receives the progress.
         stream: the experiment's stream, if it has been built already.
+        loggers: where numbers go while the run goes on: means of the parts of the loss, and results after each task. A
+            run that is continued continues their tables, without rows that come twice.
+        log_every: number of steps of which means are taken, in which a device is read once.
 
     Returns:
         The state of the learner with all results; :func:`~bayeshnet.runs.load_run` loads the same from the folder.
@@ -60,15 +67,17 @@ def run_experiment(
     check_instance("experiment", experiment, Experiment, "an Experiment")
     if listener is not None:
         _check_listener(listener)
+    check_logger_list(loggers), check_int("log_every", log_every, 1)
     if folder is not None and not isinstance(folder, RunFolder):
         folder = RunFolder(check_path("folder", folder, "the folder of a run, or None"))
     stream = experiment.stream() if stream is None else check_instance("stream", stream, TaskStream, "a TaskStream")
+    wanted = (list(loggers), log_every)
     if folder is None:
         # Checkpoints are needed to measure how far posteriors moved.
         with tempfile.TemporaryDirectory() as path:
-            return replace(_run(experiment, RunFolder(path), stream, listener, write=False), folder=None)
+            return replace(_run(experiment, RunFolder(path), stream, listener, wanted, write=False), folder=None)
     open_folder(folder, experiment)
-    return _run(experiment, folder, stream, listener, write=True)
+    return _run(experiment, folder, stream, listener, wanted, write=True)
 
 
 def _check_listener(listener: Any) -> None:
@@ -79,16 +88,37 @@ def _check_listener(listener: Any) -> None:
 
 
 def _run(
-    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None, *, write: bool
+    experiment: Experiment,
+    folder: RunFolder,
+    stream: TaskStream,
+    listener: Listener | None,
+    logs: tuple[list[MetricLogger], int],
+    *,
+    write: bool,
 ) -> TrainedRun:
     with folder.locked(), threads(experiment.threads):
         if write:
             folder.begin(stream)
-        state, assessments = _learn(experiment, folder, stream, listener)
+        with _logged(experiment, folder, listener, *logs) as heard:
+            state, assessments = _learn(experiment, folder, stream, heard)
         if listener is not None:
             listener.stream_done(stream)
         result = _conclude(experiment, folder, stream, state, assessments, write=write)
     return TrainedRun(experiment, state, tuple(assessments), result, folder)
+
+
+@contextmanager
+def _logged(
+    experiment: Experiment, folder: RunFolder, listener: Listener | None, loggers: list[MetricLogger], every: int
+) -> Iterator[Listener | None]:
+    """Let loggers hear what the listener hears, if there are any, and close them at the end."""
+    if not loggers:
+        yield listener
+        return
+    settings, known = recorded_settings(experiment), saved_assessments(folder)
+    log = RunLog(loggers, settings, known, every=every, split=experiment.judge_on, listener=listener)
+    with closing(log):
+        yield log
 
 
 def learn_stream(

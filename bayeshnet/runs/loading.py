@@ -135,6 +135,12 @@ def restore_state(
     return state.to(device_of(task.train.x)), progress
 
 
+def saved_assessments(folder: RunFolder) -> tuple[Assessment, ...]:
+    """Return the assessments of the tasks whose checkpoint is complete."""
+    number = folder.last_task()
+    return _progress(folder, number, folder.load_task(number)).assessments if number else ()
+
+
 def _progress(folder: RunFolder, number: int, record: dict[str, Any]) -> Progress:
     """Return the record of a checkpoint, if it is one of ``number`` tasks."""
     where = f"checkpoint of task {number} in {str(folder.path)!r}"

@@ -159,6 +159,30 @@ def test_frozen_features_are_those_of_the_layer_in_evaluation_mode():
         Frozen(TRUNK).fit(FLAT[:, :3])
 
 
+def test_frozen_features_of_several_layers_are_averaged_over_cells():
+    maps = nn.Sequential(nn.Conv2d(1, 3, 3), nn.Tanh(), nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(100, 5))
+    x = torch.randn(30, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    fitted = Frozen(maps, at=("0", "2", "4"), pool=(2, None, 3)).fit(x)
+    first = maps[0](x)
+    cells = [
+        first[..., rows, columns].mean((2, 3))
+        for rows in (slice(4), slice(3, 7))
+        for columns in (slice(4), slice(3, 7))
+    ]
+    right = torch.cat([torch.stack(cells, 2).flatten(1), maps[:3](x).flatten(1), maps(x)], 1).detach()
+    torch.testing.assert_close(fitted.outputs(x), right)
+    torch.testing.assert_close(Frozen(maps, at=["2"], pool=5).fit(x).outputs(x), maps[:3](x).flatten(1).detach())
+    torch.testing.assert_close(fitted(x).mean(0), torch.zeros(fitted.num_features), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match=r"pool: expected a number of cells, or one .* for each layer: 2, got"):
+        Frozen(maps, at=("0", "2"), pool=(2, 1, 1))
+    with pytest.raises(ValueError, match="pool: expected an integer"):
+        Frozen(maps, at="0", pool=0)
+    with pytest.raises(ValueError, match="at: expected the name of an inner layer, names of several"):
+        Frozen(maps, at=[])
+    with pytest.raises(TypeError, match="at: expected the name of an inner layer, names of several"):
+        Frozen(maps, at=[2])
+
+
 def test_frozen_embeddings_take_integers():
     trunk = nn.Sequential(nn.Embedding(10, 3), nn.Flatten())
     tokens = torch.randint(10, (30, 5), generator=torch.Generator().manual_seed(0))

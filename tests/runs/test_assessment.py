@@ -12,12 +12,14 @@ import torch
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from bayeshnet.continual import StreamPrediction
-from bayeshnet.data import from_arrays
+from bayeshnet.builders import ImplicitGenerator, MLPNetwork
+from bayeshnet.continual import PosteriorReplay, StreamPrediction, Training
+from bayeshnet.data import from_arrays, modes2d
 from bayeshnet.distributions import Dirac, MeanFieldGaussian
-from bayeshnet.inference import Prediction
+from bayeshnet.guides import Categorical, HypernetGuide
+from bayeshnet.inference import Prediction, Predictive
 from bayeshnet.inference.run import PARTS, Run
-from bayeshnet.metrics import median_distance
+from bayeshnet.metrics import joint_nll, median_distance, nll
 from bayeshnet.runs.curves import Curves
 from bayeshnet.runs.results.assessment import BATCH, assess
 from bayeshnet.runs.results.drift import has_moved, posterior_drift
@@ -293,3 +295,30 @@ def test_curves_are_means_over_blocks_of_steps():
     curves = Curves(max_blocks=5)
     curves.on_end(run)
     assert curves.record == {"step": [7.0, 9.0, 11.0, 13.0, 15.0], "nll": [0.5, 2.5, 4.5, 6.5, 8.5]}
+
+
+def test_ten_labels_together_after_the_last_task_only():
+    """A learner without draws: ten times the NLL of a label, over all of the few test examples."""
+    tasks = stream("classification")
+    assert assess(Known(), Learnt(2), tasks).scores.joint_nll == ()
+    scores = assess(Known(), Learnt(3), tasks).scores
+    for number, (task, joint) in enumerate(zip(tasks, scores.joint_nll, strict=True)):
+        assert len(task.test) <= 45  # all pairs are taken
+        mean = Known().predict_each(Learnt(3), task.test.x).predictions[number].mean
+        assert joint == pytest.approx(10 * -float(mean.gather(1, task.test.y[:, None]).log().mean()), rel=1e-5)
+
+
+def test_ten_labels_together_use_the_draws_of_a_posterior():
+    """Draws that disagree about the whole input are better together than one by one."""
+    tasks = modes2d(num_train=20, num_test=20)[:1]
+    posterior = ImplicitGenerator(latent_size=2, embedding_size=2, hidden_layers=(4,))
+    learner = PosteriorReplay(MLPNetwork((4,)), posterior, num_samples=7, training=Training(steps=2))
+    state = learner.learn(None, tasks[0])
+    (joint,) = assess(learner, state, tasks, seed=3).scores.joint_nll
+    test = tasks[0].test
+    predictive = Predictive(HypernetGuide(state.posterior).condition(0), state.net, Categorical(), num_samples=7)
+    generator = torch.Generator().manual_seed(3)
+    samples = predictive(test.x, generator=generator, keep_samples=True).samples
+    order = torch.randperm(len(test), generator=torch.Generator().manual_seed(3))
+    assert joint == pytest.approx(float(joint_nll(samples[:, order], test.y[order])), rel=1e-5)
+    assert joint < 10 * float(nll(samples.mean(0), test.y)) - 1e-3

@@ -24,6 +24,8 @@ MATRIX = torch.tensor([[1.0, 0.0], [0.5, 1.0]])
 SHOWN = [
     make_experiment(),
     runs.RunFolder("runs/a"),
+    runs.CSVLogger("logs"),
+    runs.TensorBoardLogger("logs"),
     runs.TrainedRun(make_experiment(), torch.nn.Linear(1, 1), (), None, runs.RunFolder("runs/a")),
     SCORES,
     runs.ClassificationScores((0.1,), (0.1,), (0.1,), 0.1, {}),
@@ -68,5 +70,5 @@ def test_settings_are_shown(shown):
 
 def test_no_public_class_is_forgotten():
     public = {getattr(m, name) for m in (runs, reports, metrics) for name in m.__all__} | {Split, Task, TaskStream}
-    classes = {cls for cls in public if inspect.isclass(cls)} - {runs.Listener}
+    classes = {cls for cls in public if inspect.isclass(cls)} - {runs.Listener, runs.MetricLogger}
     assert classes | {Curves, StreamEntry} == {type(shown) for shown in SHOWN}

@@ -55,11 +55,13 @@ EXTRAS = {
     "arviz",
     "hypnettorch",
     "jsonargparse",
+    "lightning_fabric",
     "matplotlib",
     "optuna",
     "rich",
     "sklearn",
     "tabulate",
+    "tensorboard",
     "torchmetrics",
     "yaml",
 }

@@ -8,17 +8,33 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bayeshnet.mnets import MLP, WRN, LeNet, MainNetInterface, ModuleMainNet, ResNet, SimpleRNN, ZenkeNet
+from bayeshnet.mnets import (
+    MLP,
+    WRN,
+    FiLMAdapter,
+    LeNet,
+    LowRankAdapter,
+    MainNetInterface,
+    ModuleMainNet,
+    ResNet,
+    SimpleRNN,
+    ZenkeNet,
+)
 
 
 @dataclass(frozen=True)
 class Case:
-    """Functions that build a network and inputs for it; ``stateful`` if a pass in training mode changes buffers."""
+    """Functions that build a network and inputs for it.
+
+    ``stateful`` if a pass in training mode changes buffers; not ``pickled`` if it has parametrizations, which torch
+    does not pickle.
+    """
 
     name: str
     build: Callable[[], MainNetInterface]
     inputs: Callable[[], Tensor]
     stateful: bool = False
+    pickled: bool = True
 
     def __str__(self) -> str:
         return self.name
@@ -168,7 +184,19 @@ CASES = [
         lambda: torch.randn(4, 2, 3),
     ),
     Case("module-tied", lambda: ModuleMainNet(Tied()), lambda: torch.arange(5)),
-    Case("module-weight-norm", lambda: ModuleMainNet(weight_normed()), _rows),
+    Case(
+        "module-lora",
+        lambda: ModuleMainNet(convolutional(), adapter=LowRankAdapter(), train_rest=True),
+        _maps,
+        pickled=False,
+    ),
+    Case(
+        "module-film",
+        lambda: ModuleMainNet(VisionResNet(), "fc.*", "eval", adapter=FiLMAdapter(), train_rest=True),
+        _colored,
+        pickled=False,
+    ),
+    Case("module-weight-norm", lambda: ModuleMainNet(weight_normed()), _rows, pickled=False),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from ...mnets import ModuleMainNet
+from ...mnets.adapters import merge_adapters
 from ...representation import ModuleSettings, settings_of
 
 __all__ = ["NotDescribedError", "frozen_parameters", "module_arguments", "tensor_type"]
@@ -59,8 +61,13 @@ def _wrapped(net: ModuleMainNet) -> dict[str, Any]:
     """Return the arguments of a wrapped module, with the names of the selected parameters in place of a predicate."""
     shown: dict[str, Any] = vars(net)["_given"]
     given = {name: value for name, value in shown.items() if value is not ...}
-    selected = {"select": list(net._selected)} if callable(given.get("select")) else {}
-    return {**given, **selected, "module": net.module}
+    module = net.module
+    if given.get("adapter") is not None:
+        module = copy.deepcopy(module)
+        merge_adapters(module, keep=False)
+    names = dict(module.state_dict())
+    selected = {"select": [n for n in net._selected if n in names]} if callable(given.get("select")) else {}
+    return {**given, **selected, "module": module}
 
 
 def _layer_arguments(layer: nn.Module) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class TensorRecord:
         fan_in: its fan-in, or None to derive it from the shape.
         group: a label set by the subclass, or None.
         home: module and key of its parameter, or None for a tensor that is passed in.
+        last: True if it belongs to an output layer, or None to derive it from its place.
     """
 
     shape: tuple[int, ...]
@@ -49,6 +50,7 @@ class TensorRecord:
     fan_in: int | None
     group: str | None
     home: tuple[nn.Module, str] | None
+    last: bool | None = None
 
     @property
     def conditional(self) -> bool:
@@ -169,4 +171,7 @@ def _entries(records: Sequence[TensorRecord]) -> list[WeightEntry]:
     spec = WeightSpec.of_shapes([r.shape for r in records], [r.label for r in records], [r.role for r in records])
     fans = {r.label: r.fan_in for r in records}
     fans.update({b.label: b.fan_in or w.fan_in for w, b in pair_biases(records) if b is not None})
-    return [WeightEntry(e.name, e.shape, e.role, fans[e.name] or e.fan_in, e.last) for e in spec.entries]
+    last = {r.label: r.last for r in records if r.last is not None}
+    return [
+        WeightEntry(e.name, e.shape, e.role, fans[e.name] or e.fan_in, last.get(e.name, e.last)) for e in spec.entries
+    ]

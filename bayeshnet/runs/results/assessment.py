@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from ... import metrics
-from ...continual import Learner, LearnerState, StreamPrediction
+from ...continual import Learner, LearnerState, StreamPrediction, VariationalLearner
 from ...continual.task_inference.criteria import variances
 from ...continual.task_inference.prediction import join_predictions
 from ...deprecation import moved_names
-from ...mnets.inputs import join_inputs
+from ...guides import HypernetGuide
+from ...inference import Predictive
+from ...mnets.inputs import device_of, join_inputs
 from ...tasks import Split, TaskStream
 from .records import Assessment, ClassificationScores, PerTask, RegressionScores
 
@@ -82,6 +86,8 @@ def assess(learner: Learner, state: LearnerState, stream: TaskStream, seed: int 
     prediction, y, number = predict_test_inputs(learner, state, stream, seed)
     judge = _judge_classes if stream.kind == "classification" else _judge_values
     given, inferred, scores = judge(prediction, y, number, state.num_tasks)
+    if isinstance(scores, ClassificationScores) and state.num_tasks == len(stream):
+        scores = replace(scores, joint_nll=_joint_nll(learner, state, stream, seed))
     task_scores = {c: prediction.scores(c) for c in prediction.criteria}
 
     def correct(values: Tensor, batch_size: int) -> PerTask:
@@ -109,6 +115,30 @@ def _assess_next_task(learner: Learner, state: LearnerState, stream: TaskStream,
         more = max(0, stream[state.num_tasks].num_outputs - mean.shape[-1])
         return float(metrics.accuracy(torch.nn.functional.pad(mean, (0, more)), test.y))
     return float(metrics.mse(mean, test.y))
+
+
+def _joint_nll(learner: Learner, state: LearnerState, stream: TaskStream, seed: int) -> PerTask:
+    """Return the NLL of ten labels together of each task, from at most 1,000 test examples of each."""
+    generator = torch.Generator().manual_seed(seed)
+    found = []
+    for number, task in enumerate(stream):
+        chosen = torch.randperm(len(task.test), generator=generator)[:_CHUNK].to(task.test.y.device)
+        test = task.test.select(chosen).load()
+        samples = _under_draws(learner, state, test.x, number, seed)
+        found.append(float(metrics.joint_nll(samples, test.y, 10, generator=generator)))
+    return tuple(found)
+
+
+def _under_draws(learner: Learner, state: LearnerState, x: Tensor, number: int, seed: int) -> Tensor:
+    """Return the probabilities ``(S, N, C)`` under each draw of the weights; one draw where no weights are drawn."""
+    if isinstance(learner, VariationalLearner):
+        guide = HypernetGuide(learner.predictive_posterior(state), learner.estimator).condition(number)
+        net = learner.task_network(state, number)
+        predictive = Predictive(guide, net, state.likelihood, num_samples=learner.num_samples)
+        with state.statistics_of(number):
+            generator = torch.Generator(device=device_of(x)).manual_seed(seed)
+            return cast(Tensor, predictive(x, generator=generator, keep_samples=True).samples)
+    return learner.predict_each(state, x, [number], seed=seed).predictions[0].mean.unsqueeze(0)
 
 
 def _mean_per_task(values: Tensor, number: Tensor, num_tasks: int) -> PerTask:

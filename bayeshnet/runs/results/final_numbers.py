@@ -51,6 +51,7 @@ def _final_of_classes(
         "forward_transfer": 100 * float(metrics.forward_transfer(ahead, chance)),
         **_forgetting(summary),
         "nll": mean(scores.nll),
+        **({"joint_nll": mean(scores.joint_nll)} if scores.joint_nll else {}),
         "brier": mean(scores.brier),
         "ece": 100 * scores.ece_all,
         "labels": {k: 100 * v if k in ("accuracy", "ece") else v for k, v in scores.labels.items()},
@@ -124,6 +125,7 @@ def _numbers_of_task(during: Assessment, last: Assessment, t: int) -> Numbers:
             "accuracy_task_inferred": {c: 100 * fractions[t] for c, fractions in last.inferred.items()},
             "task_inference": inference,
             "nll": last.scores.nll[t],
+            **({"joint_nll": last.scores.joint_nll[t]} if last.scores.joint_nll else {}),
             "brier": last.scores.brier[t],
             "ece": 100 * last.scores.ece[t],
         }

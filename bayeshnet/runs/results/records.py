@@ -23,6 +23,8 @@ class ClassificationScores:
         ece_all: expected calibration error over the examples of all tasks.
         labels: scores of the probabilities of global labels, averaged over the posterior of tasks; empty if the stream
             has no labels.
+        joint_nll: NLL of ten labels together of each task, after the last task only, in nats; see
+            :func:`~bayeshnet.metrics.joint_nll`.
     """
 
     nll: PerTask
@@ -30,6 +32,7 @@ class ClassificationScores:
     ece: PerTask
     ece_all: float
     labels: Mapping[str, float]
+    joint_nll: PerTask = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Assessment:
         kinds = {"classification": ClassificationScores, "regression": RegressionScores}
         scores = kinds[record["kind"]]
         known = {f.name: record[f.name] for f in fields(cls) if f.name in record}
-        known["scores"] = scores(**{f.name: _frozen(record[f.name]) for f in fields(scores)})
+        known["scores"] = scores(**{f.name: _frozen(record[f.name]) for f in fields(scores) if f.name in record})
         known["seconds"] = Seconds(**record["seconds"])
         return cls(**{name: value if name == "curves" else _frozen(value) for name, value in known.items()})
 

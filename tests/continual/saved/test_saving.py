@@ -29,7 +29,7 @@ from bayeshnet.continual import (
 )
 from bayeshnet.guides import Gaussian
 from bayeshnet.inference import load_checkpoint, save_checkpoint
-from bayeshnet.mnets import MLP, LeNet, ModuleMainNet, ResNet
+from bayeshnet.mnets import MLP, FiLMAdapter, LeNet, ModuleMainNet, ResNet, adapt
 from tests.support.tasks import learn, make_task, same_state
 
 ROOT = Path(bayeshnet.__file__).parent.parent
@@ -193,6 +193,12 @@ NETWORKS = {
     "chosen": lambda: ModuleMainNet(
         nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), select=lambda name, _: name.endswith("weight")
     ),
+    "adapted": lambda: adapt(nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.Tanh(), nn.Linear(6, 2)), "lora", rank=2),
+    "scaled": lambda: ModuleMainNet(
+        nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2)),
+        select=lambda name, _: name.startswith("4."),
+        adapter=FiLMAdapter("2"),
+    ),
     "frozen": lambda: nn.Sequential(
         nn.Flatten(), nn.Linear(16, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 2)
     ).eval(),
@@ -213,7 +219,7 @@ def test_networks_come_with_their_values(name, tmp_path):
     assert same_state(again, state)
     loaded = again.learner.network
     assert same_state(loaded, net)
-    assert repr(loaded) == repr(net) or name == "chosen"
+    assert repr(loaded) == repr(net) or name in ("chosen", "scaled")
     assert [m.training for m in loaded.modules()] == [m.training for m in net.modules()]
     assert [p.requires_grad for p in loaded.parameters()] == [p.requires_grad for p in net.parameters()]
     assert torch.equal(again.learner.predict(again, task.test.x, 0).mean, learner.predict(state, task.test.x, 0).mean)

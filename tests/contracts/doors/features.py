@@ -21,7 +21,7 @@ DOORS: dict[str, Door] = {
     "FeatureCache.of": Door({"features": RandomFourier(4).fit(_X), "x": _X}, of=FeatureCache, read=_nothing),
     "FeatureMap": Door(closed="abstract"),
     "Features": Door(closed="abstract"),
-    "Frozen": Door({"module": nn.Linear(3, 2), "at": None, "dtype": None}),
+    "Frozen": Door({"module": nn.Sequential(nn.Linear(3, 2)), "at": ("0",), "dtype": None, "pool": (2,)}),
     "PatchFilters": Door(
         {
             "num_filters": 3,

@@ -16,6 +16,7 @@ def _probs(*shape: int) -> torch.Tensor:
 
 
 _PAIR = {"probs": _probs(4, 3), "y": torch.tensor([0, 2, 1, 1])}
+_TOGETHER = {"samples": _probs(5, 4, 3), "y": torch.tensor([0, 2, 1, 1])}
 _VALUES = {"mean": _draws(4, 2), "y": _draws(4, 2) + 1}
 _GAUSSIAN = {"mean": _draws(4, 1), "std": _draws(4).exp(), "y": _draws(4, 1) + 1}
 _DRAWN = {"samples": _draws(5, 4, 1), "y": _draws(4, 1) + 1}
@@ -51,6 +52,10 @@ DOORS: dict[str, Door] = {
     "gaussian_coverage": Door({**_GAUSSIAN, "level": 0.9}),
     "gaussian_crps": Door(_GAUSSIAN),
     "gaussian_log_likelihood": Door(_GAUSSIAN),
+    "joint_nll": Door(
+        {**_TOGETHER, "size": 4, "num_pairs": 3, "smallest": 1e-9, "generator": None},
+        random=True,
+    ),
     "median_distance": Door(_SETS),
     "mmd": Door({**_SETS, "width": torch.tensor(1.3), "unbiased": True}),
     "mse": Door(_VALUES),

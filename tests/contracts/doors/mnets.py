@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import nn
 
-from bayeshnet.mnets import MLP
+from bayeshnet.mnets import MLP, BiasAdapter, adapt
 from tests.support.doors import Door
 
 _MODULATION: dict[str, Any] = {
@@ -24,6 +25,10 @@ _QUIET: dict[str, Any] = {"verbose": False, "no_weights": False}
 
 def _mlp() -> MLP:
     return MLP(3, 2, [4], verbose=False)
+
+
+def _without_weights() -> MLP:
+    return MLP(3, 2, [3], no_weights=True, verbose=False)
 
 
 def _module() -> nn.Module:
@@ -112,13 +117,30 @@ _ZENKE: dict[str, Any] = {
 }
 
 DOORS: dict[str, Door] = {
+    "Adapter": Door(closed="abstract"),
+    "BiasAdapter": Door({"layers": ("0", "2")}),
+    "FiLMAdapter": Door({"layers": ("0", "2")}),
     "LeNet": Door(_LENET),
+    "LowRankAdapter": Door({"layers": ("0", "2"), "rank": 2, "alpha": 1.0}),
     "MLP": Door(_MLP_ARGUMENTS),
     "MainNetInterface": Door(closed="abstract"),
-    "ModuleMainNet": Door(lambda: {"module": _module(), "select": ["2.*"], "batch_norm": "eval", "train_rest": False}),
+    "ModuleMainNet": Door(
+        lambda: {
+            "module": _module(),
+            "select": ["2.*"],
+            "batch_norm": "eval",
+            "train_rest": False,
+            "adapter": BiasAdapter("0"),
+        }
+    ),
+    "ModuleMainNet.to_module": Door(lambda: {"weights": torch.ones(12)}, of=lambda: adapt(_module(), layers="2")),
     "OutputView": Door(lambda: {"net": _mlp(), "start": 0, "stop": 1, "gaps": ()}),
+    "PriorFunctionNet": Door(lambda: {"net": _without_weights(), "scale": 0.5, "prior_weights": torch.ones(20)}),
     "ResNet": Door(_RESNET),
     "SimpleRNN": Door(_RNN),
     "WRN": Door(_WRN),
     "ZenkeNet": Door(_ZENKE),
+    "adapt": Door(
+        lambda: {"module": _module(), "kind": "lora", "layers": "2", "select": "0.*", "batch_norm": None, "rank": 2}
+    ),
 }

@@ -29,6 +29,7 @@ def _folder() -> str:
 
 DOORS: dict[str, Door] = {
     "Assessment": Door(closed="a record that runs make"),
+    "CSVLogger": Door({"folder": "logs"}),
     "ClassificationScores": Door(closed="a record that runs make"),
     "Experiment": Door(
         {
@@ -44,8 +45,10 @@ DOORS: dict[str, Door] = {
         }
     ),
     "Listener": Door(closed="a protocol"),
+    "MetricLogger": Door(closed="a protocol"),
     "RegressionScores": Door(closed="a record that runs make"),
     "RunFolder": Door({"path": "run"}),
+    "TensorBoardLogger": Door({"folder": "logs"}),
     "TrainedRun": Door(closed="a record that run_experiment makes"),
     "available": Door({}),
     "load_run": Door(
@@ -58,6 +61,8 @@ DOORS: dict[str, Door] = {
             "folder": None,
             "listener": None,
             "stream": modes2d(**_OPTIONS),
+            "loggers": (),
+            "log_every": 100,
         },
         read=lambda run: (),
     ),

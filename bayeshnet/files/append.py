@@ -1,0 +1,30 @@
+"""Appending to a text file of lines, which a killed process leaves whole but for its last line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["append_text"]
+
+
+def append_text(path: str | Path, text: str) -> None:
+    """Append ``text`` in UTF-8 to a file, by one call of the system where that takes it all.
+
+    Args:
+        path: path of a file, which is made if there is none.
+        text: whole lines.
+
+    Raises:
+        OSError: if the file cannot be written; the error names ``path``.
+    """
+    rest = memoryview(text.encode("utf-8"))
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            while rest:
+                rest = rest[os.write(handle, rest) :]
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise OSError(error.errno or 0, error.strerror or str(error), str(path)) from error
