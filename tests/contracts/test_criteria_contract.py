@@ -19,7 +19,7 @@ APPLICABLE = [(name, kind) for name, criterion in CRITERIA.items() for kind in c
 
 def exchanged(stream):
     """The same predictions with the tasks in the other order."""
-    kept = {name: getattr(stream, name) for name in ("evidence", "mahalanobis", "virtual_logit")}
+    kept = {name: getattr(stream, name) for name in ("evidence", "mahalanobis", "virtual_logit", "logit_variance")}
     return replace(
         stream,
         **{name: None if scores is None else scores.flip(-1) for name, scores in kept.items()},

@@ -34,7 +34,8 @@ def with_kept(stream):
     logits = [m.log() + right[:, [t]] if stream.labels else None for t, m in enumerate(means)]
     predictions = tuple(replace(p, logits=own) for p, own in zip(stream.predictions, logits, strict=True))
     virtual = torch.ones_like(right) if stream.labels else None
-    return replace(stream, predictions=predictions, evidence=7 * right, mahalanobis=-right.exp(), virtual_logit=virtual)
+    kept = {"evidence": 7 * right, "mahalanobis": (-right).exp(), "logit_variance": (-right).exp()}
+    return replace(stream, predictions=predictions, virtual_logit=virtual, **kept)
 
 
 def class_stream(joint=False):

@@ -57,6 +57,7 @@ def assemble(
             "evidence": found.log_density,
             "mahalanobis": found.distance,
             "virtual_logit": found.virtual_logit if logits else None,
+            "logit_variance": None if evidence.layers is None else evidence.layers.variances(x, tasks),
             "combination": evidence.weights.chosen(),
         }
     return StreamPrediction(

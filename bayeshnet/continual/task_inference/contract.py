@@ -56,5 +56,9 @@ class TaskPredictions(Protocol):
         """Logit ``(N, T)`` of belonging to none of a task's classes."""
 
     @property
+    def logit_variance(self) -> Tensor | None:
+        """Variance ``(N, T)`` of a logit under the last layer of each task."""
+
+    @property
     def combination(self) -> Combination | None:
         """Weights of the combined score, learned from examples that were set aside."""

@@ -20,7 +20,7 @@ from ...inference import Prediction
 from ...representation import Settings
 from ...tasks import KINDS
 from .contract import TaskPredictions
-from .distances import energy, evidence, mahalanobis, max_logit, vim
+from .distances import energy, evidence, logit_variance, mahalanobis, max_logit, vim
 
 __all__ = ["CRITERIA", "Criterion", "TaskPredictions", "criteria_for", "padded_means", "variances"]
 
@@ -179,6 +179,7 @@ CRITERIA: dict[str, Criterion] = {
     "mahalanobis": Criterion(mahalanobis, needs="mahalanobis"),
     "max_logit": Criterion(max_logit, ("classification",), needs="logits"),
     "energy": Criterion(energy, ("classification",), needs="logits"),
+    "logit_variance": Criterion(logit_variance, needs="logit_variance"),
     "vim": Criterion(vim, ("classification",), needs="virtual_logit"),
 }
 """All criteria by name."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from ...errors import value_error
 from .contract import TaskPredictions
 
-__all__ = ["energy", "evidence", "mahalanobis", "max_logit", "vim"]
+__all__ = ["energy", "evidence", "logit_variance", "mahalanobis", "max_logit", "vim"]
 
 _KEPT = "It needs EvidenceSettings that keep something of these inputs, and a state learned with them."
 
@@ -63,6 +63,15 @@ def vim(stream: TaskPredictions) -> Tensor:
         ViM: Out-Of-Distribution with Virtual-logit Matching (Wang, Li, Feng, Zhang; 2022).
     """
     return energy(stream) - _known("vim", stream.virtual_logit, _KEPT)
+
+
+def logit_variance(stream: TaskPredictions) -> Tensor:
+    r"""Return the negative variance of a logit under a Bayesian last layer of each task over frozen features.
+
+    It is the uncertainty of a network whose trunk is frozen (random filters, say) and whose last layer is Gaussian:
+    :math:`-\tilde\varphi^\top (\lambda_t I + G_t)^{-1} \tilde\varphi`. Neither targets nor densities enter it.
+    """
+    return -_known("logit_variance", stream.logit_variance, _KEPT)
 
 
 def _known(name: str, scores: Tensor | None, advice: str) -> Tensor:

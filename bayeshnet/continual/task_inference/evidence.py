@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from ...errors import check_int, check_size, value_error
 from ...exact import GaussianClassesHead
 from .combination import CombinationMemory
+from .last_layers import LastLayers
 
 __all__ = ["EvidenceScores", "TaskEvidence"]
 
@@ -52,6 +54,7 @@ class TaskEvidence(nn.Module):
         center: mean of the features of each task, ``(T, D)``.
         directions: orthonormal principal directions of each task, ``(T, D, q)``; those that are missing are 0.
         scale: the number :math:`\alpha_t` of each task, ``(T,)``.
+        layers: last layers of the tasks over fixed features, by the variance of their logits; or None.
     """
 
     center: Tensor
@@ -67,6 +70,7 @@ class TaskEvidence(nn.Module):
         self.num_directions = min(check_size("num_directions", num_directions, 0), num_features // 2)
         self.head = GaussianClassesHead(num_features)
         self.weights = CombinationMemory(entropy_weight)
+        self.layers: LastLayers | None = None
         self.register_buffer("center", torch.zeros(0, num_features))
         self.register_buffer("directions", torch.zeros(0, num_features, self.num_directions))
         self.register_buffer("scale", torch.zeros(0))
@@ -157,6 +161,14 @@ class TaskEvidence(nn.Module):
         for name in ("center", "directions", "scale"):
             if name in state:
                 setattr(self, name, getattr(self, name).new_zeros(state[name].shape))
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *args: Any) -> None:
+        """Give all buffers of tasks and classes the shapes of those that are loaded, which a new state cannot know."""
+        for name, part in (("", self), ("head.", self.head), ("layers.", self.layers)):
+            start = prefix + name
+            if part is not None:
+                part.resize_like({k.removeprefix(start): v for k, v in state_dict.items() if k.startswith(start)})
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         """Show the sizes."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...errors import check_instance, check_size
 from ...features import Features
@@ -16,6 +15,7 @@ from ...rng import derive_seed
 from ...tasks import Split, Task
 from .density import DensitySettings
 from .evidence import TaskEvidence
+from .last_layers import LastLayers
 from .prediction import StreamPrediction
 from .task_density import TaskDensity, log_densities
 
@@ -26,12 +26,13 @@ _MOST_READ, _FEW, _SHARE = 10_000, 200, 5
 
 @dataclass(frozen=True)
 class EvidenceSettings:
-    r"""Settings of what is kept of all tasks for the criteria ``evidence``, ``mahalanobis``, ``vim`` and ``combined``.
+    r"""Settings of what is kept of all tasks for criteria such as ``evidence``, ``mahalanobis`` and ``combined``.
 
     Args:
         features: features that are fitted to the first task; None for those of the densities of inputs (see
             :class:`DensitySettings`): flattened inputs, or brightness and edges of images.
-        num_directions: number of principal directions of each task, for ``vim``.
+        num_directions: number of principal directions of each task, for ``vim`` and ``logit_variance``; the latter
+            stands on the features of the densities of inputs, whatever ``features`` are.
         set_aside: number of examples of each task that its weights do not learn, by which the criterion ``combined``
             is calibrated. Of a task of fewer than four times as many a fifth, at most 200, is taken, which the weights
             see and the densities do not; then the weight of the entropy stays as it is.
@@ -96,7 +97,10 @@ class Aside:
         prediction = predict(judged.x)
         logits = prediction.predictions[number].logits
         scale = 0.0 if logits is None else float(logits.amax(1).mean())
-        self.evidence.learn(self.evidence.of(torch.cat([part.x for part in parts])), torch.cat(targets), scale)
+        x = torch.cat([part.x for part in parts])
+        self.evidence.learn(self.evidence.of(x), torch.cat(targets), scale)
+        if self.evidence.layers is not None:
+            self.evidence.layers.learn(x)
         if number == 0 or self.aside is None:
             return
         features, among = self.evidence.of(judged.x), range(number + 1)
@@ -124,16 +128,17 @@ def build_evidence(
     like, several = floating_like(task.train.x), isinstance(task.train.x[:1], tuple)
     if settings.most_features == 0 or several or not task.train.x[:1].is_floating_point():
         return None
-    made: Any = density.empty(task.input_shape, task.layout)
-    width = made.num_features
+    fixed = density.empty(task.input_shape, task.layout)
+    made: nn.Module = fixed.features
+    width = fixed.num_features
     if settings.features is not None:
-        made = settings.features.build(task.input_shape, task.layout)
-        width = made.num_features
-    else:
-        made = made.features
+        made = chosen = settings.features.build(task.input_shape, task.layout)
+        width = chosen.num_features
     if width > settings.most_features:
         return None
     built = TaskEvidence(made, width, settings.num_directions, entropy_weight)
+    if fixed.num_features <= settings.most_features:
+        built.layers = LastLayers(fixed.features, fixed.num_features, settings.num_directions)
     return built.to(device=like.device, dtype=like.dtype)
 
 

@@ -17,7 +17,7 @@ from .criteria import CRITERIA, criteria_for, padded_means, variances
 
 __all__ = ["StreamPrediction", "join_predictions"]
 
-_ROWS = ("log_density", "task_log_prob", "log_evidence", "evidence", "mahalanobis", "virtual_logit")
+_ROWS = ("log_density", "task_log_prob", "log_evidence", "evidence", "mahalanobis", "virtual_logit", "logit_variance")
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,6 +51,7 @@ class StreamPrediction:
             over all tasks; None where nothing of the kind is kept.
         mahalanobis: squared distance from the nearest of each task's classes under that covariance, ``(N, T)``.
         virtual_logit: logit ``(N, T)`` of belonging to none of a task's classes, by the residual of the features.
+        logit_variance: variance ``(N, T)`` of a logit under a Bayesian last layer of each task over frozen features.
         combination: weights of the combined score, or None.
     """
 
@@ -64,6 +65,7 @@ class StreamPrediction:
     evidence: Tensor | None = None
     mahalanobis: Tensor | None = None
     virtual_logit: Tensor | None = None
+    logit_variance: Tensor | None = None
     combination: Combination | None = None
 
     def __repr__(self) -> str:

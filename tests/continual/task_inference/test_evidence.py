@@ -13,6 +13,7 @@ from scipy.stats import multivariate_t
 from bayeshnet.builders import MeanFieldWeights, MLPNetwork
 from bayeshnet.continual import DensitySettings, EvidenceSettings, Separate, Split, Task, Training, load_state
 from bayeshnet.continual.task_inference.evidence import TaskEvidence
+from bayeshnet.continual.task_inference.last_layers import LastLayers
 from bayeshnet.continual.task_inference.learning import build_evidence, divide_task
 from bayeshnet.features import RandomFourier
 from tests.support.predictions import class_stream, with_kept
@@ -100,6 +101,26 @@ def test_virtual_logits_are_residuals_of_principal_components():
     np.testing.assert_allclose(evidence.scores(NEW, [0, 1]).virtual_logit, np.stack(expected, 1), rtol=1e-8)
 
 
+@pytest.mark.parametrize("num_directions", [2, 6])
+def test_variances_are_those_of_the_weights_of_a_last_layer(num_directions):
+    """With the kept eigenvalues alone in the Gram matrix, and the prior in all directions."""
+    layers, expected = LastLayers(torch.nn.Identity(), SIZE, num_directions, prior_share=0.2).double(), []
+    new = np.column_stack([NEW.numpy(), np.ones(7)])
+    for x, _ in TASKS:
+        layers.learn(x)
+        wide = np.column_stack([x.numpy(), np.ones(len(x))])
+        precision = 0.2 * np.trace(wide.T @ wide) / (SIZE + 1)
+        left, sizes, right = np.linalg.svd(wide, full_matrices=False)
+        kept = (left[:, :num_directions] * sizes[:num_directions]) @ right[:num_directions]
+        covariance = np.linalg.inv(precision * np.eye(SIZE + 1) + kept.T @ kept)
+        expected.append(np.einsum("ni,ij,nj->n", new, covariance, new))
+    np.testing.assert_allclose(layers.variances(NEW, [0, 1]), np.stack(expected, 1), rtol=1e-8)
+    other = LastLayers(torch.nn.Identity(), SIZE, num_directions, prior_share=0.2).double()
+    other.resize_like(layers.state_dict())
+    other.load_state_dict(layers.state_dict())
+    assert torch.equal(other.variances(NEW, [1]), layers.variances(NEW, [1]))
+
+
 def test_criteria_of_sizes_are_their_formulas():
     stream = with_kept(class_stream())
     logits = np.stack([p.logits.numpy() for p in stream.predictions], 1)
@@ -108,6 +129,7 @@ def test_criteria_of_sizes_are_their_formulas():
     np.testing.assert_allclose(stream.scores("vim"), logsumexp(logits, axis=-1) - stream.virtual_logit.numpy())
     assert torch.equal(stream.scores("evidence"), stream.evidence)
     assert torch.equal(stream.scores("mahalanobis"), -stream.mahalanobis)
+    assert torch.equal(stream.scores("logit_variance"), -stream.logit_variance)
     with pytest.raises(ValueError, match=r"criterion: expected one that these predictions have, got 'energy'"):
         class_stream().scores("energy")
 
@@ -143,7 +165,7 @@ def test_what_is_kept_is_saved_loaded_and_learned_on(features, tmp_path):
     x = make_task(2).test.x
     first, second = (owner.predict(s, x) for owner, s in ((learner, state), (again.learner, again)))
     assert first.combination == second.combination
-    for name in ("evidence", "mahalanobis", "max_logit", "energy", "vim", "combined"):
+    for name in ("evidence", "mahalanobis", "logit_variance", "max_logit", "energy", "vim", "combined"):
         assert torch.equal(first.scores(name), second.scores(name))
     longer = [learner.learn(s, make_task(2), seed=5) for s in (state, again)]
     assert same_state(*longer)
