@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .inference.fit import fit
     from .mnets import ModuleMainNet
     from .runs import load_run
+    from .saving import load, save
     from .tasks import Task, TaskStream
     from .weights import WeightSpec
 
@@ -51,7 +52,9 @@ __all__ = [
     "batched_forward",
     "diagnose",
     "fit",
+    "load",
     "load_run",
+    "save",
 ]
 
 __version__ = "0.1.0"
@@ -74,7 +77,9 @@ _HOMES = {
     "batched_forward": "functional",
     "diagnose": "estimators",
     "fit": "inference",
+    "load": "saving",
     "load_run": "runs",
+    "save": "saving",
 }
 _MODULES = {
     "allowed",
@@ -104,6 +109,7 @@ _MODULES = {
     "representation",
     "rng",
     "runs",
+    "saving",
     "speed",
     "tasks",
     "weights",

@@ -1,32 +1,35 @@
 """Exact learners on Split Fashion-MNIST in several class orders.
 
 Usage: ``python benchmarks/exact_stream.py DATA_DIR RESULTS.jsonl [--orders 5] [--settings patches compact ...]``.
-A line of the file is one setting in one order; lines that are there are not computed again.
+A line of the file is one setting in one order; lines that are there are not computed again. The state after each task
+is kept beside the file until its line is there, so that a script that was killed, or told to stop after ``--tasks``
+tasks, goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import time
 from pathlib import Path
 
 import torch
 
 from bayeshnet import metrics
-from bayeshnet.continual import DensitySettings, ExactStream
+from bayeshnet.continual import DensitySettings, ExactStream, load_state
 from bayeshnet.continual.exact_stream.learner import memory_of
 from bayeshnet.data import split_fashion_mnist
 from bayeshnet.features import Features, Frozen, PatchFilters, RandomFourier
 
 IMAGE = (1, 28, 28)
 SETTINGS: dict[str, tuple[Features, str]] = {
-    "patches": (PatchFilters(100, grid=4, image_shape=IMAGE), "linear"),
-    "compact": (PatchFilters(20, grid=4, image_shape=IMAGE), "linear"),
+    "patches": (PatchFilters(150, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "linear"),
+    "compact": (PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "linear"),
     "fourier": (RandomFourier(2000), "linear"),
     "pixels": (Frozen(torch.nn.Flatten()), "linear"),
     "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
-    "compact-gaussian": (PatchFilters(20, grid=4, image_shape=IMAGE), "gaussian"),
+    "compact-gaussian": (PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "gaussian"),
 }
 
 
@@ -37,11 +40,31 @@ def class_order(number):
     return torch.randperm(10, generator=torch.Generator().manual_seed(number)).tolist()
 
 
-def measure(learner, stream):
-    """Learn the stream and return the numbers of a row."""
-    begin, cpu, state = time.perf_counter(), time.process_time(), None
-    for number, task in enumerate(stream):
+class PausedError(Exception):
+    """Raised when as many tasks have been learned as were asked for."""
+
+
+def learn(learner, stream, folder, most):
+    """Return the state after the stream and the processor time of learning, going on from what is in the folder."""
+    state, cpu, taken = None, 0.0, 0
+    if (folder / "cpu").exists():
+        state, cpu = load_state(folder), float((folder / "cpu").read_text())
+    for number, task in list(enumerate(stream))[state.num_tasks if state else 0 :]:
+        if taken == most:
+            raise PausedError
+        begin, taken = time.process_time(), taken + 1
         state = learner.learn(state, task, seed=number)
+        cpu += time.process_time() - begin
+        state.save(folder)
+        (folder / "cpu").write_text(str(cpu))
+    return state, cpu
+
+
+def measure(learner, stream, folder, most):
+    """Learn the stream and return the numbers of a row."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state, cpu = learn(learner, stream, folder, most)
+    begin = time.process_time()
     prediction = learner.predict(state, torch.cat([t.test.x for t in stream]))
     right = torch.cat([torch.tensor(t.labels)[t.test.y] for t in stream])
     task = torch.cat([torch.full((len(t.test),), n) for n, t in enumerate(stream)])
@@ -58,8 +81,7 @@ def measure(learner, stream):
         "beta": getattr(memory.head, "beta", 1.0),
         "features": memory.features.num_features,
         "megabytes": memory.num_bytes / 1e6,
-        "seconds": time.perf_counter() - begin,
-        "cpu_seconds": time.process_time() - cpu,
+        "cpu_seconds": cpu + time.process_time() - begin,
     }
 
 
@@ -69,9 +91,11 @@ def main():
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--tasks", type=int, default=None, help="tasks of a setting to be learned in this call")
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
     done = {(line["setting"], line["order"]) for line in map(json.loads, lines)}
     for order in range(arguments.orders):
@@ -82,9 +106,15 @@ def main():
             stream = stream or split_fashion_mnist(arguments.data_dir, order=class_order(order))
             features, head = SETTINGS[name]
             learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1, grid=2))
-            row = {"setting": name, "order": order, "features": None, **measure(learner, stream)}
+            folder = arguments.results.with_suffix("") / f"{name}-{order}"
+            try:
+                numbers = measure(learner, stream, folder, arguments.tasks)
+            except PausedError:
+                return
+            row = {"setting": name, "order": order, "features": None, **numbers}
             with arguments.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
+            shutil.rmtree(folder)
 
 
 if __name__ == "__main__":

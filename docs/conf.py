@@ -66,6 +66,7 @@ ORDER = (
     "layers",
     "mnets",
     "hnets",
+    "saving",
     "distributions",
     "features",
     "exact",

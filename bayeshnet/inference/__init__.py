@@ -1,9 +1,9 @@
 """Inference: the evidence lower bound, the one training loop, predictions, checkpoints."""
 
 from ..deprecation import moved_names
+from ..saving import load_checkpoint, save_checkpoint
 from .bound import ELBOTerms
 from .callbacks import EarlyStopping, LogProgress, Progress
-from .checkpoint import load_checkpoint, save_checkpoint
 from .elbo import ImplicitELBO
 from .fit import fit
 from .losses import AddedLoss, StepContext, Term

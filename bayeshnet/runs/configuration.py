@@ -52,9 +52,10 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
 
     The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
     class; they apply wherever the method uses that class, unless the method sets them itself. Its section
-    ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick`` overrides
-    everything but a section ``quick`` of the method. A method whose learner is not trained by steps lists under
-    ``keeps`` the arguments that it takes from the stream and from ``quick``; without the list it takes all.
+    ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick``, which
+    may have a ``for_class`` of its own, overrides everything but a section ``quick`` of the method. A method whose
+    learner is not trained by steps lists under ``keeps`` the arguments that it takes from the stream and from
+    ``quick``; without the list it takes all.
 
     Args:
         data: name of the stream.
@@ -79,7 +80,8 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     if quick:
         if quicker is None:
             raise value_error("quick", expected=f"a configuration with a quick form, {data} has none", found="quick")
-        settings = merge(merge(settings, quicker), quickest)
+        smaller = quicker.pop("for_class", {})
+        settings = merge(_with_class_arguments(merge(settings, quicker), smaller), quickest)
     return str(_yaml().safe_dump(settings, sort_keys=False))
 
 

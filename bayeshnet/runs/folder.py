@@ -25,8 +25,8 @@ from ..files import (
     write_manifest,
     write_text,
 )
-from ..inference import load_checkpoint, save_checkpoint
 from ..representation import Settings
+from ..saving import load_checkpoint, save_checkpoint
 from ..tasks import TaskStream
 from .fingerprints import (
     changed_tasks,

@@ -113,6 +113,31 @@ def test_other_learners_take_adapters_as_any_weights():
         assert learner.predict(state, TASKS[0].test.x).means.isfinite().all()
 
 
+class Product(nn.Module):
+    """Logits of embedded tokens times a linear map of numbers: two inputs, one of them integers."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.numbers, self.out = nn.Embedding(9, 6), nn.Linear(3, 6), nn.Linear(6, 2)
+
+    def forward(self, tokens, x):
+        return self.out(torch.tanh(self.words(tokens).mean(1)) * torch.tanh(self.numbers(x)))
+
+
+def test_tokens_and_several_inputs_reach_the_adapted_layers():
+    torch.manual_seed(0)
+    module = Product()
+    x = torch.randint(9, (40, 5)), torch.randn(40, 3)
+    y = (x[1][:, 0] > 0).long()
+    made = Task("two inputs", Split(x, y), Split(x, y), 2)
+    learner = Separate(adapt(module, "lora", rank=2), MeanFieldWeights(), training=BRIEF, num_samples=3)
+    state = learner.learn(None, made)
+    weights = state.posterior(0).draw(3, torch.Generator().manual_seed(0)).w.detach()
+    merged = torch.stack([state.net.to_module(w)(*x) for w in weights])
+    torch.testing.assert_close(batched_forward(state.net, weights, x), merged)
+    assert learner.predict(state, x, 0).mean.shape == (40, 2)
+
+
 def test_a_network_of_ones_own_is_loaded_with_its_learner(tmp_path):
     def make():
         return Separate(adapt(Own(), "lora", rank=2), MeanFieldWeights(), training=Training(steps=5), num_samples=3)

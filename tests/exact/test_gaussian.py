@@ -82,3 +82,25 @@ def test_many_examples_give_linear_discriminant_analysis():
     torch.testing.assert_close(head.log_probs(x), right, rtol=1e-2, atol=1e-2)
     wide = torch.nn.functional.pad(x, (0, 1), value=1.0)
     torch.testing.assert_close((wide @ head.linear_map()).log_softmax(1), right, rtol=1e-2, atol=1e-2)
+
+
+def test_left_out_logits_are_those_of_the_other_examples():
+    head = GaussianClassesHead(3, prior_count=0.5).update(X, Y)
+    prior, frequencies = prior_of(head), (Y.bincount().double() / 25).log()
+    found = head.left_out_logits(X, Y)
+    for i in range(25):
+        rows, labels = np.delete(X.numpy(), i, 0), np.delete(Y.numpy(), i).tolist()
+        for c in range(3):
+            right = student(X[i].numpy(), rows, labels, c, prior) + float(frequencies[c])
+            assert float(found[i, c]) == pytest.approx(right, rel=1e-7)
+
+
+def test_classes_without_examples_are_known_and_unlikely():
+    head = GaussianClassesHead(3).update(X, Y).add_classes(torch.tensor([7, 1, -2]))
+    assert head.labels.tolist() == [-2, 0, 1, 2, 7]
+    plain = GaussianClassesHead(3).update(X, Y)
+    assert head.log_evidence() == pytest.approx(plain.log_evidence(), rel=1e-12)
+    found = head.log_probs(X)
+    assert bool(found.isfinite().all())
+    assert float(found[:, [0, 4]].exp().max()) < 0.05
+    assert torch.equal(found.argmax(1) - 1, plain.log_probs(X).argmax(1))

@@ -144,3 +144,52 @@ def test_a_copy_of_a_calibrated_head_has_the_same_fit_until_it_learns_more():
     assert again.fit().ridge == head.fit().ridge == fresh.fit().ridge
     more = fresh.update(X + 1, y)
     assert again.update(X + 1, y).fit().ridge == more.fit().ridge != head.fit().ridge
+
+
+def test_left_out_logits_are_those_of_fits_without_the_example():
+    y = torch.arange(30) % 3
+    head = BayesianLinearHead(4).update(X, y).calibrate(X, y)
+    fit, one = head.fit(), torch.nn.functional.one_hot(y, 3).double()
+    inverse = torch.linalg.inv(WIDE.T @ WIDE + fit.ridge * torch.eye(5).double())
+    found = head.left_out_logits(X, y)
+    for i in (0, 7, 29):
+        rest = torch.arange(30) != i
+        gram = WIDE[rest].T @ WIDE[rest] + fit.ridge * torch.eye(5).double()
+        mean = WIDE[i] @ torch.linalg.solve(gram, WIDE[rest].T @ one[rest])
+        std = (fit.noise * (1 + WIDE[i] @ inverse @ WIDE[i])).sqrt()
+        torch.testing.assert_close(found[i], head.beta * (mean - 0.5) / std)
+
+
+def test_classes_without_examples_are_known_and_unlikely():
+    y = torch.arange(30) % 3
+    head = BayesianLinearHead(4).update(X, y).add_classes(torch.tensor([7, 1, -2]))
+    assert head.labels.tolist() == [-2, 0, 1, 2, 7]
+    found = head.calibrate(X, y).log_probs(X)
+    assert bool(found.isfinite().all())
+    assert float(found[:, [0, 4]].exp().max()) < 0.05
+    late = torch.full((30,), 7)
+    other = BayesianLinearHead(4).update(X, y).update(X + 1, late)
+    torch.testing.assert_close(head.update(X + 1, late).linear_map()[:, 1:], other.linear_map())
+    with pytest.raises(ValueError, match="labels: expected a head of classes"):
+        BayesianLinearHead(4, 2).add_classes(y)
+
+
+def test_a_singular_gram_matrix_has_the_fit_of_the_pseudoinverse():
+    """Features that repeat one another, and one that is zero, change no prediction: they share a weight."""
+    lone = torch.tensor([0.0]).double().expand(30, 1)
+    rank = torch.cat([X, X, X @ torch.ones(4, 2).double(), lone], dim=1)
+    fit = BayesianLinearHead(11, 2).update(rank, Y).fit()
+    wide = torch.nn.functional.pad(rank, (0, 1), value=1.0)
+    damped = wide.T @ torch.linalg.solve(wide @ wide.T + fit.ridge * torch.eye(30).double(), Y)
+    torch.testing.assert_close(fit.weight, damped, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(wide @ fit.weight, WIDE @ torch.linalg.lstsq(WIDE, Y).solution, rtol=0.02, atol=0.02)
+
+
+def test_a_class_of_one_example_is_found():
+    y = torch.cat([torch.arange(30) % 2, torch.tensor([9])])
+    x = torch.cat([X, torch.full((1, 4), 6.0).double()])
+    head = BayesianLinearHead(4).update(x, y).calibrate(x, y)
+    probs = head.predict(torch.cat([x[-1:] + 0.1, X])).probs
+    assert int(probs[0].argmax()) == 2
+    assert float(probs[1:, 2].max()) < 0.5
+    assert bool(head.log_probs(x).isfinite().all())

@@ -15,6 +15,7 @@ TRUNK = nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.ReLU(), nn.Linear(6, 
 MAPS = {
     "fourier": (RandomFourier(30), FLAT),
     "patches": (PatchFilters(7, patch_size=4, grid=2), IMAGES),
+    "mirrored": (PatchFilters(7, patch_size=(3, 5), grid=2, mirror=True), IMAGES),
     "projection": (RandomProjection(20, on=RandomFourier(30)), FLAT),
     "linear": (RandomProjection(3, on=PatchFilters(7, patch_size=4), rectified=False), IMAGES),
     "frozen": (Frozen(TRUNK, at="2"), FLAT),
@@ -92,6 +93,38 @@ def test_patch_features_are_means_over_cells_of_rectified_responses():
         ]
         right = torch.stack(cells, 1).reshape(3, 2, 4).permute(1, 0, 2).flatten()
         torch.testing.assert_close(found[n], right)
+
+
+def raw(fitted, x):
+    """Return the averages before they are standardized."""
+    return fitted(x) * fitted.standardize.scale + fitted.standardize.mean
+
+
+def test_mirrored_features_are_averages_over_an_image_and_its_mirror_image():
+    plain = PatchFilters(7, patch_size=4, grid=2, root=False).fit(IMAGES)
+    fitted = PatchFilters(7, patch_size=4, grid=2, root=False, mirror=True).fit(IMAGES)
+    torch.testing.assert_close(raw(fitted, IMAGES), (raw(plain, IMAGES) + raw(plain, IMAGES.flip(-1))) / 2)
+    torch.testing.assert_close(fitted(IMAGES.flip(-1)), fitted(IMAGES))
+    root = PatchFilters(7, patch_size=4, grid=2, mirror=True).fit(IMAGES)
+    torch.testing.assert_close(raw(root, IMAGES).square(), raw(fitted, IMAGES))
+    last = IMAGES.permute(0, 2, 3, 1)
+    torch.testing.assert_close(
+        PatchFilters(7, patch_size=4, grid=2, mirror=True).fit(last, layout="HWC")(last), root(IMAGES)
+    )
+
+
+def test_patches_of_several_sizes_share_the_filters():
+    """Of 7 filters 4 have the first size; all are whitened patches, and their features follow one another."""
+    fitted = PatchFilters(7, patch_size=[3, 5], grid=2).fit(IMAGES)
+    assert (fitted.filters.shape, fitted.filters1.shape) == ((4, 1, 3, 3), (3, 1, 5, 5))
+    assert fitted.num_features == 56
+    single = PatchFilters(4, patch_size=3, grid=2).fit(IMAGES)
+    torch.testing.assert_close(fitted(IMAGES)[:, :32], single(IMAGES))
+    response = torch.nn.functional.conv2d(IMAGES, fitted.filters1, fitted.bias1)
+    pooled = torch.nn.functional.adaptive_avg_pool2d((response - 0.25).clamp_min(0), 2).flatten(1)
+    torch.testing.assert_close(raw(fitted, IMAGES)[:, 32:44].square(), pooled)
+    with pytest.raises(ValueError, match="patch_size: expected at most 2 sides"):
+        PatchFilters(2, patch_size=(3, 4, 5))
 
 
 def test_responses_to_patches_of_the_first_task_have_variance_one():

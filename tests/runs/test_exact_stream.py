@@ -46,3 +46,13 @@ def test_configurations_have_features_and_no_training():
 
 def test_streams_without_a_method_of_their_own_have_the_usual_one():
     assert default_method("split-digits") == default_method("unknown") == "posterior-replay"
+    assert default_method("split-fashion-mnist") == "exact-stream"
+
+
+def test_the_quick_form_has_fewer_features():
+    read = [yaml.safe_load(named_configuration("split-fashion-mnist", "exact-stream", quick=q)) for q in (False, True)]
+    whole, quick = (settings["learner"]["init_args"]["features"]["init_args"] for settings in read)
+    assert quick.pop("num_filters") < whole.pop("num_filters") / 4
+    assert quick == whole
+    other = yaml.safe_load(named_configuration("split-fashion-mnist", "posterior-replay", quick=True))
+    assert "features" not in other["learner"]["init_args"]

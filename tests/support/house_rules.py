@@ -26,6 +26,7 @@ FLOORS = (
     "geometry",
     "mnets",
     "hnets",
+    "saving",
     "distributions",
     "builders",
     "features",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
@@ -22,35 +22,40 @@ from ...errors import (
     value_error,
 )
 from ...exact import BayesianLinearHead, ExactHead, GaussianClassesHead
-from ...features import FeatureCache, Features
+from ...features import Features
 from ...guides import Categorical
 from ...inference import Callback
 from ...mnets import MainNetInterface
 from ...mnets.inputs import floating_like
 from ...rng import derive_seed
 from ...tasks import Split, Task
-from ..learner import Learner, check_inputs
+from ..learner import Learner, LeavesOut, check_inputs, check_task
 from ..parts import check_optional
 from ..state import LearnerState
 from ..task_inference import DensitySettings, log_densities
+from ..task_inference.density import fit_density
 from ..task_inference.prediction import StreamPrediction
 from .memory import ExactMemory, HeadNetwork, HeadPosterior
-from .predictions import task_prediction
+from .predictions import exact_scores, task_prediction
 
 __all__ = ["ExactStream", "memory_of"]
 
 _HEADS = ("linear", "gaussian")
 _GROWTH = 1.25
-_CHUNK, _CALIBRATION = 1000, 2000
+_CHUNK, _CALIBRATION, _MOST_READ = 1000, 2000, 10_000
 _MOST_TASKS = 2**16
 
 
-class ExactStream(Learner):
+class ExactStream(Learner, LeavesOut):
     r"""One exact head over frozen features, without gradient steps, without forgetting, without stored examples.
 
     The features are fitted to the inputs of the first task. Of all examples the head keeps sums, which do not depend on
     the order of tasks, classes or examples: the weights after a stream are those of one pass over all its data at once.
     Probabilities of all classes so far come from one softmax; that of a task is the sum over its classes.
+
+    The log-evidence of a task is that of its classes minus, for a linear head, the log-leverage: the same number for
+    all tasks, and a high one for inputs that are unlike all that was learned. Thresholds for foreign inputs are those
+    of training examples, each left out in turn (:meth:`predict_left_out`), so that none need be set aside.
 
     Boundaries of tasks are not needed: :meth:`update` takes batches, whose classes may be new or old.
 
@@ -89,7 +94,6 @@ class ExactStream(Learner):
         self.forgetting = check_number("forgetting", forgetting, 0.0, 1.0)
         if self.forgetting == 0:
             raise value_error("forgetting", expected="a number above 0", got=forgetting)
-        self._cache = FeatureCache(size=1)
         self.density = (
             check_optional("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
         )
@@ -109,17 +113,24 @@ class ExactStream(Learner):
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
-        """Learn one more task in one pass; see :meth:`Learner.learn`. There are no steps: callbacks are not called."""
+        """Learn one more task in one pass; see :meth:`Learner.learn`. There are no steps: callbacks are not called.
+
+        Examples of a data set are read in chunks and not kept; some of the first task are read before, to fit features.
+        Classes of the task of which there is no example are known, as classes that are unlikely.
+        """
         seed = check_seed("seed", seed, 0)
         check_optional("state", state, LearnerState, "the LearnerState after the tasks before, or None")
         check_instance("task", task, Task, "a Task")
-        x, y = task.train.x, task.train.y
         new = self._state(task, seed) if state is None else copy.deepcopy(state)
         new.learner, new.num_outputs = self, max(new.num_outputs, task.num_outputs)
         new.check(task)
-        labels = torch.tensor(task.labels or (), device=y.device)
-        density = self.density.fit(x, y, task.layout)
-        self._learn(memory_of(new), x, labels[y])
+        labels = torch.tensor(task.labels or (), device=task.train.y.device)
+        density = fit_density(self.density, task)
+        memory, name = memory_of(new), f"x of task {task.name!r}"
+        parts = ((check_finite(name, part.x), labels[part.y]) for part in task.train.chunks(_CHUNK))
+        self._learn(memory, parts, len(task.train))
+        memory.head.add_classes(labels)
+        memory.note(labels)
         new.posterior.grow()
         new.record_task(task, density)
         return new
@@ -157,13 +168,13 @@ class ExactStream(Learner):
         memory = memory_of(state)
         head, due = memory.head, int(memory.calibrated) * _GROWTH
         if isinstance(head, BayesianLinearHead) and 0 < due <= head.count:
-            head.calibrate(memory.features(x), y, learned=False)
+            head.calibrate(memory.features_of(x), y, learned=False)
             memory.calibrated.fill_(int(head.count))
         if int(memory.calibrated):
-            head.update(memory.features(x), y)
+            head.update(memory.features_of(x), y)
             memory.note(y)
         else:
-            self._learn(memory, x, y)
+            self._learn(memory, zip(x.split(_CHUNK), y.split(_CHUNK), strict=True), len(y))
         state.labels = [tuple(memory.order.tolist())]
         state.num_outputs = len(memory.order)
         state.sizes = [state.num_outputs]
@@ -178,69 +189,90 @@ class ExactStream(Learner):
         numbers = list(range(state.num_tasks)) if tasks is None else check_ints("tasks", tasks, 0)
         if not numbers or max(numbers) >= state.num_tasks:
             raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
+        memory = memory_of(state)
+        parts = x.split(_CHUNK) if len(x) else (x,)
+        scores = [exact_scores(memory.head, memory.features_of(part)) for part in parts]
+        return self._prediction(state, numbers, x, scores)
+
+    def predict_left_out(
+        self, state: LearnerState, x: Tensor, y: Tensor, task_id: int, *, seed: int = 0
+    ) -> StreamPrediction:
+        """Predict training examples of a task as if each had been left out, exactly; see :class:`LeavesOut`."""
+        check_inputs(state, x)
+        number = check_task(state, task_id)
+        check_seed("seed", seed)
+        check_shape("y", check_data("y", y), (len(x),))
+        memory, labels = memory_of(state), torch.tensor(state.labels[number], device=y.device)
+        own = y.to(torch.int64) if not y.is_floating_point() and not y.is_complex() else torch.full_like(labels, -1)
+        if not bool(((own >= 0) & (own < len(labels))).all()):
+            raise value_error("y", expected=f"class indices from 0 to {len(labels) - 1}", got=y)
+        scores = []
+        for part, classes in zip(x.split(_CHUNK), labels[own].split(_CHUNK), strict=True):
+            scores.append(exact_scores(memory.head, memory.features_of(part), classes))
+        return self._prediction(state, [number], x, scores)
+
+    def _prediction(
+        self, state: LearnerState, numbers: Sequence[int], x: Tensor, scores: Sequence[tuple[Tensor, Tensor]]
+    ) -> StreamPrediction:
+        """Put the prediction together from logits of all classes and leverages, chunk by chunk."""
         memory, densities = memory_of(state), [state.densities[t] for t in numbers]
-        logits, leverage, beta = self._logits(memory, x)
+        logits, leverage = (torch.cat(both) for both in zip(*scores, strict=True))
         labels = [state.labels[t] for t in numbers]
         columns = [torch.searchsorted(memory.head.labels, torch.tensor(own).to(memory.order)) for own in labels]
         every = [label for own in state.labels for label in own]
         shared = len(set(every)) < len(every)
-        log_probs = logits.log_softmax(1)
-        posterior = torch.stack([log_probs[:, own].logsumexp(1) for own in columns], dim=1).to(memory.unit.dtype)
+        joint = torch.stack([logits[:, own].logsumexp(1) for own in columns], dim=1)
+        posterior = joint - logits.logsumexp(1, keepdim=True)
+        beta, evidence = 1.0, joint
+        if isinstance(memory.head, BayesianLinearHead):
+            beta, evidence = memory.head.beta, posterior - leverage.log().unsqueeze(1)
         fitted = x.is_floating_point() and all(bool(d.log_weight.isfinite().any()) for d in densities)
         return StreamPrediction(
             tuple(task_prediction(logits[:, own], leverage, beta, memory.unit.dtype) for own in columns),
             log_densities(densities, x) if fitted else None,
             torch.stack([density.log_density_std for density in densities]).mean(),
             labels=tuple(labels),
-            task_log_prob=None if shared else posterior,
-            log_evidence=None if shared else posterior,
+            task_log_prob=None if shared else posterior.to(memory.unit.dtype),
+            log_evidence=None if shared else evidence.to(memory.unit.dtype),
         )
 
     def _state(self, task: Task, seed: int | None) -> LearnerState:
         """Build an empty state, with features fitted to the inputs of ``task`` unless ``seed`` is None."""
         if task.kind != "classification":
             raise value_error("task", expected="a task of classes", found=f"one of kind {task.kind!r}")
-        x = task.train.x
+        if isinstance(task.train.x[:1], tuple):
+            raise value_error("task", expected="one tensor of inputs, for features", found="several inputs")
         if seed is None:
             features = self.features.build(task.input_shape, task.layout)
         else:
+            x = task.train.sample(_MOST_READ, seed).x
             features = self.features.fit(x, layout=task.layout, seed=derive_seed(seed, 0))
         head: ExactHead
         if self.head == "linear":
             head = BayesianLinearHead(features.num_features, forgetting=self.forgetting)
         else:
             head = GaussianClassesHead(features.num_features, forgetting=self.forgetting)
-        like, memory = floating_like(x), ExactMemory(features, head)
+        like, memory = floating_like(task.train.x), ExactMemory(features, head)
         net = cast(MainNetInterface, HeadNetwork(memory))  # of that interface, what states and runs use
         state = LearnerState(net, Categorical(), HeadPosterior(memory), task)
         return state.to(device=like.device, dtype=like.dtype)
 
-    def _learn(self, memory: ExactMemory, x: Tensor, y: Tensor) -> None:
-        """Learn a batch, and choose the temperature by at least 2,000 of its examples, each left out in turn."""
-        features = self._cache.of(memory.features, x)
-        for part, labels in zip(features.split(_CHUNK), y.split(_CHUNK), strict=True):
-            memory.head.update(part, labels)
-        memory.note(y)
+    def _learn(self, memory: ExactMemory, parts: Iterable[tuple[Tensor, Tensor]], count: int) -> None:
+        """Learn chunks of ``count`` examples; by at least 2,000, each left out in turn, choose the temperature."""
+        step, start = max(1, count // _CALIBRATION), 0
+        kept: list[tuple[Tensor, Tensor]] = []
+        for x, y in parts:
+            features = memory.features_of(x)
+            memory.head.update(features, y)
+            memory.note(y)
+            some = slice(-start % step, None, step)
+            kept.append((features[some].clone(), y[some]))
+            start += len(y)
         if isinstance(memory.head, BayesianLinearHead):
-            some = torch.arange(0, len(y), max(1, len(y) // _CALIBRATION), device=y.device)
-            for part, labels in zip(features[some].split(_CHUNK), y[some].split(_CHUNK), strict=True):
+            every = [torch.cat(both) for both in zip(*kept, strict=True)]
+            for part, labels in zip(every[0].split(_CHUNK), every[1].split(_CHUNK), strict=True):
                 memory.head.calibrate(part, labels)
             memory.calibrated.fill_(int(memory.head.count))
-        self._cache.clear()
-
-    def _logits(self, memory: ExactMemory, x: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Compute the logits of all classes, the leverage, and the inverse temperature."""
-        logits, leverage, head = [], [], memory.head
-        for part in x.split(_CHUNK) if len(x) else (x,):
-            features = memory.features(part)
-            if isinstance(head, BayesianLinearHead):
-                found = head.predict(features)
-                logits.append(found.mean if found.logits is None else found.logits)
-                leverage.append(found.leverage)
-            else:
-                logits.append(head.logits(features))
-                leverage.append(logits[-1].new_zeros(len(features)))
-        return torch.cat(logits), torch.cat(leverage), head.beta if isinstance(head, BayesianLinearHead) else 1.0
 
 
 def memory_of(state: LearnerState) -> ExactMemory:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from ...builders.explicit import PointWeights
 from ...distributions import Dirac, WeightDistribution
+from ...errors import value_error
 from ...exact import ExactHead
 from ...features import FeatureMap
 from ...weights import WeightSpec
@@ -44,6 +45,13 @@ class ExactMemory(nn.Module):
     def num_bytes(self) -> int:
         """Memory of the features and the head, in bytes."""
         return self.features.num_bytes + self.head.num_bytes
+
+    def features_of(self, x: Tensor) -> Tensor:
+        """Compute the features of inputs, refused by name if they are not finite."""
+        features: Tensor = self.features(x)
+        if not bool(features.isfinite().all()):
+            raise value_error("x", expected="inputs with finite features", found="NaN or infinity among these")
+        return features
 
     def note(self, y: Tensor) -> None:
         """Append classes that have not appeared before."""

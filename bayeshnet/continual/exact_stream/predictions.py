@@ -5,9 +5,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...exact import BayesianLinearHead, ExactHead
 from ...inference import Prediction
 
-__all__ = ["task_prediction"]
+__all__ = ["exact_scores", "task_prediction"]
+
+
+def exact_scores(head: ExactHead, features: Tensor, learned: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Compute the logits of all classes and the leverage; of learned examples, as if each had been left out.
+
+    Args:
+        head: the head.
+        features: ``(N, D)``.
+        learned: their classes, if they have been learned.
+    """
+    if not isinstance(head, BayesianLinearHead):
+        logits = head.logits(features) if learned is None else head.left_out_logits(features, learned)
+        return logits, logits.new_zeros(len(features))
+    found = head.predict(features)
+    if learned is None:
+        return (found.mean if found.logits is None else found.logits), found.leverage
+    rest = (1 - found.leverage).clamp_min(torch.finfo(found.leverage.dtype).eps)
+    return head.left_out_logits(features, learned), found.leverage / rest
 
 
 def task_prediction(logits: Tensor, leverage: Tensor, beta: float, dtype: torch.dtype) -> Prediction:

@@ -1,6 +1,6 @@
 """States of learners in folders: the description of a learner as JSON, writing, and loading."""
 
-from .describing import Description, describe
+from ...saving import Description, describe
 from .shape import TaskShape
 from .writing import write_state
 

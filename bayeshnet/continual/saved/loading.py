@@ -10,14 +10,14 @@ import torch
 
 from ...checks import check_device, check_path
 from ...errors import check_int, type_error, value_error
-from ...inference import load_checkpoint
 from ...rng import seeded
+from ...saving import describe, load_checkpoint
+from ...saving.pairs import newest_pair
+from ...saving.rebuilding import differences, rebuild
 from ..learner import Learner
 from ..state import LearnerState
-from .describing import describe
-from .rebuilding import differences, rebuild
 from .shape import TaskShape
-from .writing import FORMAT, Holder, newest
+from .writing import FORMAT, STEM, Holder
 
 __all__ = ["load_state"]
 
@@ -68,7 +68,7 @@ def load_state(
     folder = check_path("folder", folder, "a folder that a state was saved in")
     if not folder.is_dir():
         raise FileNotFoundError(f"folder: expected a folder that a state was saved in, got {str(folder)!r}.")
-    stem, _ = newest(folder)
+    stem, _ = newest_pair(folder, STEM)
     if stem is None:
         raise value_error("folder", expected="one that a state was saved in, with state-1.json", got=str(folder))
     record = load_checkpoint(stem)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +9,17 @@ import torch
 from torch import nn
 
 from ... import __version__
-from ...errors import value_error
-from ...inference import save_checkpoint
-from .describing import Description
+from ...saving import Description
+from ...saving.pairs import write_pair
 from .shape import TaskShape
 
-__all__ = ["FORMAT", "Holder", "newest", "write_state"]
+__all__ = ["FORMAT", "STEM", "Holder", "write_state"]
 
 FORMAT = 1
 """Number of the format of the files; a later one may hold what this version does not know."""
 
-_STEM = re.compile(r"^state-(\d{1,9})\.json$")
+STEM = "state"
+"""Beginning of the names of the files."""
 
 
 class Holder(nn.Module):
@@ -35,13 +34,6 @@ class Holder(nn.Module):
         super().__init__()
         self.state = state
         self.settings = nn.ModuleList(settings)
-
-
-def newest(folder: Path) -> tuple[Path | None, int]:
-    """Return the pair of files that was completed last, without suffix, and its number; None and 0 if there is none."""
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    number = max((int(found.group(1)) for found in map(_STEM.match, names) if found), default=0)
-    return (folder / f"state-{number}", number) if number else (None, 0)
 
 
 def write_state(folder: str | Path, state: Any, shape: TaskShape, learner: Description) -> Path:
@@ -59,10 +51,6 @@ def write_state(folder: str | Path, state: Any, shape: TaskShape, learner: Descr
     Returns:
         The folder.
     """
-    folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise value_error("folder", expected="a folder, or a path where there is nothing yet", got=str(folder))
-    old, number = newest(folder)
     record = {
         "holds": "state of a learner",
         "state_format": FORMAT,
@@ -73,9 +61,4 @@ def write_state(folder: str | Path, state: Any, shape: TaskShape, learner: Descr
         "num_tasks": state.num_tasks,
         "labels": [list(labels) for labels in state.labels],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(folder / f"state-{number + 1}", Holder(state, learner.modules), record)
-    if old is not None:
-        for suffix in (".json", ".safetensors"):
-            old.with_name(old.name + suffix).unlink(missing_ok=True)
-    return folder
+    return write_pair(folder, STEM, Holder(state, learner.modules), record)

@@ -45,8 +45,8 @@ class StreamPrediction:
         entropy_weight: the number :math:`\kappa`.
         labels: global labels of the classes of each task, or None for regression.
         task_log_prob: log-probability of each task ``(N, T)`` under one softmax over the classes of all, or None.
-        log_evidence: log-probability of each task ``(N, T)`` given the input, where a learner knows it exactly; it then
-            is the combined score. None for others.
+        log_evidence: log-probability of each task ``(N, T)`` given the input, but for a number that is the same for all
+            tasks, where a learner knows it exactly; it then is the combined score. None for others.
         evidence: log-density ``(N, T)`` of the features under Gaussian classes of each task, which share one covariance
             over all tasks; None where nothing of the kind is kept.
         mahalanobis: squared distance from the nearest of each task's classes under that covariance, ``(N, T)``.

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ...checks import check_generator, check_path
 from ...deprecation import renamed_arguments
-from ...errors import check_floating, check_instance, check_int, check_shape, value_error
+from ...errors import check_floating, check_instance, check_int, check_shape, check_size, value_error
 from ...representation import ModuleSettings
+from ...saving import save
 from ...weights import WeightSpec
 from ..base import WeightDistribution, WeightDraw, check_spec, draw_from
+from .export import plain_states
 
 __all__ = ["SampledNetwork", "WeightPosterior"]
 
@@ -79,6 +83,68 @@ class WeightPosterior(ModuleSettings, nn.Module, ABC):
         """
         weights = self.draw(check_int("k", k, 1), generator, cond_id, cond_input).w
         return [_with_weights(net, self.weight_spec, w) for w in weights]
+
+    @torch.no_grad()
+    def state_dicts(
+        self,
+        module: nn.Module,
+        num: int | None = None,
+        generator: torch.Generator | None = None,
+        cond_id: int | None = None,
+        cond_input: Tensor | None = None,
+    ) -> list[dict[str, Tensor]]:
+        """Return draws as plain states of a module, for ``module.load_state_dict``: no class of the library is in them.
+
+        Args:
+            module: a torch module with the parameters of the specification, by name or else by order and shape; all
+                else in its state, such as buffers, is copied. For a :class:`~bayeshnet.mnets.ModuleMainNet` the states
+                are those of the module that it was made of, with the statistics that it has learned since.
+            num: number of draws; if None one, or, of a posterior that is given by draws, all.
+            generator: random generator of the noise. A posterior that is given by draws takes ``num`` of them, evenly
+                spaced.
+            cond_id: the condition, or None for the default one.
+            cond_input: the condition as a vector.
+
+        Example:
+            >>> from bayeshnet.distributions import MeanFieldPosterior
+            >>> net = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+            >>> states = MeanFieldPosterior(WeightSpec.of(net)).state_dicts(net, 4)
+            >>> len(states), list(states[0])[:3], net.load_state_dict(states[3])
+            (4, ['0.weight', '0.bias', '1.weight'], <All keys matched successfully>)
+        """
+        check_instance("module", module, nn.Module, "a torch.nn.Module")
+        count = None if num is None else check_size("num", num)
+        check_generator(generator)
+        if cond_id is not None:
+            check_int("cond_id", cond_id, 0)
+        law = self.forward(cond_id, cond_input)
+        spaced = getattr(law, "spaced", None)
+        weights = spaced(count) if callable(spaced) else draw_from(law, count or 1, generator).w
+        return plain_states(module, self.weight_spec, weights)
+
+    def save(self, path: str | Path) -> None:
+        """Save the posterior in a folder, for ``bayeshnet.load(path)``; see :func:`bayeshnet.save`.
+
+        Args:
+            path: the folder, which is created if necessary. A posterior that has a method ``write(path)``
+                writes its own files.
+
+        Example:
+            >>> import tempfile, bayeshnet
+            >>> from bayeshnet.distributions import MeanFieldPosterior
+            >>> posterior = MeanFieldPosterior(WeightSpec.of(nn.Linear(3, 2)))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     posterior.save(folder)
+            ...     again = bayeshnet.load(folder)
+            >>> torch.equal(again().mean, posterior().mean)
+            True
+        """
+        check_path("path", path, "a folder to save in")
+        write = getattr(self, "write", None)
+        if callable(write):
+            write(path)
+        else:
+            save(self, path)
 
 
 class SampledNetwork(ModuleSettings, nn.Module):

@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from ...deprecation import renamed_arguments
 from ...errors import check_finite, check_floating, check_positive, check_shape, check_size, value_error
+from ...representation import settings_of
 from ...rng import normal_like
-from ...weights import WeightSpec
+from ...weights import WeightSpec, Whitening
 from ..base import check_spec
 from ..dirac import Dirac
 from ..gaussian import LowRankGaussian, MeanFieldGaussian
 from ..radial import Radial
 from .base import WeightPosterior
+from .export import weights_of
 from .whitening import resolve_whitening
 
 __all__ = ["DiracPosterior", "LowRankPosterior", "MeanFieldPosterior", "RadialPosterior", "WhitenedMean"]
@@ -28,10 +30,10 @@ class WhitenedMean(nn.Module):
     Args:
         weight_spec: names and shapes of the weights.
         scale: whitening as in :class:`MeanFieldPosterior`.
-        init: initial weights ``(P,)``; those of a Kaiming-initialized network if None.
+        init: initial weights ``(P,)``, or a module that has them; those of a Kaiming-initialized network if None.
     """
 
-    def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
+    def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: nn.Module | Tensor | None = None) -> None:
         super().__init__()
         check_spec(weight_spec)
         like = torch.zeros(())
@@ -43,6 +45,7 @@ class WhitenedMean(nn.Module):
         if init is None:
             kaiming = weight_spec.whitening()
             init = kaiming.loc + kaiming.scale * normal_like(like, (weight_spec.numel,))
+        init = weights_of(init, weight_spec)
         check_shape("init", init, (weight_spec.numel,), "Weights are flat vectors; see WeightSpec.flatten.")
         if check_floating("init", init).device != self.loc.device:
             raise value_error("init", expected=f"a tensor on {self.loc.device}; move the posterior", got=init)
@@ -64,10 +67,10 @@ class _MeanPosterior(WeightPosterior):
     Args:
         weight_spec: names and shapes of the weights.
         scale: whitening.
-        init: initial means ``(P,)``.
+        init: initial means ``(P,)``, or a module that has them.
     """
 
-    def __init__(self, weight_spec: WeightSpec, scale: Any, init: Tensor | None) -> None:
+    def __init__(self, weight_spec: WeightSpec, scale: Any, init: nn.Module | Tensor | None) -> None:
         super().__init__()
         self.weight_spec = weight_spec
         self.mean = WhitenedMean(weight_spec, scale, init)
@@ -76,6 +79,10 @@ class _MeanPosterior(WeightPosterior):
     def scale(self) -> Tensor:
         """Scale ``()`` or ``(P,)`` of the map from whitened weights to weights."""
         return self.mean.scale
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the arguments that build a posterior of the same structure, for :func:`bayeshnet.save`."""
+        return {**settings_of(self), "scale": Whitening(self.mean.loc, self.mean.scale)}
 
     def _learned_log(self, sigma: float) -> nn.Parameter:
         """Return logarithms ``(P,)`` of standard deviations as a parameter, initially of ``sigma``."""
@@ -89,7 +96,8 @@ class MeanFieldPosterior(_MeanPosterior):
         weight_spec: names and shapes of the weights.
         sigma: initial standard deviation in units of ``scale``.
         scale: whitening: None, a number, ``(P,)``, a :class:`~bayeshnet.weights.Whitening` or ``"fan_in"``.
-        init: initial means ``(P,)``; the weights of a Kaiming-initialized network if None.
+        init: initial means ``(P,)``, or a module with these weights, such as a trained one; those of a
+            Kaiming-initialized network if None.
 
     References:
         Blundell, Cornebise, Kavukcuoglu, Wierstra, "Weight uncertainty in neural networks", 2015.
@@ -102,7 +110,7 @@ class MeanFieldPosterior(_MeanPosterior):
 
     @renamed_arguments(spec="weight_spec")
     def __init__(
-        self, weight_spec: WeightSpec, sigma: float = 0.02, scale: Any = None, init: Tensor | None = None
+        self, weight_spec: WeightSpec, sigma: float = 0.02, scale: Any = None, init: nn.Module | Tensor | None = None
     ) -> None:
         super().__init__(weight_spec, scale, init)
         self.sigma = check_positive("sigma", sigma)
@@ -123,7 +131,7 @@ class LowRankPosterior(_MeanPosterior):
         sigma: initial standard deviation of the independent part, in units of ``scale``.
         init_std: initial standard deviation of each weight due to ``F``, in units of ``scale``.
         scale: whitening as in :class:`MeanFieldPosterior`.
-        init: initial means ``(P,)``.
+        init: initial means ``(P,)``, or a module that has them.
 
     Example:
         >>> LowRankPosterior(WeightSpec.of(nn.Linear(3, 2)), rank=2)().factor.shape
@@ -139,7 +147,7 @@ class LowRankPosterior(_MeanPosterior):
         *,
         init_std: float = 0.01,
         scale: Any = None,
-        init: Tensor | None = None,
+        init: nn.Module | Tensor | None = None,
     ) -> None:
         super().__init__(weight_spec, scale, init)
         self.rank = check_size("rank", rank)
@@ -164,7 +172,7 @@ class RadialPosterior(_MeanPosterior):
         sigma: initial scale in units of ``scale``; a weight of a tensor of ``d`` has standard deviation
             ``sigma / sqrt(d)``.
         scale: whitening as in :class:`MeanFieldPosterior`.
-        init: initial means ``(P,)``.
+        init: initial means ``(P,)``, or a module that has them.
 
     References:
         Farquhar, Osborne, Gal, "Radial Bayesian neural networks", 2020.
@@ -176,7 +184,7 @@ class RadialPosterior(_MeanPosterior):
 
     @renamed_arguments(spec="weight_spec")
     def __init__(
-        self, weight_spec: WeightSpec, sigma: float = 0.1, scale: Any = None, init: Tensor | None = None
+        self, weight_spec: WeightSpec, sigma: float = 0.1, scale: Any = None, init: nn.Module | Tensor | None = None
     ) -> None:
         super().__init__(weight_spec, scale, init)
         self.sigma = check_positive("sigma", sigma)
@@ -194,7 +202,7 @@ class DiracPosterior(_MeanPosterior):
     Args:
         weight_spec: names and shapes of the weights.
         scale: whitening as in :class:`MeanFieldPosterior`.
-        init: initial weights ``(P,)``.
+        init: initial weights ``(P,)``, or a module that has them.
 
     Example:
         >>> DiracPosterior(WeightSpec.of(nn.Linear(3, 2)))().rsample((4,)).shape
@@ -202,7 +210,7 @@ class DiracPosterior(_MeanPosterior):
     """
 
     @renamed_arguments(spec="weight_spec")
-    def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: Tensor | None = None) -> None:
+    def __init__(self, weight_spec: WeightSpec, scale: Any = None, init: nn.Module | Tensor | None = None) -> None:
         super().__init__(weight_spec, scale, init)
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> Dirac:

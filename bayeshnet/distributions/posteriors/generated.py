@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from ...deprecation import renamed_arguments
 from ...errors import check_choice, check_int, check_positive, type_error, value_error
 from ...hnets.hnet_interface import HyperNetInterface
-from ...weights import WeightSpec
+from ...representation import settings_of
+from ...weights import WeightSpec, Whitening
 from ..base import check_spec
 from ..dirac import Dirac
 from ..gaussian import MeanFieldGaussian
@@ -88,6 +89,10 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
         whitening = resolve_whitening(scale, self.weight_spec, like)
         self.register_buffer("loc", like.new_zeros(()) if whitening is None else whitening.loc)
         self.register_buffer("scale", like.new_ones(()) if whitening is None else whitening.scale)
+
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the arguments that build a posterior of the same structure, for :func:`bayeshnet.save`."""
+        return {**settings_of(self), "scale": Whitening(self.get_buffer("loc"), self.get_buffer("scale"))}
 
     @staticmethod
     def target_shapes(shapes: list[list[int]], family: str = "mean_field") -> list[list[int]]:

@@ -28,6 +28,10 @@ class DrawnPosterior(WeightPosterior):
         self.register_buffer("samples", check_samples(samples, spec))
         self.weight_spec = spec
 
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the arguments that build a posterior of the same structure, for :func:`bayeshnet.save`."""
+        return {"samples": self.samples, "spec": self.weight_spec}
+
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """Return the distribution, whatever the condition."""
         return Drawn(self.samples, self.weight_spec)
@@ -55,6 +59,12 @@ class Drawn(WeightDistribution):
         device = None if generator is None else generator.device
         order = torch.cat([torch.randperm(total, generator=generator, device=device) for _ in range(rounds)])
         return WeightDraw(self.samples[order[:num].to(self.samples.device)])
+
+    def spaced(self, num: int | None = None) -> Tensor:
+        """Return at most ``num`` of the samples, evenly spaced; all if None."""
+        count = len(self.samples) if num is None else min(len(self.samples), num)
+        places = torch.linspace(0, len(self.samples) - 1, count).round().long()
+        return self.samples[places.to(self.samples.device)]
 
 
 def check_samples(samples: Tensor, spec: WeightSpec) -> Tensor:

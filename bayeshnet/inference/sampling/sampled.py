@@ -14,11 +14,10 @@ from ...distributions import WeightDistribution, WeightPosterior
 from ...errors import check_instance, check_int, check_number, check_size, value_error
 from ...guides import Likelihood
 from ...mnets.inputs import Inputs, num_examples
+from ...saving import load_checkpoint, save_checkpoint
 from ...weights import WeightEntry, WeightSpec
-from ..checkpoint import load_checkpoint, save_checkpoint
 from .convergence import Convergence, effective_size, split_r_hat
 from .drawn import Drawn, check_samples
-from .export import plain_states
 from .fitted import fit_density
 from .function_values import values_of
 
@@ -130,20 +129,9 @@ class SampledPosterior(WeightPosterior):
         chains = values.unflatten(0, (self.num_chains, -1))
         return Convergence(split_r_hat(chains), effective_size(chains))
 
-    def state_dicts(self, module: nn.Module, num: int | None = None) -> list[dict[str, Tensor]]:
-        """Return draws as plain states of a module, for ``module.load_state_dict``.
-
-        Args:
-            module: a torch module with the parameters of the specification, by name or else by order and shape; its
-                buffers are copied. Of a :class:`~bayeshnet.mnets.ModuleMainNet` give the module that it was made of.
-            num: number of draws, evenly spaced over all chains; all of them if None.
-        """
-        check_instance("module", module, nn.Module, "a torch.nn.Module")
-        count = len(self.samples)
-        if num is not None:
-            count = min(count, check_size("num", num))
-        places = torch.linspace(0, len(self.samples) - 1, count).round().long()
-        return plain_states(module, self.weight_spec, self.samples[places.to(self.samples.device)])
+    def constructor_arguments(self) -> dict[str, Any]:
+        """Return the arguments that build a posterior of the same structure, for :func:`bayeshnet.save`."""
+        return {"samples": self.samples, "spec": self.weight_spec, **{name: getattr(self, name) for name in _SETTINGS}}
 
     def fitted(self, family: str = "auto", rank: int = 16) -> WeightDistribution:
         r"""Fit a density to the draws: the prior of the next task, :math:`p(w | D_1) \approx q(w)`.
@@ -163,7 +151,7 @@ class SampledPosterior(WeightPosterior):
         """
         return fit_density(self.chains, family, rank, self.weight_spec)
 
-    def save(self, path: str | Path) -> None:
+    def write(self, path: str | Path) -> None:
         """Save the draws as ``path.safetensors`` and names, shapes and diagnostics as ``path.json``, atomically."""
         entries = [
             {"name": e.name, "shape": list(e.shape), "role": e.role, "fan_in": e.fan_in, "last": e.last}
@@ -175,7 +163,7 @@ class SampledPosterior(WeightPosterior):
 
     @classmethod
     def load(cls, path: str | Path) -> SampledPosterior:
-        """Load what :meth:`save` has written.
+        """Load what :meth:`write`, and so :meth:`save`, has written.
 
         Raises:
             FileNotFoundError: if one of the two files is missing.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ... import metrics
 from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction
+from ...continual.learner import LeavesOut
 from ...continual.task_inference.evidence import TaskEvidence
 from ...tasks import Split, TaskStream
 from .assessment import predict_test_inputs
@@ -67,7 +68,11 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         split = (task.validation if task.validation is not None and validated else task.train).sample(_MOST_READ, seed)
         chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:_NUM_CALIBRATION]
         chosen = chosen.to(split.y.device)
-        prediction = learner.predict_each(state, split.select(chosen).load().x, [t], seed=seed)
+        some = split.select(chosen).load()
+        if isinstance(learner, LeavesOut) and not validated:
+            prediction = learner.predict_left_out(state, some.x, some.y, t, seed=seed)
+        else:
+            prediction = learner.predict_each(state, some.x, [t], seed=seed)
         if not isinstance(split.x, Tensor) or not split.x.is_floating_point():
             calibration.append(prediction)
             continue

@@ -15,9 +15,9 @@ from bayeshnet import builders, continual, estimators
 from bayeshnet.builders import NetworkBuilder, PosteriorBuilder
 from bayeshnet.continual import Heads, PseudoOutliers
 from bayeshnet.continual.saved import TaskShape, describe
-from bayeshnet.continual.saved.rebuilding import differences, rebuild
 from bayeshnet.estimators import KLEstimator
 from bayeshnet.guides import Bernoulli, Categorical, Gaussian, HeteroscedasticGaussian, Poisson
+from bayeshnet.saving.rebuilding import differences, rebuild
 from tests.support.tasks import same_state
 
 

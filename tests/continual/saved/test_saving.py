@@ -129,7 +129,7 @@ def test_saving_again_replaces_the_state_and_nothing_else(saved):
 def test_a_save_that_is_interrupted_leaves_the_state_before_it(saved, monkeypatch):
     learner, state, folder = saved
     more = learner.learn(state, TASKS[2])
-    monkeypatch.setattr("bayeshnet.inference.checkpoint.write_text", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("bayeshnet.saving.checkpoint.write_text", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         more.save(folder)
     assert same_state(load_state(folder), state)

@@ -10,7 +10,7 @@ from bayeshnet.continual.task_inference.density import DensitySettings, TaskDens
 from bayeshnet.continual.task_inference.image_features import ImageFeatures
 from bayeshnet.continual.task_inference.ppca import clusters, principal
 from bayeshnet.data import split_digits, split_fashion_mnist
-from bayeshnet.inference.checkpoint import load_checkpoint, save_checkpoint
+from bayeshnet.saving import load_checkpoint, save_checkpoint
 from tests.support.real_data import fashion_folder
 
 

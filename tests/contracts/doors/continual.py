@@ -63,6 +63,11 @@ def _state() -> LearnerState:
 
 
 @cache
+def _exact_state() -> LearnerState:
+    return ExactStream(RandomFourier(5)).learn(None, _TASK)
+
+
+@cache
 def _saved() -> str:
     _state().save(f"{_FOLDER.name}/state")
     return f"{_FOLDER.name}/state"
@@ -96,6 +101,11 @@ DOORS: dict[str, Door] = {
     ),
     "ExactStream": Door(
         {"features": RandomFourier(5), "head": "linear", "forgetting": 0.9, "density": DensitySettings()}
+    ),
+    "ExactStream.predict_left_out": Door(
+        lambda: {"state": _exact_state(), "x": _TASK.train.x, "y": _TASK.train.y, "task_id": 0, "seed": 0},
+        of=lambda: ExactStream(RandomFourier(5)),
+        read=_label_probs,
     ),
     "ExactStream.update": Door(
         {"state": None, "x": _TASK.train.x, "y": _TASK.train.y, "seed": 0},

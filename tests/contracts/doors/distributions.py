@@ -10,6 +10,7 @@ from torch import nn
 from bayeshnet.distributions import (
     FanInGaussian,
     GeneratedPosterior,
+    HypernetPosterior,
     LowRankGaussian,
     MeanFieldGaussian,
     Mixture,
@@ -54,6 +55,7 @@ def _hypernet() -> dict[str, Any]:
         "scale": "fan_in",
         "weight_spec": _SPEC,
         "sigma_floor": 1e-4,
+        "init": None,
     }
 
 
@@ -98,6 +100,15 @@ DOORS: dict[str, Door] = {
     "GeneratedPosterior": Door(_generated),
     "GeneratedSigma": Door(lambda: {"hnet": _condition([[8]]), "init": 0.1, "floor": 1e-4}),
     "HypernetPosterior": Door(_hypernet),
+    "HypernetPosterior.save": Door({"path": "posterior"}, of=lambda: HypernetPosterior(**_hypernet())),
+    "HypernetPosterior.start_at": Door(
+        {"init": _LOC, "cond_id": 1}, of=lambda: HypernetPosterior(**_hypernet()), random=True
+    ),
+    "HypernetPosterior.state_dicts": Door(
+        {"module": nn.Linear(3, 2), "num": 2, "generator": None, "cond_id": 1, "cond_input": None},
+        of=lambda: HypernetPosterior(**_hypernet()),
+        random=True,
+    ),
     "LearnedSigma": Door({"weight_spec": _SPEC, "init": 0.1, "size": "tensor", "floor": 1e-4, "dtype": torch.float32}),
     "LowRankGaussian": Door(
         {"loc": _LOC, "factor": _FACTOR, "diag": _SCALE, "weight_spec": _SPEC, "validate_args": True}

@@ -30,6 +30,7 @@ DOORS: dict[str, Door] = {
             "threshold": 0.25,
             "epsilon": 0.1,
             "root": True,
+            "mirror": True,
             "image_shape": (1, 6, 6),
         }
     ),

@@ -27,7 +27,6 @@ from bayeshnet.inference import (
     Run,
     SampledPosterior,
     fit,
-    save_checkpoint,
 )
 from bayeshnet.weights import WeightSpec
 from tests.support.doors import Door
@@ -68,13 +67,6 @@ def _fit() -> dict[str, Any]:
 
 def _final_loss(result: FitResult) -> Tensor:
     return result.history["loss"]
-
-
-def _saved() -> str:
-    path = Path(_FOLDER.name) / "saved"
-    if not path.with_suffix(".json").exists():
-        save_checkpoint(path, _NET, {"seed": 1})
-    return str(path)
 
 
 def _program() -> Tensor:
@@ -200,14 +192,15 @@ DOORS: dict[str, Door] = {
     "SampledPosterior.load": Door(lambda: {"path": _kept()}, of=_sampled, also=(FileNotFoundError,)),
     "SampledPosterior.sample": Door({"num": 2, "generator": None}, of=_sampled, random=True),
     "SampledPosterior.save": Door({"path": "draws"}, of=_sampled),
-    "SampledPosterior.state_dicts": Door({"module": _NET, "num": 2}, of=_sampled, random=True),
+    "SampledPosterior.state_dicts": Door(
+        {"module": _NET, "num": 2, "generator": None, "cond_id": None, "cond_input": None}, of=_sampled, random=True
+    ),
     "StepContext": Door(closed="a record that fit makes"),
     "fit": Door(_fit, random=True, read=_final_loss),
     "fit_density": Door(
         {"chains": torch.randn(2, 5, 3), "family": "full", "rank": 2, "weight_spec": None},
         read=lambda found: (found.mean, found.variance),
     ),
-    "load_checkpoint": Door(lambda: {"path": _saved(), "module": _NET}, also=(FileNotFoundError,)),
     "reference_posterior": Door(
         {
             "model": _program,
@@ -221,7 +214,6 @@ DOORS: dict[str, Door] = {
         random=True,
         read=lambda found: found.samples,
     ),
-    "save_checkpoint": Door(lambda: {"path": "saved", "module": _NET, "record": {"seed": 1}}),
     "write_predictions": Door(
         lambda: {
             "predictive": _predictive(),

@@ -1,4 +1,4 @@
-"""Learners and their settings rebuilt from descriptions, with no other classes than those that are allowed."""
+"""Things rebuilt from descriptions, with no other classes than those that are allowed."""
 
 from __future__ import annotations
 
@@ -10,23 +10,26 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from ...allowed import find_class
-from ...errors import value_error
-from ...representation import Settings
+from ..allowed import find_class
+from ..errors import value_error
+from ..representation import Settings
 
 __all__ = ["differences", "rebuild"]
 
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "bool")
 
 
-def rebuild(value: Any, allow: Sequence[str] = ()) -> tuple[Any, list[nn.Module]]:
-    """Rebuild a learner, or settings of one, from the value of its :class:`Description`.
+def rebuild(
+    value: Any, allow: Sequence[str] = (), parts: Mapping[str, nn.Module] | None = None
+) -> tuple[Any, list[nn.Module]]:
+    """Rebuild a thing, such as a learner or a posterior, from the value of its :class:`Description`.
 
     All classes are looked up before the first object is built.
 
     Args:
         value: the description, as JSON holds it.
         allow: packages whose classes may be used besides those of the library and the layers of ``torch.nn``.
+        parts: modules that take the places of what is not described, or of a class that is not allowed, by place.
 
     Returns:
         The thing, and the modules in it whose tensors are to be loaded, in the order of their numbers.
@@ -36,13 +39,14 @@ def rebuild(value: Any, allow: Sequence[str] = ()) -> tuple[Any, list[nn.Module]
 
     Example:
         >>> from bayeshnet.builders import MLPNetwork
-        >>> from bayeshnet.continual.saved import describe
+        >>> from bayeshnet.saving import describe
         >>> rebuild(describe(MLPNetwork((8,))).value)[0]
         MLPNetwork(hidden_layers=(8,), activation='relu')
     """
     classes: dict[str, type] = {}
-    _find_classes(value, allow, classes)
-    builder = _Builder(classes)
+    given = dict(parts or {})
+    _find_classes(value, allow, given, classes)
+    builder = _Builder(classes, given)
     thing = builder.value(value)
     numbers = sorted(builder.modules)
     if numbers != list(range(len(numbers))):
@@ -73,18 +77,23 @@ def _refuse(expected: str, found: str, cause: Exception | None = None) -> NoRetu
     raise value_error("folder", expected=f"a description with {expected}", found=found, hint=advice) from cause
 
 
-def _find_classes(value: Any, allow: Sequence[str], classes: dict[str, type]) -> None:
-    """Look up all classes of a description."""
+def _find_classes(value: Any, allow: Sequence[str], parts: Mapping[str, Any], classes: dict[str, type]) -> None:
+    """Look up all classes of a description, but those in parts that are given."""
     if isinstance(value, list):
         for entry in value:
-            _find_classes(entry, allow, classes)
-    elif isinstance(value, dict):
+            _find_classes(entry, allow, parts, classes)
+    elif isinstance(value, dict) and not _is_given(value, parts):
         for key in ("class", "enum"):
             name = value.get(key)
             if isinstance(name, str) and name not in classes:
                 classes[name] = _suitable(name, _found(name, allow))
         for entry in value.values():
-            _find_classes(entry, allow, classes)
+            _find_classes(entry, allow, parts, classes)
+
+
+def _is_given(entry: dict[str, Any], parts: Mapping[str, Any]) -> bool:
+    place = entry.get("at")
+    return isinstance(place, str) and place in parts
 
 
 def _found(name: str, allow: Sequence[str]) -> type:
@@ -92,8 +101,8 @@ def _found(name: str, allow: Sequence[str]) -> type:
         return find_class(name, allow)
     except ValueError as error:
         package = name.partition(".")[0]
-        hint = f"{error} If you trust {package!r}, pass load_state(folder, allow=[{package!r}]), or the learner itself."
-        expected = "a state whose learner is made of classes that may be imported"
+        hint = f"{error} If you trust {package!r}, load it with allow=[{package!r}], or give the object itself."
+        expected = "files of things that are made of classes that may be imported"
         raise value_error("allow", expected=expected, found=f"the class {name!r}", hint=hint) from error
 
 
@@ -106,8 +115,8 @@ def _suitable(name: str, cls: type) -> type:
 class _Builder:
     """Builds values from their descriptions, and collects the modules by number."""
 
-    def __init__(self, classes: Mapping[str, type]) -> None:
-        self.classes = classes
+    def __init__(self, classes: Mapping[str, type], parts: Mapping[str, nn.Module]) -> None:
+        self.classes, self.parts = classes, parts
         self.modules: dict[int, nn.Module] = {}
         self._special: dict[str, Callable[[dict[str, Any]], Any]] = {
             "tuple": lambda entry: tuple(self.value(v) for v in entry["tuple"]),
@@ -116,6 +125,7 @@ class _Builder:
             "dtype": lambda entry: _dtype(entry["dtype"]),
             "device": lambda entry: torch.device(entry["device"]),
             "tensor": _tensor,
+            "blank": _blank,
             "enum": lambda entry: self.classes[entry["enum"]][entry["name"]],  # type: ignore[index]
             "class": self._object,
         }
@@ -128,7 +138,10 @@ class _Builder:
             return [self.value(v) for v in entry]
         if not isinstance(entry, dict):
             _refuse("values of JSON", type(entry).__name__)
-        for key in ("class", "tuple", "dict", "float", "tensor", "dtype", "device", "enum"):
+        if _is_given(entry, self.parts):
+            self._finish(self.parts[entry["at"]], {k: v for k, v in entry.items() if k != "training"})
+            return self.parts[entry["at"]]
+        for key in ("class", "tuple", "dict", "float", "tensor", "blank", "dtype", "device", "enum"):
             if key in entry:
                 try:
                     return self._special[key](entry)
@@ -160,8 +173,9 @@ class _Builder:
             return
         if entry["dtype"] is not None:
             module.to(_dtype(entry["dtype"]))
-        for name in entry["frozen"]:
-            module.get_parameter(name).requires_grad_(False)
+        for name, parameter in module.named_parameters():
+            if name in entry["frozen"]:
+                parameter.requires_grad_(False)
         self.modules[entry["tensors"]] = module
 
 
@@ -174,3 +188,9 @@ def _dtype(name: str) -> torch.dtype:
 
 def _tensor(entry: dict[str, Any]) -> Tensor:
     return torch.tensor(entry["tensor"], dtype=_dtype(entry["dtype"]))
+
+
+def _blank(entry: dict[str, Any]) -> Tensor:
+    """Return a tensor whose values are loaded later: ones, which are sizes and scales as well."""
+    tensor = torch.ones(entry["blank"], dtype=_dtype(entry["dtype"]))
+    return nn.Parameter(tensor) if entry["parameter"] else tensor

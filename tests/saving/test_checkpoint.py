@@ -12,7 +12,7 @@ from torch import nn
 from bayeshnet.distributions import HypernetPosterior
 from bayeshnet.guides import AutoHypernet, HypernetGuide
 from bayeshnet.hnets import HMLP
-from bayeshnet.inference import load_checkpoint, save_checkpoint
+from bayeshnet.saving import load_checkpoint, save_checkpoint
 
 
 def module(seed=0):

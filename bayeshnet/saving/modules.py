@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...mnets import ModuleMainNet
-from ...mnets.adapters import merge_adapters
-from ...representation import ModuleSettings, settings_of
+from ..hnets import HyperNetInterface
+from ..mnets import ModuleMainNet
+from ..mnets.adapters import merge_adapters
+from ..representation import ModuleSettings, settings_of
 
 __all__ = ["NotDescribedError", "frozen_parameters", "module_arguments", "tensor_type"]
 
@@ -32,8 +33,14 @@ class NotDescribedError(Exception):
         self.name = name
 
 
-def module_arguments(module: nn.Module) -> tuple[dict[str, Any], Mapping[str, nn.Module] | None]:
+def module_arguments(
+    module: nn.Module, *, foreign: bool = False
+) -> tuple[dict[str, Any], Mapping[str, nn.Module] | None]:
     """Return the arguments that construct a module of the same structure, and the children of a container.
+
+    Args:
+        module: the module.
+        foreign: True to take modules that are neither the library's nor torch's as well, if their arguments are known.
 
     Raises:
         NotDescribedError: if these are not known, or build something else.
@@ -47,14 +54,52 @@ def module_arguments(module: nn.Module) -> tuple[dict[str, Any], Mapping[str, nn
         return _wrapped(module), None
     if cls.__module__.startswith("torch.nn.modules."):
         return _checked(module, _layer_arguments(module)), None
+    own = getattr(module, "constructor_arguments", None)
     if cls.__module__.partition(".")[0] != "bayeshnet":
-        raise NotDescribedError(cls.__name__)
+        if not foreign:
+            raise NotDescribedError(cls.__name__)
+        return _checked(module, own() if callable(own) else _foreign_arguments(module)), None
+    if callable(own):
+        return own(), None
     given = getattr(module, "_given", None)
-    if given is not None and ... not in given.values():
-        return _checked(module, dict(given)), None
-    if given is None and isinstance(module, ModuleSettings):
+    if given is not None:
+        arguments = _recorded(module, given, foreign)
+        return _checked(module, arguments, by_print=arguments == given), None
+    if isinstance(module, ModuleSettings):
         return settings_of(module), None
     raise NotDescribedError(cls.__name__)
+
+
+def _recorded(module: nn.Module, given: Mapping[str, Any], foreign: bool) -> dict[str, Any]:
+    """Return recorded arguments, with the conditions added since; those that hold tensors are attributes."""
+    known = settings_of(module) if foreign and ... in given.values() else {}
+    arguments = {name: known.get(name, ...) if value is ... else value for name, value in given.items()}
+    if ... in arguments.values():
+        raise NotDescribedError(type(module).__name__)
+    known_conds = module.num_known_conds if foreign and isinstance(module, HyperNetInterface) else 0
+    if known_conds and "num_cond_embs" in inspect.signature(type(module).__init__).parameters:
+        arguments["num_cond_embs"] = known_conds
+    return arguments
+
+
+def _foreign_arguments(module: nn.Module) -> dict[str, Any]:
+    """Return the arguments of a constructor that keeps all of them, plain values, as attributes of the same names."""
+    init = type(module).__init__
+    arguments: dict[str, Any] = {}
+    if init is nn.Module.__init__:
+        return arguments
+    for name, parameter in list(inspect.signature(init).parameters.items())[1:]:
+        value = getattr(module, name, getattr(module, f"_{name}", ...))
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or not _is_plain(value):
+            raise NotDescribedError(type(module).__name__)
+        arguments[name] = value
+    return arguments
+
+
+def _is_plain(value: Any) -> bool:
+    if type(value) in (list, tuple, torch.Size):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _wrapped(net: ModuleMainNet) -> dict[str, Any]:
@@ -90,14 +135,18 @@ def _layer_arguments(layer: nn.Module) -> dict[str, Any]:
     return arguments
 
 
-def _checked(module: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments if they build a module that prints the same and has tensors of the same names and shapes."""
+def _checked(module: nn.Module, arguments: dict[str, Any], by_print: bool = True) -> dict[str, Any]:
+    """Return the arguments if they build a module that prints the same and has tensors of the same names and shapes.
+
+    Without ``by_print`` the module itself may print something else than its parts do.
+    """
     try:
         with torch.device("meta"):
             again = type(module)(**arguments)
     except Exception as error:  # whatever a constructor raises: its arguments are not what the attributes say
         raise NotDescribedError(type(module).__name__) from error
-    if _settings(again) != _settings(module) or _shapes(again) != _shapes(module):
+    first = 0 if by_print else 1
+    if _settings(again)[first:] != _settings(module)[first:] or _shapes(again) != _shapes(module):
         raise NotDescribedError(type(module).__name__)
     return arguments
 

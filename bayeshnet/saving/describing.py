@@ -1,4 +1,4 @@
-"""Descriptions of learners as JSON: classes by their addresses, and the arguments of their constructors."""
+"""Descriptions of things as JSON: classes by their addresses, and the arguments of their constructors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...representation import Settings, settings_of
+from ..checks import check_text
+from ..errors import check_flags
+from ..representation import Settings, settings_of
 from .modules import NotDescribedError, frozen_parameters, module_arguments, tensor_type
 
 __all__ = ["Description", "address", "describe"]
@@ -30,23 +32,28 @@ class Description:
             ``{"tuple": [1, 2]}``; objects are ``{"class": address, "arguments": {...}}``.
         modules: modules in the thing whose tensors are to be saved beside it, in the order of their numbers.
         own: what cannot be described, by the place in the thing: the names of classes and functions.
+        parts: modules that have to be given when the thing is rebuilt, by place: the names of their classes.
     """
 
     value: Any
     modules: list[nn.Module] = field(default_factory=list)
     own: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
 
 
-def describe(thing: Any, name: str = "learner") -> Description:
-    """Describe a learner, or settings of one.
+def describe(thing: Any, name: str = "learner", *, parts: bool = False) -> Description:
+    """Describe a learner, or settings of one; with ``parts`` a posterior, a network or several things in a dict.
 
     Settings and dataclasses are described by the arguments of their constructors, which are attributes of the same
     names; networks of ``torch.nn`` layers and the library's networks, likelihoods and estimators as well. Networks,
     functions and other objects of one's own are listed in ``own``.
 
     Args:
-        thing: the learner.
+        thing: the learner, or another thing.
         name: what it is called in ``own``.
+        parts: True to describe a module around parts that cannot be described, which then have to be given when it is
+            rebuilt. Modules of one's own whose constructors keep all arguments, plain values, as attributes of the same
+            names (or return them by a method ``constructor_arguments()``) are described as well.
 
     Example:
         >>> from bayeshnet.builders import MLPNetwork
@@ -56,8 +63,10 @@ def describe(thing: Any, name: str = "learner") -> Description:
         >>> describe({"activation": torch.tanh}, "settings").own
         {'settings.activation': 'tanh'}
     """
-    describer = _Describer()
-    return Description(describer.value(thing, name), describer.modules, describer.own)
+    check_text("name", name)
+    check_flags(parts=parts)
+    describer = _Describer(parts)
+    return Description(describer.value(thing, name), describer.modules, describer.own, describer.parts)
 
 
 def address(cls: type) -> str | None:
@@ -69,14 +78,24 @@ def address(cls: type) -> str | None:
 
 
 class _Describer:
-    """Describes values one inside the other, and collects the modules and what cannot be described."""
+    """Describes values one inside the other, and collects the modules and what cannot be described.
 
-    def __init__(self) -> None:
+    Args:
+        with_parts: True if parts of modules may be missing from the description.
+        saved: addresses of tensors that are saved with the module of which the values are arguments; they stand for
+            their shapes. None for values that are no arguments of a module.
+    """
+
+    def __init__(self, with_parts: bool = False, saved: frozenset[int] | None = None) -> None:
         self.modules: list[nn.Module] = []
         self.own: dict[str, str] = {}
+        self.parts: dict[str, str] = {}
+        self._with_parts, self._saved = with_parts, saved
 
     def value(self, thing: Any, where: str) -> Any:
         """Describe one value, which stands at ``where``."""
+        if self._saved is not None and isinstance(thing, Tensor) and id(thing) in self._saved:
+            return _blank(thing)
         plain = _plain(thing)
         if plain is not NotImplemented:
             return plain
@@ -87,7 +106,7 @@ class _Describer:
             pairs = [[self.value(k, where), self.value(v, f"{where}.{k}")] for k, v in thing.items()]
             return {"dict": pairs}
         if isinstance(thing, nn.Module):
-            return self._module(thing, where)
+            return self._module(thing, where) if self._saved is None else self._part(thing, where)
         if not isinstance(thing, type) and (isinstance(thing, Settings) or is_dataclass(thing)):
             return self._settings(thing, where)
         return self._own(thing, where)
@@ -110,36 +129,63 @@ class _Describer:
 
     def _module(self, module: nn.Module, where: str) -> dict[str, Any]:
         """Describe a module with all in it, or say which part prevents it."""
+        tensors = None
         try:
-            entry = self._part(module)
-            tensors = tensor_type(module)
+            entry = self._part(module, where)
+            tensors = None if "own" in entry else tensor_type(module)
         except NotDescribedError as error:
             inside = type(module).__name__
-            return self._own(module, where, inside if error.name == inside else f"{error.name} in {inside}")
+            if not self._with_parts:
+                return self._own(module, where, inside if error.name == inside else f"{error.name} in {inside}")
+            self.parts = {place: name for place, name in self.parts.items() if not place.startswith(f"{where}.")}
+            entry = self._missing(module, where)
         if module.state_dict():
             entry.update(tensors=len(self.modules), dtype=tensors, frozen=frozen_parameters(module))
             self.modules.append(module)
         return entry
 
-    def _part(self, module: nn.Module) -> dict[str, Any]:
+    def _missing(self, module: nn.Module, where: str) -> dict[str, Any]:
+        self.parts[where] = type(module).__name__
+        return {"own": self.parts[where], "at": where}
+
+    def _part(self, module: nn.Module, where: str) -> dict[str, Any]:
+        if not self._with_parts:
+            return self._described(module, where)
+        try:
+            return self._described(module, where)
+        except NotDescribedError:
+            return self._missing(module, where)
+
+    def _described(self, module: nn.Module, where: str) -> dict[str, Any]:
         found = address(type(module))
         if found is None:
             raise NotDescribedError(type(module).__name__)
-        arguments, children = module_arguments(module)
-        entry = {"class": found, "arguments": {name: self._inner(v) for name, v in arguments.items()}}
+        arguments, children = module_arguments(module, foreign=self._with_parts)
+        saved = frozenset(map(id, module.state_dict(keep_vars=True).values())) if self._with_parts else None
+        described = {name: self._argument(v, f"{where}.{name}", saved) for name, v in arguments.items()}
+        entry = {"class": found, "arguments": described}
         if children is not None:
-            entry["children"] = {name: self._part(child) for name, child in children.items()}
+            entry["children"] = {name: self._part(child, f"{where}.{name}") for name, child in children.items()}
+        if not _of_library(type(module)) and not type(module).__module__.startswith("torch.nn."):
+            entry["at"] = where
         return entry if module.training else {**entry, "training": False}
 
-    def _inner(self, thing: Any) -> Any:
-        """Describe an argument of a module, which is described as a whole or not at all."""
+    def _argument(self, thing: Any, where: str, saved: frozenset[int] | None) -> Any:
+        """Describe an argument of a module, which is described as a whole but for parts, or not at all."""
         if isinstance(thing, nn.Module):
-            return self._part(thing)
-        inner = _Describer()
-        value = inner.value(thing, "")
+            return self._part(thing, where)
+        inner = _Describer(self._with_parts, saved)
+        value = inner.value(thing, where)
         if inner.own or inner.modules:
             raise NotDescribedError(next(iter(inner.own.values()), type(thing).__name__))
+        self.parts.update(inner.parts)
         return value
+
+
+def _blank(tensor: Tensor) -> dict[str, Any]:
+    """Describe a tensor whose values are saved elsewhere."""
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    return {"blank": list(tensor.shape), "dtype": dtype, "parameter": isinstance(tensor, nn.Parameter)}
 
 
 def _plain(thing: Any) -> Any:
@@ -153,7 +199,9 @@ def _plain(thing: Any) -> Any:
         return float(thing) if math.isfinite(thing) else {"float": repr(float(thing))}
     if isinstance(thing, (torch.dtype, torch.device)):
         return {type(thing).__name__: str(thing).removeprefix("torch.")}
-    if type(thing) is Tensor and thing.numel() <= _MAX_ENTRIES and not thing.is_complex():
+    if type(thing) is Tensor and thing.layout is torch.strided and thing.numel() <= _MAX_ENTRIES:
+        if thing.is_complex() or thing.is_meta:
+            return NotImplemented
         values = thing.detach().cpu()
         if not bool(values.isfinite().all()):
             return NotImplemented

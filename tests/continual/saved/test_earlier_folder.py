@@ -1,0 +1,31 @@
+"""A folder that an earlier version wrote is read as it was, and descriptions of learners are what they were."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from bayeshnet.continual import load_state
+from bayeshnet.saving import describe
+from tests.support.tasks import make_task
+
+FOLDER = Path(__file__).parent / "earlier"
+# What the earlier version predicted, for task 1 with seed 4.
+PREDICTED = [
+    [0.39837801456451416, 0.6016219854354858],
+    [0.3879685401916504, 0.6120314598083496],
+    [0.37119245529174805, 0.6288076043128967],
+    [0.3829815089702606, 0.617018461227417],
+]
+
+
+def test_it_is_loaded_and_predicts_as_before():
+    state = load_state(FOLDER)
+    assert state.labels == [(0, 1), (2, 3)]
+    found = state.learner.predict(state, make_task(0).test.x, task_id=1, seed=4).mean[:4].double()
+    torch.testing.assert_close(found, torch.tensor(PREDICTED, dtype=torch.float64), rtol=1e-5, atol=1e-6)
+
+
+def test_its_learner_is_described_in_the_same_words():
+    written = json.loads((FOLDER / "state-1.json").read_text())["record"]["learner"]
+    assert describe(load_state(FOLDER).learner).value == written
