@@ -104,6 +104,7 @@ _MODULES = {
     "metrics",
     "mnets",
     "optim",
+    "parallel",
     "per_example",
     "reports",
     "representation",

@@ -73,6 +73,7 @@ ORDER = (
     "estimators",
     "guides",
     "inference",
+    "parallel",
     "continual",
     "data",
     "metrics",

@@ -118,7 +118,7 @@ def test_constraints_pin_what_is_tested():
     extras = project["optional-dependencies"]
     needed = [
         *project["dependencies"],
-        *(need for name in ("app", "arviz", "docs", "parity", "test") for need in extras[name]),
+        *(need for name in ("app", "arviz", "dist", "docs", "parity", "test") for need in extras[name]),
     ]
     names = {re.split(r"[\[<>=!~ ]", need)[0] for need in needed} - {"bayeshnet"}
     pins = [line for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines() if line[0] != "#"]

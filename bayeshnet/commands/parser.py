@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..allowed import check_allowed_modules
-from ..errors import check_int
+from ..errors import check_choice, check_int
 from ..files import read_text
+from ..parallel import SHARES
 from ..runs.configuration import DEFAULT_METHOD, default_method, named_configuration
 from ..runs.experiment import Experiment
 from ..runs.experiment_config import experiment_from, make_experiment_parser, parse_experiment
@@ -25,7 +26,8 @@ __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "parse_run"]
 DEFAULT_DATA = "split-digits"
 _ALIASES = {"--estimator": "--learner.estimator"}
 _OWN_OPTIONS = ("config", "output", "resume", "quick", "allow", "dry_run", "logger", "log_every")
-_CHANGES = "--device, --threads, --logger, --log-every and --allow"
+_OF_PROCESSES = ("devices", "nodes", "share")
+_CHANGES = "--device, --threads, --devices, --nodes, --share, --logger, --log-every and --allow"
 _PLAIN_OPTIONS = ("--data", "--data_dir", "--data_options", "--method", "--seed", "--device", "--threads", "--judge_on")
 
 
@@ -42,6 +44,9 @@ class RunRequest:
         dry_run: show what the run is composed of, and run nothing.
         loggers: names of loggers; None for those that a continued run has.
         log_every: steps of which loggers receive means.
+        devices: processes of each machine; None for those of a launcher, else one.
+        nodes: machines; None for those of a launcher, else one.
+        share: what processes share out.
     """
 
     experiment: Experiment
@@ -52,6 +57,9 @@ class RunRequest:
     dry_run: bool = False
     loggers: tuple[str, ...] | None = None
     log_every: int = 100
+    devices: int | None = None
+    nodes: int | None = None
+    share: str = SHARES[0]
 
     def stream(self) -> TaskStream:
         """Build the stream; if that fails, the files that set options of the data are named."""
@@ -83,7 +91,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
         settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
         about_data = [path for path, given in first.config if any(str(key).startswith("data") for key in given)]
         made = _request(parser, settings, first.output, None)
-        return replace(made, data_files=tuple(about_data), dry_run=first.dry_run, **_logging(first))
+        return replace(made, data_files=tuple(about_data), dry_run=first.dry_run, **_beside(first))
 
     try:
         return request(list(given.values()))
@@ -154,15 +162,17 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         The options, with the settings of each configuration file, and the words that are left for the parser.
     """
     first = argparse.ArgumentParser("bayeshnet run", add_help=False, allow_abbrev=False, exit_on_error=False)
-    for name in ("--data", "--resume", "--output"):
+    for name in ("--data", "--method", "--resume", "--output"):
         first.add_argument(name)
-    first.add_argument("--method")
     for name in ("--quick", "--dry_run"):
         first.add_argument(name, action="store_true")
     for name in ("--config", "--allow"):
         first.add_argument(name, action="append", default=[])
     first.add_argument("--logger", action="append")
     first.add_argument("--log_every", type=int, default=RunRequest.log_every)
+    first.add_argument("--share", default=RunRequest.share)
+    for name in ("--devices", "--nodes"):
+        first.add_argument(name, type=int)
     try:
         options, left = first.parse_known_args(list(words))
     except argparse.ArgumentError as error:
@@ -173,6 +183,9 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     options.allow = check_allowed_modules(options.allow)
     check_int("--log-every", options.log_every, 1)
     check_loggers(options.logger or ())
+    check_choice("--share", options.share, SHARES)
+    for name in ("devices", "nodes"):
+        check_int(f"--{name}", 1 if (given := getattr(options, name)) is None else given, 1)
     options.config = [
         (path, read_settings(read_text(path), f"file {path!r}", options.allow)) for path in options.config
     ]
@@ -182,9 +195,10 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return options, left
 
 
-def _logging(first: argparse.Namespace) -> dict[str, Any]:
-    """Return the options of loggers."""
-    return {"loggers": None if first.logger is None else tuple(first.logger), "log_every": first.log_every}
+def _beside(first: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of loggers and processes, which are no settings of the experiment."""
+    loggers = None if first.logger is None else tuple(first.logger)
+    return {"loggers": loggers, "log_every": first.log_every} | {name: getattr(first, name) for name in _OF_PROCESSES}
 
 
 def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:
@@ -224,6 +238,9 @@ def _make_parser() -> Any:
     parser.add_argument("--dry_run", action="store_true", help="show parts, parameters, memory and time; run nothing")
     parser.add_argument("--logger", choices=list(LOGGERS), help="where numbers go during the run; may be repeated")
     parser.add_argument("--log_every", type=int, help=f"steps of which loggers get means ({RunRequest.log_every})")
+    parser.add_argument("--devices", type=int, help="processes of a machine, on accelerators one for each")
+    parser.add_argument("--nodes", type=int, help="machines, each of which runs this by torchrun or fabric run")
+    parser.add_argument("--share", choices=list(SHARES), help="what processes share out: batches, or weight draws")
     parser.add_argument("--allow", help="module whose classes may be named in configurations; may be repeated")
     return parser
 
@@ -271,13 +288,13 @@ def _resume(parser: Any, first: argparse.Namespace, words: Sequence[str]) -> Run
     settings = read_settings(config, what, first.allow)
     try:
         parsed = _parse(parser, [f"--config={inline(settings)}", *given], first.allow)
-        return replace(_request(parser, parsed, None, folder), data_files=(str(files.config),), **_logging(first))
+        return replace(_request(parser, parsed, None, folder), data_files=(str(files.config),), **_beside(first))
     except (ValueError, TypeError) as error:
         raise ValueError(f"{what}: {error}") from error
 
 
 def _request(parser: Any, settings: Any, output: Path | None, resume: Path | None) -> RunRequest:
-    for key in _OWN_OPTIONS:
+    for key in (*_OWN_OPTIONS, *_OF_PROCESSES):
         settings.pop(key, None)
     config = parser.dump(settings, skip_unset=False, skip_validation=True)
     return RunRequest(experiment_from(parser, settings), config, output, resume)

@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
+from ..parallel import Processes
 from ..reports import run_tables
 from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
 from ..runs.loggers import continued_loggers, make_loggers
 from ..runs.preview import Preview, preview
 from .display import Display, make_console
+from .launching import follow_run, processes_of
 from .parser import RunRequest, parse_run
 from .signals import Terminated, stopped_by_signals
 
@@ -31,15 +33,20 @@ _OF_DATA = ("data, ", "file ", "rows, ")
 
 def main(words: Sequence[str]) -> int:
     """Run the command and return its exit code: 0, 2 if the disk or the device fails, 130 or 143 when stopped."""
+    request = parse_run(words)
+    if request.dry_run:
+        _show(preview(request.experiment, request.stream()), make_console())
+        return 0
+    with processes_of(request) as (group, placed):
+        return follow_run(placed, group) if group.rank else _run(placed, group)
+
+
+def _run(request: RunRequest, group: Processes) -> int:
+    """Run the experiment as the first of the processes."""
     from rich.markup import escape
 
-    begin = time.perf_counter()
-    request = parse_run(words)
-    stream = request.stream()
-    console = make_console()
-    if request.dry_run:
-        _show(preview(request.experiment, stream), console)
-        return 0
+    begin, stream, console = time.perf_counter(), request.stream(), make_console()
+    group.tell("the data are there")
     folder = _open_folder(request)
     console.print(
         f"[bold]{escape(request.experiment.method)}[/bold] on [bold]{escape(request.experiment.data)}[/bold], "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..distributions import HypernetPosterior
 from ..hnets import HMLP
 from ..weights import WeightSpec
+from ..whitening import Whitening
 
 __all__ = ["ProportionalNoise", "make_posterior"]
 
@@ -29,6 +30,7 @@ def make_posterior(
     init_scale: float,
     sigma: float,
     *,
+    root: Tensor | None = None,
     stretch: bool = False,
 ) -> HypernetPosterior:
     """Make a posterior over vectors of the size of ``loc`` ``(D,)``, in its dtype and on its device.
@@ -43,6 +45,9 @@ def make_posterior(
         activation: hidden activation.
         init_scale: initial standard deviation of the linear part.
         sigma: standard deviation of the noise in units of the linear part's.
+        root: lower triangular factor ``(D, D)`` of the initial covariance, instead of ``init_scale``; with another
+            number of latents than unknowns the standard deviations alone are used. Unknowns are then generated in units
+            of these, so that a learning rate means the same for narrow and for wide posteriors.
         stretch: True to let earlier latents stretch later ones; initially they do not.
     """
     size = loc.numel()
@@ -64,12 +69,19 @@ def make_posterior(
             bias.uniform_(-1.0, 1.0)
         head, offset = parameters[-2:]
         width = head.shape[1] - latent_size
-        head[:, :width].normal_(std=_CURVATURE * init_scale / math.sqrt(max(width, 1)))
-        head[:, width:].copy_(init_scale * _linear_part(loc, latent_size))
-        offset.copy_(loc)
+        if root is None:
+            whitening, scale, center = None, init_scale, loc
+            linear = _linear_part(loc, latent_size)
+        else:
+            deviation = root.norm(dim=1)
+            whitening, scale, center = Whitening(loc, deviation), 1.0, torch.zeros_like(loc)
+            linear = root / deviation[:, None] if latent_size == size else _linear_part(loc, latent_size)
+        head[:, :width].normal_(std=_CURVATURE * scale / math.sqrt(max(width, 1)))
+        head[:, width:].copy_(scale * linear)
+        offset.copy_(center)
     noise = ProportionalNoise(head, latent_size, torch.full_like(loc, sigma))
     spec = WeightSpec.of_shapes([[size]])
-    return HypernetPosterior(hnet, sigma=noise, weight_spec=spec, sigma_floor=_FLOOR)
+    return HypernetPosterior(hnet, sigma=noise, weight_spec=spec, scale=whitening, sigma_floor=_FLOOR)
 
 
 class ProportionalNoise(nn.Module):

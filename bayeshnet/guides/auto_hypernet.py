@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, cast
@@ -12,7 +13,6 @@ from pyro import poutine
 from pyro.infer.autoguide import init_to_median
 from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor, nn
-from torch.distributions import biject_to
 
 from ..checks import check_callable, check_items
 from ..deprecation import warn
@@ -35,6 +35,8 @@ from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .auto_sites import UnpackedSite, refuse_subsampled
 from .centring import Degrees, dependent_sites
+from .checking.search import search
+from .checking.starts import Start, clusters
 from .components import GeneratedMixture, MixtureKL, MixturePosterior
 from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
@@ -42,6 +44,8 @@ from .sites import continuous_named
 from .symmetries import Group, Symmetry
 
 __all__ = ["AutoHypernet"]
+
+_PARTICLES = 4000
 
 
 class AutoHypernet(FlatGuide):
@@ -77,8 +81,10 @@ class AutoHypernet(FlatGuide):
             :math:`u = c\,m + s^{c-1} (x - m)` with learned degrees ``c`` (see
             :class:`~bayeshnet.guides.centring.LocScale`), which is undone in what the guide returns; each call runs
             the model to know ``m`` and ``s``. None to generate ``x``.
-        components: number ``K`` of hypernetworks whose mixture the guide is, for posteriors of several modes. The first
-            begins at ``init_loc_fn``, others at draws from the prior. Their draws are as many in training;
+        components: number ``K`` of hypernetworks whose mixture the guide is, for posteriors of several modes. They
+            begin in ``K`` clusters of four thousand particles that are carried from the prior to the posterior by
+            annealing, with their shares as weights; for a model that is not written for plates around it at
+            ``init_loc_fn`` and at draws from the prior. No heat is needed.
             :func:`~bayeshnet.inference.fit` ends with :meth:`reweigh`, which gives the modes their shares.
         symmetries: of the posterior, :class:`~bayeshnet.guides.Flip` and :class:`~bayeshnet.guides.Swap`: draws get a
             random element of the group that they generate, so that the guide has them exactly. It is trained as without
@@ -163,7 +169,7 @@ class AutoHypernet(FlatGuide):
             self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
         made = self._built()
         if made is None:
-            self._build([self._init_loc(), *self._prior_starts(args, kwargs)])
+            self._build(self._starts(args, kwargs))
         elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
             raise value_error("model", expected=f"a model of {made.weight_spec.numel} unknowns", found=got)
@@ -179,7 +185,7 @@ class AutoHypernet(FlatGuide):
         count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
         made = self.__dict__["_modules"].get("degrees")
         if made is None and count:
-            self.degrees = Degrees(self._init_loc().new_zeros(count))
+            self.degrees = Degrees(count, self._init_loc())
         elif made is not None and made.logits.numel() != count:
             got = f"one of {count} unknowns that depend on others"
             raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
@@ -188,33 +194,50 @@ class AutoHypernet(FlatGuide):
         """Return the posterior, if there is one; attribute access would be a statement to Pyro's parameter store."""
         return self.__dict__["_modules"].get("posterior")
 
-    def _prior_starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Tensor]:
-        """Return vectors of unknowns ``(D,)`` for all components but the first: medians of few draws from the prior."""
-        starts = []
+    def _starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start]:
+        """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
+        if self.components == 1:
+            return [Start(self._init_loc(), None, 0.0)]
+        plain = self._sites(args, kwargs, centred=False)
+        particles = search(self._program[0], plain, args, kwargs, _PARTICLES, keep=0.8)
+        if particles is not None:
+            x = particles.x
+            if self._group is not None:
+                x = self._group.gathered(x, x[particles.log_density.argmax()])
+            return clusters(self._sites(args, kwargs).rows(x, undo=True)[0].detach(), self.components)
+        starts = [self._narrow(self._init_loc())]
         for _ in range(self.components - 1):
             program = InitMessenger(init_to_median(num_samples=3))(self._program[0])
             with poutine.block(), torch.no_grad():
                 trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
-            nodes = [trace.nodes[name] for name in self._unconstrained_shapes]
-            starts.append(torch.cat([biject_to(s["fn"].support).inv(s["value"]).reshape(-1) for s in nodes]))
+            starts.append(self._narrow(plain.of_trace(trace)))
         return starts
 
-    def _build(self, starts: Sequence[Tensor]) -> None:
-        """Make the posterior, each component around one of the vectors ``(D,)``."""
-        size = starts[0].numel() if self.latent_size is None else self.latent_size
+    def _narrow(self, loc: Tensor) -> Start:
+        """Return a start of the initial scale around ``loc``, with an equal share."""
+        return Start(loc, self.init_scale * torch.eye(len(loc)).to(loc), -math.log(self.components))
+
+    def _build(self, starts: Sequence[Start]) -> None:
+        """Make the posterior, each component at one of the starts."""
+        size = starts[0].loc.numel() if self.latent_size is None else self.latent_size
         options = (size, self.layers, self._activation[0], self.init_scale, self.sigma)
-        parts = [make_posterior(start, *options, stretch=self.stretch) for start in starts]
-        self.posterior = parts[0] if self.components == 1 else MixturePosterior(parts)
+        parts = [make_posterior(start.loc, *options, root=start.root, stretch=self.stretch) for start in starts]
+        self.posterior = parts[0]
+        if self.components > 1:
+            self.posterior = MixturePosterior(parts)
+            self.posterior.log_weights.copy_(self.posterior.log_weights.new_tensor([s.log_share for s in starts]))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make the posterior first if there is none, so that a guide can be loaded without a run of the model."""
         part = "" if self.components == 1 else "components.0."
         fraction = state_dict.get(f"{prefix}posterior.{part}sigma.module.fraction")
         if fraction is not None and self._built() is None:
-            self._build([torch.zeros_like(fraction)] * self.components)
+            zero = torch.zeros_like(fraction)
+            alone = [Start(zero, None, 0.0)]
+            self._build(alone if self.components == 1 else [self._narrow(zero)] * self.components)
         logits = state_dict.get(f"{prefix}degrees.logits")
         if logits is not None and "degrees" not in self.__dict__["_modules"]:
-            self.degrees = Degrees(torch.zeros_like(logits))
+            self.degrees = Degrees(len(logits), logits)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def distribution(self) -> SemiImplicit | GeneratedMixture:

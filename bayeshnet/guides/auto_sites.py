@@ -125,6 +125,15 @@ class FlatSites:
             found = by_rows(lambda: flat(packed, (num,)), lambda i: flat(latents[i], ()), num)
         return found["x"], found["density"]
 
+    def flat(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Return ``x`` ``(S, D)`` from values ``(S, *shape)`` of all sites."""
+        parts = [biject_to(site["fn"].support).inv(values[name]) for name, site in self.nodes.items()]
+        return torch.cat([part.reshape(len(part), -1) for part in parts], -1)
+
+    def of_trace(self, trace: Any) -> Tensor:
+        """Return ``x`` ``(D,)`` of a run of the model."""
+        return self.flat({name: trace.nodes[name]["value"].unsqueeze(0) for name in self.nodes})[0]
+
     def by_name(self, x: Tensor) -> dict[str, Tensor]:
         """Return values ``(S, *shape)`` of all sites from ``x`` ``(S, D)``."""
         packed = x.reshape(len(x), *[1] * self.plates, x.shape[-1])

@@ -17,6 +17,7 @@ from ..distributions.semi_implicit import SemiImplicit
 from ..errors import check_instance, type_error, value_error
 from ..estimators import ImportanceSandwich, KLEstimate, KLEstimator, UnfoldedLIVI
 from ..estimators.accepted import Accepts
+from ..estimators.latent_posterior import implicit_log_prob
 from ..rng import uniform_like
 from .checking.importance import density_at_draws
 from .implicit_site import has_exact_density
@@ -31,7 +32,7 @@ __all__ = [
     "population_weights",
 ]
 
-_FEWEST = 8
+_FEWEST, _MOMENTS, _WIDER, _BEYOND = 8, 200, 2.0, 30.0
 
 
 class GeneratedMixture(WeightDistribution):
@@ -174,18 +175,34 @@ def _information(q: GeneratedMixture, each: int, generator: torch.Generator | No
     return total
 
 
-def _gaussian(w: Tensor) -> MultivariateNormal:
-    """Return the Gaussian of the moments of draws ``(M, P)``, its correlations shrunk where there are few draws."""
+def _within_reach(q: Any, w: Tensor, around: MultivariateNormal, own: Tensor) -> Tensor:
+    """Return log-densities ``(S,)`` of a component at draws of another one, whose log-densities ``own`` are.
+
+    Where a wide Gaussian around the component has less than ``exp(-30)`` of ``own``, it is returned: there is no need
+    to search for a latent of what adds nothing to the mixture.
+    """
+    found = around.log_prob(w).to(own)
+    near = found > own - _BEYOND
+    if bool(near.any()):
+        found[near] = log_prob_anywhere(q, w[near]).to(found)
+    return found
+
+
+def _gaussian(w: Tensor, wider: float = 1.0) -> MultivariateNormal:
+    """Return the Gaussian of the moments of draws ``(M, P)``, its correlations shrunk where there are few draws.
+
+    Standard deviations are ``wider`` times as large.
+    """
     num, size = w.shape
     away = w - w.mean(0)
     covariance = away.T @ away / num
     variances = covariance.diagonal().clamp_min(torch.finfo(w.dtype).tiny ** 0.5)
     shrunk = covariance * (num / (num + 2.0 * size))
     shrunk.diagonal().copy_(variances * (1 + 1e-4))
-    return MultivariateNormal(w.mean(0), shrunk, validate_args=False)
+    return MultivariateNormal(w.mean(0), shrunk * wider**2, validate_args=False)
 
 
-def log_prob_anywhere(q: Any, w: Tensor, num_proposals: int = 32, num_starts: int = 8) -> Tensor:
+def log_prob_anywhere(q: Any, w: Tensor, num_proposals: int = 16, num_starts: int = 4) -> Tensor:
     """Compute the log-density ``(S,)`` of a generated distribution or a mixture of such at any weights ``(S, P)``.
 
     It is exact for linear hypernetworks, otherwise a lower bound in expectation by importance sampling, with a
@@ -197,7 +214,7 @@ def log_prob_anywhere(q: Any, w: Tensor, num_proposals: int = 32, num_starts: in
     if has_exact_density(q):
         exact: Tensor = q.log_prob(w)
         return exact
-    return ImportanceSandwich(num_proposals=num_proposals, num_starts=num_starts).log_prob(q, w)
+    return implicit_log_prob(q, w, num_proposals, num_starts)
 
 
 @torch.no_grad()
@@ -211,6 +228,7 @@ def component_densities(
         the same.
     """
     draws, lower, upper = [], [], []
+    around = [_gaussian(component.draw(_MOMENTS, generator).w, _WIDER) for component in q.components]
     for index, (component, count) in enumerate(zip(q.components, counts, strict=True)):
         if not count:
             continue
@@ -219,9 +237,11 @@ def component_densities(
             low = high = component.log_prob(draw.w)
         else:
             low, high = ImportanceSandwich(num_starts=4).log_density_bounds(component, draw, generator)
-        others = [log_prob_anywhere(other, draw.w) for other in q.components]
+        others = [
+            low if j == index else _within_reach(other, draw.w, around[j], low) for j, other in enumerate(q.components)
+        ]
         draws.append(draw.w)
-        lower.append(torch.stack([low if j == index else o.to(low) for j, o in enumerate(others)], -1))
+        lower.append(torch.stack([other.to(low) for other in others], -1))
         upper.append(torch.stack([high if j == index else o.to(high) for j, o in enumerate(others)], -1))
     return torch.cat(draws), torch.cat(lower), torch.cat(upper)
 

@@ -18,10 +18,12 @@ from ..deprecation import renamed_argument
 from ..distributions.flat import Flat
 from ..errors import check_size
 from ..estimators import Diagnosis, diagnose
+from ..rng import seeded
 from .auto_sites import FlatSites
 from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import judge
 from .checking.joint import log_joint
+from .checking.search import missed_share, search
 from .components import (
     GeneratedMixture,
     component_densities,
@@ -33,6 +35,8 @@ from .posterior_prior import GuidePrior
 from .symmetries import Group
 
 __all__ = ["FlatGuide"]
+
+_JUDGED, _OWN = 200, 100
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -49,12 +53,12 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     def distribution(self) -> Any:
         """Return the distribution over the flat, unconstrained unknowns ``(D,)``."""
 
-    def _sites(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> FlatSites:
+    def _sites(self, args: Sequence[Any], kwargs: Mapping[str, Any], *, centred: bool = True) -> FlatSites:
         """Return the way from flat unknowns to sites; without arguments, at those of the first run."""
         trace: Any = self.prototype_trace
         if not args and not kwargs:
             args, kwargs = trace.nodes["_INPUT"]["args"], trace.nodes["_INPUT"]["kwargs"]
-        degrees = self.__dict__["_modules"].get("degrees")
+        degrees = self.__dict__["_modules"].get("degrees") if centred else None
         found = {} if degrees is None else degrees.by_site({n: self._unconstrained_shapes[n] for n in self._centred})
         return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs))
 
@@ -155,13 +159,31 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         x, way = sites.rows(w)
         lower, upper = lower + way, upper + way
         if self._group is not None:
-
-            def density(x: Tensor) -> Tensor:
-                u, way = sites.rows(x, undo=True)
-                return log_prob_anywhere(q, u) + way
-
-            lower, upper = self._group.log_densities(density, x, lower, upper)
+            lower, upper = self._group.log_densities(partial(_density, q, sites), x, lower, upper)
         return WeightedDraws(sites.by_name(self._mixed(x, generator)), lower, upper)
+
+    @torch.no_grad()
+    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> float | None:
+        """Search for modes outside the guide.
+
+        Returns the share of particles where the guide lacks density; None if the model is not written for plates around
+        it, or if the search did not arrive.
+        """
+        q, sites, plain = self.distribution(), self._sites(args, kwargs), self._sites(args, kwargs, centred=False)
+        with seeded(generator):
+            found = search(model, plain, args, kwargs, num)
+            if found is None:
+                return None
+            own = self.draws_with_density(_OWN, args, kwargs)
+            joint = log_joint(model, own.values, args, kwargs)
+            some = found.x[torch.randperm(len(found.x), device=found.x.device)[:_JUDGED]]
+            x = torch.cat([some, sites.flat(own.values)])
+            density = partial(_density, q, sites)
+            known = density(x)
+            if self._group is not None:
+                (known,) = self._group.log_densities(density, x, known)
+            places = log_joint(model, plain.by_name(x), args, kwargs) - known
+        return missed_share(places[: len(some)], places[len(some) :], joint - own.lower)
 
     @torch.no_grad()
     def reweigh(
@@ -201,3 +223,9 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         _, smooth = judge(log_joint(model, sites.by_name(x), args, kwargs), mixed, mixed)
         start = torch.full_like(q.log_weights, -math.log(count))
         q.log_weights.copy_(population_weights(smooth.log_weights, densities, start))
+
+
+def _density(q: Any, sites: FlatSites, x: Tensor) -> Tensor:
+    """Return log-densities ``(S,)`` of the values at unconstrained unknowns ``x`` ``(S, D)``, without symmetries."""
+    u, way = sites.rows(x, undo=True)
+    return log_prob_anywhere(q, u) + way

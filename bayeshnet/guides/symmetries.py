@@ -17,7 +17,7 @@ from ..representation import Settings
 
 __all__ = ["Flip", "Group", "Swap", "Symmetry"]
 
-_MOST = 5040
+_MOST, _MOST_GATHERED = 5040, 128
 _REAL = (constraints.real, constraints.real_vector)
 _POSITIVE = (constraints.positive, constraints.nonnegative)
 
@@ -30,6 +30,8 @@ class Symmetry(Settings, ABC):
     """
 
     names: tuple[str, ...]
+    centered = False
+    """True if intervals around zero have the symmetry, too."""
 
     @abstractmethod
     def generators(self, places: Mapping[str, Tensor]) -> list[tuple[dict[int, int], set[int]]]:
@@ -47,7 +49,7 @@ class Symmetry(Settings, ABC):
             support = nodes[name]["fn"].support
             while isinstance(support, constraints.independent):
                 support = support.base_constraint
-            if support not in self.supports():
+            if support not in self.supports() and not (self.centered and _is_centered(support)):
                 kind = " or positive" if len(self.supports()) > len(_REAL) else ""
                 found = f"site {name!r} with other values"
                 raise value_error("symmetries", expected=f"sites whose values are real{kind}", found=found)
@@ -61,12 +63,14 @@ class Flip(Symmetry):
     """The sign of all entries of the named sites together: factors and their loadings, for example.
 
     Args:
-        names: of the sites, which are real.
+        names: of the sites, which are real or in intervals around zero.
 
     Example:
         >>> Flip(["factor", "loading"])
         Flip(names=('factor', 'loading'))
     """
+
+    centered = True
 
     def __init__(self, names: Sequence[str]) -> None:
         self.names = check_items("names", names, "names of sites", str, 1)
@@ -163,6 +167,14 @@ class Group:
         chosen = torch.randint(len(self), x.shape[:-1], generator=generator, device=device).to(self.index.device)
         return x.gather(-1, self.index[chosen].to(x.device)) * self.sign[chosen].to(x)
 
+    def gathered(self, x: Tensor, center: Tensor) -> Tensor:
+        """Return of each vector of ``x`` ``(S, D)`` the image nearest to a vector ``(D,)``; of large groups ``x``."""
+        if len(self) > _MOST_GATHERED:
+            return x
+        images = x[:, self.index.to(x.device)] * self.sign.to(x)
+        nearest = (images - center).square().sum(-1).argmin(-1)
+        return images[torch.arange(len(x), device=x.device), nearest]
+
     def log_densities(self, density: Callable[[Tensor], Tensor], x: Tensor, *owns: Tensor) -> list[Tensor]:
         """Return log-densities ``(S,)`` of the invariant distribution at ``x`` ``(S, D)``.
 
@@ -175,3 +187,10 @@ class Group:
         return [
             torch.stack([own, *(other.to(own) for other in others)]).logsumexp(0) - math.log(len(self)) for own in owns
         ]
+
+
+def _is_centered(support: Any) -> bool:
+    """Return whether a support is an interval around zero, whose unconstrained values change sign with its own."""
+    if not isinstance(support, type(constraints.unit_interval)):
+        return False
+    return bool((torch.as_tensor(support.lower_bound) == -torch.as_tensor(support.upper_bound)).all())

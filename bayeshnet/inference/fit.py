@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from ..checks import check_callable, check_data, check_generator
 from ..deprecation import renamed_argument
-from ..errors import check_flags, check_int, check_positive, type_error, value_error
+from ..errors import check_flags, check_int, check_positive, check_size, type_error, value_error
 from ..estimators import KLEstimator
 from ..guides import AutoHypernet, BayesianModel
+from ..parallel import processes
+from ..parallel.shares import own_count, own_generator, shares_samples
 from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
 from .bound import fit_alarms, is_direct, weight_alarms
@@ -111,11 +113,12 @@ def fit(
         progress: called with the :class:`~bayeshnet.inference.Run` ten times a second at most.
         early_stopping: ends the run when the loss no longer falls.
         grad_clip: largest norm of the whole gradient, of all losses and all parameters together.
-        generator: of all randomness: order of the data, draws, latents; None for torch's global generator.
+        generator: of all randomness: order of the data, draws, latents; None for torch's global generator. Processes
+            that train together (:mod:`bayeshnet.parallel`) need one, seeded alike.
         state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
-            data at temperature 1, whether k-hat is below 0.7.
+            data at temperature 1, whether k-hat is below 0.7, and after 500 steps whether modes are missed.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
         num_latents: deprecated name of ``num_samples``.
@@ -145,7 +148,8 @@ def fit(
     model, size = _sized(model, batches)
     num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
     if elbo is None:
-        elbo = ImplicitELBO(estimator, num_particles, num_samples, generator=generator, local_noise=local_noise)
+        counts = _own_counts(guide, estimator, num_particles, num_samples)
+        elbo = ImplicitELBO(estimator, *counts, generator=_own_draws(generator, local_noise), local_noise=local_noise)
     else:
         elbo, beta = _given(elbo, beta, num_particles, num_samples, estimator, local_noise)
     added = as_losses(losses, penalties, extra_terms)
@@ -209,6 +213,9 @@ def _check_targets(model: BayesianModel, batches: TensorBatches | LoaderBatches)
 
 def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator: Any, local: bool) -> tuple[Any, Any]:
     """Return a copy of the caller's bound, and the temperature: its own unless another one is given."""
+    if shares_samples():
+        expected = "None where processes share out samples, whose numbers it would not know"
+        raise value_error("elbo", expected=expected, got=elbo, hint="Share out the data.")
     if not isinstance(elbo, ELBO) or not hasattr(elbo, "differentiable_loss"):
         raise type_error(
             "elbo",
@@ -222,6 +229,25 @@ def _given(elbo: Any, beta: Any, particles: int, samples: int | None, estimator:
         expected = f"no {others} (nor beta, unless it is an ImplicitELBO) beside it"
         raise value_error("elbo", expected=expected, found="some of them", hint="Give them to the loss itself.")
     return copy.copy(elbo), own if own is not None and beta == 1.0 else beta
+
+
+def _own_draws(generator: torch.Generator | None, local_noise: bool) -> torch.Generator | None:
+    """Return the generator of draws: one of this process, where several draw weights or noise of their own."""
+    if processes().size > 1 and (generator is None or shares_samples() or local_noise):
+        return own_generator(generator)
+    return generator
+
+
+def _own_counts(guide: Any, estimator: Any, particles: int, samples: int | None) -> tuple[int, int | None]:
+    """Return the numbers of particles and samples of this process, where several share them out."""
+    if not shares_samples():
+        return particles, samples
+    used = getattr(guide, "estimator", None) if estimator is None else estimator
+    if samples is None and isinstance(used, KLEstimator) and used.min_samples is not None:
+        samples = used.num_samples
+    return own_count("num_particles", check_size("num_particles", particles)), (
+        None if samples is None else own_count("num_samples", check_size("num_samples", samples))
+    )
 
 
 def _sized(model: Any, batches: TensorBatches | LoaderBatches | None) -> tuple[Any, int]:

@@ -15,6 +15,8 @@ from ..checks import check_callable, check_mapping, refusing
 from ..errors import value_error
 from ..guides import BayesianModel
 from ..mnets.inputs import map_tensors
+from ..parallel import processes
+from ..parallel.shares import own_rows, shares_data
 from .batches import Batch, LoaderBatches, TensorBatches, as_batch
 from .bound import check_batch
 from .objective import Objective, Row
@@ -45,6 +47,7 @@ class Loop:
 
     Attributes:
         stepper: optimizer and schedule, to be set before the first step.
+        draws: generator of weights and latents, ``generator`` unless this process has draws of its own.
     """
 
     stepper: Stepper
@@ -59,6 +62,7 @@ class Loop:
         if transform is not None:
             check_callable("transform", transform, "a function of a batch, or None")
         self.batches, self.objective, self.transform, self.generator = batches, objective, transform, generator
+        self.draws = getattr(objective.elbo, "generator", None) or generator
         self._first: Batch | None = None
         self._waits = False
         guide = objective.guide
@@ -66,7 +70,7 @@ class Loop:
         self.device = example.device if example is not None else None
 
     def batch(self) -> Batch:
-        """Return the next batch, on the guide's device."""
+        """Return the next batch, on the guide's device; of several processes that share data out, the own part."""
         if self.batches is None:
             return ()
         if self._first is not None:
@@ -86,6 +90,9 @@ class Loop:
                 self._check_targets(batch)
         if isinstance(self.objective.model, BayesianModel):
             check_batch(batch)
+        if shares_data():
+            self.objective.whole = batch
+            batch, self.objective.weight = own_rows(batch)
         return batch
 
     def _check_targets(self, batch: Batch) -> None:
@@ -102,7 +109,12 @@ class Loop:
             refusing("guide", self.objective.guide, expected)(*(self._first or ()), **self.objective.arguments)
 
     def go(self, run: Run, listeners: Sequence[Callback]) -> None:
-        """Make steps until all planned ones are done or a callback stops the run."""
+        """Make steps until all planned ones are done or a callback stops the run.
+
+        Processes that train together begin with the parameters of the first one, and end with its buffers.
+        """
+        modules = [part for part in (self.objective.guide, self.objective.model) if isinstance(part, nn.Module)]
+        processes().copy_first([t for module in modules for t in (*module.parameters(), *module.buffers())])
         for listener in listeners:
             listener.on_start(run)
         try:
@@ -111,11 +123,12 @@ class Loop:
                 rate = self.stepper.prepare(step)
                 with self._checks(step - run.first_step):
                     loss, parts = self._loss(step, rate)
-                    self.stepper.step(loss)
+                    parts = self.stepper.step(loss, parts)
                 run.record(parts)
                 self._look(run, loss)
                 for listener in listeners:
                     listener.on_step(run)
+            processes().copy_first([t for module in modules for t in module.buffers()])
         finally:
             for listener in listeners:
                 listener.on_end(run)
@@ -154,8 +167,9 @@ class Loop:
     def state_dict(self, step: int) -> dict[str, Any]:
         """Return the state from which to resume, besides the parameters of model and guide."""
         batches = {} if self.batches is None else self.batches.state_dict()
-        generator = None if self.generator is None else self.generator.get_state()
-        return {"step": step, "stepper": self.stepper.state_dict(), "batches": batches, "generator": generator}
+        generator, draws = (None if g is None else g.get_state() for g in (self.generator, self.draws))
+        state = {"step": step, "stepper": self.stepper.state_dict(), "batches": batches, "generator": generator}
+        return state if self.draws is self.generator else {**state, "draws": draws}
 
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Resume from the state of another run."""
@@ -172,6 +186,8 @@ class Loop:
             self.batches.load_state_dict(state["batches"])
         if self.generator is not None and state["generator"] is not None:
             self.generator.set_state(state["generator"])
+        if self.draws is not None and self.draws is not self.generator and state.get("draws") is not None:
+            self.draws.set_state(state["draws"])
 
 
 def _check_finite(loss: float, step: int) -> None:

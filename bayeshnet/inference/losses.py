@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..checks import check_callable, check_items, refusing
 from ..errors import describe, type_error, value_error
+from ..parallel.shares import own_rows
 from .bound import Evaluation
 
 __all__ = ["AddedLoss", "Penalty", "StepContext", "Term", "as_losses"]
@@ -40,11 +41,28 @@ class StepContext:
         step: number of the step, from 0.
         batch: tensors of the batch.
         evaluation: the evaluation of the bound on this batch; None where the bound shows no weights.
+        whole: the batch of which ``batch`` is this process's part; None where it is the whole one.
+        weight: factor by which means over this process's part enter those over the whole batch.
     """
 
     step: int
     batch: Sequence[Tensor]
     evaluation: Evaluation | None = None
+    whole: Sequence[Tensor] | None = None
+    weight: float = 1.0
+
+    @property
+    def whole_x(self) -> Tensor:
+        """Inputs of the batch of all processes that share data out; :attr:`x` for a process that is alone."""
+        return self.batch[0] if self.whole is None else self.whole[0]
+
+    def own(self, examples: Any) -> Any:
+        """Return this process's part of examples of which there are as many as the whole batch has.
+
+        A loss that draws examples draws them for :attr:`whole_x` and evaluates this part, with :attr:`weight`: it is
+        then the same, on average over the processes, as that of one process.
+        """
+        return examples if self.whole is None else own_rows((examples,))[0][0]
 
     @property
     def x(self) -> Tensor:

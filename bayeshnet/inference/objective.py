@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -42,6 +43,10 @@ class Objective:
         beta: temperature of the KL, a number or a function of the step.
         arguments: keyword arguments of model and guide.
         losses: losses beside the bound.
+
+    Attributes:
+        weight: factor of means over a batch that is a process's part of a larger one.
+        whole: the larger batch; None if there is none.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class Objective:
             expected = f"keyword arguments of a BayesianModel, {', '.join(sorted(_KNOWN))}"
             raise value_error("arguments", expected=expected, found=", ".join(sorted(unknown)))
         self.losses = list(losses)
+        self.weight = 1.0
+        self.whole: Sequence[Any] | None = None
         self.needs_weights = any(loss.needs_weights for loss in self.losses)
         if self.needs_weights and not isinstance(elbo, ImplicitELBO):
             raise value_error(
@@ -95,18 +102,22 @@ class Objective:
         evaluation = self.elbo.evaluation(
             self.model, self.guide, batch, self.arguments, with_weights=self.needs_weights
         )
-        context = StepContext(step, batch, evaluation)
+        context = StepContext(step, batch, evaluation, self.whole, self.weight)
         early = self._joining(context) if self._joining is not None and evaluation.joins_inputs else None
-        terms = self.elbo.join(evaluation.parts())
+        parts = evaluation.parts()
+        terms = self.elbo.join(parts if self.weight == 1.0 else replace(parts, nll=parts.nll * self.weight))
         record |= {"nll": terms.nll / self.num_data, "kl": terms.kl}
         record |= {"analytic": terms.analytic, "mutual_information": terms.mutual_information}
         return self._with_losses(terms.loss / self.num_data, context, record, early)
 
     def _other(self, step: int, batch: Sequence[Tensor], record: Record) -> Tensor:
         """Evaluate the bound by another Pyro loss, and the losses."""
+        if self.weight != 1.0:
+            expected = "a multiple of the number of processes, with a loss of Pyro itself"
+            raise value_error("batch_size", expected=expected, found="another one")
         with support_named() if isinstance(self.model, BayesianModel) else nullcontext():
             bound = self.elbo.differentiable_loss(self.model, self.guide, *batch, **self.arguments)
-        return self._with_losses(bound / self.num_data, StepContext(step, batch), record)
+        return self._with_losses(bound / self.num_data, StepContext(step, batch, None, self.whole), record)
 
     def _with_losses(self, loss: Tensor, context: StepContext, record: Record, early: Tensor | None = None) -> Tensor:
         """Add all losses to the bound, ``early`` being the value of the one that was evaluated before it."""

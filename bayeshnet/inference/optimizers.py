@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from ..checks import check_callable, naming, refusing
 from ..errors import check_positive, type_error, value_error
 from ..optim import make_adam
+from ..parallel.shares import average_step
 from .schedules import Cosine, Schedule
 
 __all__ = ["OptimizerFactory", "Stepper", "trainable"]
@@ -93,19 +94,29 @@ class Stepper:
                 group["lr"] = base * factor
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def step(self, loss: Tensor) -> None:
-        """Differentiate ``loss`` and make one optimizer step."""
+    def step(self, loss: Tensor, record: Any = None) -> Any:
+        """Differentiate ``loss``, make one optimizer step, and return the record of the step.
+
+        Where several processes train together, gradients and records are the means of theirs.
+
+        Args:
+            loss: the loss of this process.
+            record: numbers of the step, the loss first; None for the loss alone.
+        """
         for parameter in self.parameters:
             parameter.grad = None
         with naming("net or losses", "operations that can be differentiated under weights that are given"):
             loss.backward()
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        record = average_step(gradients, loss.detach().view(1) if record is None else record)
         if self.grad_clip is not None:
             clip_norm(self.parameters, self.grad_clip)
         self.optimizer.step()
         if isinstance(self.scheduler, ReduceLROnPlateau):
-            self.scheduler.step(float(loss.detach()))
+            self.scheduler.step(float(record[0]))
         elif self.scheduler is not None:
             self._step_scheduler()
+        return record
 
     def _step_scheduler(self) -> None:
         """Move on in the schedule; refuse one that ends before the training, with the error as the cause."""

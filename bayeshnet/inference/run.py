@@ -41,7 +41,8 @@ class FitResult:
         stopped: reason why it ended: ``"finished"`` or the reason that a callback gave.
         state: state to resume from, for :func:`~bayeshnet.inference.fit`.
         alarms: a sentence for each thing that is wrong with the posterior, by name: ``elbo``, ``prior``, ``collapse``,
-            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` of an automatic guide.
+            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` or
+            ``modes`` of an automatic guide.
     """
 
     history: Mapping[str, Tensor]

@@ -17,6 +17,7 @@ from ..continual import LearnerState
 from ..deprecation import warn
 from ..errors import check_instance, check_int, type_error, value_error
 from ..mnets.inputs import device_of
+from ..parallel import Alone, processes, using
 from ..reports import RunResult, write_report
 from ..rng import derive_seed
 from ..tasks import TaskStream
@@ -24,6 +25,7 @@ from .curves import Curves
 from .experiment import Experiment
 from .experiment_config import open_folder, recorded_settings
 from .folder import RunFolder
+from .following import follow
 from .listener import Listener
 from .loading import TrainedRun, restore_state, saved_assessments
 from .loggers.protocol import MetricLogger
@@ -63,6 +65,8 @@ def run_experiment(
 
     Returns:
         The state of the learner with all results; :func:`~bayeshnet.runs.load_run` loads the same from the folder.
+        Of several processes (:mod:`bayeshnet.parallel`) the first one alone assesses, writes and has results; all of
+        them must see the folder.
     """
     check_instance("experiment", experiment, Experiment, "an Experiment")
     if listener is not None:
@@ -71,6 +75,9 @@ def run_experiment(
     if folder is not None and not isinstance(folder, RunFolder):
         folder = RunFolder(check_path("folder", folder, "the folder of a run, or None"))
     stream = experiment.stream() if stream is None else check_instance("stream", stream, TaskStream, "a TaskStream")
+    if processes().rank:
+        with threads(experiment.threads):
+            return follow(experiment, stream)
     wanted = (list(loggers), log_every)
     if folder is None:
         # Checkpoints are needed to measure how far posteriors moved.
@@ -99,11 +106,13 @@ def _run(
     with folder.locked(), threads(experiment.threads):
         if write:
             folder.begin(stream)
+        processes().tell(str(folder.path))
         with _logged(experiment, folder, listener, *logs) as heard:
             state, assessments = _learn(experiment, folder, stream, heard)
         if listener is not None:
             listener.stream_done(stream)
-        result = _conclude(experiment, folder, stream, state, assessments, write=write)
+        with using(Alone()):
+            result = _conclude(experiment, folder, stream, state, assessments, write=write)
     return TrainedRun(experiment, state, tuple(assessments), result, folder)
 
 
@@ -154,11 +163,13 @@ def _learn(
     restored = restore_state(experiment, folder, stream[0])
     state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
     device = device_of(stream[0].train.x)
+    processes().tell("all have read")
     for number in range(len(assessments), len(stream)):
         state, record = _learn_task(experiment, folder, stream, listener, state)
         state, begin = state.to(device), time.perf_counter()
         try:
-            assessment = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
+            with using(Alone()):
+                assessment = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
         except Exception:
             folder.save_learned(number + 1, state, record)
             raise
@@ -207,7 +218,8 @@ def _finish(
     if finished is state:
         return state, [*others, last]
     trained = time.perf_counter() - begin
-    assessment = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
+    with using(Alone()):
+        assessment = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
     seconds = replace(last.seconds, train=last.seconds.train + trained)
     others.append(replace(assessment, seconds=seconds, curves=last.curves))
     folder.save_finished(finished, _progress(finished, stream, others))

@@ -84,7 +84,7 @@ def test_the_prior_of_the_new_unknown_is_the_partly_centred_one(scale):
 
 def by_hand(guide, program, latent):
     """Values and log-density of the way for one latent vector, sites in order."""
-    degrees = iter(guide.degrees.logits.sigmoid())
+    degrees = iter((5 * guide.degrees.logits).sigmoid())
     at, log_density = 0, 0.0
     values = {}
     for name in ("mu", "tau", "theta"):

@@ -153,8 +153,9 @@ def set_guide():
     with torch.no_grad():
         for part, mean, scale in zip(guide.posterior.components, MEANS, (0.3, 0.6), strict=True):
             head, offset = list(part.hnet.params.values())[:2]
-            head.fill_(scale / 1.01**0.5)
-            offset.fill_(float(mean))
+            head.fill_(scale / 1.01**0.5 / float(part.scale))
+            offset.fill_(float((mean - part.loc) / part.scale))
+        guide.posterior.log_weights.fill_(-math.log(2))
     return guide
 
 

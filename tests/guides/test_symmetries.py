@@ -78,7 +78,7 @@ def test_the_density_is_the_mean_over_the_orbit_in_closed_form(centring):
             values = {n: v[:, list(order)] if v.ndim > 1 else sign * v for n, v in draws.values.items()}
             loading = values["loading"]
             if centring:
-                degree = guide.degrees.logits.sigmoid().detach()
+                degree = (5 * guide.degrees.logits).sigmoid().detach()
                 loading = degree * values["factor"] + loading - values["factor"]  # the scale is one
             u = torch.cat([values["center"], values["width"].log(), values["factor"][:, None], loading[:, None]], 1)
             terms.append(law.log_prob(u) - values["width"].log().sum(1))
@@ -146,3 +146,32 @@ def test_what_is_no_symmetry_of_the_sites_is_refused():
     with pytest.raises(TypeError, match="symmetries: expected"):
         AutoHypernet(clusters, symmetries=["factor"])
     assert isinstance(made([Swap(["center"])])._group, Group)
+
+
+def in_intervals():
+    pyro.sample("sign", dist.Uniform(-3.0 * torch.ones((), dtype=DTYPE), 3.0))
+    pyro.sample("part", dist.Uniform(torch.zeros((), dtype=DTYPE), 1.0))
+
+
+def test_intervals_around_zero_may_be_flipped_and_others_not():
+    guide = made([Flip(["sign"])], in_intervals)
+    values = guide.sample_posterior(400)
+    x = torch.tensor([[0.7, 0.2]], dtype=DTYPE)
+    names = guide._sites((), {}).by_name(torch.cat([x, x * torch.tensor([-1.0, 1.0], dtype=DTYPE)]))
+    torch.testing.assert_close(names["sign"][0], -names["sign"][1])
+    assert 0.35 < float((values["sign"] > 0).double().mean()) < 0.65
+    with pytest.raises(ValueError, match="symmetries: expected sites whose values are real, got site 'part'"):
+        made([Flip(["part"])], in_intervals)
+    with pytest.raises(ValueError, match="symmetries: expected sites whose values are real or positive"):
+        made([Swap(["sign"])], in_intervals)
+
+
+def test_vectors_are_gathered_around_one_by_elements_of_the_group():
+    _, group = group_of([Swap(["center", "width"]), Flip(["factor", "loading"])])
+    torch.manual_seed(0)
+    x, center = torch.randn(20, 8, dtype=DTYPE), torch.randn(8, dtype=DTYPE)
+    found = group.gathered(x, center)
+    for row, image in zip(x, found, strict=True):
+        images = row[group.index] * group.sign
+        assert bool((images == image).all(-1).any())
+        assert float((image - center).norm()) == pytest.approx(float((images - center).norm(dim=-1).min()))

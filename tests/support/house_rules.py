@@ -15,6 +15,7 @@ FLOORS = (
     "memo",
     "representation",
     "rng",
+    "parallel",
     "optim",
     "files",
     "allowed",

@@ -37,6 +37,7 @@ from ..task_inference.density import fit_density
 from ..task_inference.prediction import StreamPrediction
 from .memory import ExactMemory, HeadNetwork, HeadPosterior
 from .predictions import exact_scores, task_prediction
+from .sharing import learn_chunks
 
 __all__ = ["ExactStream", "memory_of"]
 
@@ -247,27 +248,20 @@ class ExactStream(Learner, LeavesOut):
         else:
             x = task.train.sample(_MOST_READ, seed).x
             features = self.features.fit(x, layout=task.layout, seed=derive_seed(seed, 0))
-        head: ExactHead
-        if self.head == "linear":
-            head = BayesianLinearHead(features.num_features, forgetting=self.forgetting)
-        else:
-            head = GaussianClassesHead(features.num_features, forgetting=self.forgetting)
-        like, memory = floating_like(task.train.x), ExactMemory(features, head)
+        like, memory = floating_like(task.train.x), ExactMemory(features, self._head(features.num_features))
         net = cast(MainNetInterface, HeadNetwork(memory))  # of that interface, what states and runs use
         state = LearnerState(net, Categorical(), HeadPosterior(memory), task)
         return state.to(device=like.device, dtype=like.dtype)
 
+    def _head(self, num_features: int) -> ExactHead:
+        """Build a head that has learned nothing."""
+        kind = BayesianLinearHead if self.head == "linear" else GaussianClassesHead
+        return kind(num_features, forgetting=self.forgetting)
+
     def _learn(self, memory: ExactMemory, parts: Iterable[tuple[Tensor, Tensor]], count: int) -> None:
         """Learn chunks of ``count`` examples; by at least 2,000, each left out in turn, choose the temperature."""
-        step, start = max(1, count // _CALIBRATION), 0
-        kept: list[tuple[Tensor, Tensor]] = []
-        for x, y in parts:
-            features = memory.features_of(x)
-            memory.head.update(features, y)
-            memory.note(y)
-            some = slice(-start % step, None, step)
-            kept.append((features[some].clone(), y[some]))
-            start += len(y)
+        step, size = max(1, count // _CALIBRATION), memory.features.num_features
+        kept = learn_chunks(memory, parts, step, lambda: self._head(size))
         if isinstance(memory.head, BayesianLinearHead):
             every = [torch.cat(both) for both in zip(*kept, strict=True)]
             for part, labels in zip(every[0].split(_CHUNK), every[1].split(_CHUNK), strict=True):

@@ -75,5 +75,5 @@ class OtherTasksExposure(AddedLoss):
 
     def __call__(self, context: StepContext) -> Tensor:
         """Compute the loss, a scalar in nats per example, on as many stored examples as the batch has inputs."""
-        inputs, _, _ = self.memory.draw(num_examples(context.x), self._chooser, self.tasks)
-        return self.weight * uniform_cross_entropy(context.outputs(inputs))
+        inputs, _, _ = self.memory.draw(num_examples(context.whole_x), self._chooser, self.tasks)
+        return self.weight * context.weight * uniform_cross_entropy(context.outputs(context.own(inputs)))

@@ -163,9 +163,10 @@ class OutlierExposure(AddedLoss):
             advice = "Leave outliers out for tokens, and for several inputs."
             raise type_error("outliers", expected="None, or floating inputs in one tensor", got=context.x, hint=advice)
         last = self.layout == "HWC" and context.x.ndim == 4
-        made = self.outliers.make(context.x.movedim(-1, 1) if last else context.x, self.generator)
+        x = context.whole_x
+        made = context.own(self.outliers.make(x.movedim(-1, 1) if last else x, self.generator))
         outputs = context.outputs(made.movedim(1, -1) if last else made)
-        return self.outliers.weight * uniform_cross_entropy(outputs)
+        return self.outliers.weight * context.weight * uniform_cross_entropy(outputs)
 
 
 def uniform_cross_entropy(outputs: Tensor) -> Tensor:

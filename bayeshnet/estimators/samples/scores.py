@@ -14,6 +14,7 @@ from torch.distributions import Distribution
 from ...distributions.base import WeightDraw
 from ...distributions.semi_implicit import GeneratedWeights, SemiImplicit
 from ...geometry.linalg import precise
+from ...parallel.shares import gathered
 from ...rng import normal_like
 from ...speed import shortcuts
 from ..accepted import with_score
@@ -111,7 +112,7 @@ class ScoreEstimator(KLEstimator):
 
     @final
     def _estimate_from(self, samples: KernelSamples, p: Distribution) -> KLEstimate:
-        x = samples.x
+        x = gathered(samples.x)
         with torch.no_grad():
             gram, distances = gram_and_distances(x)
             width = kernel_width(distances, self.width)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from ...estimators import ChangeOfVariables, ImportanceSandwich
 from ...metrics import ParetoSmoothing, pareto_smoothing
 from ..implicit_site import has_exact_density
 
-__all__ = ["LEAST_DRAWS", "RELIABLE", "GuideCheck", "density_at_draws", "judge", "resampled"]
+__all__ = ["LEAST_DRAWS", "RELIABLE", "GuideCheck", "density_at_draws", "judge", "resampled", "with_missed"]
 
-RELIABLE, _GOOD, _WIDE = 0.7, 0.5, 1.0
+RELIABLE, _GOOD, _WIDE, _MISSED = 0.7, 0.5, 1.0, 0.05
 LEAST_DRAWS = 100
 
 
@@ -35,8 +35,8 @@ class GuideCheck:
         log_evidence: estimate of the logarithm of the evidence, in nats.
         gap: mean distance in nats between the two sides of :math:`\log q`; 0 where the density is exact.
         advice: one sentence.
-
-    Weights tell nothing about what no draw has seen: a mode that the guide has missed altogether raises no alarm.
+        missed: share of annealed particles, which know nothing of the guide, where the guide lacks density: modes that
+            it has missed. The weights of its own draws say nothing about these. None without a search.
     """
 
     k_hat: float
@@ -45,11 +45,17 @@ class GuideCheck:
     log_evidence: float
     gap: float
     advice: str
+    missed: float | None = None
+
+    @property
+    def misses_modes(self) -> bool:
+        """True if a search has found more than 5 % of the posterior where the guide lacks density."""
+        return self.missed is not None and self.missed > _MISSED
 
     @property
     def reliable(self) -> bool:
-        """True if ``k_hat`` is below 0.7."""
-        return self.k_hat < RELIABLE
+        """True if ``k_hat`` is below 0.7 and no modes are missed."""
+        return self.k_hat < RELIABLE and not self.misses_modes
 
 
 def density_at_draws(
@@ -100,14 +106,26 @@ def _advice(k_hat: float, effective: float, num: int, gap: float) -> str:
             f"The guide's density is known to {gap:.1f} nats only: use fewer latents or hidden units, or more noise, "
             "before its weights are trusted."
         )
-    if k_hat < _GOOD:
+    if k_hat < _GOOD and effective > 0.5 * num:
         return "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
     if k_hat < RELIABLE:
-        return f"The guide is a little narrow somewhere: resample its draws, of which {effective:.0f} of {num} count."
+        return f"The guide has wrong proportions: resample its draws, of which {effective:.0f} of {num} count."
     return (
         f"The guide misses a part of the posterior (k-hat {k_hat:.2f}): train longer or begin hot, learn the centring "
         "of hierarchies, or use the sampler; resampling cannot mend it."
     )
+
+
+def with_missed(check: GuideCheck, missed: float | None) -> GuideCheck:
+    """Return the same judgment with the share that a search has found outside the guide."""
+    found = replace(check, missed=missed)
+    if not found.misses_modes or not check.reliable:
+        return found
+    advice = (
+        f"The guide lacks modes, or wide parts, with about {100 * (missed or 0.0):.0f} % of the posterior: give it "
+        "components, which begin in them, or its symmetries, or use the sampler; resampling cannot mend it."
+    )
+    return replace(found, advice=advice)
 
 
 def resampled(weights: ParetoSmoothing, num: int, generator: torch.Generator | None) -> Tensor:

@@ -12,9 +12,68 @@ from torch import Tensor
 
 from ...checks import refusing
 from ...errors import value_error
-from .rows import by_rows
+from .rows import by_rows, try_rows
 
-__all__ = ["log_joint"]
+__all__ = ["JointDensity", "log_joint"]
+
+
+class JointDensity:
+    """Log-joint density of a model at rows of values of all its unknowns, in nats and with gradients.
+
+    Args:
+        model: a Pyro model.
+        values: ``(S, *shape)`` by the names of the sites; the first row is tried.
+        args: arguments of the model.
+        kwargs: keyword arguments of the model.
+
+    Raises:
+        ValueError: if the model has other unknowns.
+    """
+
+    def __init__(
+        self, model: Callable[..., Any], values: Mapping[str, Tensor], args: Sequence[Any] = (), kwargs: Any = None
+    ) -> None:
+        self._program = refusing("model", model, "a program that takes the arguments of model and guide")
+        self._args, self._kwargs = args, kwargs or {}
+        with torch.no_grad():
+            first = self._trace({name: value[0] for name, value in values.items()})
+        _check_unknowns(first, values)
+        self._sizes = {name: len(first.nodes[name]["fn"].batch_shape) for name in _samples(first)}
+
+    def single(self, values: Mapping[str, Tensor], index: int) -> Tensor:
+        """Compute the density ``()`` at one row, by a run of the model for it alone."""
+        total: Tensor = self._trace({name: value[index] for name, value in values.items()}).log_prob_sum()
+        return total
+
+    def batched(self, values: Mapping[str, Tensor]) -> Tensor:
+        """Compute the densities ``(S,)`` at all rows by one run of the model under a plate, if it may be under one."""
+        num, plates = len(next(iter(values.values()))), max(self._sizes.values(), default=0)
+        shaped = {
+            name: value.reshape(num, *[1] * (plates - self._sizes[name]), *value.shape[1:])
+            for name, value in values.items()
+        }
+        trace = self._trace(shaped, pyro.plate("_rows_of_values", num, dim=-1 - plates))
+        total: Any = 0.0
+        for name in _samples(trace):
+            if name != "_rows_of_values":
+                log_prob = trace.nodes[name]["log_prob"]
+                total = total + log_prob.expand(num, *log_prob.shape[1:]).reshape(num, -1).sum(-1)
+        return torch.as_tensor(total)
+
+    @torch.no_grad()
+    def can_be_batched(self, values: Mapping[str, Tensor]) -> bool:
+        """Return whether one run of the model under a plate gives the densities of the first and the last row."""
+        num = len(next(iter(values.values())))
+        single = self.single(values, 0)
+        return try_rows(lambda: self.batched(values), lambda i: self.single(values, i), num, single) is not None
+
+    def _trace(self, given: Mapping[str, Tensor], plate: Any = None) -> Any:
+        conditioned = poutine.condition(self._program, dict(given))
+        with poutine.block():
+            run = conditioned if plate is None else plate(conditioned)
+            trace = poutine.trace(run).get_trace(*self._args, **self._kwargs)
+        trace.compute_log_prob()
+        return trace
 
 
 @torch.no_grad()
@@ -42,38 +101,9 @@ def log_joint(
         >>> log_joint(model, {"x": torch.zeros(3)}).shape
         torch.Size([3])
     """
+    density = JointDensity(model, values, args, kwargs)
     num = len(next(iter(values.values())))
-    program = refusing("model", model, "a program that takes the arguments of model and guide")
-
-    def trace_of(given: Mapping[str, Tensor], plate: Any = None) -> Any:
-        conditioned = poutine.condition(program, dict(given))
-        with poutine.block():
-            trace = poutine.trace(conditioned if plate is None else plate(conditioned)).get_trace(*args, **kwargs or {})
-        trace.compute_log_prob()
-        return trace
-
-    def single(index: int) -> Tensor:
-        total: Tensor = trace_of({name: value[index] for name, value in values.items()}).log_prob_sum()
-        return total
-
-    first = trace_of({name: value[0] for name, value in values.items()})
-    _check_unknowns(first, values)
-    plates = max((len(first.nodes[name]["fn"].batch_shape) for name in _samples(first)), default=0)
-
-    def batched() -> Tensor:
-        shaped = {}
-        for name, value in values.items():
-            ones = [1] * (plates - len(first.nodes[name]["fn"].batch_shape))
-            shaped[name] = value.reshape(num, *ones, *value.shape[1:])
-        trace = trace_of(shaped, pyro.plate("_rows_of_values", num, dim=-1 - plates))
-        total: Any = 0.0
-        for name in _samples(trace):
-            if name != "_rows_of_values":
-                log_prob = trace.nodes[name]["log_prob"]
-                total = total + log_prob.expand(num, *log_prob.shape[1:]).reshape(num, -1).sum(-1)
-        return torch.as_tensor(total)
-
-    found: Tensor = by_rows(batched, single, num)
+    found: Tensor = by_rows(lambda: density.batched(values), lambda i: density.single(values, i), num)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["by_rows"]
+__all__ = ["by_rows", "try_rows"]
 
 _RELATIVE, _ABSOLUTE = 1e-3, 1e-4
 
@@ -20,17 +20,23 @@ def by_rows(batched: Callable[[], Any], single: Callable[[int], Any], num: int) 
     computed by ``single``: a program that is not written for plates around it may be silently wrong under one.
     """
     first = single(0)
-    try:
-        found = batched()
-        right = _same(found, first, 0) and (num == 1 or _same(found, single(num - 1), num - 1))
-    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
-        right = False
-    if right:
+    found = try_rows(batched, single, num, first)
+    if found is not None:
         return found
     rows = [first, *(single(i) for i in range(1, num))]
     if isinstance(first, Tensor):
         return torch.stack(rows)
     return {name: torch.stack([row[name] for row in rows]) for name in first}
+
+
+def try_rows(batched: Callable[[], Any], single: Callable[[int], Any], num: int, first: Any) -> Any:
+    """Return ``batched()`` if its rows are right, as :func:`by_rows`, and None if not; ``first`` is ``single(0)``."""
+    try:
+        found = batched()
+        right = _same(found, first, 0) and (num == 1 or _same(found, single(num - 1), num - 1))
+    except (RuntimeError, ValueError, TypeError, IndexError, AssertionError):
+        right = False
+    return found if right else None
 
 
 def _same(found: Any, row: Any, index: int) -> bool:

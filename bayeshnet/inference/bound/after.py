@@ -18,7 +18,7 @@ from ...rng import seeded
 __all__ = ["fit_alarms", "weight_alarms"]
 
 _STEPS, _WINDOW, _DRAWS, _EXAMPLES = 100, 50, 16, 256
-_WEIGHED = 500
+_WEIGHED, _SEARCHED, _PARTICLES, _RELIABLE = 500, 500, 200, 0.7
 
 
 @torch.no_grad()
@@ -83,17 +83,20 @@ def weight_alarms(
 ) -> dict[str, str]:
     """Return the alarm ``k_hat`` if the importance weights of 500 draws have a tail of more than 0.7.
 
-    A run of fewer than 100 steps, or that ended at another temperature than 1, raises none. The state of torch's
-    generators is not changed. Arguments are those of :func:`fit_alarms`.
+    The alarm ``modes`` is that of modes outside the guide, for which a run of 500 steps or more is searched: the search
+    takes a small part of its time. A run of fewer than 100 steps, or that ended at another temperature than 1, raises
+    none. The state of torch's generators is not changed. Arguments are those of :func:`fit_alarms`.
     """
     if len(history["beta"]) < _STEPS or float(history["beta"][-1]) != 1.0:
         return {}
     with seeded(0):
         try:
-            found = guide.check(model, *data, num_samples=_WEIGHED, **(arguments or {}))
+            particles = _PARTICLES if len(history["beta"]) >= _SEARCHED else 0
+            options = {"num_samples": _WEIGHED, "num_particles": particles, **(arguments or {})}
+            found = guide.check(model, *data, **options)
         except ValueError as error:
             return {"k_hat": f"the guide cannot be judged by importance weights: {error}"}
-    return {} if found.reliable else {"k_hat": found.advice}
+    return {} if found.reliable else {"k_hat" if found.k_hat >= _RELIABLE else "modes": found.advice}
 
 
 def _some(data: Sequence[Any]) -> tuple[Any, Tensor]:

@@ -96,7 +96,9 @@ DOORS: dict[str, Door] = {
         }
     ),
     "AutoHypernet.check": Door(
-        {"model": _program, "num_samples": 100, "generator": None}, of=lambda: AutoHypernet(_program), random=True
+        {"model": _program, "num_samples": 100, "num_particles": 50, "generator": None},
+        of=lambda: AutoHypernet(_program),
+        random=True,
     ),
     "AutoHypernet.resample": Door(
         {"num_samples": 5, "model": _program, "num_draws": 100, "generator": None},

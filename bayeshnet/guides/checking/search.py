@@ -1,0 +1,90 @@
+"""A search for what a guide has missed: annealed particles from the prior, which know nothing of the guide."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pyro
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from .annealing import Particles, anneal
+from .joint import JointDensity
+
+__all__ = ["missed_share", "search"]
+
+_PRIOR_DRAWS, _BEYOND, _NORMAL = 100, 2.0, 1.4826
+
+
+@torch.no_grad()
+def search(
+    model: Callable[..., Any],
+    sites: Any,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    num: int,
+    *,
+    budget: int = 600,
+    keep: float = 0.6,
+) -> Particles | None:
+    """Carry particles to the posterior of a model, in its unconstrained unknowns.
+
+    They begin at independent Gaussians with the medians and the spread of draws from the prior.
+
+    Args:
+        model: a Pyro model.
+        sites: the way from unconstrained unknowns to the values of the sites, without degrees of centring.
+        args: arguments of the model.
+        kwargs: keyword arguments of the model.
+        num: number of particles.
+        budget: most evaluations of the gradient, of all particles at once.
+        keep: effective share of the particles at each temperature. All noise is of torch's global generator.
+
+    Returns:
+        The particles; None if the model is not written for plates around it, or if the budget was too small.
+    """
+    draws = torch.stack([_prior_draw(model, sites, args, kwargs) for _ in range(_PRIOR_DRAWS)])
+    draws = draws[draws.isfinite().all(-1)]
+    if not len(draws):
+        return None
+    center = draws.median(0).values
+    spread = _NORMAL * (draws - center).abs().median(0).values
+    scale = torch.where(spread > 0, spread, torch.ones_like(spread))
+    density = JointDensity(model, sites.by_name(draws), args, kwargs)
+    if not density.can_be_batched(sites.by_name(draws)):
+        return None
+
+    def log_density(x: Tensor) -> Tensor:
+        with pyro.validation_enabled(False):  # a trajectory may leave the range of numbers, and is refused then
+            return density.batched(sites.by_name(x)) - sites.rows(x)[1]
+
+    try:
+        found = anneal(log_density, center, scale, num, budget, keep=keep)
+    except (RuntimeError, ValueError):  # of the model at values far from any that it was written for
+        return None
+    return found if found.arrived and bool(found.log_density.isfinite().all()) else None
+
+
+def missed_share(particles: Tensor, again: Tensor, ratios: Tensor) -> float:
+    r"""Return the share of particles at which a guide lacks density, less that of the guide's own draws.
+
+    A particle counts if its :math:`\log p - \log q` is more than two nats above the largest of the guide's own draws.
+
+    Args:
+        particles: :math:`\log p - \log q` of the particles, with densities as at any place.
+        again: the same of some of the guide's own draws, which counts how often such densities fail.
+        ratios: the same of the guide's own draws, with densities from their own latents.
+    """
+    top = ratios[ratios.isfinite()].max() + _BEYOND
+    share = (particles > top).double().mean() - (again > top).double().mean()
+    return max(0.0, float(share))
+
+
+def _prior_draw(model: Any, sites: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+    """Return unconstrained unknowns ``(D,)`` of one run of a model."""
+    with poutine.block():
+        trace: Any = poutine.trace(model).get_trace(*args, **kwargs)
+    found: Tensor = sites.of_trace(trace)
+    return found
