@@ -38,7 +38,8 @@ SHOWN = [
     (Abstention(torch.tensor([1.0, 2.0]), 0.1), "Abstention(thresholds=tensor([1., 2.]), false_alarm=0.1)"),
     (
         Combination(True, 0.3, 0.5),
-        "Combination(tied=True, evidence_weight=0.3, entropy_weight=0.5, log_evidence=(0.0, 0.0))",
+        "Combination(\n    tied=True,\n    evidence_weight=0.3,\n    entropy_weight=0.5,\n"
+        "    log_evidence=(0.0, 0.0),\n    uncertainty=(1.0, 0.5),\n)",
     ),
     (CombinationMemory(0.2), "CombinationMemory(entropy_weight=0.2)"),
     (

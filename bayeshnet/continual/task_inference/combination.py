@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_flags, check_instance, check_number, check_shape
+from ...errors import check_flags, check_instance, check_number, check_shape, value_error
 from ...representation import ModuleSettings, Settings
 
 __all__ = ["Combination", "CombinationMemory", "learn_weights"]
@@ -34,19 +34,23 @@ class Combination(Settings):
     evidence_weight: float
     entropy_weight: float
     log_evidence: tuple[float, float] = (0.0, 0.0)
+    uncertainty: tuple[float, float] = (1.0, 0.5)
 
     def __post_init__(self) -> None:
         """Check the numbers."""
         check_flags(tied=self.tied)
         check_number("evidence_weight", self.evidence_weight, 0.0)
         check_number("entropy_weight", self.entropy_weight, 0.0)
-        check_instance("log_evidence", self.log_evidence, tuple, "two numbers")
-        for value in self.log_evidence:
-            check_number("log_evidence", value)
+        for name in ("log_evidence", "uncertainty"):
+            numbers = check_instance(name, getattr(self, name), tuple, "a tuple of two numbers")
+            if len(numbers) != 2:
+                raise value_error(name, expected="a tuple of two numbers", got=numbers)
+            for value in numbers:
+                check_number(name, value, None if name == "log_evidence" else 0.0)
 
 
 class CombinationMemory(ModuleSettings, nn.Module):
-    r"""Knowledge of the two weights after the tasks so far, for tied densities and for those of each task.
+    r"""Knowledge of two weights after the tasks so far: for tied densities, for those of each task, for variances.
 
     The logarithms :math:`\theta = (\log a, \log b)` have a Gaussian prior around :math:`a = 1` and the learner's
     ``entropy_weight``, of variance 1. After each task the likelihood of the task of its examples set aside, among the
@@ -57,9 +61,9 @@ class CombinationMemory(ModuleSettings, nn.Module):
         entropy_weight: the prior's :math:`b`; 0 leaves the entropy out.
 
     Attributes:
-        mean: of :math:`\theta`, ``(2, 2)``: a row for tied densities and one for those per task.
-        precision: ``(2, 2, 2)``.
-        log_evidence: ``(2,)``, in nats.
+        mean: of :math:`\theta`, ``(3, 2)``: a row for tied densities, one for those per task, and one for variances.
+        precision: ``(3, 2, 2)``.
+        log_evidence: ``(3,)``, in nats.
         num_examples: number of examples that were set aside so far, ``()``.
     """
 
@@ -72,13 +76,22 @@ class CombinationMemory(ModuleSettings, nn.Module):
         super().__init__()
         self.entropy_weight = check_number("entropy_weight", entropy_weight, 0.0)
         start = math.log(max(self.entropy_weight, _TINY))
-        self.register_buffer("mean", torch.tensor([[0.0, start], [0.0, start]], dtype=torch.float64))
-        self.register_buffer("precision", torch.eye(2, dtype=torch.float64).repeat(2, 1, 1))
-        self.register_buffer("log_evidence", torch.zeros(2, dtype=torch.float64))
+        self.register_buffer("mean", torch.tensor([[0.0, start]] * 3, dtype=torch.float64))
+        self.register_buffer("precision", torch.eye(2, dtype=torch.float64).repeat(3, 1, 1))
+        self.register_buffer("log_evidence", torch.zeros(3, dtype=torch.float64))
         self.register_buffer("num_examples", torch.zeros((), dtype=torch.int64))
 
     @torch.no_grad()
-    def learn(self, tied: Tensor, own: Tensor, entropy: Tensor, task: int, *, weigh_entropy: bool = True) -> None:
+    def learn(
+        self,
+        tied: Tensor,
+        own: Tensor,
+        entropy: Tensor,
+        task: int,
+        *,
+        variance: Tensor | None = None,
+        weigh_entropy: bool = True,
+    ) -> None:
         """Learn from the examples set aside of a task.
 
         Args:
@@ -86,10 +99,12 @@ class CombinationMemory(ModuleSettings, nn.Module):
             own: the same under the tempered densities of the tasks.
             entropy: entropy of the prediction under each task, ``(N, T)``.
             task: number of the task.
+            variance: variance of a logit under each task, ``(N, T)``, if it is known.
             weigh_entropy: False for examples that the weights have seen, whose entropy says too little: :math:`b` then
                 stays as it is.
         """
-        for row, density in enumerate((tied, own)):
+        scores = (tied, own) if variance is None else (tied, own, -variance.log())
+        for row, density in enumerate(scores):
             known = self.mean[row].double(), self.precision[row].double()
             free = weigh_entropy and self.entropy_weight > 0
             found = learn_weights(density, -entropy, task, *known, weigh_entropy=free)
@@ -99,10 +114,11 @@ class CombinationMemory(ModuleSettings, nn.Module):
 
     def chosen(self) -> Combination:
         """Return the weights under the densities whose log marginal likelihood is larger; at a tie those per task."""
-        tied, own = self.log_evidence.tolist()
-        row = 0 if tied > own else 1
+        tied, own, _ = self.log_evidence.tolist()
+        row, used = 0 if tied > own else 1, float(self.entropy_weight > 0)
         a, b = self.mean[row].exp().tolist()
-        return Combination(row == 0, a, b if self.entropy_weight > 0 else 0.0, (tied, own))
+        share, doubt = self.mean[2].exp().tolist()
+        return Combination(row == 0, a, used * b, (tied, own), (share, used * doubt))
 
 
 def learn_weights(

@@ -119,6 +119,18 @@ def combined(stream: TaskPredictions) -> Tensor:
     return weights.evidence_weight * known + weights.entropy_weight * entropy(stream)
 
 
+def uncertainty(stream: TaskPredictions) -> Tensor:
+    r"""Compute the log-posterior over tasks by uncertainty alone: :math:`-a \log v_t(x) - b\, H_t(x)` and a constant.
+
+    It is of the variance of a logit and the entropy of the prediction under each task; no density and no target enters.
+    The weights are those of :attr:`StreamPrediction.combination <bayeshnet.continual.StreamPrediction>`, or 1 and the
+    learner's.
+    """
+    known = stream.combination
+    a, b = (1.0, stream.entropy_weight) if known is None else known.uncertainty
+    return -a * (-logit_variance(stream)).log() + b * entropy(stream)
+
+
 def softmax(stream: TaskPredictions) -> Tensor:
     """Return the log-probability of each task under one softmax over the classes of all tasks."""
     if stream.task_log_prob is None:
@@ -180,6 +192,7 @@ CRITERIA: dict[str, Criterion] = {
     "max_logit": Criterion(max_logit, ("classification",), needs="logits"),
     "energy": Criterion(energy, ("classification",), needs="logits"),
     "logit_variance": Criterion(logit_variance, needs="logit_variance"),
+    "uncertainty": Criterion(uncertainty, needs="logit_variance"),
     "vim": Criterion(vim, ("classification",), needs="virtual_logit"),
 }
 """All criteria by name."""

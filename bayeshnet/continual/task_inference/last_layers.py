@@ -81,7 +81,8 @@ class LastLayers(ModuleSettings, nn.Module):
         for t in tasks:
             share = self.values[t] / (self.values[t] + self.precision[t])
             known = ((wide @ self.vectors[t]).square() * share).sum(1)
-            found.append((wide.square().sum(1) - known).clamp_min(0) / self.precision[t])
+            rest = (wide.square().sum(1) - known).clamp_min(torch.finfo(wide.dtype).tiny)
+            found.append(rest / self.precision[t])
         return torch.stack(found, 1)
 
     def _wide(self, x: Tensor) -> Tensor:

@@ -108,7 +108,9 @@ class Aside:
         held_out = self.density.fit(self.known.x, self.known.y if classes else None, self.task.layout)
         own = log_densities([*densities[:-1], held_out], judged.x) / prediction.temperature
         doubt = -prediction.scores("entropy")
-        self.evidence.weights.learn(tied, own, doubt, number, weigh_entropy=self.hidden)
+        layers = self.evidence.layers
+        variance = None if layers is None else layers.variances(judged.x, among)
+        self.evidence.weights.learn(tied, own, doubt, number, variance=variance, weigh_entropy=self.hidden)
 
 
 def build_evidence(

@@ -85,11 +85,27 @@ def test_tasks_one_after_the_other_sharpen_the_weights_and_choose_the_densities(
     assert other.chosen() == found
 
 
+def test_uncertainty_has_weights_of_its_own():
+    memory, other = CombinationMemory(0.5).double(), CombinationMemory(0.5).double()
+    density, within = scores()
+    memory.learn(density, density, -within, 1, variance=(-density).exp())
+    other.learn(density, density, -within, 1)
+    found = memory.chosen()
+    assert found.uncertainty == pytest.approx((found.evidence_weight, found.entropy_weight))
+    assert other.chosen().uncertainty == pytest.approx((1.0, 0.5))
+    stream = replace(with_kept(class_stream()), combination=Combination(True, 0.3, 0.7, uncertainty=(0.2, 3.0)))
+    entropy = torch.stack([p.total for p in stream.predictions], -1)
+    torch.testing.assert_close(stream.scores("uncertainty"), -0.2 * stream.logit_variance.log() - 3.0 * entropy)
+    alone = replace(stream, combination=None)
+    torch.testing.assert_close(alone.scores("uncertainty"), -stream.logit_variance.log() - 1.5 * entropy)
+
+
 def test_a_weight_of_zero_leaves_the_entropy_out():
     memory = CombinationMemory(0.0)
     density, within = scores()
     memory.learn(density, density, -within, 1)
     assert memory.chosen().entropy_weight == 0.0
+    assert memory.chosen().uncertainty[1] == 0.0
 
 
 def test_the_combined_score_is_the_weighted_sum():

@@ -86,7 +86,15 @@ DOORS: dict[str, Door] = {
     "Abstention": Door({"thresholds": torch.zeros(2), "false_alarm": 0.05}),
     "Abstention.calibrate": Door({"scores": [torch.arange(19.0)], "false_alarm": 0.1}),
     "Abstention.ood_score": Door({"scores": torch.randn(3, 2)}, of=lambda: Abstention(torch.zeros(2), 0.05), hot=True),
-    "Combination": Door({"tied": True, "evidence_weight": 0.3, "entropy_weight": 0.5, "log_evidence": (-3.0, -4.0)}),
+    "Combination": Door(
+        {
+            "tied": True,
+            "evidence_weight": 0.3,
+            "entropy_weight": 0.5,
+            "log_evidence": (-3.0, -4.0),
+            "uncertainty": (1.0, 0.2),
+        }
+    ),
     "Coreset": Door({"size": 5, "doubt": 0.3, "finish": Training(), "finish_doubt": 0.1}),
     "Criterion": Door({"score": _label_probs, "kinds": ("classification",), "needs": "log_density"}),
     "DensitySettings": Door(
