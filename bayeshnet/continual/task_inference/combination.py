@@ -14,7 +14,7 @@ from ...representation import ModuleSettings, Settings
 __all__ = ["Combination", "CombinationMemory", "learn_weights"]
 
 _STEPS, _HALVINGS, _CLOSE = 100, 30, 1e-10
-_TINY = 1e-6
+_TINY, _ONE_SIDED = 1e-6, 100.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,7 +53,9 @@ class CombinationMemory(ModuleSettings, nn.Module):
     r"""Knowledge of two weights after the tasks so far: for tied densities, for those of each task, for variances.
 
     The logarithms :math:`\theta = (\log a, \log b)` have a Gaussian prior around :math:`a = 1` and the learner's
-    ``entropy_weight``, of variance 1. After each task the likelihood of the task of its examples set aside, among the
+    ``entropy_weight``. Its variances are 1, but 0.01 for the entropy beside a density: the examples of a task show how
+    older posteriors doubt them, and not how the newest one doubts others, so that the likelihood alone overrates the
+    entropy. After each task the likelihood of the task of its examples set aside, among the
     tasks so far, is multiplied to it (:func:`learn_weights`), and the result, again approximated by a Gaussian, is the
     prior for the next. So nothing is kept of these examples but the numbers of the Gaussian.
 
@@ -77,7 +79,8 @@ class CombinationMemory(ModuleSettings, nn.Module):
         self.entropy_weight = check_number("entropy_weight", entropy_weight, 0.0)
         start = math.log(max(self.entropy_weight, _TINY))
         self.register_buffer("mean", torch.tensor([[0.0, start]] * 3, dtype=torch.float64))
-        self.register_buffer("precision", torch.eye(2, dtype=torch.float64).repeat(3, 1, 1))
+        prior = torch.tensor([[1.0, _ONE_SIDED], [1.0, _ONE_SIDED], [1.0, 1.0]], dtype=torch.float64)
+        self.register_buffer("precision", torch.diag_embed(prior))
         self.register_buffer("log_evidence", torch.zeros(3, dtype=torch.float64))
         self.register_buffer("num_examples", torch.zeros((), dtype=torch.int64))
 
