@@ -1,9 +1,9 @@
 """Posteriors of weights beside the exact head, on the same frozen features of Split Fashion-MNIST: a table.
 
-Usage: ``python benchmarks/exact_and_variational.py DATA_DIR RESULTS.jsonl [--order 0] [--rows exact mean-field ...]``.
+Usage: ``python benchmarks/exact_and_variational.py DATA_DIR RESULTS.jsonl [--order 0] [--examples 2000] [--rows ...]``.
 A line of the file is a row of the table; rows that are there are not computed again. Linear layers with posteriors
-stand on the features of the exact head's compact setting. Their prior's scale is chosen by 2,000 examples of the first
-task, held out of training.
+stand on the features of the exact head's compact setting. Their prior's scale is chosen by a quarter of the examples of
+the first task, held out of training. Few examples per task are the case in which unknown weights matter most.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from bayeshnet.inference import Predictive
 DENSITY = DensitySettings(num_parts=1, num_components=1)
 SCALES = (1.0, 5.0, 25.0)
 NUM_DRAWS, JOINT = 100, 2000
-TRAINING = Training(steps=600, batch_size=128, lr=5e-3, num_particles=4, num_samples=6, beta=1.0, local_noise=True)
-PLAIN = Training(steps=600, batch_size=128, lr=5e-3, num_particles=1, num_samples=1, beta=1.0)
+TRAINING = Training(steps=400, batch_size=128, lr=5e-3, num_particles=4, num_samples=6, beta=1.0, local_noise=True)
+PLAIN = Training(steps=400, batch_size=128, lr=5e-3, num_particles=1, num_samples=1, beta=1.0)
 
 
 def learners(scale):
@@ -57,9 +57,10 @@ def featured(task, features):
 
 
 def chosen_scale(name, task):
-    """Return the scale of the prior with the lowest NLL of 2,000 examples of the first task, which are held out."""
-    some = Split(task.train.x[:-2000], task.train.y[:-2000])
-    x, y = task.train.x[-2000:], task.train.y[-2000:]
+    """Return the scale of the prior with the lowest NLL of held-out examples, a quarter of the first task's."""
+    count = len(task.train) // 4
+    some = Split(task.train.x[:-count], task.train.y[:-count])
+    x, y = task.train.x[-count:], task.train.y[-count:]
     losses = {}
     for scale in SCALES:
         learner = learners(scale)[name]
@@ -103,7 +104,11 @@ def judged(found, y, task, samples, doubt, foreign):
     given = means[torch.arange(len(y)), task].argmax(1) == y % 2
     areas = [[float(metrics.auroc(k, f)) for k, f in zip(doubt, each, strict=True)] for each in foreign]
     by_entropy, by_epistemic = (100 * sum(column) / len(areas) for column in zip(*areas, strict=True))
-    every = torch.Generator().manual_seed(0)
+    some = y[:: len(y) // JOINT]
+    joint = [
+        float(metrics.joint_nll(draws, some, 10, generator=torch.Generator().manual_seed(0)))
+        for draws in (samples, samples.mean(0, keepdim=True))
+    ]
     return {
         "accuracy": 100 * float((probs.argmax(1) == y).double().mean()),
         "task_given": 100 * float(given.double().mean()),
@@ -111,7 +116,8 @@ def judged(found, y, task, samples, doubt, foreign):
         "ece": 100 * float(metrics.ece(probs, y)),
         "foreign_entropy": by_entropy,
         "foreign_epistemic": by_epistemic,
-        "joint_nll": float(metrics.joint_nll(samples, y[:: len(y) // JOINT], 10, generator=every)),
+        "joint_nll": joint[0],
+        "joint_nll_of_means": joint[1],
     }
 
 
@@ -126,14 +132,16 @@ def main():
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--order", type=int, default=0)
+    parser.add_argument("--examples", type=int, default=2000, help="training examples of each task")
     parser.add_argument("--rows", nargs="+", default=["exact", "point", "mean-field", "hypernetwork"])
     arguments = parser.parse_args()
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
-    done = {(line["row"], line["order"]) for line in map(json.loads, lines)}
-    missing = [row for row in arguments.rows if (row, arguments.order) not in done]
+    setting = {"order": arguments.order, "examples": arguments.examples}
+    done = {line["row"] for line in map(json.loads, lines) if setting.items() <= line.items()}
+    missing = [row for row in arguments.rows if row not in done]
     if not missing:
         return
-    stream = split_fashion_mnist(arguments.data_dir, order=class_order(arguments.order))
+    stream = split_fashion_mnist(arguments.data_dir, order=class_order(arguments.order), max_train=arguments.examples)
     features = SETTINGS["compact"][0].fit(stream[0].train.x, layout=stream[0].layout)
     tasks = [featured(task, features) for task in stream]
     x = torch.cat([task.test.x for task in tasks])
@@ -181,7 +189,7 @@ def main():
             found = torch.stack(alone, 1).argmin(1)
             right = (found == task) & (means[torch.arange(len(y)), found].argmax(1) == y % 2)
             numbers["accuracy_alone"] = 100 * float(right.double().mean())
-        numbers |= {"row": row, "order": arguments.order, "scale": scale, "cpu_seconds": time.process_time() - begin}
+        numbers |= {"row": row, **setting, "scale": scale, "cpu_seconds": time.process_time() - begin}
         with arguments.results.open("a") as file:
             file.write(json.dumps(numbers) + "\n")
 

@@ -4,8 +4,8 @@ Random hypernetworks (one to three hidden layers, five activations, gains 0.3 to
 noise 1e-3 to 1) are given to ``kl_interval`` in single precision. Their truths are computed by
 ``intervals_truth.py`` in plain torch; where a truth is uncertain by more than 0.1 nats the case is left out and
 counted. Of those left out, some whose weights have up to nine coordinates are judged by ``intervals_neighbors.py``.
-Then linear maps with exact truths, products of ``abs`` and ``cos`` with 2^n modes and more, and the KL of hypernetwork
-posteriors to themselves.
+The rest are cases of ``intervals_cases.py``: linear maps, products of ``abs`` and ``cos`` with 2^n modes and more,
+random networks of cosines, hypernetwork posteriors as their own priors, and ``diagnose`` of maps in single precision.
 docs/results/intervals.rst is written by
 ``python benchmarks/intervals.py --rst docs/results/intervals.rst``, seeds from 0. With --keep cases
 are written to a file as they are found, and those in it are not run again.
@@ -14,25 +14,30 @@ are written to a file as they are found, and those in it are not run again.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
+from intervals_cases import cosines, separate, single_precision
 from intervals_neighbors import neighbor_kl
 from intervals_page import write_page
 from intervals_truth import ACTIVATIONS, Network, Truth, true_kl
 from torch import Tensor
 
 from bayeshnet.distributions import MeanFieldGaussian, SemiImplicit
-from bayeshnet.estimators import kl_interval
+from bayeshnet.estimators import diagnose, kl_interval
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.hnets import HMLP
 
+SPREADS, CONDITIONS = (1e2, 1e3, 1e4, 1e5, 1e6), (1.0, 1e3, 1e6)
+"""Singular values over sigma, and conditions, of maps in single precision."""
 UNCERTAIN = 0.1
 """Error in nats of a truth above which a case is left out."""
 
@@ -122,23 +127,24 @@ def standard(num: int) -> MeanFieldGaussian:
     return MeanFieldGaussian(torch.zeros(num), torch.ones(num))
 
 
-def random_network(seed: int) -> Case | None:
-    """Return a case, or None if its truth is not known well enough."""
+def random_truth(seed: int) -> Truth:
+    """Return the truth of a random network, however uncertain."""
+    return true_kl(Network.random(seed), 1_000 + seed)
+
+
+def random_network(seed: int, truth: Truth) -> Case:
+    """Return the case of a random network."""
     net = Network.random(seed)
-    truth = true_kl(net, 1_000 + seed)
-    if truth.error > UNCERTAIN:
-        print(seed, net.activation, net.latent_size, f"left out: truth uncertain by {truth.error:.2f}", flush=True)
-        return None
     return judged(net.activation, net.latent_size, posterior(net), standard(len(net.head[1])), truth, seed)
 
 
-def few_coordinates(seed: int) -> Case | None:
-    """Return a case by the distances between neighbors, or None if its truth is not known well enough so either."""
-    net = Network.random(seed)
-    truth = neighbor_kl(net, 1_000 + seed)
-    if truth is None or truth.error > UNCERTAIN:
-        return None
-    return judged(net.activation, net.latent_size, posterior(net), standard(len(net.head[1])), truth, seed)
+def left_out(seed: int, truth: Truth) -> Case:
+    """Return the case of a network whose truth is uncertain, with that by distances between neighbors if it is better.
+
+    The verdict is known in any case; where it is "not certified", the interval misses nothing.
+    """
+    other = neighbor_kl(Network.random(seed), 1_000 + seed)
+    return random_network(seed, truth if other is None or other.error > truth.error else other)
 
 
 def linear_map(seed: int) -> Case:
@@ -161,19 +167,50 @@ def product(name: str, n: int, sigma: float = 0.05) -> Case:
     """Return the case of independent weights ``abs(z_i)`` or ``cos(z_i)``, whose truth is an integral over one."""
     function = getattr(torch, name)
     geometry = JacobianGeometry(function, n, n, like=torch.zeros(1, dtype=torch.float64))
-    truth = Truth(n * _separate(function, sigma), 0.0)
+    truth = Truth(n * separate(function, sigma), 0.0)
     return judged(name, n, SemiImplicit(geometry, sigma), standard(n), truth, n)
 
 
-def _separate(function: Callable[[Tensor], Tensor], sigma: float) -> float:
-    """Integrate the KL to N(0, 1) of one weight."""
-    z = torch.linspace(-9, 9, 3001, dtype=torch.float64)
-    mass = -0.5 * z**2 - 0.5 * math.log(2 * math.pi) + math.log(18 / 3000)
-    w = torch.linspace(-10, 10, 6001, dtype=torch.float64)
-    parts = [torch.logsumexp(mass - 0.5 * ((x[:, None] - function(z)) / sigma) ** 2, -1) for x in w.split(1000)]
-    log_q = torch.cat(parts) - math.log(sigma) - 0.5 * math.log(2 * math.pi)
-    log_p = -0.5 * w**2 - 0.5 * math.log(2 * math.pi)
-    return float((log_q.exp() * (log_q - log_p)).sum()) / 300
+def cosine_network(seed: int) -> Case:
+    """Return the case of a random network of cosines of two latents, whose density is an integral on a grid."""
+    net = cosines(seed)
+    truth = true_kl(net, 1_000 + seed)
+    return judged("cosines", 2, posterior(net), standard(len(net.head[1])), truth, seed)
+
+
+@dataclass(frozen=True)
+class Single:
+    """A linear map in single precision, and what ``diagnose`` says of it.
+
+    Attributes:
+        kind: "module" or "function".
+        num_weights: number of weights.
+        largest: singular value of the Jacobian over sigma.
+        condition: the largest singular value over the smallest.
+        truth: closed form of the KL.
+        value: the KL, or None where it is refused.
+        verdict: of the diagnosis.
+        information: mutual information as it was found, or None.
+    """
+
+    kind: str
+    num_weights: int
+    largest: float
+    condition: float
+    truth: float
+    value: float | None
+    verdict: str
+    information: float | None
+
+
+def single(kind: str, num_weights: int, largest: float, condition: float) -> Single:
+    """Diagnose a linear map in single precision."""
+    q, truth = single_precision(num_weights, largest, condition, kind)
+    report = diagnose(q, standard(num_weights), generator=torch.Generator().manual_seed(0))
+    information = report.information.get("sandwich_lower")
+    found = Single(kind, num_weights, largest, condition, truth, report.value, report.verdict, information)
+    print(found, "" if report.value is None else f"off by {report.value - truth:.3f}", flush=True)
+    return found
 
 
 def itself(seed: int) -> Case:
@@ -184,7 +221,7 @@ def itself(seed: int) -> Case:
 
 
 class Kept:
-    """Cases in a file, by study and seed.
+    """Cases and truths in a file, by study and seed.
 
     Args:
         path: the file, a line of JSON for each case, or None to keep none.
@@ -193,16 +230,44 @@ class Kept:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         lines = path.read_text().splitlines() if path is not None and path.exists() else []
-        self.found = {key: None if case is None else Case(**case) for key, case in map(json.loads, lines)}
+        self.found = dict(map(json.loads, lines))
 
-    def get(self, key: str, make: Callable[[], Case | None]) -> Case | None:
+    def case(self, key: str, make: Callable[[], Case]) -> Case:
         """Return the case, made by ``make`` if it is not in the file."""
+        return Case(**self._get(key, make))
+
+    def truth(self, key: str, make: Callable[[], Truth]) -> Truth:
+        """Return the truth, made by ``make`` if it is not in the file."""
+        return Truth(**self._get(key, make))
+
+    def single(self, key: str, make: Callable[[], Single]) -> Single:
+        """Return the diagnosis, made by ``make`` if it is not in the file."""
+        return Single(**self._get(key, make))
+
+    def _get(self, key: str, make: Callable[[], Case | Truth | Single]) -> dict[str, Any]:
         if key not in self.found:
-            self.found[key] = case = make()
+            self.found[key] = asdict(make())
             if self.path is not None:
                 with self.path.open("a") as file:
-                    file.write(json.dumps([key, None if case is None else asdict(case)]) + "\n")
+                    file.write(json.dumps([key, self.found[key]]) + "\n")
         return self.found[key]
+
+
+def random_cases(kept: Kept, seeds: Sequence[int], most: int | None) -> tuple[list[Case], list[Case]]:
+    """Return the cases whose truths are known, and at most so many of those whose truths are uncertain."""
+    truths = {i: kept.truth(f"truth {i}", partial(random_truth, i)) for i in seeds}
+    known = {i: truth for i, truth in truths.items() if truth.error <= UNCERTAIN}
+    rest = {i: truth for i, truth in truths.items() if truth.error > UNCERTAIN}
+    return (
+        [kept.case(f"random {i}", partial(random_network, i, truth)) for i, truth in known.items()],
+        [kept.case(f"left out {i}", partial(left_out, i, truth)) for i, truth in list(rest.items())[:most]],
+    )
+
+
+def singles(kept: Kept) -> list[Single]:
+    """Return diagnoses of maps in single precision."""
+    grid = itertools.product(("module", "function"), (1_000, 100_000), SPREADS, CONDITIONS)
+    return [kept.single(" ".join(map(str, ("single", *point))), partial(single, *point)) for point in grid]
 
 
 def main() -> None:
@@ -212,22 +277,22 @@ def main() -> None:
     parser.add_argument("--linear", type=int, default=100, help="linear maps")
     parser.add_argument("--itself", type=int, default=10, help="posteriors compared with themselves")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4, 8, 12], help="factors of products")
-    parser.add_argument("--neighbors", type=int, nargs="*", default=[13, 17, 46, 50], help="seeds of few coordinates")
+    parser.add_argument("--cosines", type=int, default=4, help="random networks of cosines")
+    parser.add_argument("--left-out", type=int, help="random networks of uncertain truth to look at; all if not given")
     parser.add_argument("--keep", type=Path, help="file of cases")
     parser.add_argument("--rst", type=Path, help="page to write")
     args = parser.parse_args()
     kept = Kept(args.keep)
     studies = {
         "linear": {f"linear {i}": partial(linear_map, i) for i in range(args.linear)},
-        "random": {f"random {i}": partial(random_network, i) for i in range(args.cases)},
+        "products": {f"{name} {n}": partial(product, name, n) for name in ("abs", "cos") for n in args.sizes},
+        "cosines": {f"cosines {i}": partial(cosine_network, i) for i in range(args.cosines)},
         "itself": {f"itself {i}": partial(itself, i) for i in range(args.itself)},
-        "folds": {f"{name} {n}": partial(product, name, n) for name in ("abs", "cos") for n in args.sizes},
     }
-    cases = {study: [kept.get(key, make) for key, make in parts.items()] for study, parts in studies.items()}
-    cases["neighbors"] = [kept.get(f"neighbors {i}", partial(few_coordinates, i)) for i in args.neighbors]
+    cases = {study: [kept.case(key, make) for key, make in parts.items()] for study, parts in studies.items()}
+    cases["random"], cases["left out"] = random_cases(kept, range(args.cases), args.left_out)
     if args.rst is not None:
-        known = {study: [case for case in found if case is not None] for study, found in cases.items()}
-        write_page(args.rst, known, cases["random"].count(None))
+        write_page(args.rst, cases, singles(kept), args.cases)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@ from __future__ import annotations
 import bz2
 import importlib.util
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ class Moments:
 class Target:
     """A posterior: its model, exact draws or moments, what is read, and modes as signs of functions.
 
-    ``centred`` names the sites to which Pyro's guides give a learned centring; ``components`` and ``symmetries`` are
-    those of the second guide of ours.
+    ``centred`` names the sites to which Pyro's guides give a learned centring; ``options`` are those of the second
+    guide of ours, for what is known of the posterior beforehand: a hierarchy, modes, symmetries.
     """
 
     model: Callable[[], None]
@@ -47,8 +47,7 @@ class Target:
     read: Callable[[dict[str, Tensor]], Tensor]
     modes: Callable[[Tensor], Tensor] | None = None
     centred: tuple[str, ...] = ()
-    components: int = 2
-    symmetries: tuple[Any, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def schools(spread: Any = None, width: float = 5.0) -> None:
@@ -207,27 +206,34 @@ def _gym(folder: Path) -> Target:
         return torch.as_tensor(np.concatenate(parts), dtype=torch.float32)
 
     moments = Moments(joined("MEAN"), joined("STANDARD_DEVIATION"))
-    return Target(partial(brownian, torch.as_tensor(data.OBSERVED_LOC)), moments, _brownian, centred=("step",))
+    return Target(
+        partial(brownian, torch.as_tensor(data.OBSERVED_LOC)), moments, _brownian, None, ("step",), {"tails": 1.5}
+    )
 
 
 def targets(sbibm: Path | None, gym: Path | None) -> dict[str, Target]:
     """All targets whose references are at hand."""
-    wide = dist.LogNormal(5.0, 1.0)
+    wide, heavy = dist.LogNormal(5.0, 1.0), {"tails": 1.5}
     found = {
-        "schools, centered": Target(schools, exact_schools, _schools, centred=("theta",)),
-        "schools, non-centered": Target(schools_non_centered, exact_schools, _schools),
+        "schools, centered": Target(schools, exact_schools, _schools, centred=("theta",), options=heavy),
+        "schools, non-centered": Target(schools_non_centered, exact_schools, _schools, options=heavy),
         "schools, wide spread": Target(
-            partial(schools, wide, 10.0), partial(exact_schools, spread=wide, width=10.0), _schools, centred=("theta",)
+            partial(schools, wide, 10.0),
+            partial(exact_schools, spread=wide, width=10.0),
+            _schools,
+            None,
+            ("theta",),
+            heavy,
         ),
-        "funnel": Target(funnel, exact_funnel, _flat, centred=("x",)),
-        "banana": Target(banana, exact_banana, _flat),
-        "X": Target(crossing, exact_crossing, _one("x")),
-        "two modes": Target(two_sided, exact_two_sided, _flat, lambda x: x[:, 0] > 0),
+        "funnel": Target(funnel, exact_funnel, _flat, centred=("x",), options=heavy),
+        "banana": Target(banana, exact_banana, _flat, options={"components": 2}),
+        "X": Target(crossing, exact_crossing, _one("x"), options={"components": 4}),
+        "two modes": Target(two_sided, exact_two_sided, _flat, lambda x: x[:, 0] > 0, options={"components": 2}),
     }
     if sbibm is not None:
         seen, draws = _shipped(sbibm, "two_moons")
         found["two moons"] = Target(
-            partial(two_moons, seen), draws, _one("theta"), lambda x: x.sum(1) > 0, components=4
+            partial(two_moons, seen), draws, _one("theta"), lambda x: x.sum(1) > 0, options={"components": 4}
         )
         seen, draws = _shipped(sbibm, "slcp")
         signs = (Flip(["first"]), Flip(["second"]))
@@ -236,11 +242,10 @@ def targets(sbibm: Path | None, gym: Path | None) -> dict[str, Target]:
             draws,
             _columns("mean", "first", "second", "rho"),
             lambda x: 2 * (x[:, 2] > 0) + (x[:, 3] > 0),
-            components=4,
-            symmetries=signs,
+            options={"components": 4, "symmetries": signs},
         )
         seen, draws = _shipped(sbibm, "gaussian_mixture")
-        found["Gaussian mixture"] = Target(partial(mixture, seen), draws, _one("theta"))
+        found["Gaussian mixture"] = Target(partial(mixture, seen), draws, _one("theta"), options={"components": 2})
         seen, draws = _shipped(sbibm, "bernoulli_glm", "observation_raw.csv")
         design = torch.load(sbibm / "sbibm" / "tasks" / "bernoulli_glm" / "files" / "design_matrix.pt")
         found["Bernoulli GLM"] = Target(partial(spikes, design, seen), draws, _one("theta"))

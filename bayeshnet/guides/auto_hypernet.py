@@ -9,9 +9,7 @@ from typing import Any, cast
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer.autoguide import init_to_median
-from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor, nn
 
 from ..checks import check_callable, check_items
@@ -35,8 +33,8 @@ from ._auto_posterior import make_posterior
 from ._parameter_statements import declare_parameters
 from .auto_sites import UnpackedSite, refuse_subsampled
 from .centring import Degrees, dependent_sites
-from .checking.search import search
-from .checking.starts import Start, clusters
+from .checking.starts import Start
+from .checking.tails import Tails
 from .components import GeneratedMixture, MixtureKL, MixturePosterior
 from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
@@ -44,8 +42,6 @@ from .sites import continuous_named
 from .symmetries import Group, Symmetry
 
 __all__ = ["AutoHypernet"]
-
-_PARTICLES = 4000
 
 
 class AutoHypernet(FlatGuide):
@@ -69,7 +65,7 @@ class AutoHypernet(FlatGuide):
             and LIVI overestimates the entropy; :meth:`audit` shows by how much.
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian.
         num_samples: latents per step for the estimate of the entropy, whatever the number of particles; None uses the
-            latents of the particles.
+            latents of the particles. Where :func:`~bayeshnet.inference.fit` ends with the alarm ``fold``, take 128.
         sigma: standard deviation of the noise of each unknown, relative to that of the linear part of the map.
         init_scale: initial standard deviation of each unknown.
         activation_fn: hidden activation.
@@ -89,6 +85,9 @@ class AutoHypernet(FlatGuide):
         symmetries: of the posterior, :class:`~bayeshnet.guides.Flip` and :class:`~bayeshnet.guides.Swap`: draws get a
             random element of the group that they generate, so that the guide has them exactly. It is trained as without
             them, by a bound that they can only improve.
+        tails: initial power of learned tails (see :class:`~bayeshnet.guides.checking.tails.Tails`), through which each
+            unknown goes first; with 2 a normal gets exponential tails. On hierarchies 1.5 found log-scales less narrow.
+            None for the tails of the hypernetwork, which are those of a normal.
         num_latents: deprecated name of ``num_samples``.
 
     References:
@@ -123,6 +122,7 @@ class AutoHypernet(FlatGuide):
         centring: str | None = "learn",
         components: int = 1,
         symmetries: Sequence[Symmetry] = (),
+        tails: float | None = None,
         num_latents: Any = ...,
     ) -> None:
         check_callable("model", model, "a Pyro model, a function")
@@ -135,6 +135,7 @@ class AutoHypernet(FlatGuide):
         self._centred: list[str] = []
         self.components = check_size("components", components)
         self.symmetries = check_items("symmetries", symmetries, "symmetries, such as Flip or Swap", Symmetry)
+        self.tail_power = None if tails is None else check_positive("tails", tails)
         self._group: Group | None = None
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
@@ -167,6 +168,8 @@ class AutoHypernet(FlatGuide):
         if self.symmetries:
             trace: Any = self.prototype_trace
             self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
+        if self.tail_power is not None and "tails" not in self.__dict__["_modules"]:
+            self.tails = Tails(self._init_loc(), self.tail_power)
         made = self._built()
         if made is None:
             self._build(self._starts(args, kwargs))
@@ -198,20 +201,11 @@ class AutoHypernet(FlatGuide):
         """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
         if self.components == 1:
             return [Start(self._init_loc(), None, 0.0)]
-        plain = self._sites(args, kwargs, centred=False)
-        particles = search(self._program[0], plain, args, kwargs, _PARTICLES, keep=0.8)
-        if particles is not None:
-            x = particles.x
-            if self._group is not None:
-                x = self._group.gathered(x, x[particles.log_density.argmax()])
-            return clusters(self._sites(args, kwargs).rows(x, undo=True)[0].detach(), self.components)
-        starts = [self._narrow(self._init_loc())]
-        for _ in range(self.components - 1):
-            program = InitMessenger(init_to_median(num_samples=3))(self._program[0])
-            with poutine.block(), torch.no_grad():
-                trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
-            starts.append(self._narrow(plain.of_trace(trace)))
-        return starts
+        found = self._clustered(self.components, args, kwargs)
+        if found is not None:
+            return found
+        drawn = [self._near_prior(args, kwargs) for _ in range(self.components - 1)]
+        return [self._narrow(loc) for loc in (self._init_loc(), *drawn)]
 
     def _narrow(self, loc: Tensor) -> Start:
         """Return a start of the initial scale around ``loc``, with an equal share."""
@@ -235,6 +229,9 @@ class AutoHypernet(FlatGuide):
             zero = torch.zeros_like(fraction)
             alone = [Start(zero, None, 0.0)]
             self._build(alone if self.components == 1 else [self._narrow(zero)] * self.components)
+        skew = state_dict.get(f"{prefix}tails.skew")
+        if skew is not None and "tails" not in self.__dict__["_modules"]:
+            self.tails = Tails(torch.zeros_like(skew))
         logits = state_dict.get(f"{prefix}degrees.logits")
         if logits is not None and "degrees" not in self.__dict__["_modules"]:
             self.degrees = Degrees(len(logits), logits)

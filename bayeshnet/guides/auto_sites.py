@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions.util import sum_rightmost
 from torch import Tensor
 from torch.distributions import biject_to, register_kl
 
 from ..errors import value_error
 from .centring import Placing, constrain
 from .checking.rows import by_rows
+from .checking.tails import Tails
 from .symmetries import Group
 
 __all__ = ["FlatSites", "Placed", "UnpackedSite", "refuse_subsampled"]
@@ -64,6 +66,7 @@ class FlatSites:
         unpack: splits flat vectors ``(*B, D)`` into pairs of a site and its unknowns.
         degrees: degrees of centring by site.
         model: the model as a function without arguments.
+        tails: what each unknown goes through first, or None.
     """
 
     def __init__(
@@ -72,8 +75,9 @@ class FlatSites:
         unpack: Callable[[Tensor], Iterator[tuple[Any, Tensor]]],
         degrees: Mapping[str, Tensor],
         model: Callable[[], Any],
+        tails: Tails | None = None,
     ) -> None:
-        self.trace, self.unpack, self.degrees, self.model = trace, unpack, degrees, model
+        self.trace, self.unpack, self.degrees, self.model, self.tails = trace, unpack, degrees, model, tails
         self.nodes = dict(trace.iter_stochastic_nodes())
         self.plates = max(len(site["fn"].batch_shape) for site in self.nodes.values())
 
@@ -83,6 +87,29 @@ class FlatSites:
         ``unconstrained`` of the result is ``x``, or ``u`` if ``undo`` is True. Log-densities are zero under Pyro's
         handler that masks all of them.
         """
+        if self.tails is None:
+            return self._centred(latent, undo)
+        if not undo:
+            moved, way = self.tails.place(latent)
+            return self._with(self._centred(moved, undo), way)
+        found = self._centred(latent, undo)
+        parts = [found.unconstrained[name].reshape(*latent.shape[:-1], -1) for name in self.nodes]
+        u = self.tails.undo(torch.cat(parts, -1))
+        unconstrained = {site["name"]: part for site, part in self.unpack(u)}
+        return self._with(replace(found, unconstrained=unconstrained), self.tails.place(u)[1])
+
+    def _with(self, placed: Placed, way: Tensor) -> Placed:
+        """Return the same with log-densities ``(*B, D)`` of entries added to those of sites."""
+        if poutine.get_mask() is False:
+            return placed
+        densities = dict(placed.log_densities)
+        for site, part in self.unpack(way):
+            event = part.dim() - placed.values[site["name"]].dim() + site["fn"].event_dim
+            densities[site["name"]] = densities[site["name"]] + sum_rightmost(part, event)
+        return replace(placed, log_densities=densities)
+
+    def _centred(self, latent: Tensor, undo: bool) -> Placed:
+        """Return what is known of all sites, without tails."""
         parts = {site["name"]: part for site, part in self.unpack(latent)}
         if self.degrees:
             run = Placing(parts, self.degrees, undo=undo).run(self.model)

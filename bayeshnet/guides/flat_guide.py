@@ -10,7 +10,9 @@ from functools import partial
 from typing import Any
 
 import torch
-from pyro.infer.autoguide import AutoContinuous
+from pyro import poutine
+from pyro.infer.autoguide import AutoContinuous, init_to_median
+from pyro.infer.autoguide.initialization import InitMessenger
 from torch import Tensor
 
 from ..checks import check_callable, check_generator
@@ -24,6 +26,7 @@ from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import judge
 from .checking.joint import log_joint
 from .checking.search import missed_share, search
+from .checking.starts import Start, clusters
 from .components import (
     GeneratedMixture,
     component_densities,
@@ -36,7 +39,7 @@ from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
-_JUDGED, _OWN = 200, 100
+_PARTICLES, _JUDGED, _OWN = 4000, 200, 100
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -60,7 +63,8 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             args, kwargs = trace.nodes["_INPUT"]["args"], trace.nodes["_INPUT"]["kwargs"]
         degrees = self.__dict__["_modules"].get("degrees") if centred else None
         found = {} if degrees is None else degrees.by_site({n: self._unconstrained_shapes[n] for n in self._centred})
-        return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs))
+        tails = self.__dict__["_modules"].get("tails") if centred else None
+        return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs), tails)
 
     @torch.no_grad()
     def quantiles(
@@ -140,7 +144,9 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         self.distribution()  # refuses a guide that has not been run
         kept = copy.deepcopy(self.__dict__["_modules"]["posterior"]).requires_grad_(False)
         with torch.no_grad():
-            return GuidePrior(kept(), self._sites((), {}), group=self._group)
+            sites = self._sites((), {})
+            sites.tails = copy.deepcopy(sites.tails)
+            return GuidePrior(kept(), sites, group=self._group)
 
     @torch.no_grad()
     def draws_with_density(
@@ -184,6 +190,24 @@ class FlatGuide(CheckedGuide, AutoContinuous):
                 (known,) = self._group.log_densities(density, x, known)
             places = log_joint(model, plain.by_name(x), args, kwargs) - known
         return missed_share(places[: len(some)], places[len(some) :], joint - own.lower)
+
+    def _clustered(self, count: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start] | None:
+        """Return starts of components in clusters of annealed particles; None if the search did not arrive."""
+        sites, plain = self._sites(args, kwargs), self._sites(args, kwargs, centred=False)
+        particles = search(self._program[0], plain, args, kwargs, _PARTICLES, keep=0.8)
+        if particles is None:
+            return None
+        x = particles.x
+        if self._group is not None:
+            x = self._group.gathered(x, x[particles.log_density.argmax()])
+        return clusters(sites.rows(x, undo=True)[0].detach(), count)
+
+    def _near_prior(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+        """Return unconstrained unknowns ``(D,)`` near the middle of the prior: medians of few draws."""
+        program = InitMessenger(init_to_median(num_samples=3))(self._program[0])
+        with poutine.block(), torch.no_grad():
+            trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
+        return self._sites(args, kwargs, centred=False).of_trace(trace)
 
     @torch.no_grad()
     def reweigh(

@@ -31,7 +31,9 @@ class HMLP(Hyperfan):
         cond_in_size: size of conditional inputs, such as task embeddings. With 0 there are no conditions.
         layers: sizes of the hidden layers; may be empty.
         verbose: log a summary.
-        activation_fn: hidden activation, a function of a tensor; None for none.
+        activation_fn: hidden activation, a function of a tensor; None for none. The map of a posterior folds at the
+            kinks of the default already at its initialization, and :class:`~bayeshnet.estimators.LIVI` is then wrong by
+            up to half a nat: take ``torch.nn.Tanh()`` there, as the builders do, and ``linear_skip``.
         use_bias: add biases to all layers.
         no_uncond_weights: pass all unconditional weights to :meth:`forward` instead of keeping them as parameters.
         no_cond_weights: pass embeddings to :meth:`forward` instead of keeping them as parameters.

@@ -2,7 +2,7 @@
 
 from ..deprecation import moved_names
 from ..saving import load_checkpoint, save_checkpoint
-from .bound import ELBOTerms
+from .bound import BoundCheck, ELBOTerms
 from .callbacks import EarlyStopping, LogProgress, Progress
 from .elbo import ImplicitELBO
 from .fit import fit
@@ -19,6 +19,7 @@ __all__ = [
     "AddedLoss",
     "Annealing",
     "BatchedHMC",
+    "BoundCheck",
     "Callback",
     "Chains",
     "Convergence",

@@ -21,7 +21,7 @@ from ..parallel import processes
 from ..parallel.shares import own_count, own_generator, shares_samples
 from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
-from .bound import fit_alarms, is_direct, weight_alarms
+from .bound import BoundCheck, check_bound, fit_alarms, is_direct, weight_alarms
 from .callbacks import EarlyStopping, as_listeners
 from .elbo import ImplicitELBO
 from .loop import Loop
@@ -118,7 +118,9 @@ def fit(
         state: :attr:`FitResult.state` of an earlier run to resume, with the same arguments.
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
-            data at temperature 1, whether k-hat is below 0.7, and after 500 steps whether modes are missed.
+            data at temperature 1, whether k-hat is below 0.7, and after 500 steps whether modes are missed. For
+            hypernetworks with noise, wherever the data are, whether the KL is too low because the map folds
+            (:attr:`FitResult.check`), by a search that takes about as long as a few steps.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
         num_latents: deprecated name of ``num_samples``.
@@ -171,9 +173,18 @@ def fit(
         with seeded(generator):
             guide.reweigh(objective.model, *whole, **(arguments or {}))
     found = _alarms(loop, history) if alarms and transform is None else {}
+    check = _checked(objective, history) if alarms else None
+    if check is not None and not check.holds:
+        found["fold"] = check.alarm()
     for name, says in found.items():
         _log.warning("%s: %s", name, says)
-    return FitResult(history, run.step, run.seconds, run.stopped or "finished", state, found)
+    return FitResult(history, run.step, run.seconds, run.stopped or "finished", state, found, check)
+
+
+def _checked(objective: Objective, history: Mapping[str, Tensor]) -> BoundCheck | None:
+    """Return what a search for latents says of the KL at the end of a run."""
+    estimator = objective.elbo.estimator if isinstance(objective.elbo, ImplicitELBO) else None
+    return check_bound(objective.guide, estimator, history, objective.arguments)
 
 
 def _alarms(loop: Loop, history: Mapping[str, Tensor]) -> dict[str, str]:

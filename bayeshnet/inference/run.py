@@ -18,6 +18,8 @@ from .plots import plot_history
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+    from .bound import BoundCheck
+
 __all__ = ["PARTS", "Callback", "FitResult", "Run"]
 
 PARTS = ("loss", "nll", "kl", "analytic", "mutual_information", "penalty", "extra", "beta", "lr")
@@ -42,7 +44,9 @@ class FitResult:
         state: state to resume from, for :func:`~bayeshnet.inference.fit`.
         alarms: a sentence for each thing that is wrong with the posterior, by name: ``elbo``, ``prior``, ``collapse``,
             ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` or
-            ``modes`` of an automatic guide.
+            ``modes`` of an automatic guide; ``fold`` where :attr:`check` does not hold.
+        check: the KL of the last steps beside one whose latents are searched, for hypernetworks with noise; None where
+            it was not looked for, see :func:`~bayeshnet.inference.bound.check_bound`.
     """
 
     history: Mapping[str, Tensor]
@@ -51,19 +55,25 @@ class FitResult:
     stopped: str
     state: Mapping[str, Any]
     alarms: Mapping[str, str] = field(default_factory=dict)
+    check: BoundCheck | None = None
 
     def __repr__(self) -> str:
         """Show the run in a line: steps, time, parts of the loss at the end (means of a window), alarms."""
         parts = [f"steps={self.steps}", f"seconds={self.seconds:.1f}", f"stopped={self.stopped!r}"]
         for name, value in self.final().items():
             parts.append(f"{name}={value:.5g}")
+        parts += [f"{name}={value}" for name, value in self._corrected().items()]
         return f"FitResult({', '.join(parts)}, alarms={list(self.alarms)})"
 
     def _repr_html_(self) -> str:
         """Show the run as a small table, in notebooks."""
         rows = {"steps": f"{self.steps:,}", "seconds": f"{self.seconds:.1f}", "stopped": self.stopped}
-        rows |= {name: f"{value:.5g}" for name, value in self.final().items()} | dict(self.alarms)
+        rows |= {name: f"{value:.5g}" for name, value in self.final().items()} | self._corrected() | dict(self.alarms)
         return html_table(rows)
+
+    def _corrected(self) -> dict[str, str]:
+        """Return the corrected KL where the KL is too low."""
+        return {} if self.check is None or self.check.holds else {"corrected_kl": f"{self.check.corrected_kl:.5g}"}
 
     def final(self, window: int = 100) -> dict[str, float]:
         """Return the mean of each known part of the loss over the last steps.

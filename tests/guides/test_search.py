@@ -24,7 +24,7 @@ FOUR = torch.tensor([[-2.0, -3.0], [-2.0, 3.0], [2.0, -3.0], [2.0, 3.0]], dtype=
 @pytest.fixture(autouse=True)
 def few(monkeypatch):
     """Fewer particles for the places where components begin."""
-    monkeypatch.setattr("bayeshnet.guides.auto_hypernet._PARTICLES", 400)
+    monkeypatch.setattr("bayeshnet.guides.flat_guide._PARTICLES", 400)
 
 
 def noise(seed=0):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from bayeshnet.distributions import FanInGaussian, HypernetPosterior
+from bayeshnet.distributions import FanInGaussian, HypernetPosterior, ScaleMixturePrior
 from bayeshnet.guides import BayesianModel, Categorical, Gaussian, HypernetGuide, MeanFieldGuide
 from bayeshnet.hnets import HMLP
 from bayeshnet.inference import fit
@@ -60,6 +60,24 @@ def test_a_posterior_at_the_prior_and_without_its_latent_is_named():
     model = BayesianModel(net, FanInGaussian(net.weight_spec), Gaussian(100.0))
     found = fit(model, guide, (x, y), num_steps=100, lr=1e-12, num_particles=2).alarms
     assert {"prior", "collapse"} <= found.keys()
+
+
+def test_a_narrow_prior_of_two_scales_that_leaves_a_posterior_at_chance_is_named(caplog):
+    """Classes are those of a product of inputs, which hidden units tell; the prior holds all weights near 0."""
+    x, _ = line(100)
+    net = MLP(2, 2, hidden_layers=(16,), no_weights=True, verbose=False)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        hnet = HMLP(
+            net.hyper_shapes_learned, uncond_in_size=4, cond_in_size=0, num_cond_embs=0, layers=[16], verbose=False
+        )
+    guide = HypernetGuide(HypernetPosterior(hnet, sigma=0.1, weight_spec=net.weight_spec))
+    model = BayesianModel(net, ScaleMixturePrior(net.weight_spec, 0.25, 1.0, 0.1), Categorical())
+    options = {"lr": 1e-2, "num_particles": 4, "generator": torch.Generator().manual_seed(0)}
+    with caplog.at_level(logging.WARNING, logger="bayeshnet.inference.fit"):
+        result = fit(model, guide, (x, (x.prod(1) > 0).long()), num_steps=150, **options)
+    assert "chance" in result.alarms
+    assert [message.split(":")[0] for message in caplog.messages].count("chance") == 1
 
 
 def test_short_runs_and_runs_without_alarms_say_nothing():

@@ -52,7 +52,17 @@ SHOWN = [
     (PatchOutliers(0.2, (4, 4)), "PatchOutliers(weight=0.2, image_shape=(4, 4))"),
     (NoiseOutliers(0.2, 0.1), "NoiseOutliers(weight=0.2, margin=0.1)"),
 ]
-RECORDS = {"Chains", "Convergence", "ELBOTerms", "FitResult", "Prediction", "ReferencePosterior", "Run", "StepContext"}
+RECORDS = {
+    "BoundCheck",
+    "Chains",
+    "Convergence",
+    "ELBOTerms",
+    "FitResult",
+    "Prediction",
+    "ReferencePosterior",
+    "Run",
+    "StepContext",
+}
 """Results and states, which are no settings."""
 
 

@@ -6,9 +6,11 @@ import torch
 import yaml
 
 from bayeshnet.continual import DensitySettings, ExactStream
-from bayeshnet.features import RandomFourier
+from bayeshnet.data import split_digits
+from bayeshnet.features import PatchFilters, RandomFourier
 from bayeshnet.runs import Experiment, RunFolder, load_run, run_experiment
 from bayeshnet.runs.configuration import available, default_method, named_configuration
+from bayeshnet.runs.results.ood import measure_abstention, predict_all
 
 
 def test_a_run_is_complete_and_resumed(tmp_path):
@@ -30,6 +32,20 @@ def test_a_run_is_complete_and_resumed(tmp_path):
     again = run_experiment(experiment, RunFolder(tmp_path / "run"))
     assert again.result is not None
     assert again.result.final["labels"] == final["labels"]
+
+
+def test_the_rate_of_false_alarms_is_what_was_asked_for():
+    """Digits, without validation examples: at most 5 % of test inputs are refused, but for 2.5 points of chance."""
+    stream = split_digits(data_seed=0)
+    features = PatchFilters(20, patch_size=4, grid=2, mirror=False, image_shape=(1, 8, 8))
+    learner, state = ExactStream(features, density=DensitySettings(num_parts=1, grid=2)), None
+    for number, task in enumerate(stream):
+        state = learner.learn(state, task, seed=number)
+    found = predict_all(learner, state, stream, 0)
+    assert found.calibrated_on == "training"
+    rates = measure_abstention(found, 0.05).scores["combined"]
+    assert 0.5 < rates.false_alarm < 7.5
+    assert min(rates.refused.values()) > 90
 
 
 def test_configurations_have_features_and_no_training():

@@ -19,7 +19,14 @@ from .defended import Defended
 from .mode_search import Effort, Modes, search_modes
 from .quasi_random import Mean, normal_mean
 
-__all__ = ["InformationBounds", "bound_information", "choose_effort", "exact_information"]
+__all__ = [
+    "InformationBounds",
+    "bound_information",
+    "choose_effort",
+    "exact_information",
+    "mean_determinant",
+    "upper_rest",
+]
 
 EFFORTS = (
     Effort(pool=256, starts=4, kept=8, proposals=128),
@@ -98,15 +105,8 @@ def bound_information(
         generator: of all noise.
         quick: try the lowest efforts alone.
     """
-    precision = q.sigma**-2
     size = max(4, 2**20 // q.geometry.num_weights)
-
-    def determinant(z: Tensor) -> Tensor:
-        return half_log_det(q.geometry.gram(z, precision))
-
-    linearized = normal_mean(
-        determinant, q.geometry.zero_latent(), 0.2 * target, most=2**16, block=min(2**12, size), generator=generator
-    )
+    linearized = mean_determinant(q, 0.2 * target, generator)
     effort, settled = choose_effort(q, target, generator, quick)
     most = min(most, effort.draws) if settled else _FEW
     blocks: list[_Block] = []
@@ -125,6 +125,17 @@ def bound_information(
         joined.num,
         effort,
     )
+
+
+def mean_determinant(q: SemiImplicit, target: float, generator: torch.Generator | None) -> Mean:
+    """Return the mean of LIVI's half log-determinants over latents, to a standard error of ``target`` if possible."""
+    precision, size = q.sigma**-2, max(4, 2**20 // q.geometry.num_weights)
+
+    def determinant(z: Tensor) -> Tensor:
+        return half_log_det(q.geometry.gram(z, precision))
+
+    like = q.geometry.zero_latent()
+    return normal_mean(determinant, like, target, most=2**16, block=min(2**12, size), generator=generator)
 
 
 @dataclass(frozen=True)
@@ -172,8 +183,20 @@ def choose_effort(
     return EFFORTS[gaps.index(min(gaps))], False
 
 
+@torch.no_grad()
+def upper_rest(q: SemiImplicit, draw: WeightDraw, effort: Effort, generator: torch.Generator | None = None) -> Tensor:
+    """Return what the upper side of the information is above LIVI's at own draws, ``(S,)``.
+
+    Its mean bounds the difference from above, whatever the search has found; noise of mean zero is subtracted.
+    """
+    return _block_at(q, draw, effort, generator).exclude
+
+
 def _block(q: SemiImplicit, num: int, effort: Effort, generator: torch.Generator | None) -> _Block:
-    draw = q.draw(num, generator)
+    return _block_at(q, q.draw(num, generator), effort, generator)
+
+
+def _block_at(q: SemiImplicit, draw: WeightDraw, effort: Effort, generator: torch.Generator | None) -> _Block:
     origin, _ = latent_and_noise(draw)
     noise, livi = linear_noise(q, draw)
     modes = search_modes(q, q.whitened(draw), effort, generator)

@@ -14,7 +14,7 @@ from ..accepted import semi_implicit
 from ..base import DensityEstimator, KLEstimate, MutualInformation
 from .livi import LIVI
 
-__all__ = ["UnfoldedLIVI"]
+__all__ = ["UnfoldedLIVI", "fold_barrier"]
 
 
 class UnfoldedLIVI(DensityEstimator):
@@ -28,6 +28,12 @@ class UnfoldedLIVI(DensityEstimator):
 
     This is continuous, equals LIVI for a map without folds, and its gradient unfolds the others. With another number of
     latents than outputs it is LIVI.
+
+    A jump escapes: where the map turns back within a region that holds one latent in a hundred, or in a thousand, the
+    barrier is met rarely, and costs less than a fold gains. Of 20 automatic guides with 16 hidden units, trained on a
+    regression of three weights at a learning rate of 0.03, two ended so, 0.85 and 0.97 nats above the evidence, with
+    singular values ten times those of the others. With 128 latents a step instead of 32, which meet the barrier more
+    often and cost hardly more, neither of the two folded. :func:`~bayeshnet.inference.fit` raises the alarm ``fold``.
 
     Args:
         num_samples: latents per estimate.
@@ -61,7 +67,7 @@ class UnfoldedLIVI(DensityEstimator):
         found = self._livi().estimate(q, p, num_samples, generator)
         if found.value is None or not _is_square(q):
             return found
-        barrier = _barrier(q, q.geometry.draw_latent(num_samples, generator)).mean()
+        barrier = fold_barrier(q, q.geometry.draw_latent(num_samples, generator)).mean()
         folded = barrier.detach()
         information = found.diagnostics["mutual_information"] - folded
         diagnostics = {**found.diagnostics, "mutual_information": information, "folded": folded}
@@ -70,7 +76,7 @@ class UnfoldedLIVI(DensityEstimator):
     def _log_density(self, q: SemiImplicit, draw: WeightDraw) -> Tensor:
         """Add the barrier at the draw's latent to the log-density of LIVI, ``(S,)``."""
         log_density = self._livi().log_density(q, draw)
-        return log_density + _barrier(q, draw.z) if _is_square(q) and draw.z is not None else log_density
+        return log_density + fold_barrier(q, draw.z) if _is_square(q) and draw.z is not None else log_density
 
     def mutual_information(
         self, q: Distribution | nn.Module, draw: WeightDraw, generator: torch.Generator | None = None
@@ -86,7 +92,7 @@ def _is_square(q: SemiImplicit) -> bool:
     return q.latent_size == q.geometry.num_weights
 
 
-def _barrier(q: SemiImplicit, z: Tensor) -> Tensor:
+def fold_barrier(q: SemiImplicit, z: Tensor) -> Tensor:
     """Compute the barrier at latents ``(M, D)``: ``(M,)``.
 
     On the CPU eigenvalues are computed where some latent needs them. On other devices, where looking at the signs or at

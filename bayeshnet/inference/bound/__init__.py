@@ -4,10 +4,12 @@ from .after import fit_alarms, weight_alarms
 from .direct import DirectEvaluation, check_batch, is_direct
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
+from .searched import BoundCheck, check_bound
 from .terms import BoundParts, ELBOTerms, join
 from .traced import TracedEvaluation, count_plates
 
 __all__ = [
+    "BoundCheck",
     "BoundParts",
     "DirectEvaluation",
     "ELBOTerms",
@@ -15,6 +17,7 @@ __all__ = [
     "EvaluationSettings",
     "TracedEvaluation",
     "check_batch",
+    "check_bound",
     "count_plates",
     "fit_alarms",
     "independent_outputs",

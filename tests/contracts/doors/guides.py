@@ -92,6 +92,7 @@ DOORS: dict[str, Door] = {
             "centring": "learn",
             "components": 2,
             "symmetries": (Flip(["x"]),),
+            "tails": 1.5,
             "num_latents": ...,
         }
     ),

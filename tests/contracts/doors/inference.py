@@ -122,6 +122,7 @@ DOORS: dict[str, Door] = {
         random=True,
         read=lambda chains: chains.draws,
     ),
+    "BoundCheck": Door(closed="a record that fit makes"),
     "Callback": Door({}),
     "Chains": Door(closed="a record that BatchedHMC makes"),
     "Convergence": Door(closed="a record that SampledPosterior makes"),
