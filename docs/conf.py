@@ -2,12 +2,18 @@
 
 import pkgutil
 import sys
+from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
+from sphinx.pycode import ModuleAnalyzer  # noqa: E402
+from sphinx.util import logging  # noqa: E402
+
 import bayeshnet  # noqa: E402
+
+LOGGER = logging.getLogger(__name__)
 
 project = "bayeshnet"
 author = "The bayeshnet developers"
@@ -38,9 +44,14 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
     "remove_config_comments": True,
+    "write_computation_times": False,  # pages of their own that load scripts from the network
 }
 html_theme = "furo"
 html_title = f"bayeshnet {release}"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
+# Pages with wide tables: the list of contents on the right makes room.
+WIDE = ("results/", "which-estimator", "parity", "from-")
 
 autodoc_default_options = {"members": True, "show-inheritance": True}
 autodoc_member_order = "bysource"
@@ -96,9 +107,35 @@ def write_reference(folder):
     for name in names:
         title = f"bayeshnet.{name}"
         others = f"   :exclude-members: {ELSEWHERE[name]}\n" if name in ELSEWHERE else ""
-        write(folder / f"{name}.rst", f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n{others}")
+        page = f"{title}\n{'=' * len(title)}\n\n.. automodule:: {title}\n{others}\n"
+        write(folder / f"{name}.rst", page + constants(title))
     entries = "".join(f"   api/{name}\n" for name in names)
     write(folder / "toctree.inc", f".. toctree::\n   :maxdepth: 1\n\n{entries}")
+
+
+def constants(package):
+    """Return entries for the constants and types of a package that its modules define, which automodule leaves out."""
+    module = import_module(package)
+    inside = [name for name in sorted(sys.modules) if name.startswith(f"{package}.")]
+    found = {}
+    for home in inside:
+        texts = ModuleAnalyzer.for_module(home).find_attr_docs()
+        found |= {name: texts["", name] for name in module.__all__ if ("", name) in texts}
+    own = ModuleAnalyzer.for_module(package).find_attr_docs()
+    entries = [name for name in found if ("", name) not in own and not isinstance(getattr(module, name), type)]
+    indented = {name: "".join(f"   {line}\n" for line in found[name]) for name in sorted(entries)}
+    return "".join(f".. py:data:: {name}\n   :module: {package}\n\n{text}\n" for name, text in indented.items())
+
+
+def check_reference(app, env):
+    """Warn of each public name without an entry in the reference, which ends a build with ``-W``."""
+    entries = set(env.domaindata["py"]["objects"])
+    for page in (HERE / "api").glob("*.rst"):
+        package = f"bayeshnet.{page.stem}"
+        for name in import_module(package).__all__:
+            known = f"{package}.{name}" in entries or name in ELSEWHERE.get(page.stem, "").split(", ")
+            if not known and f"{package}.{name}" not in sys.modules:
+                LOGGER.warning("%s.%s has no entry in the reference; give it a docstring", package, name)
 
 
 def write(path, text):
@@ -112,3 +149,15 @@ def _rank(name):
 
 
 write_reference(HERE / "api")
+
+
+def make_room(app, pagename, templatename, context, doctree):
+    """Leave the contents on the right of pages with wide tables out."""
+    if pagename.startswith(WIDE):
+        context["furo_hide_toc"] = True
+
+
+def setup(app):
+    """Register what is done for each page."""
+    app.connect("html-page-context", make_room, priority=900)
+    app.connect("env-check-consistency", check_reference)

@@ -56,6 +56,7 @@ STREAMS: dict[str, StreamEntry] = {
     "folder": StreamEntry(image_folder, "images from a folder with one folder for each class, tasks of two classes"),
     "split-cifar100": StreamEntry(split_cifar100, "CIFAR-100 as downloaded by torchvision, ten tasks of ten"),
 }
+"""Streams by name, as the command line knows them."""
 
 
 def stream_options(name: str) -> dict[str, Any]:

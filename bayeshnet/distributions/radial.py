@@ -102,8 +102,10 @@ class Radial(WeightDistribution):
     def entropy(self) -> Tensor:
         r"""Compute the differential entropy in nats.
 
-        For each tensor :math:`\sum_i \log scale_i + \tfrac12 \log\frac{\pi e}{2} + \log\frac{2 \pi^{d/2}}{\Gamma(d/2)}
-        - \frac{d - 1}{2} (\gamma + \log 2)`.
+        For each tensor
+
+        .. math:: \sum_i \log scale_i + \tfrac12 \log\frac{\pi e}{2} + \log\frac{2 \pi^{d/2}}{\Gamma(d/2)}
+            - \frac{d - 1}{2} (\gamma + \log 2) .
         """
         constant = 0.0
         for d in self.sizes:

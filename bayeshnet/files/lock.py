@@ -19,6 +19,8 @@ from .atomic import TEMPORARY
 __all__ = ["LOCK", "Owner", "is_transient", "lock_folder"]
 
 LOCK = "lock.json"
+"""Name of the file that says which process writes to a folder."""
+
 _HELD = "lock-held.json"
 _MAX_BYTES = 4096
 _log = logging.getLogger(__name__)

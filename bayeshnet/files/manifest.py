@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 MANIFEST = "manifest.json"
+"""Name of the file with sizes and checksums of the files of a folder."""
+
 _FORMAT = 1
 _ADVICE = "Restore it; or remove it, and the folder is read without its checksums."
 

@@ -123,8 +123,8 @@ def _mixtures(q: Distribution, method: str) -> GeneratedMixture:
 class MixtureKL(KLEstimator):
     r"""KL of a mixture of generated distributions, with a lower bound of what its discrete latent tells.
 
-    .. math:: \mathrm{KL}(q \| p) = \sum_k \pi_k \mathrm{KL}(q_k \| p) - I(k; w), \qquad
-        I(k; w) = \sum_k \pi_k E_{q_k} \log \frac{q_k(w)}{q(w)}
+    .. math:: \mathrm{KL}(q \| p) &= \sum_k \pi_k \mathrm{KL}(q_k \| p) - I(k; w), \\
+        I(k; w) &= \sum_k \pi_k E_{q_k} \log \frac{q_k(w)}{q(w)}
         \ge \sum_k \pi_k E_{q_k} \log \frac{g_k(w)}{\sum_j \pi_j g_j(w)} .
 
     The bound holds for any densities ``g``, and the KL is never underestimated by it. Where all components have a

@@ -15,7 +15,10 @@ from .split import Split, check_place, moved
 __all__ = ["KINDS", "LAYOUTS", "Split", "Task", "check_place", "moved"]
 
 KINDS = ("classification", "regression")
+"""Kinds of tasks."""
+
 LAYOUTS = ("CHW", "HWC")
+"""Orders of the dimensions of an image: channels first, as in torch, or last."""
 
 
 @dataclass(frozen=True)

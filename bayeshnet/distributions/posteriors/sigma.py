@@ -106,7 +106,9 @@ class ParameterSigma(ModuleSettings, nn.Module):
 class GeneratedSigma(ModuleSettings, nn.Module):
     r"""Standard deviations of all weights, generated from the condition by a separate hypernetwork.
 
-    With the hypernetwork's outputs :math:`g(e)`, :math:`\sigma = floor + \exp(\log(init - floor) + g(e))`.
+    With the hypernetwork's outputs :math:`g(e)`
+
+    .. math:: \sigma = floor + \exp(\log(init - floor) + g(e)) .
 
     Args:
         hnet: hypernetwork that maps a condition to ``P`` outputs.

@@ -22,9 +22,9 @@ class KernelRatio(KLEstimator):
     In the reverse form :math:`r = p / q` minimizes :math:`\tfrac12 E_q r^2 - E_p r`; with kernels at the samples of
     ``q``
 
-    .. math:: \hat r = k(\cdot, X_q)\, \alpha, \quad \alpha = (\hat H + \lambda I)^{-1} \hat h, \quad
-        \hat H = \tfrac1M K_{qq} K_{qq}, \quad \hat h = \tfrac1{M_p} K_{qp} 1, \qquad
-        \mathrm{KL} \approx -\tfrac1M \sum_i \log \hat r(x_i) .
+    .. math:: \hat r &= k(\cdot, X_q)\, \alpha, \quad \alpha = (\hat H + \lambda I)^{-1} \hat h, \\
+        \hat H &= \tfrac1M K_{qq} K_{qq}, \quad \hat h = \tfrac1{M_p} K_{qp} 1, \\
+        \mathrm{KL} &\approx -\tfrac1M \sum_i \log \hat r(x_i) .
 
     The forward form regresses :math:`q / p` under ``p``. Ratios below ``1 / M``, which ``M`` samples cannot resolve,
     are clipped to it, so the reverse form saturates at ``log M`` nats. Use it in one or two dimensions, or where only

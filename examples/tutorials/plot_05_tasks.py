@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from bayeshnet.builders import ImplicitGenerator
-from bayeshnet.continual import PosteriorReplay, Split, Task, Training
+from bayeshnet.continual import PosteriorReplay, Split, Task, TaskStream, Training
 
 CENTERS = torch.tensor([[-3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
 
@@ -36,7 +36,7 @@ def make_task(number: int) -> Task:
     )
 
 
-tasks = [make_task(number) for number in range(3)]
+tasks = TaskStream([make_task(number) for number in range(3)], "three in the plane")
 
 # %%
 # Learning
