@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import estimators
 from ..builders import NetworkBuilder, PosteriorBuilder
-from ..continual import Learner, PseudoOutliers
+from ..continual import CRITERIA, Learner, PseudoOutliers
 from ..data.registry import STREAMS
 from ..estimators import KLEstimator
 from ..runs.configuration import available
@@ -34,6 +34,8 @@ def main(words: Sequence[str]) -> int:
     ):
         found = [(cls.__name__, _summary(cls)) for cls in _concrete(base)]
         console.print(_table(title, ("name", "description"), found))
+    scores = [(name, _summary(criterion.score), " and ".join(criterion.kinds)) for name, criterion in CRITERIA.items()]
+    console.print(_table("criteria of task inference", ("name", "description", "tasks of"), scores))
     return 0
 
 
@@ -51,8 +53,8 @@ def _concrete(base: type) -> list[type]:
     return [found[name] for name in sorted(found)]
 
 
-def _summary(cls: type) -> str:
-    return (inspect.getdoc(cls) or "").split("\n\n")[0].replace("\n", " ").replace(":math:", "").replace("`", "")
+def _summary(thing: Any) -> str:
+    return (inspect.getdoc(thing) or "").split("\n\n")[0].replace("\n", " ").replace(":math:", "").replace("`", "")
 
 
 def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:

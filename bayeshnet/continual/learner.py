@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import check_data, check_seed
-from ..errors import check_instance, check_int, value_error
+from ..errors import check_instance, check_int, check_ints, value_error
 from ..guides import Likelihood
 from ..guides.likelihoods.places import AtPlaces
 from ..inference import Callback, Prediction
@@ -21,7 +21,17 @@ from ..tasks import DatasetInputs, Task
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
-__all__ = ["Learner", "LeavesOut", "check_before_training", "check_inputs", "width_of"]
+__all__ = [
+    "Learner",
+    "LeavesOut",
+    "check_before_training",
+    "check_inputs",
+    "check_num_tasks",
+    "check_tasks",
+    "width_of",
+]
+
+_MOST_TASKS = 1_000_000
 
 
 class Learner(Settings, ABC):
@@ -142,6 +152,22 @@ def check_inputs(state: LearnerState, x: Any) -> None:
         each = [", ".join(["N", *map(str, s)]) for s in (state.input_shape if several else (state.input_shape,))]
         shapes = " and ".join(f"({shape})" for shape in each)
         raise value_error("x", expected=f"inputs of shape {shapes}" + ", in a tuple" * several, got=x)
+
+
+def check_tasks(state: LearnerState, tasks: Any) -> list[int]:
+    """Return the numbers of the tasks to assume: all that have been learned if ``tasks`` is None."""
+    numbers = list(range(state.num_tasks)) if tasks is None else check_ints("tasks", tasks, 0)
+    if not numbers or max(numbers) >= state.num_tasks:
+        raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
+    return numbers
+
+
+def check_num_tasks(num_tasks: Any) -> int:
+    """Return a number of tasks for which a state can be built."""
+    number = check_int("num_tasks", num_tasks, 0)
+    if number > _MOST_TASKS:
+        raise value_error("num_tasks", expected=f"an integer from 0 to {_MOST_TASKS}", got=num_tasks)
+    return number
 
 
 def check_outputs(likelihood: Likelihood, outputs: Any) -> None:

@@ -23,7 +23,7 @@ from .losses.output_regularizer import OutputRegularizer
 from .memory import ExampleMemory
 from .per_task_learner import PerTaskLearner
 from .state import LearnerState
-from .task_inference.density import DensitySettings
+from .task_inference import DensitySettings, EvidenceSettings
 from .task_posterior import GeneratedTasks, TaskPosterior
 from .training import Training
 
@@ -54,6 +54,7 @@ class PosteriorReplay(PerTaskLearner):
         outliers: pseudo-outliers for outlier exposure of classifiers, or None.
         likelihood: likelihood of the targets.
         density: settings of the density of each task's inputs.
+        evidence: settings of what is kept of all tasks' features.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task.
         batch_norm: use of batch norm with running statistics.
@@ -76,6 +77,7 @@ class PosteriorReplay(PerTaskLearner):
         outliers: PseudoOutliers | None = None,
         likelihood: Likelihood | None = None,
         density: DensitySettings | None = None,
+        evidence: EvidenceSettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
         batch_norm: str = "task",
@@ -89,6 +91,7 @@ class PosteriorReplay(PerTaskLearner):
             outliers=outliers,
             likelihood=likelihood,
             density=density,
+            evidence=evidence,
             num_samples=num_samples,
             entropy_weight=entropy_weight,
             batch_norm=batch_norm,

@@ -19,6 +19,7 @@ from ..mnets.running_statistics import ConditionStatistics
 from ..tasks import Task
 from .saved import TaskShape, describe, write_state
 from .task_inference.density import TaskDensity
+from .task_inference.evidence import TaskEvidence
 from .task_posterior import TaskPosterior
 
 __all__ = ["LearnerState"]
@@ -40,6 +41,7 @@ class LearnerState(RenamedState, nn.Module):
     Attributes:
         memory: module with what a learner keeps of old tasks besides posteriors and densities, such as stored examples;
             or None.
+        evidence: sums over features of all tasks and the weights of the combined score, for task inference; or None.
         statistics: statistics of batch norm for each task learned, if the network has any and the learner keeps them;
             the network's own are those that it begins with, or those of all tasks.
         labels: global labels of the classes, one tuple per task learned (empty for regression).
@@ -73,6 +75,7 @@ class LearnerState(RenamedState, nn.Module):
         self.likelihood = likelihood
         self.posterior = posterior
         self.memory: nn.Module | None = None
+        self.evidence: TaskEvidence | None = None
         self.statistics: ConditionStatistics | None = None
         self._densities = nn.ModuleList()
         self.labels: list[tuple[int, ...]] = []
@@ -145,8 +148,10 @@ class LearnerState(RenamedState, nn.Module):
     def complete_state(self, state: MutableMapping[str, Any], prefix: str) -> None:
         """Give each task the statistics of the network where a state was saved without those of tasks.
 
-        A state that was saved without labels leaves these as they are.
+        A state that was saved without labels, or before evidence was kept, leaves these as they are.
         """
+        if self.evidence is not None and not any(name.startswith(f"{prefix}evidence.") for name in state):
+            state.update({f"{prefix}evidence.{name}": value for name, value in self.evidence.state_dict().items()})
         state.setdefault(f"{prefix}_extra_state", self.get_extra_state())
         if self.statistics is not None:
             self.statistics.complete(state, f"{prefix}statistics.", f"{prefix}net.")

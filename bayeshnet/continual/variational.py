@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -14,30 +16,30 @@ from torch.distributions import Distribution
 from ..builders.base import PosteriorBuilder
 from ..builders.networks import NetworkBuilder
 from ..checks import check_seed
-from ..errors import check_choice, check_instance, check_int, check_ints, check_number, check_size, value_error
+from ..errors import check_choice, check_instance, check_int, check_number, check_size
 from ..estimators import KLEstimator
 from ..guides import BayesianModel, HypernetGuide, Likelihood
 from ..guides.likelihoods.for_tasks import check_likelihood, default_likelihood
 from ..inference import AddedLoss, Callback, Prediction, Predictive, Term, fit
 from ..mnets import MainNetInterface
-from ..mnets.inputs import device_of, floating_like, is_dense
+from ..mnets.inputs import device_of, floating_like
 from ..mnets.running_statistics import BATCH_NORM_USES, ConditionStatistics, hold_norms
 from ..rng import derive_seed, seeded
 from ..tasks import Split, Task
 from ..weights import WeightSpec
-from .learner import Learner, check_before_training, check_inputs, width_of
+from .learner import Learner, check_before_training, check_inputs, check_num_tasks, check_tasks, width_of
 from .losses.outlier_exposure import OutlierExposure, PseudoOutliers
 from .memory import ExampleMemory
 from .parts import check_optional, make_network
 from .state import LearnerState
-from .task_inference.density import DensitySettings, fit_density, log_densities
-from .task_inference.prediction import StreamPrediction
+from .task_inference import DensitySettings, EvidenceSettings, StreamPrediction
+from .task_inference.assembling import assemble
+from .task_inference.density import fit_density
+from .task_inference.learning import build_evidence, divide_task
 from .task_posterior import TaskPosterior
 from .training import Training
 
 __all__ = ["VariationalLearner"]
-
-_MOST_TASKS = 1_000_000
 
 
 class VariationalLearner(Learner):
@@ -68,6 +70,7 @@ class VariationalLearner(Learner):
         likelihood: likelihood of the targets; if None, categorical for classes and Gaussian with learned noise for
             values.
         density: settings of the density of each task's inputs, for task inference.
+        evidence: settings of what is kept of all tasks' features, for task inference; None for the usual ones.
         num_samples: weight samples per task for predictions.
         entropy_weight: weight of the entropy in the combined score of a task, see :class:`StreamPrediction`.
         batch_norm: use of batch norm with running statistics: ``"task"`` keeps statistics for each task, which are used
@@ -94,6 +97,7 @@ class VariationalLearner(Learner):
         outliers: PseudoOutliers | None = None,
         likelihood: Likelihood | None = None,
         density: DensitySettings | None = None,
+        evidence: EvidenceSettings | None = None,
         num_samples: int = 100,
         entropy_weight: float = 0.5,
         batch_norm: str = "task",
@@ -109,6 +113,8 @@ class VariationalLearner(Learner):
         self.density = (
             check_optional("density", density, DensitySettings, "DensitySettings, or None") or DensitySettings()
         )
+        known = check_optional("evidence", evidence, EvidenceSettings, "EvidenceSettings, or None")
+        self.evidence = known or EvidenceSettings()
         self.num_samples = check_size("num_samples", num_samples)
         self.entropy_weight = check_number("entropy_weight", entropy_weight, minimum=0.0)
         self.batch_norm = check_choice("batch_norm", batch_norm, BATCH_NORM_USES)
@@ -171,14 +177,13 @@ class VariationalLearner(Learner):
         net = self.build_network(task.input_shape, likelihood.num_outputs(width), task.layout)
         state = LearnerState(net, likelihood, self.task_posterior(net.weight_spec), task, width)
         state.memory, state.learner = self.new_memory(task), self
+        state.evidence = build_evidence(self.evidence, task, self.density, self.entropy_weight)
         state.statistics = ConditionStatistics.of_network(net) if self.batch_norm == "task" else None
         return state
 
     def restore(self, task: Task, num_tasks: int) -> LearnerState:
         """Build a state for a checkpoint to be loaded into; see :meth:`Learner.restore`."""
-        number = check_int("num_tasks", num_tasks, 0)
-        if number > _MOST_TASKS:
-            raise value_error("num_tasks", expected=f"an integer from 0 to {_MOST_TASKS}", got=num_tasks)
+        number = check_num_tasks(num_tasks)
         state = self.initial_state(check_instance("task", task, Task, "a Task"))
         for _ in range(number):
             self.extend(state)
@@ -207,8 +212,9 @@ class VariationalLearner(Learner):
         new.to(device=like.device, dtype=like.dtype)
         generator = torch.Generator(device=like.device).manual_seed(derive_seed(seed, 1))
         task_id = new.num_tasks
-        net, targets = self.training_problem(new, task, task_id)
-        model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(task.train))
+        divided = divide_task(self.evidence, new.evidence, task, task_id, self.density, derive_seed(seed, 2))
+        net, targets = self.training_problem(new, replace(task, train=divided.train), task_id)
+        model = BayesianModel(net, self.prior(new, state, task), new.likelihood, num_data=len(divided.train))
         check_before_training(new, net, example, self.needs_example_gradients)
         density = fit_density(self.density, task)
         penalties, terms = self.penalties(new, state, generator), self.terms(new, state, model, generator)
@@ -216,7 +222,7 @@ class VariationalLearner(Learner):
             new,
             task_id,
             model,
-            task.train.with_targets(targets),
+            divided.train.with_targets(targets),
             penalties=penalties,
             terms=terms,
             generator=generator,
@@ -225,6 +231,7 @@ class VariationalLearner(Learner):
         with new.statistics_of(task_id):
             self.remember(new, task, generator)
         new.record_task(task, density)
+        divided.finish(new.densities, partial(self.predict_each, new, seed=derive_seed(seed, 3)))
         return new
 
     def fit(
@@ -270,18 +277,10 @@ class VariationalLearner(Learner):
         """Predict under each task with the same noise; see :meth:`Learner.predict_each`."""
         check_inputs(state, x)
         seed = check_seed("seed", seed)
-        numbers = list(range(state.num_tasks)) if tasks is None else check_ints("tasks", tasks, 0)
-        if not numbers or max(numbers) >= state.num_tasks:
-            raise value_error("tasks", expected=f"numbers below the {state.num_tasks} tasks learned", got=tasks)
-        densities = [state.densities[t] for t in numbers]
-        return StreamPrediction(
-            tuple(self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers),
-            log_densities(densities, x) if is_dense(x) else None,
-            torch.stack([density.log_density_std for density in densities]).mean(),
-            self.entropy_weight,
-            tuple(state.labels[t] for t in numbers) if state.kind == "classification" else None,
-            self.task_log_prob(state, x, numbers, seed),
-        )
+        numbers = check_tasks(state, tasks)
+        each = [self.predict_with(state, self.task_network(state, t), t, x, seed) for t in numbers]
+        joint = self.task_log_prob(state, x, numbers, seed)
+        return assemble(state, each, x, numbers, entropy_weight=self.entropy_weight, task_log_prob=joint)
 
     def predict_with(
         self, state: LearnerState, net: MainNetInterface, task_id: int, x: Tensor, seed: int = 0

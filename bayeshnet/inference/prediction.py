@@ -46,6 +46,8 @@ class Prediction:
         quantiles: by level, ``(N, C)``, if requested: of the targets, noise included, for values; of the probabilities
             over draws for classes.
         exclusive: for classes, True if one of ``C`` is right, False if each of ``C`` answers is yes or no.
+        logits: for classes of which one is right, the network's outputs, averaged over draws, of the shape of ``mean``;
+            None for others. They say how large outputs are, which probabilities do not.
     """
 
     mean: Tensor
@@ -58,6 +60,7 @@ class Prediction:
     samples: Tensor | None = None
     quantiles: Mapping[float, Tensor] = field(default_factory=dict)
     exclusive: bool = True
+    logits: Tensor | None = None
 
     def __repr__(self) -> str:
         """Show kind, sizes and the means of the uncertainties over inputs."""
@@ -157,6 +160,7 @@ class Moments:
         self.likelihood: Likelihood | AtPlaces | None = likelihood
         self.count = 0
         self._mean = self._squares = self._noise = torch.empty(0)
+        self._logits: Tensor | None = None
 
     def add(self, outputs: Tensor) -> None:
         """Add the outputs ``(S, N, C)``, or ``(S, N, C, *P)``, under more draws."""
@@ -165,6 +169,9 @@ class Moments:
         likelihood, count = self.likelihood, len(outputs)
         values = outputs if likelihood is None else likelihood.mean(outputs)
         mean = values.mean(0)
+        if isinstance(likelihood, Likelihood) and likelihood.kind == "classification" and likelihood.exclusive:
+            logits = outputs.sum(0)
+            self._logits = logits if self._logits is None else self._logits + logits
         squares = (values - mean).square().sum(0)
         noise = torch.zeros_like(outputs[0, :, 0]) if likelihood is None else likelihood.noise(outputs).sum(0)
         if not self.count:
@@ -176,6 +183,11 @@ class Moments:
             self._squares = self._squares + squares + shift.square() * (self.count * count / total)
             self._noise = self._noise + noise
         self.count += count
+
+    @property
+    def logits(self) -> Tensor | None:
+        """Outputs ``(N, C)`` averaged over draws, of classes of which one is right."""
+        return None if self._logits is None else self._logits / self.count
 
     def result(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return mean ``(N, C)``, variance of the mean ``(N, C)``, noise ``(N,)`` and total uncertainty ``(N,)``."""

@@ -206,6 +206,7 @@ class Predictive(Settings):
             torch.cat([self._mean(outputs) for outputs in joined], dim=1) if keep_samples else None,
             {level: torch.cat([part[level] for part in found]) for level in levels},
             self.likelihood is None or self.likelihood.exclusive,
+            _joined([m.logits for m in moments]),
         )
 
     @torch.no_grad()
@@ -273,6 +274,12 @@ class Predictive(Settings):
 
     def _mean(self, outputs: Tensor) -> Tensor:
         return outputs if self.likelihood is None else self.likelihood.on(outputs).mean(outputs)
+
+
+def _joined(parts: list[Tensor | None]) -> Tensor | None:
+    """Return the parts as one tensor, or None if there is one that is None."""
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
 
 
 def _refuse_nan(values: Tensor) -> Tensor:

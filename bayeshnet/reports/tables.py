@@ -59,7 +59,22 @@ def criterion_table(result: RunResult) -> Table:
         rows.append((criterion.replace("_", " "), *(Cell(final(*path)(result)) for path in keys)))
     columns = (Column("criterion"), Column("right task", "%"), Column("in batches", "%"), outcome)
     note = "right task: of single inputs; in batches: ten inputs of one task decide together."
+    note += _combination(result)
     return _without_gaps(Table("Task inferred by", columns, tuple(rows), note))
+
+
+def _combination(result: RunResult) -> str:
+    """Return a sentence on the densities of the combined score, and what decided for them."""
+    found = result.final.get("combination")
+    keys = ("tied", "evidence_weight", "entropy_weight", "log_tied", "log_per_task")
+    if not isinstance(found, Mapping) or not all(isinstance(found.get(key), (int, float)) for key in keys):
+        return ""
+    tied, a, b, *evidence = (found[key] for key in keys)
+    return (
+        f" combined: {a:.3g} times the log-density {'with one covariance for all tasks' if tied else 'of each task'} "
+        f"minus {b:.3g} times the entropy; log evidence of the tasks of examples set aside {evidence[0]:.4g} nats with "
+        f"one covariance, {evidence[1]:.4g} with a density per task."
+    )
 
 
 def _without_gaps(table: Table) -> Table:

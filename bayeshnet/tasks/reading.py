@@ -77,6 +77,7 @@ class DatasetInputs:
         if len(dataset) == 0:
             raise value_error("data", expected="at least one example in each split of a task", found="none")
         self.dataset, self._device, self._dtype = dataset, device, dtype
+        self._numbers: list[int] | None = None
         self.shapes: Any = None
         first = _stacked([self.example(0)[0]])
         self.shapes, self._own_device = shapes_of(first), device_of(first)
@@ -115,6 +116,7 @@ class DatasetInputs:
             other.dataset = Subset(self.dataset.dataset, [self.dataset.indices[i] for i in numbers])
         else:
             other.dataset = Subset(self.dataset, numbers)
+        other._numbers = numbers if self._numbers is None else [self._numbers[i] for i in numbers]
         return other
 
     def placed(self, x: Any, move: bool = True) -> Any:
@@ -126,8 +128,8 @@ class DatasetInputs:
         """Read one example as tensors, with its target as the data set gives it.
 
         Raises:
-            ValueError: if it cannot be read, is no pair, or is of another shape; the message has its number and, where
-                the data set knows it, the name of its file.
+            ValueError: if it cannot be read, is no pair, or is of another shape; the message has its number in the data
+                set that was given and, where that knows it, the name of its file.
         """
         try:
             pair = self.dataset[number]
@@ -165,7 +167,7 @@ class DatasetInputs:
 
     def _name(self, number: int) -> str:
         dataset: Any = self.dataset
-        where = f"data, example {number}"
+        where = f"data, example {number if self._numbers is None else self._numbers[number]}"
         while isinstance(dataset, Subset):
             number = int(dataset.indices[number])
             dataset = dataset.dataset

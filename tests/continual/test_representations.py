@@ -9,8 +9,10 @@ from bayeshnet.builders import ImplicitGenerator, MLPNetwork
 from bayeshnet.continual import (
     CRITERIA,
     Abstention,
+    Combination,
     Coreset,
     DensitySettings,
+    EvidenceSettings,
     ExampleMemory,
     FixedSoftmax,
     GrowingSoftmax,
@@ -20,6 +22,7 @@ from bayeshnet.continual import (
     Training,
 )
 from bayeshnet.continual.ewc import Laplace
+from bayeshnet.continual.task_inference.combination import CombinationMemory
 from bayeshnet.continual.task_inference.image_features import ImageFeatures
 from bayeshnet.continual.task_posterior import GeneratedTasks, OneForAll, OnePerTask
 from bayeshnet.weights import WeightSpec
@@ -33,6 +36,16 @@ SHOWN = [
     (FixedSoftmax(3), "FixedSoftmax(num_tasks=3)"),
     (CRITERIA["entropy"], "Criterion(score=entropy, kinds=('classification', 'regression'), needs=None)"),
     (Abstention(torch.tensor([1.0, 2.0]), 0.1), "Abstention(thresholds=tensor([1., 2.]), false_alarm=0.1)"),
+    (
+        Combination(True, 0.3, 0.5),
+        "Combination(\n    tied=True,\n    evidence_weight=0.3,\n    entropy_weight=0.5,\n"
+        "    log_evidence=(0.0, 0.0),\n    uncertainty=(1.0, 0.5),\n)",
+    ),
+    (CombinationMemory(0.2), "CombinationMemory(entropy_weight=0.2)"),
+    (
+        EvidenceSettings(),
+        "EvidenceSettings(features=None, num_directions=64, set_aside=500, most_features=2048)",
+    ),
     (ExampleMemory(), "ExampleMemory(num_tasks=0, num_examples=0)"),
     (Laplace(torch.ones(3)), "Laplace(precision=tensor(3,))"),
     (ImageFeatures((1, 8, 8), 4), "ImageFeatures(image_shape=(1, 8, 8), grid=4)"),

@@ -220,7 +220,8 @@ def test_several_inputs(tmp_path, in_memory):
     assert all(accuracy(learner, state, t, task) > 0.85 for t, task in enumerate(tasks)) or not in_memory
     prediction = learner.predict(state, tasks[0].test.x)
     assert prediction.log_density is None
-    assert prediction.criteria == ("entropy", "confidence", "agreement", "mutual_information", "superposition")
+    uncertain = ("entropy", "confidence", "agreement", "mutual_information", "superposition")
+    assert prediction.criteria == (*uncertain, "max_logit", "energy")
     state.save(tmp_path / "state")
     again = load_state(tmp_path / "state", learner=learner)
     assert torch.equal(learner.predict(again, tasks[0].test.x, 0).mean, learner.predict(state, tasks[0].test.x, 0).mean)

@@ -8,24 +8,33 @@ import pytest
 import torch
 
 from bayeshnet.continual import CRITERIA
-from tests.support.predictions import class_stream, value_stream
+from tests.support.predictions import class_stream, value_stream, with_kept
 
 STREAMS = {
-    "classification": (class_stream(joint=True), [0, 1, 0]),
-    "regression": (value_stream(), [0, 1]),
+    "classification": (with_kept(class_stream(joint=True)), [0, 1, 0]),
+    "regression": (with_kept(value_stream()), [0, 1]),
 }
 APPLICABLE = [(name, kind) for name, criterion in CRITERIA.items() for kind in criterion.kinds]
 
 
 def exchanged(stream):
     """The same predictions with the tasks in the other order."""
+    kept = {name: getattr(stream, name) for name in ("evidence", "mahalanobis", "virtual_logit", "logit_variance")}
     return replace(
         stream,
+        **{name: None if scores is None else scores.flip(-1) for name, scores in kept.items()},
         predictions=stream.predictions[::-1],
         log_density=stream.log_density.flip(-1),
         labels=None if stream.labels is None else stream.labels[::-1],
         task_log_prob=None if stream.task_log_prob is None else stream.task_log_prob.flip(-1),
     )
+
+
+def lacking(stream, what):
+    """The same predictions without a field; the logits are those of the predictions."""
+    if what == "logits":
+        return replace(stream, predictions=tuple(replace(p, logits=None) for p in stream.predictions))
+    return replace(stream, **{what: None})
 
 
 @pytest.mark.parametrize(("name", "kind"), APPLICABLE)
@@ -58,7 +67,7 @@ def test_criteria_are_offered_for_their_kinds_and_for_what_they_need(name):
     for kind, (stream, _) in STREAMS.items():
         assert (name in stream.criteria) == (kind in criterion.kinds)
     if criterion.needs is not None:
-        without = replace(STREAMS["classification"][0], **{criterion.needs: None})
+        without = lacking(STREAMS["classification"][0], criterion.needs)
         assert name not in without.criteria
         with pytest.raises(ValueError, match="criterion"):
             without.scores(name)

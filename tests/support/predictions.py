@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from bayeshnet.continual import StreamPrediction
@@ -23,6 +25,17 @@ def values(mean, variance, noise=0.01):
     mean, variance = torch.tensor(mean, dtype=torch.float64), torch.tensor(variance, dtype=torch.float64)
     aleatoric = torch.full((len(mean),), noise * mean.shape[1], dtype=torch.float64)
     return Prediction(mean, aleatoric + variance.sum(-1), aleatoric, variance.sum(-1), variance, "regression", 10)
+
+
+def with_kept(stream):
+    """The same predictions with logits and with scores by what is kept of features, which tell the same tasks."""
+    means = [p.mean for p in stream.predictions]
+    right = torch.tensor([[3.0, 1.0], [1.0, 4.0], [2.0, -1.0]], dtype=torch.float64)[: len(means[0])]
+    logits = [m.log() + right[:, [t]] if stream.labels else None for t, m in enumerate(means)]
+    predictions = tuple(replace(p, logits=own) for p, own in zip(stream.predictions, logits, strict=True))
+    virtual = torch.ones_like(right) if stream.labels else None
+    kept = {"evidence": 7 * right, "mahalanobis": (-right).exp(), "logit_variance": (-right).exp()}
+    return replace(stream, predictions=predictions, virtual_logit=virtual, **kept)
 
 
 def class_stream(joint=False):

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from .abstention import Abstention
+from .combination import Combination
 from .criteria import CRITERIA, Criterion
 from .density import DensitySettings, TaskDensity, log_densities
+from .learning import EvidenceSettings
 from .prediction import StreamPrediction
 
-__all__ = ["CRITERIA", "Abstention", "Criterion", "DensitySettings", "StreamPrediction", "TaskDensity", "log_densities"]
+__all__ = [
+    "CRITERIA",
+    "Abstention",
+    "Combination",
+    "Criterion",
+    "DensitySettings",
+    "EvidenceSettings",
+    "StreamPrediction",
+    "TaskDensity",
+    "log_densities",
+]

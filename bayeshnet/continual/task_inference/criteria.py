@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,38 +19,12 @@ from ...errors import check_choice, value_error
 from ...inference import Prediction
 from ...representation import Settings
 from ...tasks import KINDS
+from .contract import TaskPredictions
+from .distances import energy, evidence, logit_variance, mahalanobis, max_logit, vim
 
 __all__ = ["CRITERIA", "Criterion", "TaskPredictions", "criteria_for", "padded_means", "variances"]
 
 _NODES = 121
-
-
-class TaskPredictions(Protocol):
-    """The part of :class:`~bayeshnet.continual.StreamPrediction` that criteria use."""
-
-    @property
-    def predictions(self) -> tuple[Prediction, ...]:
-        """Predictions under each task."""
-
-    @property
-    def log_density(self) -> Tensor | None:
-        """Log-density of the inputs under each task, ``(N, T)``; None for inputs that have none, such as tokens."""
-
-    @property
-    def temperature(self) -> Tensor:
-        """Temperature of the log-densities, ``()``."""
-
-    @property
-    def entropy_weight(self) -> float:
-        """Weight of the entropy in the combined score."""
-
-    @property
-    def task_log_prob(self) -> Tensor | None:
-        """Log-probability ``(N, T)`` of each task under one softmax over the classes of all, if there is one."""
-
-    @property
-    def log_evidence(self) -> Tensor | None:
-        """Log-probability ``(N, T)`` of each task given the input, where a learner knows it exactly."""
 
 
 def _for_each_task(stream: TaskPredictions, score: Callable[[Prediction], Tensor]) -> Tensor:
@@ -125,14 +98,37 @@ def density(stream: TaskPredictions) -> Tensor:
     return stream.log_density / stream.temperature
 
 
-def combined(stream: TaskPredictions) -> Tensor:
-    r"""Compute the combined score of density and entropy, :math:`\log p_t(x) / \tau - \kappa H_t(x)`.
+def combined_fixed(stream: TaskPredictions) -> Tensor:
+    r"""Compute the score of density and entropy with given weights, :math:`\log p_t(x) / \tau - \kappa H_t(x)`."""
+    return density(stream) + stream.entropy_weight * entropy(stream)
 
-    Where a learner knows the probability of each task given the input exactly, it is the logarithm of that.
+
+def combined(stream: TaskPredictions) -> Tensor:
+    r"""Compute the log-posterior over tasks, up to a constant: :math:`a\, e_t(x) - b\, H_t(x)`, evidence and entropy.
+
+    The weights, and the densities that make the evidence, are those of :attr:`StreamPrediction.combination
+    <bayeshnet.continual.StreamPrediction>`; without it the score is ``combined_fixed``. Where a learner knows the
+    probability of each task given the input exactly, it is the logarithm of that.
     """
     if stream.log_evidence is not None:
         return stream.log_evidence
-    return density(stream) + stream.entropy_weight * entropy(stream)
+    weights = stream.combination
+    if weights is None or (weights.tied and stream.evidence is None):
+        return combined_fixed(stream)
+    known = stream.evidence if weights.tied and stream.evidence is not None else density(stream)
+    return weights.evidence_weight * known + weights.entropy_weight * entropy(stream)
+
+
+def uncertainty(stream: TaskPredictions) -> Tensor:
+    r"""Compute the log-posterior over tasks by uncertainty alone: :math:`-a \log v_t(x) - b\, H_t(x)` and a constant.
+
+    It is of the variance of a logit and the entropy of the prediction under each task; no density and no target enters.
+    The weights are those of :attr:`StreamPrediction.combination <bayeshnet.continual.StreamPrediction>`, or 1 and the
+    learner's.
+    """
+    known = stream.combination
+    a, b = (1.0, stream.entropy_weight) if known is None else known.uncertainty
+    return -a * (-logit_variance(stream)).log() + b * entropy(stream)
 
 
 def softmax(stream: TaskPredictions) -> Tensor:
@@ -189,7 +185,15 @@ CRITERIA: dict[str, Criterion] = {
     "predictive_density": Criterion(predictive_density, ("regression",)),
     "softmax": Criterion(softmax, ("classification",), needs="task_log_prob"),
     "density": Criterion(density, needs="log_density"),
+    "combined_fixed": Criterion(combined_fixed, needs="log_density"),
     "combined": Criterion(combined, needs="log_density"),
+    "evidence": Criterion(evidence, needs="evidence"),
+    "mahalanobis": Criterion(mahalanobis, needs="mahalanobis"),
+    "max_logit": Criterion(max_logit, ("classification",), needs="logits"),
+    "energy": Criterion(energy, ("classification",), needs="logits"),
+    "logit_variance": Criterion(logit_variance, needs="logit_variance"),
+    "uncertainty": Criterion(uncertainty, needs="logit_variance"),
+    "vim": Criterion(vim, ("classification",), needs="virtual_logit"),
 }
 """All criteria by name."""
 

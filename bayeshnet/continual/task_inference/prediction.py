@@ -12,25 +12,30 @@ from torch import Tensor
 from ...checks import check_data
 from ...errors import check_choice, check_shape, value_error
 from ...inference import Prediction
+from .combination import Combination
 from .criteria import CRITERIA, criteria_for, padded_means, variances
 
 __all__ = ["StreamPrediction", "join_predictions"]
+
+_ROWS = ("log_density", "task_log_prob", "log_evidence", "evidence", "mahalanobis", "virtual_logit", "logit_variance")
 
 
 @dataclass(frozen=True, repr=False)
 class StreamPrediction:
     r"""Predictions for ``N`` inputs under the assumption of each of ``T`` tasks, and the posterior over tasks.
 
-    With the density :math:`p_t` of the inputs of task :math:`t` and the predictive entropy :math:`H_t` under its
-    posterior, the combined score of the task and the posterior are
+    With the evidence :math:`e_t` of task :math:`t`, which is a log-density of the input, and the predictive entropy
+    :math:`H_t` under the task's posterior, the combined score of the task and the posterior are
 
-    .. math:: s_t(x) = \frac{\log p_t(x)}{\tau} - \kappa H_t(x), \qquad p(t|x) = \mathrm{softmax}_t \, s_t(x) .
+    .. math:: s_t(x) = a\, e_t(x) - b\, H_t(x), \qquad p(t|x) = \mathrm{softmax}_t \, s_t(x) .
 
-    The temperature :math:`\tau` is the standard deviation of the log-densities over the training inputs of the tasks,
-    since densities of many correlated inputs are over-confident. The score of the density alone is
-    :math:`\log p_t / \tau`; for other scores see :data:`~bayeshnet.continual.CRITERIA`. The task of several inputs that
-    are known to share one is inferred from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b
-    s_t(x_b)`.
+    The weights :math:`a, b` were learned from examples that were set aside in training, see :attr:`combination`, which
+    also says whether :math:`e_t` is the density of Gaussian classes that share one covariance, or the task's own
+    density :math:`\log p_t(x) / \tau`. Its temperature :math:`\tau` is the standard deviation of the log-densities over
+    the training inputs of the tasks, since densities of many correlated inputs are over-confident. Without a
+    combination the score is :math:`\log p_t(x) / \tau - \kappa H_t(x)`, also known as ``combined_fixed``. For other
+    scores see :data:`~bayeshnet.continual.CRITERIA`. The task of several inputs that are known to share one is inferred
+    from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b s_t(x_b)`.
 
     Attributes:
         predictions: one :class:`~bayeshnet.inference.Prediction` per task.
@@ -42,6 +47,12 @@ class StreamPrediction:
         task_log_prob: log-probability of each task ``(N, T)`` under one softmax over the classes of all, or None.
         log_evidence: log-probability of each task ``(N, T)`` given the input, but for a number that is the same for all
             tasks, where a learner knows it exactly; it then is the combined score. None for others.
+        evidence: log-density ``(N, T)`` of the features under Gaussian classes of each task, which share one covariance
+            over all tasks; None where nothing of the kind is kept.
+        mahalanobis: squared distance from the nearest of each task's classes under that covariance, ``(N, T)``.
+        virtual_logit: logit ``(N, T)`` of belonging to none of a task's classes, by the residual of the features.
+        logit_variance: variance ``(N, T)`` of a logit under a Bayesian last layer of each task over frozen features.
+        combination: weights of the combined score, or None.
     """
 
     predictions: tuple[Prediction, ...]
@@ -51,11 +62,23 @@ class StreamPrediction:
     labels: tuple[tuple[int, ...], ...] | None = None
     task_log_prob: Tensor | None = None
     log_evidence: Tensor | None = None
+    evidence: Tensor | None = None
+    mahalanobis: Tensor | None = None
+    virtual_logit: Tensor | None = None
+    logit_variance: Tensor | None = None
+    combination: Combination | None = None
 
     def __repr__(self) -> str:
         """Show sizes and labels rather than all tensors."""
         inputs, tasks = len(self.predictions[0].mean), len(self.predictions)
         return f"StreamPrediction({inputs} inputs, {tasks} tasks, labels={self.labels})"
+
+    @property
+    def logits(self) -> tuple[Tensor, ...] | None:
+        """Logits ``(N, C_t)`` under each task, averaged over weights; None for predictions that have none."""
+        each = [p.logits for p in self.predictions]
+        known = tuple(logits for logits in each if logits is not None)
+        return known if len(known) == len(each) else None
 
     @property
     def criteria(self) -> tuple[str, ...]:
@@ -156,11 +179,13 @@ def join_predictions(parts: Sequence[StreamPrediction]) -> StreamPrediction:
     Samples and quantiles of the predictions are left out.
     """
     names = ("mean", "total", "aleatoric", "epistemic", "spread")
+    has_logits = all(part.logits is not None for part in parts)
 
     def joined(t: int) -> Prediction:
         each = [part.predictions[t] for part in parts]
         tensors: dict[str, Any] = {
-            name: torch.cat([getattr(prediction, name) for prediction in each]) for name in names
+            name: torch.cat([getattr(prediction, name) for prediction in each])
+            for name in (*names, *(["logits"] if has_logits else []))
         }
         return replace(each[0], **tensors, samples=None, quantiles={})
 
@@ -170,5 +195,5 @@ def join_predictions(parts: Sequence[StreamPrediction]) -> StreamPrediction:
 
     first = parts[0]
     predictions = tuple(joined(t) for t in range(len(first.predictions)))
-    each: dict[str, Any] = {name: rows(name) for name in ("log_density", "task_log_prob", "log_evidence")}
+    each: dict[str, Any] = {name: rows(name) for name in _ROWS}
     return replace(first, predictions=predictions, **each)

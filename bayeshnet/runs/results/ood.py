@@ -12,6 +12,7 @@ from torch import Tensor
 from ... import metrics
 from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction
 from ...continual.learner import LeavesOut
+from ...continual.task_inference.evidence import TaskEvidence
 from ...tasks import Split, TaskStream
 from .assessment import predict_test_inputs
 
@@ -80,9 +81,28 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
             density = state.densities[t].log_density(split.x[chosen], noise)
         else:
             density = _held_out_density(settings, split, chosen, noise)
-        calibration.append(replace(prediction, log_density=density[:, None], temperature=known.temperature))
+        held_out: dict[str, Any] = {
+            "log_density": density[:, None],
+            "temperature": known.temperature,
+            "combination": known.combination,
+        }
+        whole = task.train.in_memory or len(task.train) <= _MOST_READ
+        if prediction.evidence is not None and state.evidence is not None and whole and not validated:
+            held_out["evidence"] = _held_out_evidence(state.evidence, split, chosen, t, stream.kind)
+        calibration.append(replace(prediction, **held_out))
     calibrated_on = "validation" if validated else "training"
     return FinalPredictions(known, y, number, ood, tuple(calibration), calibrated_on)
+
+
+def _held_out_evidence(evidence: TaskEvidence, split: Split, chosen: Tensor, task: int, kind: str) -> Tensor:
+    """Compute the evidence ``(N, 1)`` of chosen training inputs of a task, as if they had not been learned."""
+    y = split.y[chosen] if kind == "classification" else torch.zeros(len(chosen), dtype=torch.long)
+    features = evidence.of(split.x[chosen])
+    parts = 4 if 4 * len(chosen) > len(split) else 1
+    scores = []
+    for some, labels in zip(features.chunk(parts), y.to(features.device).chunk(parts), strict=True):
+        scores.append(evidence.without(some, labels, task).scores(some, [task]).log_density)
+    return torch.cat(scores)
 
 
 def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, noise: Tensor) -> Tensor:

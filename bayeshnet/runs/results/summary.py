@@ -50,6 +50,7 @@ def summarize_run(
     detection, abstention = measure_detection(predictions), measure_abstention(predictions)
     final, per_task = final_numbers(assessments, stream), task_numbers(assessments)
     final.update(_ood_numbers(detection, abstention))
+    final.update(_combination(predictions))
     seed = derive_seed(experiment.seed, len(stream), 2)
     prior = state.posterior.prior(stream[0].train.x)
     audits = [audit_posterior(state.posterior(t), prior, seed=derive_seed(seed, t)) for t in range(state.num_tasks)]
@@ -80,6 +81,16 @@ def summarize_run(
         drift=tuple(drift),
         alarms=find_alarms(stream, assessments, audits, bounds, drift),
     )
+
+
+def _combination(predictions: FinalPredictions) -> dict[str, Any]:
+    """Return the weights of the combined score and what decided for one kind of densities, if they were learned."""
+    found = predictions.known.combination
+    if found is None:
+        return {}
+    tied, per_task = found.log_evidence
+    weights = {"evidence_weight": found.evidence_weight, "entropy_weight": found.entropy_weight}
+    return {"combination": {"tied": int(found.tied), **weights, "log_tied": tied, "log_per_task": per_task}}
 
 
 def _drift_numbers(drift: Sequence[DriftRecord], num_tasks: int) -> list[dict[str, Any]]:

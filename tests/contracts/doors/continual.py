@@ -13,6 +13,7 @@ from bayeshnet.continual import (
     Abstention,
     Coreset,
     DensitySettings,
+    EvidenceSettings,
     ExactStream,
     LearnerState,
     NoiseOutliers,
@@ -39,6 +40,7 @@ _SEPARATE: dict[str, Any] = {
     "outliers": NoiseOutliers(),
     "likelihood": Categorical(),
     "density": DensitySettings(),
+    "evidence": EvidenceSettings(),
     "num_samples": 4,
     "entropy_weight": 0.5,
     "batch_norm": "task",
@@ -84,6 +86,15 @@ DOORS: dict[str, Door] = {
     "Abstention": Door({"thresholds": torch.zeros(2), "false_alarm": 0.05}),
     "Abstention.calibrate": Door({"scores": [torch.arange(19.0)], "false_alarm": 0.1}),
     "Abstention.ood_score": Door({"scores": torch.randn(3, 2)}, of=lambda: Abstention(torch.zeros(2), 0.05), hot=True),
+    "Combination": Door(
+        {
+            "tied": True,
+            "evidence_weight": 0.3,
+            "entropy_weight": 0.5,
+            "log_evidence": (-3.0, -4.0),
+            "uncertainty": (1.0, 0.2),
+        }
+    ),
     "Coreset": Door({"size": 5, "doubt": 0.3, "finish": Training(), "finish_doubt": 0.1}),
     "Criterion": Door({"score": _label_probs, "kinds": ("classification",), "needs": "log_density"}),
     "DensitySettings": Door(
@@ -92,6 +103,9 @@ DOORS: dict[str, Door] = {
     "DensitySettings.fit": Door({"x": torch.randn(8, 3), "y": torch.arange(8) % 2, "layout": None}, of=DensitySettings),
     "EWC": Door(
         {**_SHARED, "posterior": PointWeights(), "strength": 1.0, "decay": 1.0, "num_fisher": 5, "sample": False}
+    ),
+    "EvidenceSettings": Door(
+        {"features": RandomFourier(5), "num_directions": 2, "set_aside": 50, "most_features": 100}
     ),
     "ExactStream": Door(
         {"features": RandomFourier(5), "head": "linear", "forgetting": 0.9, "density": DensitySettings()}
