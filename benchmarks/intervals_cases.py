@@ -24,7 +24,7 @@ SIGMA = 2.0**-7
 
 @dataclass(frozen=True)
 class Single:
-    """What ``diagnose`` says of a linear map in single precision.
+    """Answer of ``diagnose`` for a linear map in single precision.
 
     Attributes:
         kind: "module" or "function".

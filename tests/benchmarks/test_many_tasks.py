@@ -1,4 +1,4 @@
-"""What the page of many tasks says, from rows worked out by hand."""
+"""The page of many tasks, from rows worked out by hand."""
 
 import sys
 from pathlib import Path
