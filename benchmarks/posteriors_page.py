@@ -117,6 +117,8 @@ def winners(results: dict[str, Any]) -> str:
         errors = {n: error(v) for n, v in found.items() if n != _FLOOR}
         errors |= {f"{n}, resampled": error(v["resampled"]) for n, v in found.items() if "resampled" in v}
         ours = {n: e for n, e in errors.items() if n.startswith("AutoHypernet")}
+        if len(ours) == len(errors):
+            continue
         best, own = min(errors, key=errors.__getitem__), min(ours, key=ours.__getitem__)
         rows.append([target, best, f"{errors[best]:.2f}", own, f"{ours[own]:.2f}"])
     return _list_table(rows)
