@@ -1,15 +1,10 @@
 """The bound as one program: the same numbers as its evaluation, whatever changes between steps, and bfloat16."""
 
-import shutil
-
 import pytest
 import torch
 from torch import nn
 
-from bayeshnet.builders import MeanFieldWeights, MLPNetwork
 from bayeshnet.commands.parser import parse_run
-from bayeshnet.continual import PriorFocused, Training
-from bayeshnet.data import modes2d
 from bayeshnet.distributions import FanInGaussian
 from bayeshnet.guides import BayesianModel, Gaussian, MeanFieldGuide
 from bayeshnet.inference import ImplicitELBO, fit
@@ -97,24 +92,6 @@ def test_networks_that_change_as_they_run_are_refused():
     model = BayesianModel(net, FanInGaussian(guide.weight_spec), Gaussian(0.1))
     with pytest.raises(ValueError, match="without batch norm in training mode"):
         fit(model, guide, (torch.randn(4, 2), torch.randn(4, 1)), num_steps=1, compile="eager")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("c++") is None and shutil.which("g++") is None, reason="needs a C++ compiler")
-@pytest.mark.filterwarnings("ignore")
-def test_compiled_code_of_inductor():
-    import torch._inductor.config
-
-    with torch._inductor.config.patch(fallback_random=True):  # the numbers that torch draws without it
-        found, compiled = train("livi", compile=True, steps=3)
-    wanted, plain = train("livi", steps=3)
-    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-8)
-    torch.testing.assert_close(compiled.history["loss"], plain.history["loss"], rtol=1e-8, atol=0)
-    learner = PriorFocused(
-        MLPNetwork((3,)), MeanFieldWeights(), training=Training(steps=3, compile=True, num_particles=2), num_samples=4
-    )
-    state = learner.learn(None, modes2d(num_train=6, num_test=4)[0])
-    assert all(p.isfinite().all() for p in state.parameters())
 
 
 @pytest.mark.gpu
