@@ -24,7 +24,7 @@ SIGMA = 2.0**-7
 
 @dataclass(frozen=True)
 class Single:
-    """Answer of ``diagnose`` for a linear map in single precision.
+    """A linear map in single precision, and what ``diagnose`` says of it.
 
     Attributes:
         kind: "module" or "function".
