@@ -66,7 +66,7 @@ def module_arguments(
         arguments = _recorded(module, given, foreign)
         return _checked(module, arguments, by_print=arguments == given), None
     if isinstance(module, ModuleSettings):
-        return settings_of(module), None
+        return _complete(module, settings_of(module)), None
     raise NotDescribedError(cls.__name__)
 
 
@@ -79,6 +79,18 @@ def _recorded(module: nn.Module, given: Mapping[str, Any], foreign: bool) -> dic
     known_conds = module.num_known_conds if foreign and isinstance(module, HyperNetInterface) else 0
     if known_conds and "num_cond_embs" in inspect.signature(type(module).__init__).parameters:
         arguments["num_cond_embs"] = known_conds
+    return arguments
+
+
+def _complete(module: nn.Module, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments if none that the constructor needs is missing."""
+    for name, parameter in list(inspect.signature(type(module).__init__).parameters.items())[1:]:
+        needed = parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if needed and name not in arguments:
+            raise NotDescribedError(type(module).__name__)
     return arguments
 
 

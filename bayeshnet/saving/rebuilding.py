@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
 from enum import Enum
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from ..allowed import find_class
 from ..errors import value_error
 from ..representation import Settings
+from .describing import describe
 
 __all__ = ["differences", "rebuild"]
 
@@ -57,10 +59,13 @@ def rebuild(
 def differences(saved: Any, given: Any, where: str = "learner") -> list[str]:
     """Return the places at which two descriptions differ.
 
+    An argument that ``saved`` lacks, since its class has it only since then, is no difference at its default.
+
     Example:
         >>> differences({"class": "A", "arguments": {"size": 1}}, {"class": "A", "arguments": {"size": 2}})
         ['learner.size']
     """
+    given = _as_then(saved, given)
     if isinstance(saved, dict) and isinstance(given, dict) and saved.keys() == given.keys():
         skipped = ("arguments", "dict", "tuple", "children")
         parts = [differences(saved[k], given[k], where if k in skipped else f"{where}.{k}") for k in saved]
@@ -70,6 +75,34 @@ def differences(saved: Any, given: Any, where: str = "learner") -> list[str]:
             p for i, (a, b) in enumerate(zip(saved, given, strict=True)) for p in differences(a, b, f"{where}[{i}]")
         ]
     return [] if type(saved) is type(given) and saved == given else [where]
+
+
+def _as_then(saved: Any, given: Any) -> Any:
+    """Return the description ``given`` without arguments at their defaults that ``saved``, of the same class, lacks."""
+    same = isinstance(saved, dict) and isinstance(given, dict) and saved.get("class", ...) == given.get("class")
+    if not same or not isinstance(saved.get("arguments"), dict) or not isinstance(given.get("arguments"), dict):
+        return given
+    kept = {k: v for k, v in given["arguments"].items() if k in saved["arguments"] or not _is_default(given, k, v)}
+    return {**given, "arguments": kept}
+
+
+def _is_default(given: dict[str, Any], argument: str, value: Any) -> bool:
+    """Return whether an argument is at its default; None often stands for settings that are built without arguments."""
+    found = _class_of(given["class"])
+    parameter = inspect.signature(found).parameters.get(argument)
+    if parameter is None or parameter.default is parameter.empty:
+        return False
+    default = parameter.default
+    if default is None and isinstance(value, dict) and "class" in value:
+        try:
+            default = _class_of(value["class"])()
+        except TypeError:
+            return False
+    return describe(default).value == value
+
+
+def _class_of(name: str) -> type:
+    return find_class(name, [name.partition(".")[0]])
 
 
 def _refuse(expected: str, found: str, cause: Exception | None = None) -> NoReturn:

@@ -15,6 +15,7 @@ from torch import nn
 import bayeshnet
 from bayeshnet import builders, load, save
 from bayeshnet.builders import ImplicitGenerator, PosteriorBuilder
+from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import HypernetPosterior, MeanFieldPosterior
 from bayeshnet.estimators import AVB, LIVI, ImportanceSandwich
 from bayeshnet.guides import Gaussian
@@ -209,6 +210,19 @@ def test_parts_that_are_not_described_are_given_again(tmp_path):
     assert again["first"] is parts["thing.first"]
     assert again["first"].tied is again["first"].layer
     assert all(same_state(again[name], things[name]) for name in things)
+
+
+def test_the_posterior_of_a_learners_state_is_given_again(tmp_path):
+    """Its constructor takes what it does not keep, so that the values alone are saved."""
+    posterior = GeneratedTasks(ImplicitGenerator(latent_size=2, hidden_layers=(4,)), SPEC)
+    posterior.grow()
+    save({"posterior": posterior}, tmp_path)
+    with pytest.raises(ValueError, match=r"module: expected the parts that files cannot describe: .*GeneratedTasks"):
+        load(tmp_path)
+    again = GeneratedTasks(ImplicitGenerator(latent_size=2, hidden_layers=(4,)), SPEC)
+    again.grow()
+    assert load(tmp_path, module=again)["posterior"] is again
+    assert same_state(again, posterior)
 
 
 def test_a_hypernetwork_with_a_function_of_ones_own_is_a_part(tmp_path):

@@ -1,8 +1,10 @@
 """A folder that an earlier version wrote is read as it was, and descriptions of learners are what they were."""
 
+import copy
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from bayeshnet.continual import EvidenceSettings, load_state
@@ -29,6 +31,21 @@ def test_it_is_loaded_and_predicts_as_before():
 def test_its_learner_is_described_in_the_same_words():
     written = json.loads((FOLDER / "state-1.json").read_text())["record"]["learner"]
     described = describe(load_state(FOLDER).learner).value
-    added = described["arguments"].pop("evidence")  # an argument that came later, at its default
+    added = described["arguments"].pop("evidence")  # arguments that came later, at their defaults
     assert added == describe(EvidenceSettings()).value
+    training = described["arguments"]["training"]["arguments"]
+    assert {name: training.pop(name) for name in ("amp", "capture", "compile")} == {
+        "amp": None,
+        "capture": False,
+        "compile": False,
+    }
     assert described == written
+
+
+def test_a_learner_with_settings_that_came_later_is_taken_at_their_defaults():
+    learner = load_state(FOLDER).learner
+    assert load_state(FOLDER, learner=learner).learner is learner
+    other = copy.copy(learner)
+    other.evidence = EvidenceSettings(set_aside=7)
+    with pytest.raises(ValueError, match="learner: expected the learner that the state was saved with, got another"):
+        load_state(FOLDER, learner=other)
