@@ -76,7 +76,7 @@ def write_page(path: Path, records: Records, sizes: Sequence[int], refits: Seque
         games=games,
     )
     joint, regret = means(testbed, "joint"), means(bandit, "regret")
-    parts = [text, FIGURE, _table(testbed, bandit, temperatures), "\n"]
+    parts = [_wrapped(text), FIGURE, _table(testbed, bandit, temperatures), "\n"]
     parts += [textwrap.fill(said(joint, regret), 115, break_on_hyphens=False), "\n"]
     path.write_text("".join(parts), encoding="utf-8")
     draw(path.with_suffix(".png"), testbed, bandit)
@@ -107,16 +107,20 @@ def said(joint: dict[str, float], regret: dict[str, float]) -> str:
         for value, name in ((plain, "ten networks"), (prior, "ten networks with prior functions")):
             if bayesian is not None and value is not None:
                 side = "ahead of" if values[bayesian] < value else "behind"
-                text += (
-                    f" It is {side} {name} ({value:.2f})."
-                    if bayesian == best
-                    else f" That is {side} {name} ({value:.2f})."
-                )
+                text += f" {'It' if bayesian == best else 'That'} is {side} {name} ({value:.2f})."
         parts.append(text)
         place = list(values).index("implicit") + 1 if "implicit" in values else None
         if place is not None:
             parts.append(f"The implicit family is number {place} of {len(values)} ({values['implicit']:.2f}).")
     return " ".join(parts)
+
+
+def _wrapped(text: str) -> str:
+    """Break the lines of paragraphs that have numbers put in."""
+    paragraphs = text.split("\n\n")
+    return "\n\n".join(
+        p if "==" in p or p.startswith("..") else textwrap.fill(p, 115, break_on_hyphens=False) for p in paragraphs
+    )
 
 
 def _seed(record: dict[str, Any]) -> str:

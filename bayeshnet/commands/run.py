@@ -93,7 +93,8 @@ def _show(seen: Preview, console: Any) -> None:
         f"memory: {seen.memory / 2**20:.1f} MiB of parameters, gradients, moments and data, without activations"
     )
     per_step = 1e3 * seen.seconds_per_step
-    console.print(f"time: {seen.steps} steps of {per_step:.1f} ms, about {seen.seconds:.0f} s, without assessments")
+    each = f"{seen.steps} steps" if seen.steps else f"{seen.tasks} tasks"
+    console.print(f"time: {each} of {per_step:.1f} ms, about {seen.seconds:.0f} s, without assessments")
 
 
 def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:

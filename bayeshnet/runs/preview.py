@@ -36,8 +36,8 @@ class Preview:
         parameters: trained parameters of each part of the state, after all tasks.
         memory: bytes of the parameters with gradients and two moments of Adam, the buffers, and the data; the
             activations of a step, which depend on the device, come on top.
-        steps: planned optimizer steps of all tasks.
-        seconds_per_step: median over a few steps of the first task.
+        steps: planned optimizer steps of all tasks; 0 for a learner that makes none.
+        seconds_per_step: median over a few steps of the first task; without steps, the time of that task.
     """
 
     learner: str
@@ -50,8 +50,8 @@ class Preview:
 
     @property
     def seconds(self) -> float:
-        """Estimated time of all steps, if those of later tasks take as long as those of the first."""
-        return self.steps * self.seconds_per_step
+        """Estimated time of all steps, or tasks, if later ones take as long as those of the first task."""
+        return (self.steps or self.tasks) * self.seconds_per_step
 
 
 @final
@@ -98,8 +98,10 @@ def preview(experiment: Experiment, stream: TaskStream) -> Preview:
     check_instance("experiment", experiment, Experiment, "an Experiment")
     check_instance("stream", stream, TaskStream, "a TaskStream")
     learner, watch = experiment.learner, _Watch()
+    begin = time.perf_counter()
     with threads(experiment.threads):
         learner.learn(None, stream[0], seed=check_seed("seed", experiment.seed, 0), callbacks=[cast(Callback, watch)])
+        whole = time.perf_counter() - begin
         state = learner.restore(stream[0], len(stream))
     trained = [p for p in state.parameters() if p.requires_grad]
     memory = 4 * _bytes(trained) + _bytes(state.buffers()) + _bytes(_data(stream))
@@ -110,7 +112,7 @@ def preview(experiment: Experiment, stream: TaskStream) -> Preview:
         parameters=_counts(state),
         memory=memory,
         steps=watch.planned * len(stream),
-        seconds_per_step=statistics.median(watch.times),
+        seconds_per_step=statistics.median(watch.times or [whole]),
     )
 
 
