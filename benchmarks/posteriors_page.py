@@ -28,8 +28,9 @@ thirty times the temperature. With more time all of them come nearer; equal time
 components and the checks come after the clock. NUTS warms up for 150 steps; where these were not over in the time, its
 last state is all that there is, with standard deviations of zero or nearly so. Empty cells were not run.
 
-The tails and where degrees of centring begin were chosen on the centered schools, and how components begin and their
-learning rate on two moons and SLCP; the other posteriors had no part in it.
+The tails and where degrees of centring begin were chosen on the centered schools, how components begin and their
+learning rate on two moons and SLCP, and that checks look at how far weights move means and spreads on two modes; the
+other posteriors had no part in it.
 
 Not here are radon and German credit, whose data do not come with a package, item response and stochastic volatility,
 which have a hundred unknowns and more, and Bayesian networks, which have pages of their own.
