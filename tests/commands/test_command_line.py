@@ -85,6 +85,7 @@ def test_every_named_configuration_is_understood(data, method):
     assert (request.experiment.data, request.experiment.method) == (data, method)
 
 
+@pytest.mark.slow
 def test_run_compare_and_list(tmp_path, capsys):
     words = ["run", "--data", "modes2d", *FAST, "--output"]
     assert main([*words, str(tmp_path / "a")]) == 0

@@ -59,6 +59,7 @@ def test_no_more_is_evaluated_at_once_than_fits():
     assert sizes[14 * SIZE] <= EFFORT.pool  # the pool is compared as a whole
 
 
+@pytest.mark.slow
 def test_densities_and_diagnoses_are_the_same():
     q, p = folded(), standard_prior(SIZE)
     w = torch.rand(DRAWS, SIZE, dtype=DTYPE, generator=torch.Generator().manual_seed(3))

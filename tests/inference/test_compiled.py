@@ -50,6 +50,7 @@ def test_loss_and_gradient_of_the_program(name):
     assert first.numel() > 0
 
 
+@pytest.mark.slow
 def test_batches_of_two_shapes_and_penalties():
     """Each shape has a program of its own; losses that look at no draws are added as they are."""
 

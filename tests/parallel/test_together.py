@@ -1,13 +1,10 @@
 """Several processes train as one with the whole batch and all samples: parameters, records, refusals."""
 
-import threading
-from contextlib import contextmanager
-
 import pytest
 import torch
 
 from bayeshnet.builders import MeanFieldWeights, MLPNetwork
-from bayeshnet.continual import ExactStream, NoiseOutliers, Separate, Training, variational
+from bayeshnet.continual import ExactStream, NoiseOutliers, Separate, Training
 from bayeshnet.continual.losses.outlier_exposure import OutlierExposure
 from bayeshnet.data import split_digits
 from bayeshnet.estimators import SSGE
@@ -201,20 +198,7 @@ def test_losses_of_drawn_examples_are_those_of_the_whole_batch():
         torch.testing.assert_close(values, wanted, rtol=0, atol=1e-12)
 
 
-@pytest.fixture
-def one_at_a_time(monkeypatch):
-    """Let threads, which share torch's global generator as processes do not, draw a task's first weights in turn."""
-    lock, seeded = threading.Lock(), variational.seeded
-
-    @contextmanager
-    def locked(source):
-        with lock, seeded(source):
-            yield
-
-    monkeypatch.setattr(variational, "seeded", locked)
-
-
-def test_the_others_follow_the_first_from_its_checkpoint(tmp_path, one_at_a_time):
+def test_the_others_follow_the_first_from_its_checkpoint(tmp_path):
     """A run that is stopped and goes on in two processes is that of one, and the first alone writes."""
     learner = Separate(MLPNetwork((3,)), MeanFieldWeights(), training=Training(steps=8, batch_size=6), num_samples=4)
     options = {"num_train": 6, "num_test": 4, "num_tasks": 2}

@@ -119,6 +119,7 @@ KEEPERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", KEEPERS)
 def test_all_that_a_learner_keeps_is_resumed(tmp_path, kept):
     found = []
@@ -192,6 +193,7 @@ def test_checks_of_explicit_posteriors():
     assert check_posterior(Dirac(torch.zeros(3)), p).value is None
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_finished_again(tmp_path, monkeypatch):
     """The examples that are kept are learned from once; a resumed run takes what came of it from the folder."""
     experiment = Experiment(KEEPERS["coreset and a generator"](), data="modes2d")

@@ -115,6 +115,7 @@ def test_an_interrupted_run_is_loaded_as_far_as_it_came(folder, tmp_path):
         load_run(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_state_after_the_last_work_of_a_learner_is_loaded(tmp_path):
     words = ["run", "--data", "modes2d", "--method", "posterior-replay-coreset", *TINY]
     assert main([*words, "--learner.coreset.finish.steps", "5", "--output", str(tmp_path / "run")]) == 0

@@ -12,19 +12,29 @@ __all__ = ["ThreadProcesses", "run_together"]
 
 
 class _Table:
-    """The place at which threads lay down what they have, and take up what all have."""
+    """The place at which threads lay down what they have, and take up what all have.
+
+    One thread works at a time, until it waits for the others, and finds torch's global generator as it left it: threads
+    share that generator, and processes do not.
+    """
 
     def __init__(self, size):
         self.values, self.barrier = [None] * size, threading.Barrier(size, timeout=60)
+        self.turn, self.first = threading.Lock(), torch.get_rng_state()
 
     def exchange(self, rank, value):
+        self.values[rank] = value
+        state = torch.get_rng_state()
+        self.turn.release()
         try:
-            self.values[rank] = value
             self.barrier.wait()
             found = list(self.values)
             self.barrier.wait()
         except threading.BrokenBarrierError:
             raise ProcessLostError("another process of this run has ended") from None
+        finally:
+            self.turn.acquire()
+            torch.set_rng_state(state)
         return found
 
 
@@ -69,12 +79,14 @@ def run_together(size, share, program):
     table, found, errors = _Table(size), [None] * size, []
 
     def run(rank):
-        try:
-            with using(ThreadProcesses(rank, size, share, table)) as group:
-                found[rank] = program(group)
-        except BaseException as error:
-            errors.append(error)
-            table.barrier.abort()
+        with table.turn:
+            torch.set_rng_state(table.first)
+            try:
+                with using(ThreadProcesses(rank, size, share, table)) as group:
+                    found[rank] = program(group)
+            except BaseException as error:
+                errors.append(error)
+                table.barrier.abort()
 
     threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
     for thread in threads:

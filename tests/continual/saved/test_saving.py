@@ -364,6 +364,7 @@ class Own(SharedLearner):
 '''
 
 
+@pytest.mark.slow
 def test_classes_of_ones_own_are_imported_only_if_allowed(tmp_path):
     (tmp_path / "own_parts.py").write_text(OWN)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
