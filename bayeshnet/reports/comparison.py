@@ -192,18 +192,19 @@ def comparison_curves(results: Sequence[RunResult]) -> Any:
     lowest = math.inf
     for axis, criterion in zip(axes[0], chosen, strict=True):
         for color, (name, runs) in zip(task_colors(len(groups)), groups.items(), strict=True):
-            means = np.array([[float(np.mean(row)) for row in run.matrix[criterion]] for run in runs])
+            rows = [run.matrix[criterion] for run in runs]
+            means = np.array([[float(np.mean(np.array(row, dtype=float))) for row in matrix] for matrix in rows])
             steps, mean = np.arange(1, means.shape[1] + 1), means.mean(0)
             axis.fill_between(steps, means.min(0), means.max(0), color=color, alpha=0.2, linewidth=0)
             axis.plot(steps, mean, color=color, marker="o", markersize=3.5, label=shown(name), clip_on=False)
-            lowest = min(lowest, float(means.min()))
+            lowest = min([lowest, *means[np.isfinite(means)].tolist()])  # a number may be missing
         axis.set_title("task given" if criterion == "given" else f"task inferred: {criterion}", pad=10)
         axis.set_xlabel("number of tasks learnt")
         axis.set_xticks(steps)
         axis.grid(axis="y")
     for axis in axes[0]:
         if classes:
-            axis.set_ylim(floor(lowest), 100)
+            axis.set_ylim(floor(lowest) if math.isfinite(lowest) else 0, 100)
         else:
             axis.set_yscale("log")
     axes[0, 0].set_ylabel("mean accuracy so far [%]" if classes else "mean squared error so far")
