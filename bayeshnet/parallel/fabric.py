@@ -66,7 +66,7 @@ def _launched(devices: int, nodes: int, device: str, share: str) -> Iterator[Pro
 def _launch(devices: int, nodes: int, device: str) -> Any:
     try:
         from lightning_fabric import Fabric
-        from lightning_fabric.strategies import DDPStrategy
+        from lightning_fabric.strategies.ddp import DDPStrategy
     except ImportError:
         raise MissingExtraError("lightning-fabric", "dist", "a run of several processes") from None
     for name in ("lightning_fabric", "lightning.fabric", "lightning_utilities"):
