@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 SHARES = ("data", "samples")
-"""What processes may share: the examples, or the draws of the weights."""
+"""Things that processes may share: the examples, or the draws of the weights."""
 
 
 def shares_data() -> bool:

@@ -15,7 +15,7 @@ from .task import Task, check_place, moved
 __all__ = ["SCENARIOS", "TaskStream"]
 
 SCENARIOS = ("task", "domain", "class")
-"""What is known and asked at test time: the task is given; it is not needed; it is to be found as well."""
+"""Knowledge and questions at test time: the task is given; it is not needed; it is to be found as well."""
 
 
 class TaskStream(Sequence[Task]):
