@@ -103,6 +103,8 @@ class DriftRecord:
         p_value: probability of such an accuracy for a posterior that has not moved.
         predictions: mean total variation between the predicted class probabilities of the test inputs then and now; for
             values the root mean square of the change of the mean in predictive standard deviations.
+        at_least: what the KL is at least, at 97.5 %, whatever the verdict; None where no such bound is known, and in
+            records of earlier versions.
     """
 
     mmd: float | None = None
@@ -113,6 +115,7 @@ class DriftRecord:
     accuracy: float | None = None
     p_value: float | None = None
     predictions: float | None = None
+    at_least: float | None = None
 
     def __post_init__(self) -> None:
         """Check that all are numbers."""

@@ -83,15 +83,17 @@ def test_an_affine_map_keeps_its_information():
     assert few == pytest.approx(many, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_intervals_of_a_map_and_of_the_same_map_as_a_function_agree():
     """A function has no head that is known, so that all its weights are used."""
     q = SemiImplicit(made("one"), 0.3)
     other = SemiImplicit(JacobianGeometry(q.geometry, LATENTS, WEIGHTS, like=q.sigma), 0.3)
     assert reduced(other) is other
-    one, two = (kl_interval(x, standard_prior(WEIGHTS), generator=generator(seed)) for seed, x in enumerate((q, other)))
+    prior = standard_prior(WEIGHTS)
+    one, two = (kl_interval(x, prior, 64, quick=True, generator=generator(seed)) for seed, x in enumerate((q, other)))
     assert one.verdict == two.verdict == "trusted"
     assert one.value == pytest.approx(two.value, abs=0.5 * (one.width + two.width))
-    assert max(one.width, two.width) < 0.3
+    assert max(one.width, two.width) < 0.5
 
 
 def test_a_map_to_many_weights_is_searched_on_as_many_draws_as_asked_for():

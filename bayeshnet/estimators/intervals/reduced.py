@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from ...distributions.semi_implicit import SemiImplicit
 from ...geometry import EmbeddedGeometry, Geometry, HeadGeometry
+from ...geometry.body import Body
 
-__all__ = ["reduced"]
+__all__ = ["SingleHead", "column", "reduced", "rotated", "single_head"]
 
 
 @torch.no_grad()
@@ -35,20 +38,65 @@ def reduced(q: SemiImplicit) -> SemiImplicit:
         >>> reduced(HypernetPosterior(hnet.double())()).geometry.num_weights
         8
     """
-    found = _reduced(q.geometry, q.sigma) if q.sigma.dtype == torch.float64 else None
+    if q.sigma.dtype != torch.float64:
+        return q
+    found = _chunked(q.geometry, q.sigma) if single_head(q.geometry) is None else _single(q.geometry, q.sigma)
     return q if found is None else SemiImplicit(found, 1.0)
 
 
-def _reduced(geometry: Geometry, sigma: Tensor) -> Geometry | None:
+@dataclass(frozen=True)
+class SingleHead:
+    """A map that ends in one linear head.
+
+    Attributes:
+        body: the map to the activations, of one chunk.
+        weight: matrix ``(P, H)``.
+        bias: vector ``(P,)``.
+    """
+
+    body: Body
+    weight: Tensor
+    bias: Tensor
+
+
+def single_head(geometry: Geometry) -> SingleHead | None:
+    """Return the head of a map that ends in one, with zeros where the map is constantly zero; else None."""
+    if isinstance(geometry, EmbeddedGeometry):
+        inner = single_head(geometry.inner_map)
+        if inner is None:
+            return None
+        rows, entries = (x.new_zeros(geometry.num_weights, *x.shape[1:]) for x in (inner.weight, inner.bias))
+        placed = rows.index_copy(0, geometry.places, inner.weight), entries.index_copy(0, geometry.places, inner.bias)
+        return SingleHead(inner.body, *placed)
+    if not isinstance(geometry, HeadGeometry) or geometry.body.num_chunks != 1:
+        return None
+    weight, bias = geometry.head.weight[: geometry.num_weights], geometry.head.bias
+    return SingleHead(geometry.body, weight, weight.new_zeros(len(weight)) if bias is None else bias[: len(weight)])
+
+
+def _single(geometry: Geometry, sigma: Tensor) -> Geometry | None:
     """Return a map to fewer numbers whose noise is one, or None if there is none."""
-    if isinstance(geometry, EmbeddedGeometry):  # zeros elsewhere
-        return _reduced(geometry.inner_map, sigma[geometry.places] if sigma.ndim else sigma)
-    if not isinstance(geometry, HeadGeometry):
+    head = single_head(geometry)
+    if head is None or head.weight.shape[1] >= len(head.weight):
         return None
-    head = geometry.head
-    size = head.num_chunks * head.weight.shape[1]
-    alike = head.num_chunks == 1 or (head.rest == 0 and not sigma.ndim)
-    if size >= geometry.num_weights or not alike:
+    return rotated(head.body, head.weight / column(sigma))
+
+
+def _chunked(geometry: Geometry, sigma: Tensor) -> Geometry | None:
+    """Return the same for a head that several chunks share, if they all have the same noise."""
+    if not isinstance(geometry, HeadGeometry) or geometry.head.rest or sigma.ndim:
         return None
-    scaled = head.weight[: geometry.num_weights] / (sigma.unsqueeze(-1) if sigma.ndim else sigma)
-    return HeadGeometry(geometry.body, torch.linalg.qr(scaled, mode="r").R, None, size)
+    weight = geometry.head.weight
+    return None if weight.shape[1] >= len(weight) else rotated(geometry.body, weight / sigma)
+
+
+def column(x: Tensor) -> Tensor:
+    """Return a number ``()``, or a column ``(P, 1)`` of numbers ``(P,)``."""
+    return x.unsqueeze(-1) if x.ndim else x
+
+
+def rotated(body: Body, weight: Tensor, bias: Tensor | None = None) -> HeadGeometry:
+    """Return a map to ``C H`` numbers, or one more for each chunk with a bias, with the distances of ``W a + b``."""
+    root = torch.linalg.qr(weight if bias is None else torch.cat([weight, bias.unsqueeze(-1)], 1), mode="r").R
+    size = weight.shape[1]
+    return HeadGeometry(body, root[:, :size], None if bias is None else root[:, size], body.num_chunks * len(root))
