@@ -162,10 +162,11 @@ def _interval(
     top = upper.value + _half_width(upper, level) + slack
     high = max(least, top)
     value = min(max(0.5 * (lower.value + upper.value), low), high)
-    reasons, at_least = _reasons(analytic, information, high - low), low
+    reasons = _reasons(analytic, information, high - low)
     if top < least:
         doubted = "prior" if isinstance(p, SemiImplicit) else "width"
         reasons.setdefault(doubted, "The interval lies below 0, where no KL is: an error of it is too small.")
+    at_least: float | None = low
     if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
         at_least = _at_least(q, p, num_samples, wanted, generator)
     return KLInterval(value, low, high, level, analytic.middle, information, reasons, at_least)
