@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...distributions import MeanFieldGaussian
+from ...distributions import MeanFieldGaussian, SemiImplicit
 from ...distributions.gaussian import diagonal_kl
 from ...errors import check_choice, type_error
 
@@ -45,16 +45,18 @@ DISCREPANCIES: dict[str, Discrepancy] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
 }
-"""Discrepancies by name. All but ``"squared"`` are for Gaussians with independent weights."""
+"""Discrepancies by name. All but ``"squared"`` are for weights that are independent Gaussians, given any latent."""
 
 
 def discrepancy_for(name: str, distribution: Distribution) -> Discrepancy:
     """Return the discrepancy of a name; raise TypeError if it is not defined for a distribution of this kind."""
     check_choice("distance", name, DISCREPANCIES)
-    if name != "squared" and not isinstance(distribution, MeanFieldGaussian):
+    has_sigmas = isinstance(distribution, SemiImplicit) and distribution.sigma.ndim == 1
+    if name != "squared" and not (has_sigmas or isinstance(distribution, MeanFieldGaussian)):
         raise type_error(
             "distance",
             expected="'squared' for posteriors that are no Gaussians with independent weights",
             found=f"{name!r} for {type(distribution).__name__}",
+            hint="Given the latent, those of a hypernetwork are, with a sigma for each weight (sigma='generated').",
         )
     return DISCREPANCIES[name]
