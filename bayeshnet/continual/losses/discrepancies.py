@@ -49,14 +49,22 @@ DISCREPANCIES: dict[str, Discrepancy] = {
 
 
 def discrepancy_for(name: str, distribution: Distribution) -> Discrepancy:
-    """Return the discrepancy of a name; raise TypeError if it is not defined for a distribution of this kind."""
+    """Return the discrepancy of a name; raise TypeError if it is not defined for a distribution of this kind.
+
+    Under one fixed sigma for all weights both divergences are half the squared distance, in units of sigma.
+    """
     check_choice("distance", name, DISCREPANCIES)
-    has_sigmas = isinstance(distribution, SemiImplicit) and distribution.sigma.ndim == 1
-    if name != "squared" and not (has_sigmas or isinstance(distribution, MeanFieldGaussian)):
+    if name == "squared" or isinstance(distribution, MeanFieldGaussian):
+        return DISCREPANCIES[name]
+    sigma = distribution.sigma if isinstance(distribution, SemiImplicit) else None
+    if sigma is None or (sigma.ndim == 0 and sigma.requires_grad):
         raise type_error(
             "distance",
             expected="'squared' for posteriors that are no Gaussians with independent weights",
             found=f"{name!r} for {type(distribution).__name__}",
-            hint="Given the latent, those of a hypernetwork are, with a sigma for each weight (sigma='generated').",
+            hint="Given the latent, those of a hypernetwork are, with a sigma that is fixed or is one for each weight.",
         )
+    if sigma.ndim == 0 and name in ("forward_kl", "reverse_kl"):
+        factor = 0.5 * sigma**-2
+        return lambda outputs, previous: factor * squared(outputs, previous)
     return DISCREPANCIES[name]

@@ -42,8 +42,8 @@ class OutputRegularizer(Settings):
         num_latents: number of latents per old task and step.
         max_tasks: largest number of old tasks per step, chosen at random at each step, so that the cost of a step does
             not grow with the number of tasks; None uses all.
-        distance: ``"squared"``; for weights with a sigma each also ``"wasserstein"`` (the squared 2-Wasserstein
-            distance), ``"forward_kl"``, :math:`KL(q_{old} \| q)`, or ``"reverse_kl"``, in nats.
+        distance: ``"squared"``; for weights with a sigma, fixed or one each, also ``"wasserstein"`` (the squared
+            2-Wasserstein distance), ``"forward_kl"``, :math:`KL(q_{old} \| q)`, or ``"reverse_kl"``, in nats.
         fixed_targets: number of latents per old task at which previous outputs are computed once, before the task
             begins; None keeps a copy of the hypernetwork and computes them at each step.
 

@@ -12,7 +12,7 @@ from bayeshnet.builders import DiracGenerator, HyperHypernetwork, ImplicitGenera
 from bayeshnet.continual import OutputRegularizer
 from bayeshnet.continual.losses.output_regularizer import _in_one_pass, latent_of, outputs_of
 from bayeshnet.continual.task_posterior import GeneratedTasks
-from bayeshnet.distributions import MeanFieldGaussian
+from bayeshnet.distributions import LearnedSigma, MeanFieldGaussian
 from bayeshnet.speed import using
 from bayeshnet.weights import WeightSpec
 
@@ -155,7 +155,7 @@ def test_discrepancies_of_gaussian_posteriors(distance, fixed):
 
 @pytest.mark.parametrize("fixed", [None, 3])
 @pytest.mark.parametrize("distance", ["forward_kl", "reverse_kl"])
-@pytest.mark.parametrize("name", ["generated-sigma", "hyper-sigma"])
+@pytest.mark.parametrize("name", ["generated-sigma", "hyper-sigma", "implicit", "hyper", "chunked"])
 def test_divergences_given_the_latent(name, distance, fixed):
     """The KL of the weights' normal distributions at the same latents, before and now, by torch's own formula."""
     posterior = make(FAMILIES[name])
@@ -247,8 +247,10 @@ def test_bad_arguments_are_named():
         OutputRegularizer(num_latents=0)
     with pytest.raises(TypeError, match="distance: expected 'squared' for posteriors that are no Gaussians"):
         OutputRegularizer(distance="reverse_kl").penalty(make(FAMILIES["dirac"]), make(FAMILIES["dirac"]), 1)
-    with pytest.raises(TypeError, match="with a sigma for each weight"):
-        OutputRegularizer(distance="forward_kl").penalty(make(FAMILIES["implicit"]), make(FAMILIES["implicit"]), 1)
+    learned = make(ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,)))
+    learned.conditional.sigma = LearnedSigma(SPEC, size="scalar", dtype=torch.float64)
+    with pytest.raises(TypeError, match="with a sigma that is fixed or is one for each weight"):
+        OutputRegularizer(distance="forward_kl").penalty(learned, learned, 1)
     with pytest.raises(ValueError, match="sigma"):
         ImplicitGenerator(sigma="nonsense")
 
