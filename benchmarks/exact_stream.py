@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import time
 from pathlib import Path
 
@@ -23,13 +24,20 @@ from bayeshnet.data import split_fashion_mnist
 from bayeshnet.features import Features, Frozen, PatchFilters, RandomFourier
 
 IMAGE = (1, 28, 28)
+
+
+def filters(count):
+    """Return patch filters with the settings of the default."""
+    return PatchFilters(count, patch_size=(4, 7, 11), grid=4, mirror=True, contrast=0.2, image_shape=IMAGE)
+
+
 SETTINGS: dict[str, tuple[Features, str]] = {
-    "patches": (PatchFilters(150, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "linear"),
-    "compact": (PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "linear"),
+    "patches": (filters(150), "linear"),
+    "compact": (filters(20), "linear"),
     "fourier": (RandomFourier(2000), "linear"),
     "pixels": (Frozen(torch.nn.Flatten()), "linear"),
     "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
-    "compact-gaussian": (PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "gaussian"),
+    "compact-gaussian": (filters(20), "gaussian"),
 }
 
 
@@ -45,34 +53,46 @@ class PausedError(Exception):
 
 
 def learn(learner, stream, folder, most):
-    """Return the state after the stream and the processor time of learning, going on from what is in the folder."""
-    state, cpu, taken = None, 0.0, 0
-    if (folder / "cpu").exists():
-        state, cpu = load_state(folder), float((folder / "cpu").read_text())
+    """Return the state after the stream, the processor time of learning, and the accuracies after tasks but the last.
+
+    It goes on from what is in the folder.
+    """
+    state, known, taken = None, {"cpu": 0.0, "accuracies": []}, 0
+    if (folder / "known.json").exists():
+        state, known = load_state(folder), json.loads((folder / "known.json").read_text())
     for number, task in list(enumerate(stream))[state.num_tasks if state else 0 :]:
         if taken == most:
             raise PausedError
         begin, taken = time.process_time(), taken + 1
         state = learner.learn(state, task, seed=number)
-        cpu += time.process_time() - begin
+        known["cpu"] += time.process_time() - begin
+        if number < len(stream) - 1:
+            prediction, right = predict(learner, state, stream[: number + 1])
+            known["accuracies"].append(100 * float((prediction.label() == right).double().mean()))
         state.save(folder)
-        (folder / "cpu").write_text(str(cpu))
-    return state, cpu
+        (folder / "known.json").write_text(json.dumps(known))
+    return state, known["cpu"], known["accuracies"]
+
+
+def predict(learner, state, tasks):
+    """Return the prediction of the test images of some tasks, and their global labels."""
+    prediction = learner.predict(state, torch.cat([t.test.x for t in tasks]))
+    return prediction, torch.cat([torch.tensor(t.labels)[t.test.y] for t in tasks])
 
 
 def measure(learner, stream, folder, most):
     """Learn the stream and return the numbers of a row."""
     folder.mkdir(parents=True, exist_ok=True)
-    state, cpu = learn(learner, stream, folder, most)
+    state, cpu, accuracies = learn(learner, stream, folder, most)
     begin = time.process_time()
-    prediction = learner.predict(state, torch.cat([t.test.x for t in stream]))
-    right = torch.cat([torch.tensor(t.labels)[t.test.y] for t in stream])
+    prediction, right = predict(learner, state, stream)
     task = torch.cat([torch.full((len(t.test),), n) for n, t in enumerate(stream)])
     given = prediction.means[torch.arange(len(task)), task].argmax(1) == torch.cat([t.test.y for t in stream])
     probs, column = prediction.label_probs(), torch.searchsorted(prediction.all_labels, right)
-    memory = memory_of(state)
+    memory, accuracy = memory_of(state), 100 * float(metrics.accuracy(probs, column))
     return {
-        "accuracy": 100 * float(metrics.accuracy(probs, column)),
+        "accuracy": accuracy,
+        "incremental": statistics.mean([*accuracies, accuracy]),
         "task_given": 100 * float(given.double().mean()),
         "task_accuracy": 100 * float((prediction.task() == task).double().mean()),
         "nll": float(metrics.nll(probs, column)),
