@@ -55,9 +55,9 @@ class LoggedConsole:
         from rich.console import Console
 
         self.console.print(*things, **options)
-        plain = Console(file=io.StringIO(), width=_WIDTH)
-        plain.print(*things, **options)
-        log_said(self.folder, plain.file.getvalue())
+        text = io.StringIO()
+        Console(file=text, width=_WIDTH).print(*things, **options)
+        log_said(self.folder, text.getvalue())
 
 
 @final

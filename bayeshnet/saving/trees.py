@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import type_error
@@ -18,16 +19,11 @@ class TensorTree(nn.Module):
     """The tensors of a tree, which :func:`save_checkpoint` and :func:`load_checkpoint` take for a module.
 
     Example:
-        >>> import torch
         >>> tree = TensorTree()
         >>> form = tree.pack({"moments": {0: torch.ones(2)}, "step": 3})
         >>> tree.unpack(form)
         {'moments': {0: tensor([1., 1.])}, 'step': 3}
     """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.tensors: dict[str, Tensor] = {}
 
     def pack(self, value: Any) -> Any:
         """Keep the tensors of a tree, and return the rest of it as JSON holds it.
@@ -39,8 +35,8 @@ class TensorTree(nn.Module):
             TypeError: if there is anything else in it.
         """
         if isinstance(value, Tensor):
-            name = str(len(self.tensors))
-            self.tensors[name] = value
+            name = str(len(self._buffers))
+            self.register_buffer(name, value)
             return {"tensor": name}
         if isinstance(value, Mapping):
             return {"mapping": [[key, self.pack(each)] for key, each in value.items()]}
@@ -56,16 +52,13 @@ class TensorTree(nn.Module):
             return form
         kind, inner = next(iter(form.items()))
         if kind == "tensor":
-            return self.tensors[inner]
+            return self.get_buffer(inner)
         if kind == "mapping":
             return {key: self.unpack(each) for key, each in inner}
         values = [self.unpack(each) for each in inner]
         return tuple(values) if kind == "tuple" else values
 
-    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """Return the tensors by their numbers."""
-        return dict(self.tensors)
-
-    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **options: Any) -> Any:
-        """Take tensors over, however many there are."""
-        self.tensors = dict(state_dict)
+    def resize_like(self, state: Mapping[str, Tensor]) -> None:
+        """Make room for the tensors of a ``state_dict``."""
+        for name, value in state.items():
+            self.register_buffer(name, torch.empty_like(value))

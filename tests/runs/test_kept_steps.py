@@ -148,6 +148,7 @@ def test_a_tree_of_tensors_comes_back_as_it_was():
     value = {"a": [torch.arange(3), None, (1, 2.5)], 3: {"b": True, "c": "x"}}
     form = tree.pack(value)
     again = TensorTree()
+    again.resize_like(tree.state_dict())
     again.load_state_dict(tree.state_dict())
     found = again.unpack(form)
     assert torch.equal(found["a"][0], torch.arange(3))
