@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import final
+from typing import cast, final
 
 from ..files import append_text
 from ..inference import Callback, Run
-from ..inference.callbacks import PeriodicReport
 from ..tasks import TaskStream
 from .listener import Listener
 from .results.records import Assessment
@@ -73,7 +72,7 @@ class ProgressLines:
     def callbacks(self, number: int, stream: TaskStream) -> Sequence[Callback]:
         """Return the other listener's callbacks, and one that says a line each minute."""
         others = () if self.listener is None else self.listener.callbacks(number, stream)
-        return [*others, _Lines(self, _name(number, stream))]
+        return [*others, cast(Callback, _Lines(self, _name(number, stream)))]
 
     def task_done(self, number: int, stream: TaskStream, record: Assessment) -> None:
         """Say the results of a task."""
@@ -94,32 +93,32 @@ class ProgressLines:
         if self.listener is not None:
             self.listener.stream_done(stream)
 
-    def write(self, name: str, run: Run) -> None:
-        """Say the step of a task."""
-        self.say(f"{name}: step {run.step} of {run.num_steps}, {run.rate:.0f} steps/s, {run.eta:.0f} s left{_of(run)}")
-
     def note(self, run: Run) -> None:
         """Note the parts of the loss at the end of a task."""
         self._parts = _of(run)
 
 
 @final
-class _Lines(PeriodicReport):
+class _Lines:
     """Callback that says a line at intervals, and where a task goes on."""
 
     def __init__(self, lines: ProgressLines, name: str) -> None:
-        super().__init__(lines.interval)
         self.lines, self.name = lines, name
-
-    def write(self, run: Run) -> None:
-        """Say the step."""
-        self.lines.write(self.name, run)
+        self._last = 0.0
 
     def on_start(self, run: Run) -> None:
         """Say where a task goes on, if an earlier process began it."""
         self._last = time.perf_counter()
         if run.step:
             self.lines.say(f"{self.name}: goes on after step {run.step} of {run.num_steps}")
+
+    def on_step(self, run: Run) -> None:
+        """Say the step if the interval is over."""
+        now = time.perf_counter()
+        if now - self._last >= self.lines.interval:
+            self._last = now
+            left = f"{run.rate:.0f} steps/s, {run.eta:.0f} s left{_of(run)}"
+            self.lines.say(f"{self.name}: step {run.step} of {run.num_steps}, {left}")
 
     def on_end(self, run: Run) -> None:
         """Note the parts of the loss."""

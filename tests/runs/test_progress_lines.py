@@ -1,4 +1,4 @@
-"""What a run says in lines of text, on a pipe and in its log."""
+"""Lines of text that a run says, on a pipe and in its log."""
 
 import logging
 import re
