@@ -46,8 +46,8 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        out[key] = merge(old, value) if both and not _of_other_classes(old, value) else value
+        nested = isinstance(old, dict) and isinstance(value, dict) and not _of_other_classes(old, value)
+        out[key] = merge(out[key], value) if nested else value
     return out
 
 
