@@ -1,4 +1,4 @@
-"""Exact learners on Split Fashion-MNIST in several class orders.
+"""Exact learners on Split Fashion-MNIST, and on split digits, in several class orders.
 
 Usage: ``python benchmarks/exact_stream.py DATA_DIR RESULTS.jsonl [--orders 5] [--settings patches compact ...]``.
 A line of the file is one setting in one order; lines that are there are not computed again. The state after each task
@@ -20,7 +20,7 @@ import torch
 from bayeshnet import metrics
 from bayeshnet.continual import DensitySettings, ExactStream, load_state
 from bayeshnet.continual.exact_stream.learner import memory_of
-from bayeshnet.data import split_fashion_mnist
+from bayeshnet.data import split_digits, split_fashion_mnist
 from bayeshnet.features import Features, Frozen, PatchFilters, RandomFourier
 
 IMAGE = (1, 28, 28)
@@ -38,6 +38,7 @@ SETTINGS: dict[str, tuple[Features, str]] = {
     "pixels": (Frozen(torch.nn.Flatten()), "linear"),
     "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
     "compact-gaussian": (filters(20), "gaussian"),
+    "digits": (PatchFilters(60, patch_size=4, grid=3, image_shape=(1, 8, 8)), "linear"),
 }
 
 
@@ -46,6 +47,13 @@ def class_order(number):
     if number == 0:
         return list(range(10))
     return torch.randperm(10, generator=torch.Generator().manual_seed(number)).tolist()
+
+
+def make_stream(name, data_dir, order):
+    """Return the tasks of a setting in a class order; the digits are also divided anew."""
+    if name == "digits":
+        return split_digits(order=class_order(order), data_seed=order)
+    return split_fashion_mnist(data_dir, order=class_order(order))
 
 
 class PausedError(Exception):
@@ -119,13 +127,12 @@ def main():
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
     done = {(line["setting"], line["order"]) for line in map(json.loads, lines)}
     for order in range(arguments.orders):
-        stream = None
         for name in arguments.settings:
             if (name, order) in done:
                 continue
-            stream = stream or split_fashion_mnist(arguments.data_dir, order=class_order(order))
+            stream = make_stream(name, arguments.data_dir, order)
             features, head = SETTINGS[name]
-            learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1, grid=2))
+            learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1))
             folder = arguments.results.with_suffix("") / f"{name}-{order}"
             try:
                 numbers = measure(learner, stream, folder, arguments.tasks)

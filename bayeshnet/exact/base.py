@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from ..checks import check_data
 from ..errors import check_int, check_number, check_shape, check_size, type_error, value_error
-from ..speed import shortcuts
+from .products import add_products, is_rough
 
 __all__ = ["ExactHead"]
 
-_CHUNK, _BLOCK, _ROWS = 4096, 512, 1024
+_CHUNK = 4096
 _LARGEST = 1e100
 _MOST = 2**14
 
@@ -122,7 +122,8 @@ class ExactHead(nn.Module, ABC):
                 self.square.add_((values.square() * weight).sum(0))
             else:
                 self.square.add_(values.square().sum(0))
-            self._add_products(*((given, given) if self._is_rough(given) else (part, weighted)))
+            rough = is_rough(given) and self.forgetting == 1
+            add_products(self.gram, *((given, given) if rough else (part, weighted)))
             self.cross.addmm_(weighted.T, values)
         return self
 
@@ -227,23 +228,6 @@ class ExactHead(nn.Module, ABC):
             if buffer is not None:
                 self._buffers[name] = buffer.to(device)
         return self
-
-    def _is_rough(self, features: Tensor) -> bool:
-        """Return whether products of features are taken in single precision: only of those that have no more digits."""
-        many = self.num_features > shortcuts().precise_features
-        return many and features.dtype == torch.float32 and self.forgetting == 1
-
-    def _add_products(self, part: Tensor, weighted: Tensor) -> None:
-        """Add the products of features to the Gram matrix: one half of the blocks, of which the other is a copy."""
-        for start in range(0, len(self.gram), _BLOCK):
-            stop = start + _BLOCK
-            own = self.gram[start:, start:stop]
-            if part.dtype == own.dtype:
-                own.addmm_(part[:, start:].T, weighted[:, start:stop])
-            else:
-                for row in range(0, len(part), _ROWS):
-                    own.add_(part[row : row + _ROWS, start:].T @ weighted[row : row + _ROWS, start:stop])
-            self.gram[start:stop, stop:] = self.gram[stop:, start:stop].T
 
     def _scale(self, factor: float) -> None:
         for sums in (self.gram, self.cross, self.square):
