@@ -161,9 +161,11 @@ class _Job:
         return self.loop(weights, x)
 
     def loop(self, weights: Tensor, x: Any) -> Any:
-        # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample.
+        # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample. That of a single
+        # vector is a view.
         inputs = x.unbind(0) if self.per_sample else [x] * weights.shape[0]
-        return _gather(torch.stack, [self.call(w, one) for w, one in zip(weights.unbind(0), inputs, strict=True)])
+        rows = (weights.squeeze(0),) if len(weights) == 1 else weights.unbind(0)
+        return _gather(torch.stack, [self.call(w, one) for w, one in zip(rows, inputs, strict=True)])
 
     def vmap(self, weights: Tensor, x: Any) -> Any:
         mapped = torch.func.vmap(self.call, in_dims=(0, 0 if self.per_sample else None), randomness="different")
