@@ -107,6 +107,9 @@ def test_noise_that_is_not_kept_is_asked_for_in_vain():
     with pytest.raises(ValueError, match="of a posterior without block_size"):
         LIVI().log_density(made(), draw)
     torch.testing.assert_close(made().whitened(draw), made().whiten(draw.w))
+    model, guide, data = problem(made)
+    with pytest.raises(ValueError, match="Leave local_noise off, or block_size"):
+        fit(model, guide, data, num_steps=1, local_noise=True)
 
 
 def test_a_draw_has_the_moments_of_the_posterior():
