@@ -3,8 +3,7 @@
 Posterior replay learns the split digits in its quick form: in one process; in two that share out the data; in two that
 ``fabric run`` starts (if the package click is installed, which Fabric's command needs); and in two, the second of which
 is killed after the second task, whereupon the run is resumed. Noise in pre-activations, which each process draws for
-itself, is off but in one pair of runs. Needs the extra ``dist``. With --docs the page docs/results/processes.rst is
-written.
+itself, is off. Needs the extra ``dist``. With --docs the page docs/results/processes.rst is written.
 """
 
 from __future__ import annotations
@@ -40,14 +39,12 @@ calibration, divergences with their intervals, out-of-distribution measures) fro
 relative to it where it is above 1; *of accuracies* counts those in percent. Two processes draw the same weights, and
 add their gradients in another order than one process does: the first steps differ by rounding, which a thousand steps
 of training amplify. The third run was begun with two processes, of which the second was killed; the first one said
-{message}. Resumed from the checkpoint of the last finished task, it {resumed}. In the last two rows noise is drawn in
-pre-activations, as the configuration has it, which each process does for itself: these two runs are the same in
-expectation alone.
+{message}. Resumed from the checkpoint of the last finished task, it {resumed}. Noise in
+pre-activations is off: each process draws its own, and two processes are then one in expectation alone.
 """
 
 NAMES = ("nll", "ece", "ood_auroc", "negative_elbo")
-WORDS = ["--data", "split-digits", "--quick", "--device", "cpu"]
-PLAIN = [*WORDS, "--learner.training.local_noise", "false"]
+PLAIN = ["--data", "split-digits", "--quick", "--device", "cpu", "--learner.training.local_noise", "false"]
 
 
 def start(words: list[str], launcher: list[str] | None = None) -> subprocess.Popen[str]:
@@ -99,15 +96,15 @@ def differences(first: dict[str, Any], other: dict[str, Any]) -> tuple[float, fl
     return max(d / max(1.0, abs(a[name])) for name, d in away.items()), max(accuracies)
 
 
-def page(found: dict[str, dict[str, Any]], beside: dict[str, str], message: str) -> str:
-    """Write the page from the results of all runs; ``beside`` names the run that each is compared with."""
+def page(found: dict[str, dict[str, Any]], message: str) -> str:
+    """Write the page from the results of all runs."""
     cells = [["run", "task given (%)", "combined (%)", *NAMES, "largest difference", "of accuracies"]]
     for name, result in found.items():
         final = result["final"]
         accuracies = (final["accuracy_task_given"], final["accuracy_task_inferred"]["combined"])
         shown = [f"{value:.3f}" for value in (*accuracies, *(final[key] for key in NAMES))]
-        away = differences(found[beside[name]], result) if name in beside else None
-        cells.append([name, *shown, *(["", ""] if away is None else [f"{value:.1e}" for value in away])])
+        away = differences(found["one process"], result)
+        cells.append([name, *shown, *(f"{value:.1e}" for value in away)])
     table = ".. list-table::\n   :header-rows: 1\n\n"
     table += "".join("   * - " + "\n     - ".join(row) + "\n" for row in cells)
     again = differences(found["two processes"], found["two, killed and resumed"])
@@ -135,8 +132,6 @@ def main() -> None:
         plans: dict[str, tuple[list[str], list[str] | None]] = {
             "one process": (PLAIN, None),
             "two processes": ([*PLAIN, "--devices", "2"], None),
-            "one, local noise": (WORDS, None),
-            "two, local noise": ([*WORDS, "--devices", "2"], None),
         }
         if importlib.util.find_spec("click") is not None:
             fabric = [str(Path(sys.executable).parent / "fabric"), "run", "--accelerator=cpu", "--devices=2"]
@@ -153,9 +148,7 @@ def main() -> None:
         wait(start(["run", "--resume", str(folder), "--devices", "2"]))
         found["two, killed and resumed"] = json.loads((folder / "metrics.json").read_text())
         print(message)
-    order = ["one process", "two processes", "two, killed and resumed", *list(plans)[4:], *list(plans)[2:4]]
-    beside = dict.fromkeys(order[1:-2], "one process") | {"two, local noise": "one, local noise"}
-    text = page({name: found[name] for name in order}, beside, message)
+    text = page(found, message)
     print(text)
     if options.docs is not None:
         (options.docs / "results" / "processes.rst").write_text(text, encoding="utf-8")
