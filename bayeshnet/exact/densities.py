@@ -12,6 +12,8 @@ from .linear import BayesianLinearHead, LinearPrediction
 
 __all__ = ["ClassScores", "class_scores"]
 
+_JITTER = 1e-12  # against a scatter within classes that is nothing but rounding
+
 
 @dataclass(frozen=True)
 class ClassScores:
@@ -51,7 +53,7 @@ def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Ten
     fit, counts, size = head.fit(), head.counts, head.num_features
     known = torch.where(counts > 0, counts, 1.0)
     products, center = head.cross.T @ fit.weight, counts / counts.sum()
-    inner = torch.diag(known) - products
+    inner = torch.diag(known * (1 + _JITTER)) - products
     share, square = found.mean / known, products.diagonal() / known.square()
     new, means = found.mean - center, products / known - center.unsqueeze(1)  # v_c is the difference of columns
     distance = _quadratic(inner, new, means) + (found.leverage.unsqueeze(1) - 2 * share + square)
