@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..allowed import check_allowed_modules
+from ..data.own import is_own, split_name
 from ..errors import check_choice, check_int
 from ..files import read_text
 from ..parallel import SHARES
@@ -47,6 +48,7 @@ class RunRequest:
         devices: processes of each machine; None for those of a launcher, else one.
         nodes: machines; None for those of a launcher, else one.
         share: what processes share out.
+        allow: names of modules that the user allowed, which a resumed run needs again.
     """
 
     experiment: Experiment
@@ -60,6 +62,7 @@ class RunRequest:
     devices: int | None = None
     nodes: int | None = None
     share: str = SHARES[0]
+    allow: tuple[str, ...] = ()
 
     def stream(self) -> TaskStream:
         """Build the stream; if that fails, the files that set options of the data are named."""
@@ -181,6 +184,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if any(word.partition("=")[0] == f"--{name}" for word in words):
             left.append(f"--{name}={getattr(options, name)}")
     options.allow = check_allowed_modules(options.allow)
+    if options.data is not None and is_own(options.data):
+        options.allow = (*options.allow, split_name(options.data)[0])  # it is named here, by the user
     check_int("--log-every", options.log_every, 1)
     check_loggers(options.logger or ())
     check_choice("--share", options.share, SHARES)
@@ -198,7 +203,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def _beside(first: argparse.Namespace) -> dict[str, Any]:
     """Return the options of loggers and processes, which are no settings of the experiment."""
     loggers = None if first.logger is None else tuple(first.logger)
-    return {"loggers": loggers, "log_every": first.log_every} | {name: getattr(first, name) for name in _OF_PROCESSES}
+    others = {name: getattr(first, name) for name in (*_OF_PROCESSES, "allow")}
+    return {"loggers": loggers, "log_every": first.log_every} | others
 
 
 def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:
