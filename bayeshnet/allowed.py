@@ -11,7 +11,7 @@ from torch import nn
 
 from .errors import type_error, value_error
 
-__all__ = ["check_allowed_modules", "check_class_path", "find_class", "is_below"]
+__all__ = ["check_allowed_modules", "check_class_path", "find_class"]
 
 _LIBRARY = __name__.partition(".")[0]
 _PATH = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)+")
@@ -90,7 +90,7 @@ def find_class(path: str, allow: Sequence[str] = (), *, base: type = object) -> 
     found = layer or _load(path)
     own = isinstance(path, str) and path.startswith(f"{_LIBRARY}.")
     known = isinstance(found, type) and (
-        layer is not None or (own and _is_public(found)) or is_below(found.__module__, allowed)
+        layer is not None or (own and _is_public(found)) or _is_below(found.__module__, allowed)
     )
     if not known or not isinstance(found, type):
         expected = "a public class of the library" if own else "a class that is defined in an allowed module"
@@ -104,7 +104,7 @@ def _origin(path: str, allowed: tuple[str, ...]) -> type | None:
     """Return the class if ``path`` is a layer of torch, None if it may be imported, and refuse it otherwise."""
     if not isinstance(path, str) or len(path) > _LONGEST or not _PATH.fullmatch(path):
         raise value_error("class_path", expected="the dotted path of a class", got=path)
-    if is_below(path, allowed):
+    if _is_below(path, allowed):
         return None
     parts = path.split(".")
     if parts[0] == _LIBRARY and not any(part.startswith("_") for part in parts):
@@ -147,6 +147,6 @@ def _is_public(found: type) -> bool:
     return found.__module__.startswith(f"{_LIBRARY}.") and found.__name__ in getattr(home, "__all__", ())
 
 
-def is_below(path: str, modules: Sequence[str]) -> bool:
+def _is_below(path: str, modules: Sequence[str]) -> bool:
     """Return whether ``path`` is one of the modules or below one."""
     return any(path == module or path.startswith(f"{module}.") for module in modules)

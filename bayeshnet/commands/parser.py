@@ -21,6 +21,7 @@ from ..runs.folder import RunFolder
 from ..runs.judged_settings import check_text, inline, read_settings
 from ..runs.loggers import LOGGERS, check_loggers
 from ..tasks import TaskStream
+from .nulls import with_nulls
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "make_parser", "parse_run"]
 
@@ -88,7 +89,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
         return _resume(parser, first, words)
     base = _base(first)
     given = {str(path): f"--config={inline(settings)}" for path, settings in first.config}
-    options = _with_nulls(words, base)
+    options = with_nulls(words, base)
 
     def request(files: Sequence[str]) -> RunRequest:
         settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
@@ -125,37 +126,6 @@ def _full_name(word: str) -> str:
     if head.startswith("--"):
         head = "--" + head[2:].replace("-", "_")
     return head + equals + tail
-
-
-def _with_nulls(words: Sequence[str], base: str) -> list[str]:
-    """Replace each option that sets a part of the learner to ``null`` by an inline configuration.
-
-    The parser accepts ``null`` for such a part only in a configuration.
-    """
-    import yaml
-
-    joined: list[str] = []
-    for word in words:
-        if word == "null" and joined and joined[-1].startswith("--learner.") and "=" not in joined[-1]:
-            joined[-1] += "=null"
-        else:
-            joined.append(word)
-    return [_nested_null(word, yaml.safe_load(base)) if _is_null(word) else word for word in joined]
-
-
-def _is_null(word: str) -> bool:
-    return word.startswith("--learner.") and word.endswith("=null")
-
-
-def _nested_null(word: str, base: dict[str, Any]) -> str:
-    """Turn ``--learner.a.b=null`` into an inline configuration, where arguments of classes are under ``init_args``."""
-    node: Any = base
-    path: list[str] = []
-    for name in word.removeprefix("--").removesuffix("=null").split("."):
-        if isinstance(node, dict) and "class_path" in node and name != "init_args":
-            path, node = [*path, "init_args"], node.get("init_args")
-        path, node = [*path, name], node.get(name) if isinstance(node, dict) else None
-    return "--config=" + inline("".join(f"{{{name}: " for name in path) + "null" + "}" * len(path))
 
 
 def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -128,4 +128,5 @@ def get_stream(name: str, **options: Any) -> TaskStream:
         if key not in known:
             raise value_error(f"options of {name!r}", expected="one of " + ", ".join(known), got=key)
     expected = f"a function that returns a TaskStream, where {name!r} does not"
-    return check_instance("data", stream_entry(name).builder(**given), TaskStream, expected)
+    found: TaskStream = check_instance("data", stream_entry(name).builder(**given), TaskStream, expected)
+    return found

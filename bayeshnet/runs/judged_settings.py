@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from ..allowed import check_allowed_modules, check_class_path, find_class, is_below
+from ..allowed import check_allowed_modules, check_class_path, find_class
 from ..data.own import is_own, split_name
 from ..errors import value_error
 from ..files import parse_yaml
@@ -86,7 +86,7 @@ def check_own_stream(name: str, allow: Sequence[str] = ()) -> None:
 --allow os.
     """
     module, _ = split_name(name)
-    if not is_below(module, check_allowed_modules(allow)):
+    if not any(f"{module}.".startswith(f"{name}.") for name in check_allowed_modules(allow)):
         hint = f"If you trust the module, allow it with --allow {module}."
         raise value_error("data", expected="a stream of the library", got=name, hint=hint)
 

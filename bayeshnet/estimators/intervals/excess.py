@@ -72,5 +72,6 @@ def _beyond_livi(
     if isinstance(estimator, ImportanceSandwich):
         sides = estimator.mutual_information(q, draw, generator).diagnostics
         noise, livi = linear_noise(q, draw)
-        return 0.5 * (sides["lower_per_draw"] + sides["upper_per_draw"]) - noise - livi
+        found: Tensor = 0.5 * (sides["lower_per_draw"] + sides["upper_per_draw"]) - noise - livi
+        return found
     return torch.zeros_like(latent[:, 0])
