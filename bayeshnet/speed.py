@@ -30,6 +30,8 @@ class Shortcuts:
         search_block: maximum number of entries of a temporary tensor in searches for latents; more weight vectors are
             searched block by block.
         precise_samples: samples of up to so many entries in all are multiplied in double precision.
+        precise_features: up to so many features of an exact head are multiplied in double precision; products of more
+            features of single precision are only added in double precision.
     """
 
     memo: bool = True
@@ -43,6 +45,7 @@ class Shortcuts:
     sample_block: int = 2**24
     search_block: int = 2**25
     precise_samples: int = 2**18
+    precise_features: int = 2**10
 
 
 _DEFAULT = Shortcuts()

@@ -1,4 +1,4 @@
-"""Exact learners on Split Fashion-MNIST in several class orders.
+"""Exact learners on Split Fashion-MNIST, and on split digits, in several class orders.
 
 Usage: ``python benchmarks/exact_stream.py DATA_DIR RESULTS.jsonl [--orders 5] [--settings patches compact ...]``.
 A line of the file is one setting in one order; lines that are there are not computed again. The state after each task
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import statistics
 import time
 from pathlib import Path
 
@@ -19,17 +20,25 @@ import torch
 from bayeshnet import metrics
 from bayeshnet.continual import DensitySettings, ExactStream, load_state
 from bayeshnet.continual.exact_stream.learner import memory_of
-from bayeshnet.data import split_fashion_mnist
+from bayeshnet.data import split_digits, split_fashion_mnist
 from bayeshnet.features import Features, Frozen, PatchFilters, RandomFourier
 
 IMAGE = (1, 28, 28)
+
+
+def filters(count):
+    """Return patch filters with the settings of the default."""
+    return PatchFilters(count, patch_size=(4, 7, 11), grid=4, mirror=True, contrast=0.2, image_shape=IMAGE)
+
+
 SETTINGS: dict[str, tuple[Features, str]] = {
-    "patches": (PatchFilters(150, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "linear"),
-    "compact": (PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "linear"),
+    "patches": (filters(150), "linear"),
+    "compact": (filters(20), "linear"),
     "fourier": (RandomFourier(2000), "linear"),
     "pixels": (Frozen(torch.nn.Flatten()), "linear"),
     "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
-    "compact-gaussian": (PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE), "gaussian"),
+    "compact-gaussian": (filters(20), "gaussian"),
+    "digits": (PatchFilters(60, patch_size=4, grid=3, image_shape=(1, 8, 8)), "linear"),
 }
 
 
@@ -40,39 +49,58 @@ def class_order(number):
     return torch.randperm(10, generator=torch.Generator().manual_seed(number)).tolist()
 
 
+def make_stream(name, data_dir, order):
+    """Return the tasks of a setting in a class order; the digits are also divided anew."""
+    if name == "digits":
+        return split_digits(order=class_order(order), data_seed=order)
+    return split_fashion_mnist(data_dir, order=class_order(order))
+
+
 class PausedError(Exception):
     """Raised when as many tasks have been learned as were asked for."""
 
 
 def learn(learner, stream, folder, most):
-    """Return the state after the stream and the processor time of learning, going on from what is in the folder."""
-    state, cpu, taken = None, 0.0, 0
-    if (folder / "cpu").exists():
-        state, cpu = load_state(folder), float((folder / "cpu").read_text())
+    """Return the state after the stream, the processor time of learning, and the accuracies after tasks but the last.
+
+    It goes on from what is in the folder.
+    """
+    state, known, taken = None, {"cpu": 0.0, "accuracies": []}, 0
+    if (folder / "known.json").exists():
+        state, known = load_state(folder), json.loads((folder / "known.json").read_text())
     for number, task in list(enumerate(stream))[state.num_tasks if state else 0 :]:
         if taken == most:
             raise PausedError
         begin, taken = time.process_time(), taken + 1
         state = learner.learn(state, task, seed=number)
-        cpu += time.process_time() - begin
+        known["cpu"] += time.process_time() - begin
+        if number < len(stream) - 1:
+            prediction, right = predict(learner, state, stream[: number + 1])
+            known["accuracies"].append(100 * float((prediction.label() == right).double().mean()))
         state.save(folder)
-        (folder / "cpu").write_text(str(cpu))
-    return state, cpu
+        (folder / "known.json").write_text(json.dumps(known))
+    return state, known["cpu"], known["accuracies"]
+
+
+def predict(learner, state, tasks):
+    """Return the prediction of the test images of some tasks, and their global labels."""
+    prediction = learner.predict(state, torch.cat([t.test.x for t in tasks]))
+    return prediction, torch.cat([torch.tensor(t.labels)[t.test.y] for t in tasks])
 
 
 def measure(learner, stream, folder, most):
     """Learn the stream and return the numbers of a row."""
     folder.mkdir(parents=True, exist_ok=True)
-    state, cpu = learn(learner, stream, folder, most)
+    state, cpu, accuracies = learn(learner, stream, folder, most)
     begin = time.process_time()
-    prediction = learner.predict(state, torch.cat([t.test.x for t in stream]))
-    right = torch.cat([torch.tensor(t.labels)[t.test.y] for t in stream])
+    prediction, right = predict(learner, state, stream)
     task = torch.cat([torch.full((len(t.test),), n) for n, t in enumerate(stream)])
     given = prediction.means[torch.arange(len(task)), task].argmax(1) == torch.cat([t.test.y for t in stream])
     probs, column = prediction.label_probs(), torch.searchsorted(prediction.all_labels, right)
-    memory = memory_of(state)
+    memory, accuracy = memory_of(state), 100 * float(metrics.accuracy(probs, column))
     return {
-        "accuracy": 100 * float(metrics.accuracy(probs, column)),
+        "accuracy": accuracy,
+        "incremental": statistics.mean([*accuracies, accuracy]),
         "task_given": 100 * float(given.double().mean()),
         "task_accuracy": 100 * float((prediction.task() == task).double().mean()),
         "nll": float(metrics.nll(probs, column)),
@@ -99,13 +127,12 @@ def main():
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
     done = {(line["setting"], line["order"]) for line in map(json.loads, lines)}
     for order in range(arguments.orders):
-        stream = None
         for name in arguments.settings:
             if (name, order) in done:
                 continue
-            stream = stream or split_fashion_mnist(arguments.data_dir, order=class_order(order))
+            stream = make_stream(name, arguments.data_dir, order)
             features, head = SETTINGS[name]
-            learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1, grid=2))
+            learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1))
             folder = arguments.results.with_suffix("") / f"{name}-{order}"
             try:
                 numbers = measure(learner, stream, folder, arguments.tasks)

@@ -18,9 +18,11 @@ NAMES = {
     "fourier": "2,000 Fourier features, linear head",
     "pixels": "pixels, linear head",
     "pixels-gaussian": "pixels, Gaussian classes (LDA)",
+    "digits": "digits: 60 patch filters, linear head",
 }
 COLUMNS = {
     "accuracy": ("all classes [%]", 2),
+    "incremental": ("average incremental [%]", 2),
     "task_given": ("task given [%]", 2),
     "task_accuracy": ("task [%]", 2),
     "nll": ("NLL [nats]", 3),

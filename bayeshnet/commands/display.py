@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import sys
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
 from ..errors import MissingExtraError
 from ..inference import Callback, Progress, Run
+from ..runs.listener import Listener
+from ..runs.progress_lines import ProgressLines, log_said
 from ..runs.results.records import Assessment
 from ..tasks import TaskStream
 
-__all__ = ["Display", "make_console"]
+__all__ = ["Display", "LoggedConsole", "make_console", "make_display"]
 
 
 _WIDTH = 160
@@ -24,6 +29,35 @@ def make_console() -> Any:
     except ImportError:
         raise MissingExtraError("rich", "app", "the command line") from None
     return Console() if sys.stdout.isatty() else Console(width=_WIDTH)
+
+
+def make_display(console: Any) -> AbstractContextManager[Listener]:
+    """Make progress bars on a terminal; elsewhere lines, one for each task and one a minute."""
+    if console.is_terminal:
+        return Display(console)
+    return nullcontext(ProgressLines(lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True)))
+
+
+@final
+class LoggedConsole:
+    """Console whose lines also go to ``log.txt`` in the folder of a run.
+
+    Args:
+        console: console of the package rich.
+        folder: folder of the run.
+    """
+
+    def __init__(self, console: Any, folder: Path) -> None:
+        self.console, self.folder = console, folder
+
+    def print(self, *things: Any, **options: Any) -> None:
+        """Print on the console, and as plain text to the file."""
+        from rich.console import Console
+
+        self.console.print(*things, **options)
+        text = io.StringIO()
+        Console(file=text, width=_WIDTH).print(*things, **options)
+        log_said(self.folder, text.getvalue())
 
 
 @final

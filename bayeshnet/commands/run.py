@@ -16,9 +16,11 @@ from ..parallel import Processes
 from ..reports import run_tables
 from ..runs.execution import run_experiment
 from ..runs.folder import RunFolder
+from ..runs.kept_steps import kept_step
 from ..runs.loggers import continued_loggers, make_loggers
 from ..runs.preview import Preview, preview
-from .display import Display, make_console
+from ..runs.progress_lines import log_said
+from .display import LoggedConsole, make_console, make_display
 from .help import run_help, wants_help
 from .launching import follow_run, processes_of
 from .parser import RunRequest, parse_run
@@ -57,7 +59,7 @@ def _run(request: RunRequest, group: Processes) -> int:
         f"seed {request.experiment.seed} -> {escape(str(folder.path))}"
     )
     try:
-        with stopped_by_signals(), Display(console) as display:
+        with stopped_by_signals(), make_display(console) as display:
             loggers = make_loggers(_logger_names(request, folder), folder.path)
             trained = run_experiment(
                 request.experiment, folder, display, stream=stream, loggers=loggers, log_every=request.log_every
@@ -71,7 +73,7 @@ def _run(request: RunRequest, group: Processes) -> int:
     except _FAILURES as error:
         cause = " ".join(str(error).split()) or "out of memory"
         return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)
-    result = trained.result
+    result, console = trained.result, LoggedConsole(console, folder.path)
     for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
     for name, says in result.alarms.items() if result is not None else ():
@@ -99,10 +101,19 @@ def _show(seen: Preview, console: Any) -> None:
 
 def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
     """Say what stopped a run, what is saved and how to go on; return the exit code."""
-    sys.stderr.write(
-        f"{what}: {folder.last_task()} of {tasks} tasks are saved in {folder.path / 'checkpoints'}; "
-        f"finish with: bayeshnet run --resume {folder.path}\n"
+    done, kept, part = folder.last_task(), kept_step(folder), ""
+    if kept is not None:
+        of = "the work after them" if kept.task > tasks else f"task {kept.task}"
+        part = f" and step {kept.step} of {kept.steps} of {of}"
+    elif code != 2 and done < tasks:
+        part = f" (task {done + 1} begins anew)"
+    says = (
+        f"{what}: {done} of {tasks} tasks{part} are saved in {folder.path / 'checkpoints'}; "
+        f"finish with: bayeshnet run --resume {folder.path}"
     )
+    sys.stderr.write(says + "\n")
+    with suppress(OSError):
+        log_said(folder.path, says.strip())
     return code
 
 

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from ..checks import check_data
 from ..errors import check_int, check_number, check_shape, check_size, type_error, value_error
+from .products import add_products, is_rough
 
 __all__ = ["ExactHead"]
 
-_CHUNK, _BLOCK = 4096, 512
+_CHUNK = 4096
 _LARGEST = 1e100
 _MOST = 2**14
 
@@ -30,7 +31,9 @@ class ExactHead(nn.Module, ABC):
 
     Classes are vectors :math:`y` with a one for the class, so that :math:`B` holds the sum of the features of each
     class and the number of its examples. The sums do not depend on the order of the examples nor on how these are
-    divided into batches; sums of two heads add. They are kept in double precision, wherever the module is moved.
+    divided into batches; sums of two heads add. They are kept in double precision, wherever the module is moved; of
+    more than 1,024 features in single precision, products of up to 1,024 examples are summed in that precision
+    (:class:`~bayeshnet.speed.Shortcuts`).
 
     Args:
         num_features: number :math:`D` of features.
@@ -104,7 +107,8 @@ class ExactHead(nn.Module, ABC):
         columns = self._columns(targets) if self.of_classes else None
         for start in range(0, len(wide), _CHUNK):
             stop = min(start + _CHUNK, len(wide))
-            part = nn.functional.pad(wide[start:stop].to(self.gram), (0, 1), value=1.0)
+            given = nn.functional.pad(wide[start:stop], (0, 1), value=1.0)
+            part = given.to(self.gram)
             if columns is None:
                 values = targets[start:stop].to(self.gram)
             else:
@@ -118,7 +122,8 @@ class ExactHead(nn.Module, ABC):
                 self.square.add_((values.square() * weight).sum(0))
             else:
                 self.square.add_(values.square().sum(0))
-            self._add_products(part, weighted)
+            rough = is_rough(given) and self.forgetting == 1
+            add_products(self.gram, *((given, given) if rough else (part, weighted)))
             self.cross.addmm_(weighted.T, values)
         return self
 
@@ -223,13 +228,6 @@ class ExactHead(nn.Module, ABC):
             if buffer is not None:
                 self._buffers[name] = buffer.to(device)
         return self
-
-    def _add_products(self, part: Tensor, weighted: Tensor) -> None:
-        """Add the products of features to the Gram matrix: one half of the blocks, of which the other is a copy."""
-        for start in range(0, len(self.gram), _BLOCK):
-            stop = start + _BLOCK
-            self.gram[start:, start:stop].addmm_(part[:, start:].T, weighted[:, start:stop])
-            self.gram[start:stop, stop:] = self.gram[stop:, start:stop].T
 
     def _scale(self, factor: float) -> None:
         for sums in (self.gram, self.cross, self.square):

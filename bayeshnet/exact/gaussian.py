@@ -129,7 +129,12 @@ class GaussianClassesHead(ExactHead):
 
     @torch.no_grad()
     def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
-        r"""Compute the logits of learned examples as if each had been left out, ``(N, C)``.
+        """Compute the logits of learned examples as if each had been left out, ``(N, C)``."""
+        return self.left_out_scores(features, y)[0] + self._log_frequencies()
+
+    @torch.no_grad()
+    def left_out_scores(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Compute log-densities and distances of learned examples as if each had been left out, ``(N, C)`` each.
 
         Without an example of class :math:`c` the matrix :math:`A = \psi I + S` is :math:`A - a r r^\top` with
         :math:`r = \varphi - \mu_c` and :math:`a = m / (m - 1)`, where :math:`m = n_c + \kappa`, and :math:`r` itself
@@ -151,7 +156,7 @@ class GaussianClassesHead(ExactHead):
         distance = scale.square() * (self.distances(features) + a * products.square() / rest)
         strengths = torch.where(first, strength - 1, fit.strength)
         log_det = fit.scatter.log().sum() + rest.log()
-        return self._student(distance, strengths, log_det, 1.0) + self._log_frequencies()
+        return self._student(distance, strengths, log_det, 1.0), distance
 
     def _student(self, distance: Tensor, strength: Tensor, log_det: Tensor, left_out: float) -> Tensor:
         """Return the log-density of Student distributions with the distances ``(N, C)`` to their means."""

@@ -19,6 +19,7 @@ __all__ = ["BayesianLinearHead", "LinearPrediction"]
 _BELOW, _ABOVE = 18.0, 10.0
 _LOGISTIC, _LOWEST, _HIGHEST, _BETAS = 1.7, 0.1, 10.0, 61
 _LEAST_NOISE = 1e-12
+_WIDE, _PART = 1024, 512
 
 
 @dataclass(frozen=True)
@@ -217,25 +218,30 @@ class BayesianLinearHead(ExactHead):
         ridge, count = self.chosen.tolist()
         if count == self.count:  # a head that was calibrated, and has been loaded or copied
             return self._at(ridge)
-        level = math.log(float(self.gram.trace()))
         start = math.log(ridge) if ridge > 0 else None
+        if start is None and len(self.gram) > _WIDE:  # a part of the features says about where the maximum is
+            start = self._best(_PART) + math.log(len(self.gram) / _PART)
+        return self._at(math.exp(self._best(len(self.gram), start)))
+
+    def _best(self, width: int, start: float | None = None) -> float:
+        """Return the logarithm of the ridge that maximizes the evidence of the first ``width`` features."""
+        level = math.log(float(self.gram.trace()))
 
         def evidence(log_ridge: float) -> float:
-            return self._at(math.exp(log_ridge)).log_evidence
+            return self._at(math.exp(log_ridge), width).log_evidence
 
-        log_ridge = maximize_slow(evidence, level - _BELOW, level + _ABOVE, start)
-        return self._at(math.exp(log_ridge))
+        return maximize_slow(evidence, level - _BELOW, level + _ABOVE, start)
 
-    def _at(self, ridge: float) -> Fit:
+    def _at(self, ridge: float, width: int | None = None) -> Fit:
         """Return the posterior at a ridge, with the noise that maximizes the evidence."""
-        number = self.count
-        shifted = self.gram.clone()
+        number, cross = self.count, self.cross[:width]
+        shifted = self.gram[:width, :width].clone()
         shifted.diagonal().add_(ridge)
         factor, failed = torch.linalg.cholesky_ex(shifted)
         if bool(failed):
-            return Fit(self.cross, factor, ridge, self.square, -math.inf)
-        weight = torch.cholesky_solve(self.cross, factor)
-        rest = (self.square - (self.cross * weight).sum(0)).clamp_min(0)
+            return Fit(cross, factor, ridge, self.square, -math.inf)
+        weight = torch.cholesky_solve(cross, factor)
+        rest = (self.square - (cross * weight).sum(0)).clamp_min(0)
         noise = torch.maximum(rest, _LEAST_NOISE * self.square).clamp_min(1e-300) / number
         log_det = 2 * float(factor.diagonal().log().sum()) - len(factor) * math.log(ridge)
         terms = number * (2 * math.pi * noise).log() + log_det + rest / noise

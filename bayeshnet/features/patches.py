@@ -11,12 +11,12 @@ from torch.nn import functional as F
 from ..errors import check_flags, check_number, check_positive, check_size, check_sizes, value_error
 from ..mnets.parts.images import to_maps
 from .base import FeatureMap, Features, check_floats, check_total
+from .patch_bank import draw_patches, learn_filters, normalize_patches
 from .scaling import Standardize
 
 __all__ = ["PatchFilters"]
 
-_FLAT = 0.05
-_PATCHES, _IMAGES = 20_000, 5_000
+_IMAGES = 5_000
 _RESPONSES = 2**19  # computed at a time, so that they stay in the processor's cache
 
 
@@ -31,6 +31,11 @@ class PatchFilters(Features):
     ones are closer, are standardized over the first task. With ``mirror`` they are averages over an image and its
     mirror image, which then have the same features.
 
+    With a ``contrast`` :math:`\gamma` each patch is first divided by what it varies:
+    :math:`(p - \bar p) / \sqrt{v(p) + \gamma \bar v}` stands for :math:`p`, with mean and variance over the pixels of
+    the patch and the mean :math:`\bar v` of the variances of the first task's patches, so that weak edges and strong
+    ones give similar responses.
+
     Args:
         num_filters: number :math:`K` of filters.
         patch_size: side of a patch in pixels, or several sides, which share the filters as evenly as they can.
@@ -39,6 +44,7 @@ class PatchFilters(Features):
         epsilon: the number :math:`\epsilon`, which keeps the whitening from raising what is noise.
         root: True for the square roots of averages, False for the averages.
         mirror: True for images whose classes do not depend on left and right, which costs a second pass over the image.
+        contrast: the number :math:`\gamma`; None for patches as they are.
         image_shape: ``(channels, height, width)`` of flattened images; inputs with three dimensions say it themselves.
 
     References:
@@ -61,6 +67,7 @@ class PatchFilters(Features):
         epsilon: float = 0.1,
         root: bool = True,
         mirror: bool = False,
+        contrast: float | None = None,
         image_shape: tuple[int, int, int] | None = None,
     ) -> None:
         self.num_filters = check_size("num_filters", num_filters)
@@ -74,6 +81,7 @@ class PatchFilters(Features):
         self.epsilon = check_positive("epsilon", epsilon)
         check_flags(root=root, mirror=mirror)
         self.root, self.mirror = bool(root), bool(mirror)
+        self.contrast = None if contrast is None else check_positive("contrast", contrast)
         self.image_shape = image_shape
         if image_shape is not None:
             check_sizes("image_shape", image_shape, count=3)
@@ -108,6 +116,8 @@ class PatchMap(FeatureMap):
             count = whole + (number < rest)
             self.register_buffer(_name("filters", number), torch.zeros(count, channels, own, own))
             self.register_buffer(_name("bias", number), torch.zeros(count))
+            if settings.contrast is not None:
+                self.register_buffer(_name("least_variance", number), torch.ones(()))
         self.standardize = Standardize(self.num_features)
 
     def learn(self, x: Tensor, generator: torch.Generator) -> None:
@@ -115,8 +125,11 @@ class PatchMap(FeatureMap):
         maps = self.maps(x)
         for number in range(len(self.settings.sides)):
             filters, bias = (self.get_buffer(_name(name, number)) for name in ("filters", "bias"))
-            patches = _patches(maps, filters.shape[-1], generator)
-            chosen, offsets = _whitened(patches, len(filters), self.settings.epsilon)
+            patches = draw_patches(maps, filters.shape[-1], generator)
+            if self.settings.contrast is not None:
+                patches, floor = normalize_patches(patches, self.settings.contrast)
+                self.get_buffer(_name("least_variance", number)).copy_(floor)
+            chosen, offsets = learn_filters(patches, len(filters), self.settings.epsilon)
             filters.copy_(chosen.reshape(filters.shape))
             bias.copy_(offsets)
         some = torch.randperm(len(x), generator=generator)[:_IMAGES].to(x.device)
@@ -128,27 +141,43 @@ class PatchMap(FeatureMap):
 
     def averages(self, x: Tensor) -> Tensor:
         """Compute the averages over the cells, or their roots."""
-        maps, found = self.maps(x), []
-        if self.settings.mirror and len(x):
-            maps = torch.stack([maps, maps.flip(-1)], 1).flatten(0, 1)
-        for number in range(len(self.settings.sides)):
-            filters, bias = (self.get_buffer(_name(name, number)) for name in ("filters", "bias"))
-            height, width = (size - filters.shape[-1] + 1 for size in maps.shape[-2:])
-            pairs = max(1, _RESPONSES // (2 * len(filters) * height * width))
-            parts = maps.split(2 * pairs) if len(x) else (maps,)
-            found.append(torch.cat([self.pooled(part, filters, bias) for part in parts]))
-        averages = torch.cat(found, dim=1)
-        return averages.sqrt() if self.settings.root else averages
+        maps = self.maps(x)
+        averages = torch.cat([self.averages_of(number, maps) for number in range(len(self.settings.sides))], dim=1)
+        return averages.sqrt_() if self.settings.root else averages
 
-    def pooled(self, maps: Tensor, filters: Tensor, bias: Tensor) -> Tensor:
-        """Compute the averages over the cells for the filters of one size."""
-        alpha, grid = self.settings.threshold, self.settings.grid
-        if not len(maps):
-            return bias.new_zeros(0, 2 * len(filters) * grid**2)
-        response = F.conv2d(maps, filters, bias)
-        signs = ((response - alpha).relu_(), (-response - alpha).relu_())
-        averages = torch.cat([F.adaptive_avg_pool2d(r, grid) for r in signs], dim=1).flatten(1)
-        return averages.unflatten(0, (-1, 2)).mean(1) if self.settings.mirror else averages
+    def averages_of(self, number: int, maps: Tensor) -> Tensor:
+        """Compute the averages over the cells for the filters of one size.
+
+        The mirror image has the responses of the image to mirrored filters, in mirrored places.
+        """
+        grid, (filters, bias) = self.settings.grid, (self.get_buffer(_name(n, number)) for n in ("filters", "bias"))
+        count, sides = len(filters), [size - filters.shape[-1] + 1 for size in maps.shape[-2:]]
+        cells = torch.kron(*(F.adaptive_avg_pool1d(torch.eye(n).to(filters), grid) for n in sides))
+        if self.settings.mirror:
+            filters, bias = torch.cat([filters, filters.flip(-1)]), torch.cat([bias, bias])
+        parts = maps.split(max(1, _RESPONSES // (len(filters) * sides[0] * sides[1]))) if len(maps) else (maps,)
+        found = torch.cat([self.pooled(part, filters, bias, self.added_variance(number), cells) for part in parts])
+        pooled = found.reshape(len(found), 2, 1 + self.settings.mirror, count, grid, grid)
+        if self.settings.mirror:
+            return (pooled[:, :, 0] + pooled[:, :, 1].flip(-1)).div_(2).flatten(1)
+        return pooled.flatten(1)
+
+    def pooled(self, maps: Tensor, filters: Tensor, bias: Tensor, floor: Tensor | None, cells: Tensor) -> Tensor:
+        """Compute the averages ``(N, 2 K, cells)`` of rectified responses, the first sign before the other."""
+        alpha = self.settings.threshold
+        if floor is None:
+            above = F.conv2d(maps, filters, bias - alpha)
+        else:
+            mean, square = (F.avg_pool2d(m.mean(1, keepdim=True), filters.shape[-1], 1) for m in (maps, maps.square()))
+            scale = (square - mean.square()).clamp_min_(0).add_(floor).rsqrt_()
+            above = torch.addcmul((bias - alpha)[:, None, None], F.conv2d(maps, filters), scale)
+        above = above.flatten(2)
+        below = torch.rsub(above, -2 * alpha).relu_()
+        return torch.cat([above.relu_() @ cells, below @ cells], dim=1)
+
+    def added_variance(self, number: int) -> Tensor | None:
+        """Return the variance that is added to those of patches of one size; None if these stay as they are."""
+        return None if self.settings.contrast is None else self.get_buffer(_name("least_variance", number))
 
     def maps(self, x: Tensor) -> Tensor:
         """Return images as maps ``(N, C, H, W)`` in the dtype of the filters."""
@@ -161,21 +190,6 @@ def _name(buffer: str, number: int) -> str:
     return f"{buffer}{number or ''}"
 
 
-def _whitened(patches: Tensor, count: int, epsilon: float) -> tuple[Tensor, Tensor]:
-    """Return filters ``(count, size)`` for patches ``(n, size)`` that are not whitened, and their offsets."""
-    mean = patches.mean(0)
-    centered = patches - mean
-    values, vectors = torch.linalg.eigh(centered.T @ centered / len(centered))
-    values = values.clamp_min(0)
-    raised = values + epsilon * values.mean() + torch.finfo(values.dtype).tiny
-    whitening = (vectors * raised.rsqrt()) @ vectors.T
-    chosen = centered[torch.arange(count, device=patches.device) % len(centered)] @ whitening
-    length = chosen.norm(dim=1, keepdim=True)
-    filters = torch.where(length > 0, chosen / length, torch.zeros_like(chosen)) @ whitening
-    filters = filters.nan_to_num(0.0, 0.0, 0.0)
-    return filters, -(filters @ mean)
-
-
 def _image(shape: Sequence[int] | None, input_shape: tuple[int, ...], layout: str | None) -> tuple[int, int, int]:
     """Return height, width and channels of inputs."""
     if shape is not None:
@@ -186,16 +200,3 @@ def _image(shape: Sequence[int] | None, input_shape: tuple[int, ...], layout: st
         return (first, second, third) if layout == "HWC" else (second, third, first)
     advice = "Pass PatchFilters(image_shape=(channels, height, width)) for flattened images."
     raise value_error("x", expected="images of three dimensions", found=f"inputs {input_shape}", hint=advice)
-
-
-def _patches(maps: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """Draw patches ``(n, C * side * side)`` that are not flat; all that were drawn if all are flat."""
-    count, _, height, width = maps.shape
-    image = torch.randint(count, (_PATCHES,), generator=generator)
-    row = torch.randint(height - side + 1, (_PATCHES,), generator=generator)
-    column = torch.randint(width - side + 1, (_PATCHES,), generator=generator)
-    views = maps.unfold(2, side, 1).unfold(3, side, 1)
-    drawn = views[image.to(maps.device), :, row.to(maps.device), column.to(maps.device)].flatten(1)
-    std = drawn.std(1, correction=0)
-    varied = drawn[std > _FLAT * std.max()]
-    return varied if len(varied) > 1 else drawn

@@ -12,7 +12,7 @@ def append_text(path: str | Path, text: str) -> None:
     """Append ``text`` in UTF-8 to a file, by one call of the system where that takes it all.
 
     Args:
-        path: path of a file, which is made if there is none.
+        path: path of a file, which is made if there is none; a link is refused.
         text: whole lines.
 
     Raises:
@@ -20,7 +20,8 @@ def append_text(path: str | Path, text: str) -> None:
     """
     rest = memoryview(text.encode("utf-8"))
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o666)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
+        handle = os.open(path, flags, 0o666)
         try:
             while rest:
                 rest = rest[os.write(handle, rest) :]

@@ -51,7 +51,7 @@ def check_line(argument: str, text: str) -> str:
 
 
 def check_no_links(folder: Path, names: Sequence[str]) -> None:
-    """Refuse links among the folders ``names`` in ``folder``: what is written to them would land elsewhere.
+    """Refuse links among the folders and files ``names`` in ``folder``: what is written to them would land elsewhere.
 
     Raises:
         ValueError: if one of them is a link.
@@ -59,4 +59,5 @@ def check_no_links(folder: Path, names: Sequence[str]) -> None:
     for name in names:
         if (folder / name).is_symlink():
             advice = "Put the files themselves there."
-            raise value_error(f"folder {str(folder / name)!r}", expected="a folder", found="a link", hint=advice)
+            kind = "file" if Path(name).suffix else "folder"
+            raise value_error(f"{kind} {str(folder / name)!r}", expected=f"a {kind}", found="a link", hint=advice)

@@ -21,6 +21,7 @@ from .batches import Batch, LoaderBatches, TensorBatches, as_batch
 from .bound import check_batch
 from .objective import Objective, Row
 from .optimizers import Stepper
+from .resuming import current_keeper
 from .run import Callback, Run
 
 __all__ = ["Loop"]
@@ -113,8 +114,14 @@ class Loop:
 
         Processes that train together begin with the parameters of the first one, and end with its buffers.
         """
-        modules = [part for part in (self.objective.guide, self.objective.model) if isinstance(part, nn.Module)]
+        modules = self._modules()
         processes().copy_first([t for module in modules for t in (*module.parameters(), *module.buffers())])
+        keeper = current_keeper() if processes().size == 1 else None
+        with nullcontext(None) if keeper is None else keeper.watching(self, run) as after_step:
+            self._go(run, listeners, after_step)
+
+    def _go(self, run: Run, listeners: Sequence[Callback], after_step: Callable[[], None] | None) -> None:
+        """Make the steps, and call ``after_step`` after each."""
         for listener in listeners:
             listener.on_start(run)
         try:
@@ -128,7 +135,9 @@ class Loop:
                 self._look(run, loss)
                 for listener in listeners:
                     listener.on_step(run)
-            processes().copy_first([t for module in modules for t in module.buffers()])
+                if after_step is not None:
+                    after_step()
+            processes().copy_first([t for module in self._modules() for t in module.buffers()])
         finally:
             for listener in listeners:
                 listener.on_end(run)
@@ -170,6 +179,37 @@ class Loop:
         generator, draws = (None if g is None else g.get_state() for g in (self.generator, self.draws))
         state = {"step": step, "stepper": self.stepper.state_dict(), "batches": batches, "generator": generator}
         return state if self.draws is self.generator else {**state, "draws": draws}
+
+    def _modules(self) -> list[nn.Module]:
+        """Return guide and model, if they are modules."""
+        return [part for part in (self.objective.guide, self.objective.model) if isinstance(part, nn.Module)]
+
+    def can_resume(self) -> bool:
+        """Return whether a snapshot holds all that steps change.
+
+        It does not where a loader is restarted, and where an estimator trains a network of its own.
+        """
+        objective = self.objective
+        own = getattr(objective.elbo, "estimator", None) or getattr(objective.guide, "estimator", None)
+        return not isinstance(self.batches, LoaderBatches) and not isinstance(own, nn.Module)
+
+    def snapshot(self, step: int) -> dict[str, Any]:
+        """Return the state from which to resume, with that of guide and model."""
+        return {"state": self.state_dict(step), "modules": [dict(m.state_dict()) for m in self._modules()]}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Take over a snapshot.
+
+        Raises:
+            ValueError: if guide or model have other parameters.
+        """
+        for module, known in zip(self._modules(), state["modules"], strict=True):
+            try:
+                module.load_state_dict(known)
+            except RuntimeError as error:
+                found = " ".join(str(error).split())
+                raise value_error("state", expected="that of the same guide and model", found=found) from error
+        self.load(state["state"])
 
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Resume from the state of another run."""

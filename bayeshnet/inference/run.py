@@ -179,8 +179,21 @@ class Run:
         """Return all parts over the steps of this run, on the CPU."""
         if self._last is None:
             return {name: torch.empty(0) for name in PARTS}
-        table = torch.cat([*self._blocks, *([_table(self._rows)] if self._rows else [])]).cpu()
-        return dict(zip(PARTS, table.unbind(1), strict=True))
+        return dict(zip(PARTS, self.table().cpu().unbind(1), strict=True))
+
+    def table(self) -> Tensor:
+        """Return the same as one tensor ``(steps, len(PARTS))``, where it was computed."""
+        rows = [_table(self._rows)] if self._rows else []
+        return torch.cat([*self._blocks, *rows]) if self._last is not None else torch.empty(0, len(PARTS))
+
+    def resume(self, step: int, table: Tensor, seconds: float) -> None:
+        """Go on with a run of another process that had made ``step`` steps, recorded in ``table``.
+
+        Its steps and its time count as those of this run.
+        """
+        self.step, self._blocks, self._rows = step, [table] if len(table) else [], []
+        self._last = table[-1] if len(table) else None
+        self._begin -= seconds
 
 
 def _table(rows: Sequence[Tensor | Sequence[float]]) -> Tensor:

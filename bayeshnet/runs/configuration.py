@@ -12,6 +12,7 @@ from ..errors import MissingExtraError, check_choice, check_flags, value_error
 __all__ = ["DEFAULT_METHOD", "available", "default_method", "merge", "named_configuration"]
 
 DEFAULT_METHOD = "posterior-replay"
+_CLASS = "class_path"
 
 
 def available() -> dict[str, list[str]]:
@@ -36,6 +37,8 @@ def default_method(data: str) -> str:
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     """Return the nested mapping ``base`` with the leaves of ``over`` in place of its own.
 
+    An object of another class takes the place of the old one, whose arguments are not its own.
+
     Example:
         >>> merge({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
         {'a': {'b': 1, 'c': 3}}
@@ -43,8 +46,14 @@ def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     out = dict(base)
     for key, value in over.items():
         old = out.get(key)
-        out[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        nested = isinstance(old, dict) and isinstance(value, dict) and not _of_other_classes(old, value)
+        out[key] = merge(out[key], value) if nested else value
     return out
+
+
+def _of_other_classes(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Say whether both mappings name a class, and not the same one."""
+    return old.get(_CLASS, new.get(_CLASS)) != new.get(_CLASS, old.get(_CLASS))
 
 
 def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
@@ -53,7 +62,7 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     The method's settings override the stream's. A stream's section ``for_class`` gives arguments by the name of a
     class; they apply wherever the method uses that class, unless the method sets them itself. Its section
     ``for_method`` gives settings by the name of a method, which override both. The stream's section ``quick``, which
-    may have a ``for_class`` of its own, overrides everything but a section ``quick`` of the method. A method whose
+    may have both of these, overrides everything but a section ``quick`` of the method. A method whose
     learner is not trained by steps lists under ``keeps`` the arguments that it takes from the stream and from
     ``quick``; without the list it takes all.
 
@@ -80,8 +89,8 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     if quick:
         if quicker is None:
             raise value_error("quick", expected=f"a configuration with a quick form, {data} has none", found="quick")
-        smaller = quicker.pop("for_class", {})
-        settings = merge(_with_class_arguments(merge(settings, quicker), smaller), quickest)
+        smaller, own = quicker.pop("for_class", {}), quicker.pop("for_method", {}).get(method, {})
+        settings = merge(merge(_with_class_arguments(merge(settings, quicker), smaller), quickest), own)
     return str(_yaml().safe_dump(settings, sort_keys=False))
 
 
@@ -96,7 +105,7 @@ def _with_class_arguments(node: Any, class_arguments: dict[str, dict[str, Any]])
     if not isinstance(node, dict):
         return node
     out = {key: _with_class_arguments(value, class_arguments) for key, value in node.items()}
-    arguments = class_arguments.get(str(out.get("class_path")))
+    arguments = class_arguments.get(str(out.get(_CLASS)))
     return out if arguments is None else merge(out, {"init_args": arguments})
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .. import __version__
 from ..checks import check_path
 from ..continual import LearnerState
 from ..deprecation import warn
@@ -26,11 +27,13 @@ from .experiment import Experiment
 from .experiment_config import open_folder, recorded_settings
 from .folder import RunFolder
 from .following import follow
+from .kept_steps import drop_step, keeping_steps
 from .listener import Listener
 from .loading import TrainedRun, restore_state, saved_assessments
 from .loggers.protocol import MetricLogger
 from .loggers.recording import RunLog, check_logger_list
 from .progress import Progress, TaskShape
+from .progress_lines import saying
 from .results.assessment import assess
 from .results.drift import posterior_drift
 from .results.figure_data import make_figure_data
@@ -107,12 +110,14 @@ def _run(
         if write:
             folder.begin(stream)
         processes().tell(str(folder.path))
-        with _logged(experiment, folder, listener, *logs) as heard:
-            state, assessments = _learn(experiment, folder, stream, heard)
-        if listener is not None:
-            listener.stream_done(stream)
-        with using(Alone()):
-            result = _conclude(experiment, folder, stream, state, assessments, write=write)
+        head = f"{experiment.method} on {experiment.data}, seed {experiment.seed}, bayeshnet {__version__}"
+        with saying(folder.path, head, listener) if write else nullcontext(listener) as heard:
+            with _logged(experiment, folder, heard, *logs) as logged:
+                state, assessments = _learn(experiment, folder, stream, logged, keeps=write)
+            if heard is not None:
+                heard.stream_done(stream)
+            with using(Alone()):
+                result = _conclude(experiment, folder, stream, state, assessments, write=write)
     return TrainedRun(experiment, state, tuple(assessments), result, folder)
 
 
@@ -157,30 +162,38 @@ def threads(count: int) -> Iterator[None]:
 
 
 def _learn(
-    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None
+    experiment: Experiment, folder: RunFolder, stream: TaskStream, listener: Listener | None, *, keeps: bool = True
 ) -> tuple[LearnerState, list[Assessment]]:
-    """Learn the tasks that have no checkpoint yet, saving after each, and let the learner finish."""
+    """Learn the tasks that have no checkpoint yet, saving after each, and let the learner finish.
+
+    The step of the task that is being learned is kept where ``keeps`` is true, when a signal ends the process.
+    """
     restored = restore_state(experiment, folder, stream[0])
     state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
     device = device_of(stream[0].train.x)
     processes().tell("all have read")
     for number in range(len(assessments), len(stream)):
-        state, record = _learn_task(experiment, folder, stream, listener, state)
+        with keeping_steps(folder if keeps else None, number + 1) as seconds_so_far:
+            state, record = _learn_task(experiment, folder, stream, listener, state, seconds_so_far)
         state, begin = state.to(device), time.perf_counter()
         try:
             with using(Alone()):
                 assessment = assess(experiment.learner, state, stream, seed=derive_seed(experiment.seed, number, 1))
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             folder.save_learned(number + 1, state, record)
             raise
         seconds = Seconds(record["train"], time.perf_counter() - begin)
         assessments.append(replace(assessment, seconds=seconds, curves=record["curves"]))
         folder.save_task(number + 1, state, _progress(state, stream, assessments))
+        drop_step(folder)
         if listener is not None:
             listener.task_done(number, stream, assessments[-1])
     if state is None:
         raise value_error("stream", expected="at least one task", found="none")
-    return (state, assessments) if folder.is_finished() else _finish(experiment, folder, stream, state, assessments)
+    if folder.is_finished():
+        return state, assessments
+    with keeping_steps(folder if keeps else None, len(stream) + 1) as seconds_so_far:
+        return _finish(experiment, folder, stream, state, assessments, seconds_so_far)
 
 
 def _learn_task(
@@ -189,6 +202,7 @@ def _learn_task(
     stream: TaskStream,
     listener: Listener | None,
     state: LearnerState | None,
+    seconds_so_far: Callable[[], float],
 ) -> tuple[LearnerState, dict[str, Any]]:
     """Learn one more task, unless the folder has what was learned of it; return seconds and learning curves as well."""
     number = 0 if state is None else state.num_tasks
@@ -197,11 +211,11 @@ def _learn_task(
         learned = experiment.learner.restore(stream[0], number + 1)
         folder.load_learned(number + 1, learned)
         return learned, {"train": known["train"], "curves": known["curves"]}
-    begin, curves = time.perf_counter(), Curves()
+    curves = Curves()
     callbacks = [*(listener.callbacks(number, stream) if listener is not None else ()), curves]
     seed = derive_seed(experiment.seed, number)
     learned = experiment.learner.learn(state, stream[number], seed=seed, callbacks=callbacks)
-    return learned, {"train": time.perf_counter() - begin, "curves": curves.record}
+    return learned, {"train": seconds_so_far(), "curves": curves.record}
 
 
 def _finish(
@@ -210,19 +224,21 @@ def _finish(
     stream: TaskStream,
     state: LearnerState,
     assessments: Sequence[Assessment],
+    seconds_so_far: Callable[[], float],
 ) -> tuple[LearnerState, list[Assessment]]:
     """Let the learner do its work after the last task; if it has any, assess it and replace the last assessment."""
-    begin, number = time.perf_counter(), len(stream)
+    number = len(stream)
     finished = experiment.learner.finish(state, seed=derive_seed(experiment.seed, number, 4))
     *others, last = assessments
     if finished is state:
         return state, [*others, last]
-    trained = time.perf_counter() - begin
+    trained = seconds_so_far()
     with using(Alone()):
         assessment = assess(experiment.learner, finished, stream, seed=derive_seed(experiment.seed, number - 1, 1))
     seconds = replace(last.seconds, train=last.seconds.train + trained)
     others.append(replace(assessment, seconds=seconds, curves=last.curves))
     folder.save_finished(finished, _progress(finished, stream, others))
+    drop_step(folder)
     return finished, others
 
 

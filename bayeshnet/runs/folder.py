@@ -47,6 +47,7 @@ _CHECKPOINTS = (
     "checkpoints/task-*.safetensors",
     "checkpoints/finished.*",
     "checkpoints/learned.*",
+    "checkpoints/step.*",
 )
 _RESULTS = ("metrics.json", "report.html", "figures/*.png")
 _STEM = re.compile(r"^checkpoints/task-(\d{1,9})\.json$")
@@ -56,13 +57,13 @@ _log = logging.getLogger(__name__)
 class RunFolder(Settings):
     """The files of a run.
 
-    ``config.yaml``, ``checkpoints/task-NN.{safetensors,json}``, ``metrics.json``, ``figures/`` and ``report.html``;
-    ``checkpoints/finished.{safetensors,json}`` if the learner does something after the last task, and
-    ``checkpoints/learned.{safetensors,json}`` if a task was learned but could not be assessed. ``manifest.json``
-    lists the checksums of all but the configuration, of which it has a fingerprint, as of the data;
-    ``checkpoints/config.yaml`` is a copy of the configuration with which the run was begun. Folders of earlier versions
-    lack these two. They are read as they are, and get them when they are written to. While a process writes,
-    ``lock.json`` says which.
+    ``config.yaml``, ``checkpoints/task-NN.{safetensors,json}``, ``metrics.json``, ``figures/``, ``report.html``, and
+    what the run said in ``log.txt``; ``checkpoints/finished.*`` if the learner does something after the last task,
+    ``learned.*`` if a task was learned but could not be assessed, ``step.*`` if a task was stopped at a step.
+    ``manifest.json`` lists the checksums of all but the log and the configuration, of which it has a fingerprint, as
+    of the data; ``checkpoints/config.yaml`` is a copy of the configuration with which the run was begun. Folders of
+    earlier versions lack these two. They are read as they are, and get them when they are written to. While a process
+    writes, ``lock.json`` says which.
 
     Args:
         path: path of the folder.
@@ -142,7 +143,7 @@ class RunFolder(Settings):
         if self._is_locked:
             yield
             return
-        check_no_links(self.path, ["checkpoints", "figures"])
+        check_no_links(self.path, ["checkpoints", "figures", "logs", "log.txt"])
         with lock_folder(self.path):
             remove_temporaries([self.path, self.path / "checkpoints", self.figures])
             self._begun = self.open() if self.config.is_file() else None
@@ -207,16 +208,16 @@ class RunFolder(Settings):
             self._load(stem, state)
         return record
 
-    def save_learned(self, number: int, state: Any, record: dict[str, Any]) -> None:
-        """Save the state after ``number`` tasks where these could not be assessed."""
-        self._save("learned", state, {**record, "task": number, _CONFIG: configuration_fingerprint(self._text())})
+    def save_learned(self, number: int, state: Any, record: dict[str, Any], stem: str = "learned") -> None:
+        """Save what was learned of task ``number``: all of it, where it could not be assessed, or a ``step`` of it."""
+        self._save(stem, state, {**record, "task": number, _CONFIG: configuration_fingerprint(self._text())})
 
-    def load_learned(self, number: int, state: Any = None) -> dict[str, Any] | None:
-        """Load what :meth:`save_learned` saved after ``number`` tasks, if anything, and return its record."""
-        record = self._load("learned", None) if self._listed("checkpoints/learned.json") else {}
+    def load_learned(self, number: int, state: Any = None, stem: str = "learned") -> dict[str, Any] | None:
+        """Load what :meth:`save_learned` saved of task ``number``, if anything, and return its record."""
+        record = self._load(stem, None) if self._listed(f"checkpoints/{stem}.json") else {}
         if record.get("task") != number or not matches_configuration(record.get(_CONFIG), self._text()):
             return None
-        return record if state is None else self._load("learned", state)
+        return record if state is None else self._load(stem, state)
 
     def is_finished(self) -> bool:
         """Return whether the learner's work after the last task is saved."""

@@ -9,7 +9,17 @@ import torch
 from torch.utils.data import Dataset
 
 from bayeshnet.builders import ConvNetwork, ImplicitGenerator, MeanFieldWeights
-from bayeshnet.continual import Coreset, ExperienceReplay, PosteriorReplay, Separate, Split, Task, Training
+from bayeshnet.continual import (
+    Coreset,
+    ExactStream,
+    ExperienceReplay,
+    PosteriorReplay,
+    Separate,
+    Split,
+    Task,
+    Training,
+)
+from bayeshnet.features import PatchFilters
 from tests.support.tasks import same_state
 
 BRIEF = Training(steps=4, batch_size=8, num_particles=1, num_samples=2)
@@ -43,6 +53,7 @@ def learners():
     return {
         "separate": Separate(network, MeanFieldWeights(), training=BRIEF, num_samples=2),
         "replay": PosteriorReplay(network, generator, training=BRIEF, num_samples=2, coreset=Coreset(size=4)),
+        "exact": ExactStream(PatchFilters(4, patch_size=3)),
         "experience": ExperienceReplay(network, MeanFieldWeights(), training=BRIEF, num_samples=2, memory_size=4),
     }
 

@@ -16,6 +16,7 @@ MAPS = {
     "fourier": (RandomFourier(30), FLAT),
     "patches": (PatchFilters(7, patch_size=4, grid=2), IMAGES),
     "mirrored": (PatchFilters(7, patch_size=(3, 5), grid=2, mirror=True), IMAGES),
+    "contrast": (PatchFilters(7, patch_size=(3, 5), grid=2, mirror=True, contrast=0.2), IMAGES),
     "projection": (RandomProjection(20, on=RandomFourier(30)), FLAT),
     "linear": (RandomProjection(3, on=PatchFilters(7, patch_size=4), rectified=False), IMAGES),
     "frozen": (Frozen(TRUNK, at="2"), FLAT),
@@ -111,6 +112,26 @@ def test_mirrored_features_are_averages_over_an_image_and_its_mirror_image():
     torch.testing.assert_close(
         PatchFilters(7, patch_size=4, grid=2, mirror=True).fit(last, layout="HWC")(last), root(IMAGES)
     )
+
+
+def test_patches_are_divided_by_what_they_vary():
+    """The loop over places normalizes patches of two channels by hand; weak and strong images are nearly the same."""
+    images = torch.cat([IMAGES, 0.3 + IMAGES.flip(0)], dim=1)
+    fitted = PatchFilters(3, patch_size=4, grid=2, threshold=0.1, root=False, contrast=0.2).fit(images)
+    found = raw(fitted, images[:2])
+    least = float(fitted.least_variance)
+    assert least == pytest.approx(0.2 * float(images.unfold(2, 4, 1).unfold(3, 4, 1).var((1, 4, 5)).mean()), rel=0.05)
+    for n in range(2):
+        response = torch.zeros(3, 7, 6).double()
+        for i in range(7):
+            for j in range(6):
+                patch = images[n, :, i : i + 4, j : j + 4].flatten()
+                plain = (patch - patch.mean()) / (patch.var(correction=0) + least).sqrt()
+                response[:, i, j] = fitted.filters.flatten(1) @ plain + fitted.bias
+        pooled = [torch.nn.functional.adaptive_avg_pool2d((s * response - 0.1).clamp_min(0), 2) for s in (1, -1)]
+        torch.testing.assert_close(found[n], torch.cat(pooled).flatten())
+    strong = PatchFilters(3, patch_size=4, grid=2, contrast=1e-9).fit(images)
+    torch.testing.assert_close(strong(7 * images + 1), strong(images), rtol=1e-6, atol=1e-6)
 
 
 def test_patches_of_several_sizes_share_the_filters():

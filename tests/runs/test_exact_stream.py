@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 import yaml
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from bayeshnet.continual import DensitySettings, ExactStream
 from bayeshnet.data import split_digits
-from bayeshnet.features import PatchFilters, RandomFourier
+from bayeshnet.features import Frozen, PatchFilters, RandomFourier
 from bayeshnet.runs import Experiment, RunFolder, load_run, run_experiment
 from bayeshnet.runs.configuration import available, default_method, named_configuration
 from bayeshnet.runs.results.ood import measure_abstention, predict_all
@@ -72,3 +73,36 @@ def test_the_quick_form_has_fewer_features():
     assert quick == whole
     other = yaml.safe_load(named_configuration("split-fashion-mnist", "posterior-replay", quick=True))
     assert "features" not in other["learner"]["init_args"]
+
+
+def test_baselines_in_closed_form_keep_their_own_features():
+    for quick in (False, True):
+        read = {
+            method: yaml.safe_load(named_configuration("split-fashion-mnist", method, quick=quick))["learner"]
+            for method in ("pixel-lda", "fourier-ridge")
+        }
+        assert {learner["class_path"] for learner in read.values()} == {"ExactStream"}
+        own = {method: learner["init_args"] for method, learner in read.items()}
+        assert own["pixel-lda"]["head"] == "gaussian"
+        assert own["pixel-lda"]["features"] == {"class_path": "Frozen", "init_args": {"module": "torch.nn.Flatten"}}
+        assert own["fourier-ridge"]["features"]["init_args"] == {"num_features": 2000}
+
+
+def test_pixel_lda_is_linear_discriminant_analysis():
+    """All classes of the stream together, as by another program; the amounts of shrinkage differ."""
+    stream = split_digits()
+    settings = yaml.safe_load(named_configuration("split-digits", "pixel-lda"))["learner"]["init_args"]
+    learner = ExactStream(Frozen(torch.nn.Flatten()), head=settings["head"], density=DensitySettings(num_parts=1))
+    state = None
+    for task in stream:
+        state = learner.learn(state, task)
+    train, test = (
+        (
+            torch.cat([getattr(t, part).x for t in stream]).flatten(1),
+            torch.cat([torch.tensor(t.labels)[getattr(t, part).y] for t in stream]),
+        )
+        for part in ("train", "test")
+    )
+    other = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto").fit(train[0].numpy(), train[1].numpy())
+    agree = learner.predict(state, test[0]).label().numpy() == other.predict(test[0].numpy())
+    assert agree.mean() > 0.97

@@ -272,6 +272,11 @@ def test_configurations_are_complete_and_quick_ones_lie_over_them():
     assert (own["sigma"], stream["sigma"]) == (0.1, "generated"), "a method's own arguments lie over the stream's"
     assert own["latent_size"] == stream["latent_size"] == 16
     assert merge({"a": {"b": 1}}, {"a": 2}) == {"a": 2}
+    first, second = (
+        {"features": {"class_path": name, "init_args": {size: 1}}} for name, size in (("A", "b"), ("C", "d"))
+    )
+    assert merge(first, second) == second, "arguments of another class are not kept"
+    assert merge(first, {"features": {"init_args": {"e": 2}}})["features"]["init_args"] == {"b": 1, "e": 2}
 
 
 def test_a_method_has_settings_of_its_own_in_a_stream(monkeypatch):

@@ -36,7 +36,7 @@ from ..task_inference import DensitySettings, log_densities
 from ..task_inference.density import fit_density
 from ..task_inference.prediction import StreamPrediction
 from .memory import ExactMemory, HeadNetwork, HeadPosterior
-from .predictions import exact_scores, task_prediction
+from .predictions import ExactScores, exact_scores, task_evidence, task_prediction
 from .sharing import learn_chunks
 
 __all__ = ["ExactStream", "memory_of"]
@@ -54,9 +54,14 @@ class ExactStream(Learner, LeavesOut):
     the order of tasks, classes or examples: the weights after a stream are those of one pass over all its data at once.
     Probabilities of all classes so far come from one softmax; that of a task is the sum over its classes.
 
-    The log-evidence of a task is that of its classes minus, for a linear head, the log-leverage: the same number for
-    all tasks, and a high one for inputs that are unlike all that was learned. Thresholds for foreign inputs are those
-    of training examples, each left out in turn (:meth:`predict_left_out`), so that none need be set aside.
+    The log-evidence of a task, its ``combined`` score, is :math:`\log p(t, x)`. For a linear head it is
+    :math:`\log p(t | x) - \frac{N + 1}{2} \log(1 + h)`: with the leverage :math:`h` the second part is, but for a
+    constant, the log-density of the features under one Gaussian of all examples, low for inputs that are unlike all
+    that was learned. Thresholds for foreign inputs are those of training examples, each left out in turn
+    (:meth:`predict_left_out`), so that none need be set aside. The criteria ``evidence`` and ``mahalanobis`` are those
+    of Gaussian classes that share one covariance, from the same sums for both heads; ``max_logit`` and ``energy`` are
+    of the logits. There is neither ``logit_variance`` nor ``vim``: the leverage, which plays their part, is the same
+    for all tasks.
 
     Boundaries of tasks are not needed: :meth:`update` takes batches, whose classes may be new or old.
 
@@ -213,28 +218,30 @@ class ExactStream(Learner, LeavesOut):
         return self._prediction(state, [number], x, scores)
 
     def _prediction(
-        self, state: LearnerState, numbers: Sequence[int], x: Tensor, scores: Sequence[tuple[Tensor, Tensor]]
+        self, state: LearnerState, numbers: Sequence[int], x: Tensor, scores: Sequence[ExactScores]
     ) -> StreamPrediction:
-        """Put the prediction together from logits of all classes and leverages, chunk by chunk."""
+        """Put the prediction together from the scores under all classes, chunk by chunk."""
         memory, densities = memory_of(state), [state.densities[t] for t in numbers]
-        logits, leverage = (torch.cat(both) for both in zip(*scores, strict=True))
+        found, dtype = ExactScores.joined(scores), memory.unit.dtype
+        logits, leverage = found.logits, found.leverage
         labels = [state.labels[t] for t in numbers]
         columns = [torch.searchsorted(memory.head.labels, torch.tensor(own).to(memory.order)) for own in labels]
         every = [label for own in state.labels for label in own]
         shared = len(set(every)) < len(every)
         joint = torch.stack([logits[:, own].logsumexp(1) for own in columns], dim=1)
         posterior = joint - logits.logsumexp(1, keepdim=True)
-        beta, evidence = 1.0, joint
-        if isinstance(memory.head, BayesianLinearHead):
-            beta, evidence = memory.head.beta, posterior - leverage.log().unsqueeze(1)
+        beta = memory.head.beta if isinstance(memory.head, BayesianLinearHead) else 1.0
+        counts, evidence = memory.head.counts, posterior + found.log_input.unsqueeze(1)
         fitted = x.is_floating_point() and all(bool(d.log_weight.isfinite().any()) for d in densities)
         return StreamPrediction(
-            tuple(task_prediction(logits[:, own], leverage, beta, memory.unit.dtype) for own in columns),
+            tuple(task_prediction(logits[:, own], leverage, beta, dtype) for own in columns),
             log_densities(densities, x) if fitted else None,
             torch.stack([density.log_density_std for density in densities]).mean(),
             labels=tuple(labels),
-            task_log_prob=None if shared else posterior.to(memory.unit.dtype),
-            log_evidence=None if shared else evidence.to(memory.unit.dtype),
+            task_log_prob=None if shared else posterior.to(dtype),
+            log_evidence=None if shared else evidence,
+            evidence=torch.stack([task_evidence(found.log_density[:, own], counts[own]) for own in columns], 1),
+            mahalanobis=torch.stack([found.distance[:, own].amin(1) for own in columns], 1).to(dtype),
         )
 
     def _state(self, task: Task, seed: int | None) -> LearnerState:

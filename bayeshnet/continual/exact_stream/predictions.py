@@ -2,31 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
 import torch
 from torch import Tensor
 
-from ...exact import BayesianLinearHead, ExactHead
+from ...errors import type_error
+from ...exact import BayesianLinearHead, ExactHead, GaussianClassesHead
+from ...exact.densities import class_scores
 from ...inference import Prediction
 
-__all__ = ["exact_scores", "task_prediction"]
+__all__ = ["ExactScores", "exact_scores", "task_evidence", "task_prediction"]
 
 
-def exact_scores(head: ExactHead, features: Tensor, learned: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Compute the logits of all classes and the leverage; of learned examples, as if each had been left out.
+@dataclass(frozen=True)
+class ExactScores:
+    """Scores of ``N`` inputs under all classes.
 
     Args:
-        head: the head.
+        logits: ``(N, C)``, whose softmax are the probabilities.
+        leverage: the number :math:`h`, ``(N,)``; 0 where a head has none.
+        log_input: log-density of the features, but for a number that is the same for all inputs, ``(N,)``.
+        log_density: log-density of the features under each class, all of one covariance, ``(N, C)``.
+        distance: squared Mahalanobis distance from the mean of each class, ``(N, C)``.
+    """
+
+    logits: Tensor
+    leverage: Tensor
+    log_input: Tensor
+    log_density: Tensor
+    distance: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[ExactScores]) -> ExactScores:
+        """Return the scores of several chunks of inputs as one."""
+        return cls(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+def exact_scores(head: ExactHead, features: Tensor, learned: Tensor | None = None) -> ExactScores:
+    """Compute the scores of inputs; of learned examples, as if each had been left out.
+
+    Args:
+        head: of classes.
         features: ``(N, D)``.
         learned: their classes, if they have been learned.
     """
+    if isinstance(head, GaussianClassesHead):
+        if learned is None:
+            density, distance = head.log_density(features), head.distances(features)
+            logits = head.logits(features)
+        else:
+            density, distance = head.left_out_scores(features, learned)
+            logits = head.left_out_logits(features, learned)
+        total = logits.logsumexp(1)
+        return ExactScores(logits, torch.zeros_like(total), total, density, distance * head.fit().degrees)
     if not isinstance(head, BayesianLinearHead):
-        logits = head.logits(features) if learned is None else head.left_out_logits(features, learned)
-        return logits, logits.new_zeros(len(features))
+        raise type_error("head", expected="a BayesianLinearHead or a GaussianClassesHead", got=head)
     found = head.predict(features)
-    if learned is None:
-        return (found.mean if found.logits is None else found.logits), found.leverage
-    rest = (1 - found.leverage).clamp_min(torch.finfo(found.leverage.dtype).eps)
-    return head.left_out_logits(features, learned), found.leverage / rest
+    of_classes = class_scores(head, found, learned)
+    logits, leverage, number = found.mean if found.logits is None else found.logits, found.leverage, head.count + 1
+    if learned is not None:
+        logits = head.left_out_logits(features, learned)
+        leverage, number = leverage / (1 - leverage).clamp_min(torch.finfo(leverage.dtype).eps), number - 1
+    return ExactScores(logits, leverage, -0.5 * number * leverage.log1p(), of_classes.log_density, of_classes.distance)
+
+
+def task_evidence(log_density: Tensor, counts: Tensor) -> Tensor:
+    r"""Return the log-density under the classes of a task, :math:`\log \sum_c \frac{n_c}{n} p(\varphi | c)`, ``(N,)``.
+
+    Args:
+        log_density: of its classes, ``(N, C)``.
+        counts: numbers of their examples, ``(C,)``; classes without any are as likely as one another.
+    """
+    share = counts / counts.sum() if bool(counts.sum() > 0) else torch.full_like(counts, 1 / len(counts))
+    return (log_density + share.log()).logsumexp(1)
 
 
 def task_prediction(logits: Tensor, leverage: Tensor, beta: float, dtype: torch.dtype) -> Prediction:
@@ -51,7 +101,9 @@ def task_prediction(logits: Tensor, leverage: Tensor, beta: float, dtype: torch.
     spread = variance.unsqueeze(1) * probs.square() * ((1 - probs).square() + others)
     epistemic = (total - known).clamp_min(0)
     probs, total, known, epistemic, spread = (part.to(dtype) for part in (probs, total, known, epistemic, spread))
-    return Prediction(probs, total, known, epistemic, spread, kind="classification", num_samples=1)
+    return Prediction(
+        probs, total, known, epistemic, spread, kind="classification", num_samples=1, logits=logits.to(dtype)
+    )
 
 
 def _entropy(logits: Tensor) -> Tensor:

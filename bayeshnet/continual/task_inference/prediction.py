@@ -92,7 +92,7 @@ class StreamPrediction:
 
     def task_posterior(self, criterion: str = "combined") -> Tensor:
         """Compute the probability of each task, ``(N, T)``."""
-        return self.scores(criterion).softmax(dim=-1)
+        return self.scores(criterion).softmax(dim=-1).to(self.predictions[0].mean.dtype)
 
     def task(self, criterion: str = "combined") -> Tensor:
         """Infer the task of each input, ``(N,)``."""

@@ -9,6 +9,7 @@ from typing import Any, cast, final
 from ...checks import check_items
 from ...errors import check_int, type_error
 from ...inference import Callback, Run
+from ...inference.run import PARTS
 from ...tasks import TaskStream
 from ..listener import Listener
 from ..results.records import Assessment
@@ -106,7 +107,13 @@ class _TrainingRows:
         self.sent = 0
 
     def on_start(self, run: Run) -> None:
-        self.sent = run.step
+        """Send the rows of a run that goes on at a step once more, as an earlier process sent them."""
+        self.sent, table = run.first_step, run.table().double()
+        while len(table) - self.sent + run.first_step >= self.run_log.every:
+            begin = self.sent - run.first_step
+            means = table[begin : begin + self.run_log.every].mean(0).tolist()
+            self.sent += self.run_log.every
+            self._log({name: value for name, value in zip(PARTS, means, strict=True) if value == value})
 
     def on_step(self, run: Run) -> None:
         if run.step - self.sent >= self.run_log.every:
@@ -118,9 +125,12 @@ class _TrainingRows:
 
     def _send(self, run: Run) -> None:
         means = run.means(run.step - self.sent)
-        values = {f"train/{name}": value for name, value in {"task": float(self.number + 1), **means}.items()}
-        self.run_log.log(values, self.run_log.step + run.step - 1)
         self.sent = run.step
+        self._log(means)
+
+    def _log(self, means: Mapping[str, float]) -> None:
+        values = {f"train/{name}": value for name, value in {"task": float(self.number + 1), **means}.items()}
+        self.run_log.log(values, self.run_log.step + self.sent - 1)
 
 
 def task_values(record: Assessment, split: str = "test") -> dict[str, float]:

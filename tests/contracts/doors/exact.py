@@ -44,6 +44,7 @@ DOORS: dict[str, Door] = {
     "GaussianClassesHead": Door({"num_features": 3, "forgetting": 0.9, "prior_count": 0.01}),
     "GaussianClassesHead.distances": Door({"features": _NEW}, of=_gaussian),
     "GaussianClassesHead.left_out_logits": Door({"features": _X, "y": _Y}, of=_gaussian, read=lambda result: ()),
+    "GaussianClassesHead.left_out_scores": Door({"features": _X, "y": _Y}, of=_gaussian, read=lambda result: ()),
     "GaussianClassesHead.log_density": Door({"features": _NEW}, of=_gaussian),
     "GaussianClassesHead.log_probs": Door({"features": _NEW}, of=_gaussian),
     "GaussianClassesHead.update": Door({"features": _X, "y": _Y}, of=_gaussian, read=_gram),

@@ -31,6 +31,7 @@ DOORS: dict[str, Door] = {
             "epsilon": 0.1,
             "root": True,
             "mirror": True,
+            "contrast": 0.2,
             "image_shape": (1, 6, 6),
         }
     ),

@@ -1,0 +1,73 @@
+"""Gaussian classes from the sums of a linear head: densities and distances of inputs, without a second matrix."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from .linear import BayesianLinearHead, LinearPrediction
+
+__all__ = ["ClassScores", "class_scores"]
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """Scores of ``N`` inputs under each of ``C`` classes, ``(N, C)`` each.
+
+    Args:
+        log_density: log-density of the features, in nats.
+        distance: squared Mahalanobis distance from the mean of the class.
+    """
+
+    log_density: Tensor
+    distance: Tensor
+
+
+@torch.no_grad()
+def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Tensor | None = None) -> ClassScores:
+    r"""Compute densities and distances under Gaussian classes that share one covariance, from a linear head.
+
+    The Gram matrix :math:`A = G + \lambda I` of a linear head holds the scatter within classes: it is
+    :math:`W = A - B N^{-1} B^\top`, with the numbers of examples on the diagonal of :math:`N`. So with the predictive
+    means :math:`m = B^\top A^{-1} \tilde\varphi`, the leverage :math:`h` and :math:`P = B^\top A^{-1} B`, of which all
+    are known, the products of the distances :math:`r_c = \varphi - \mu_c` from the means of classes are
+
+    .. math:: r_c^\top W^{-1} r_d = h - \frac{m_c}{n_c} - \frac{m_d}{n_d} + \frac{P_{cd}}{n_c n_d}
+       + v_c^\top (N - P)^{-1} v_d, \qquad v_c = m - P_{:c} / n_c .
+
+    The density is a Student distribution, as that of a :class:`~bayeshnet.exact.GaussianClassesHead` with the prior
+    :math:`\mathcal{IW}(\lambda I, D)` and without one of the means. Without a learned example of class :math:`c`, whose
+    mean moves away from it, :math:`W` becomes :math:`W - a r_c r_c^\top` and :math:`r_c` becomes :math:`a r_c` with
+    :math:`a = n_c / (n_c - 1)`.
+
+    Args:
+        head: a head of classes that has learned.
+        found: its prediction for the inputs.
+        learned: the inputs' classes ``(N,)``, to leave each out in turn; None for inputs that were not learned.
+    """
+    fit, counts, size = head.fit(), head.counts, head.num_features
+    known = torch.where(counts > 0, counts, 1.0)
+    products = head.cross.T @ fit.weight
+    inner = torch.diag(known) - products
+    away = found.mean.unsqueeze(2) - products / known  # v_c in column c
+    share = found.mean / known
+    both = found.leverage[:, None, None] - share.unsqueeze(2) - share.unsqueeze(1) + products / known.outer(known)
+    both = both + away.transpose(1, 2) @ torch.linalg.solve(inner, away)
+    log_det = 2 * fit.factor.diagonal().log().sum() - math.log(fit.ridge)
+    log_det = log_det + torch.linalg.slogdet(inner).logabsdet - known.log().sum()
+    distance, degrees = both.diagonal(dim1=1, dim2=2).clamp_min(0), size + head.count
+    widening = (1 + 1 / known).expand_as(distance)
+    if learned is not None:
+        own = nn.functional.one_hot(torch.searchsorted(head.labels, learned.to(head.labels)), len(known)).bool()
+        a = (known / (known - 1).clamp_min(0.5))[own.int().argmax(1)].unsqueeze(1)
+        row = both[own]
+        rest = (1 - a * distance[own].unsqueeze(1)).clamp_min(torch.finfo(distance.dtype).tiny)
+        distance = torch.where(own, a, 1.0).square() * (distance + a * row.square() / rest)
+        widening = torch.where(own, 1 + 1 / (known - 1).clamp_min(0.5), widening)
+        log_det, degrees = (log_det + rest.log()), degrees - 1
+    constant = math.lgamma((degrees + 1) / 2) - math.lgamma((degrees - size + 1) / 2) - size / 2 * math.log(math.pi)
+    log_density = constant - 0.5 * (log_det + size * widening.log()) - (degrees + 1) / 2 * (distance / widening).log1p()
+    return ClassScores(log_density, distance * degrees)

@@ -1,0 +1,111 @@
+"""The keeper of the step of a fit: it saves what the next process needs to go on with the same numbers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol, final
+
+import torch
+
+from ..run import Run
+from .signals import deferred_signals
+
+__all__ = ["Resumable", "StepKeeper", "current_keeper", "keeping"]
+
+_CURRENT: ContextVar[StepKeeper | None] = ContextVar("bayeshnet_step_keeper", default=None)
+
+
+class Resumable(Protocol):
+    """Protocol of a training loop whose state can be taken after a step."""
+
+    def can_resume(self) -> bool:
+        """Return whether all that changes is in the snapshot."""
+
+    def snapshot(self, step: int) -> Mapping[str, Any]:
+        """Return all that the steps so far have changed, as nested mappings and lists of tensors and plain values."""
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Take over a snapshot."""
+
+
+@final
+class StepKeeper:
+    """Keeper of the step of the fits that are made in one piece of work, such as learning a task.
+
+    A fit is known by its number in the work: the work is done anew up to the fit that was stopped, with the same seeds,
+    and that fit goes on from its step.
+
+    Args:
+        save: called with a snapshot when a signal (Ctrl-C, SIGTERM) has come, and every ``interval`` seconds.
+        known: the snapshot of the process that was stopped, or None.
+        interval: seconds between two snapshots.
+    """
+
+    def __init__(
+        self, save: Callable[[Mapping[str, Any]], None], known: Mapping[str, Any] | None = None, interval: float = 300.0
+    ) -> None:
+        self.save, self.known, self.interval = save, known, interval
+        self.fits = 0
+        self._last = time.perf_counter()
+
+    @contextmanager
+    def watching(self, loop: Resumable, run: Run) -> Iterator[Callable[[], None]]:
+        """Resume the fit if it is the one that was stopped, and yield a function to be called after each step."""
+        number, self.fits = self.fits, self.fits + 1
+        if not loop.can_resume():
+            yield _nothing
+            return
+        if self.known is not None and self.known["fit"] == number:
+            self._resume(loop, run, self.known)
+        with deferred_signals() as signals:
+
+            def after_step() -> None:
+                if signals.have_come or time.perf_counter() - self._last >= self.interval:
+                    self.save({"fit": number, **_snapshot(loop, run)})
+                    self._last = time.perf_counter()
+                signals.release()
+
+            yield after_step
+
+    @staticmethod
+    def _resume(loop: Resumable, run: Run, known: Mapping[str, Any]) -> None:
+        loop.resume(known["loop"])
+        run.resume(known["step"], known["history"], known["seconds"])
+        torch.set_rng_state(known["random"])
+        if known["random of devices"]:
+            torch.cuda.set_rng_state_all(known["random of devices"])
+
+
+def current_keeper() -> StepKeeper | None:
+    """Return the keeper of the steps of fits that are made here, if there is one."""
+    return _CURRENT.get()
+
+
+@contextmanager
+def keeping(keeper: StepKeeper) -> Iterator[StepKeeper]:
+    """Let ``keeper`` keep the steps of the fits within the context."""
+    token = _CURRENT.set(keeper)
+    try:
+        yield keeper
+    finally:
+        _CURRENT.reset(token)
+
+
+def _snapshot(loop: Resumable, run: Run) -> dict[str, Any]:
+    used = torch.cuda.is_initialized()
+    return {
+        "step": run.step,
+        "steps": run.num_steps,
+        "seconds": run.seconds,
+        "history": run.table(),
+        "loop": loop.snapshot(run.step),
+        "random": torch.get_rng_state(),
+        "random of devices": torch.cuda.get_rng_state_all() if used else [],
+    }
+
+
+def _nothing() -> None:
+    """Do nothing after a step."""

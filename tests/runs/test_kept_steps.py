@@ -1,0 +1,178 @@
+"""Steps that are kept: a task that a signal stops goes on at its step, with the numbers of a run without a stop."""
+
+import os
+import signal
+
+import pytest
+import torch
+from torch import nn
+
+from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
+from bayeshnet.cli import main
+from bayeshnet.continual import EWC, PosteriorReplay, Separate, Training
+from bayeshnet.estimators import AVB
+from bayeshnet.inference import Callback
+from bayeshnet.reports import RunResult
+from bayeshnet.runs import CSVLogger, Experiment, RunFolder
+from bayeshnet.runs.execution import learn_stream
+from bayeshnet.runs.experiment_config import open_folder
+from bayeshnet.runs.kept_steps import kept_step
+from bayeshnet.runs.loading import saved_assessments
+from bayeshnet.runs.loggers import RunLog
+from bayeshnet.runs.progress_lines import ProgressLines
+from bayeshnet.saving.trees import TensorTree
+from tests.support.small_runs import SMALL
+
+STEPS = 30
+TRAINING = Training(steps=STEPS, batch_size=7, num_particles=2, lr=1e-2)
+
+
+class Stop(Callback):
+    """Sends the signal of Ctrl-C after a step, as a terminal does."""
+
+    def __init__(self, step, number=signal.SIGINT):
+        self.step, self.number = step, number
+
+    def on_step(self, run):
+        if run.step == self.step:
+            os.kill(os.getpid(), self.number)
+
+
+class Listener:
+    """Listener that stops the training of a task at a step, once."""
+
+    def __init__(self, task, step):
+        self.task, self.step = task, step
+
+    def callbacks(self, number, stream):
+        return [Stop(self.step)] if number == self.task else []
+
+    def task_done(self, number, stream, record):
+        pass
+
+    def stream_done(self, stream):
+        pass
+
+
+def batch_norm_network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(2, 6), nn.BatchNorm1d(6), nn.Tanh(), nn.Linear(6, 2))
+
+
+LEARNERS = {
+    "replay": lambda: PosteriorReplay(
+        MLPNetwork((4,)), ImplicitGenerator(latent_size=2, hidden_layers=(4,)), training=TRAINING, num_samples=5
+    ),
+    "batch norm": lambda: Separate(batch_norm_network(), MeanFieldWeights(), training=TRAINING, num_samples=5),
+    "ewc": lambda: EWC(MLPNetwork((4,)), training=TRAINING),
+    "discriminator": lambda: Separate(
+        MLPNetwork((4,)), MeanFieldWeights(), estimator=AVB((4,), steps=1), training=TRAINING, num_samples=5
+    ),
+}
+
+
+class Counter(Listener):
+    """Listener that notes tasks and steps."""
+
+    def __init__(self, task, step):
+        super().__init__(task, step)
+        self.seen = []
+
+    def callbacks(self, number, stream):
+        count = Callback()
+        count.on_step = lambda run: self.seen.append((number, run.step))
+        return [count]
+
+
+def comparable(result):
+    """Return a result, or an assessment, without times and versions."""
+    known = result.to_dict()
+    return {key: value for key, value in known.items() if key not in ("seconds", "versions")}
+
+
+def learn(experiment, path, listener=None):
+    """Learn the stream in a folder, with tables of the parts of the loss."""
+    folder, stream = RunFolder(path), experiment.stream()
+    open_folder(folder, experiment)
+    with folder.locked():
+        folder.begin(stream)
+    log = RunLog([CSVLogger(path / "logs")], {}, saved_assessments(folder), every=8, listener=listener)
+    return learn_stream(experiment, folder, stream, log)
+
+
+@pytest.mark.parametrize("kind", LEARNERS)
+def test_a_task_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(kind, tmp_path):
+    experiment = Experiment(LEARNERS[kind](), data="modes2d", data_options={"num_train": 10})
+    whole = learn(experiment, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        learn(experiment, tmp_path / "run", Listener(1, 19))
+    kept = kept_step(RunFolder(tmp_path / "run"))
+    assert (kept is None) == (kind == "discriminator")
+    assert kept is None or (kept.task, kept.step, kept.steps) == (2, 19, STEPS)
+    steps = Counter(9, 0)
+    again = learn(experiment, tmp_path / "run", steps)
+    assert steps.seen[0] == (1, 1 if kept is None else 20)
+    assert [comparable(a) for a in again] == [comparable(a) for a in whole]
+    names = [f"checkpoints/task-0{number}.safetensors" for number in (1, 2, 3)]
+    for name in [*names, "logs/train.csv"]:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
+    assert not list((tmp_path / "run").glob("checkpoints/step.*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_the_command_says_where_the_step_is_and_how_to_go_on(number, code, tmp_path, monkeypatch, capsys):
+    words = ["run", "--data", "modes2d", "--quick", "--learner.training.steps", "20", *SMALL]
+    words += ["--learner.num_samples", "4", "--output"]
+    assert main([*words, str(tmp_path / "whole")]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(ProgressLines, "callbacks", lambda self, task, stream: [Stop(11, number)] if task == 2 else [])
+        assert main([*words, str(tmp_path / "run")]) == code
+    error = capsys.readouterr().err
+    assert error.strip().count("\n") == 0
+    assert f"2 of 3 tasks and step 11 of 20 of task 3 are saved in {tmp_path / 'run' / 'checkpoints'}; " in error
+    assert f"finish with: bayeshnet run --resume {tmp_path / 'run'}" in error
+    assert main(["run", "--resume", str(tmp_path / "run")]) == 0
+    log = (tmp_path / "run" / "log.txt").read_text()
+    lines = [line.split("  ", 1)[1] for line in log.splitlines() if "  " in line]
+    assert len([line for line in lines if line.startswith("posterior-replay on modes2d, seed 0, bayeshnet")]) == 2
+    assert any(error.strip() == line for line in lines)
+    assert "task 3/3 modes 4 / 5: goes on after step 11 of 20" in lines
+    assert lines[-1].endswith(f"report.html in {tmp_path / 'run'}")
+    results = [comparable(RunResult.load(tmp_path / name)) for name in ("whole", "run")]
+    assert results[0] == results[1]
+
+
+def test_a_tree_of_tensors_comes_back_as_it_was():
+    tree = TensorTree()
+    value = {"a": [torch.arange(3), None, (1, 2.5)], 3: {"b": True, "c": "x"}}
+    form = tree.pack(value)
+    again = TensorTree()
+    again.resize_like(tree.state_dict())
+    again.load_state_dict(tree.state_dict())
+    found = again.unpack(form)
+    assert torch.equal(found["a"][0], torch.arange(3))
+    assert found["a"][1:] == [None, (1, 2.5)]
+    assert found[3] == {"b": True, "c": "x"}
+    with pytest.raises(TypeError, match=r"value: expected tensors and plain values in mappings and lists, got"):
+        tree.pack({"a": object()})
+
+
+def test_a_second_signal_does_not_wait():
+    from bayeshnet.inference.resuming import deferred_signals
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with deferred_signals() as signals:
+            signal.raise_signal(signal.SIGINT)
+            assert signals.have_come
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            with pytest.raises(KeyboardInterrupt):
+                signals.release()
+            assert not signals.have_come
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with pytest.raises(KeyboardInterrupt), deferred_signals():
+            signal.raise_signal(signal.SIGINT)  # passed on at the end
+    finally:
+        signal.signal(signal.SIGINT, before)
