@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ...distributions import MeanFieldGaussian
+from ...distributions import MeanFieldGaussian, SemiImplicit
 from ...distributions.gaussian import diagonal_kl
 from ...errors import check_choice, type_error
 
@@ -45,16 +45,26 @@ DISCREPANCIES: dict[str, Discrepancy] = {
     "forward_kl": forward_kl,
     "reverse_kl": reverse_kl,
 }
-"""Discrepancies by name. All but ``"squared"`` are for Gaussians with independent weights."""
+"""Discrepancies by name. All but ``"squared"`` are for weights that are independent Gaussians, given any latent."""
 
 
 def discrepancy_for(name: str, distribution: Distribution) -> Discrepancy:
-    """Return the discrepancy of a name; raise TypeError if it is not defined for a distribution of this kind."""
+    """Return the discrepancy of a name; raise TypeError if it is not defined for a distribution of this kind.
+
+    Under one fixed sigma for all weights both divergences are half the squared distance, in units of sigma.
+    """
     check_choice("distance", name, DISCREPANCIES)
-    if name != "squared" and not isinstance(distribution, MeanFieldGaussian):
+    if name == "squared" or isinstance(distribution, MeanFieldGaussian):
+        return DISCREPANCIES[name]
+    sigma = distribution.sigma if isinstance(distribution, SemiImplicit) else None
+    if sigma is None or (sigma.ndim == 0 and sigma.requires_grad):
         raise type_error(
             "distance",
             expected="'squared' for posteriors that are no Gaussians with independent weights",
             found=f"{name!r} for {type(distribution).__name__}",
+            hint="Given the latent, those of a hypernetwork are, with a sigma that is fixed or is one for each weight.",
         )
+    if sigma.ndim == 0 and name in ("forward_kl", "reverse_kl"):
+        factor = 0.5 * sigma**-2
+        return lambda outputs, previous: factor * squared(outputs, previous)
     return DISCREPANCIES[name]

@@ -31,16 +31,19 @@ class OutputRegularizer(Settings):
     .. math:: R = \lambda \frac{1}{|S|} \sum_{s \in S} \mathbb{E}_z \| u(z, s) - u_{\text{old}}(z, s) \|^2
 
     over old tasks :math:`S`, at the same latents :math:`z` before and now. The norm is that of whitened weights, in
-    units of the prior's standard deviations. The term is added to the mean loss per example. For Gaussian posteriors,
-    other discrepancies can replace the squared distance.
+    units of the prior's standard deviations. The term is added to the mean loss per example. Where weights are
+    independent Gaussians, given the latent if there is one, divergences can replace the squared distance: then moving
+    a weight that its task has left undetermined costs little. With a latent they are means over it,
+    :math:`\mathbb{E}_z \mathrm{KL}(N(u_{old}(z, s), \sigma_{old}^2) \| N(u(z, s), \sigma^2))`, which bound those
+    between the posteriors from above.
 
     Args:
         strength: the factor :math:`\lambda`; 0 forgets, large values leave little freedom for new tasks.
         num_latents: number of latents per old task and step.
         max_tasks: largest number of old tasks per step, chosen at random at each step, so that the cost of a step does
             not grow with the number of tasks; None uses all.
-        distance: ``"squared"``; for Gaussians with independent weights also ``"wasserstein"`` (the squared
-            2-Wasserstein distance), ``"forward_kl"``, :math:`KL(q_{old} \| q)`, or ``"reverse_kl"``.
+        distance: ``"squared"``; for weights with a sigma, fixed or one each, also ``"wasserstein"`` (the squared
+            2-Wasserstein distance), ``"forward_kl"``, :math:`KL(q_{old} \| q)`, or ``"reverse_kl"``, in nats.
         fixed_targets: number of latents per old task at which previous outputs are computed once, before the task
             begins; None keeps a copy of the hypernetwork and computes them at each step.
 

@@ -12,7 +12,7 @@ from bayeshnet.builders import DiracGenerator, HyperHypernetwork, ImplicitGenera
 from bayeshnet.continual import OutputRegularizer
 from bayeshnet.continual.losses.output_regularizer import _in_one_pass, latent_of, outputs_of
 from bayeshnet.continual.task_posterior import GeneratedTasks
-from bayeshnet.distributions import MeanFieldGaussian
+from bayeshnet.distributions import LearnedSigma, MeanFieldGaussian
 from bayeshnet.speed import using
 from bayeshnet.weights import WeightSpec
 
@@ -153,6 +153,51 @@ def test_discrepancies_of_gaussian_posteriors(distance, fixed):
     assert any(p.grad.abs().sum() > 0 for p in posterior.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("fixed", [None, 3])
+@pytest.mark.parametrize("distance", ["forward_kl", "reverse_kl"])
+@pytest.mark.parametrize("name", ["generated-sigma", "hyper-sigma", "implicit", "hyper", "chunked"])
+def test_divergences_given_the_latent(name, distance, fixed):
+    """The KL of the weights' normal distributions at the same latents, before and now, by torch's own formula."""
+    posterior = make(FAMILIES[name])
+    previous = copy.deepcopy(posterior)
+    with torch.no_grad():
+        for parameter in posterior.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    regularizer = OutputRegularizer(0.5, 3, distance=distance, fixed_targets=fixed)
+    value = regularizer.penalty(posterior, previous, 2, torch.Generator().manual_seed(7))()
+    generator, expected = torch.Generator().manual_seed(7), 0.0
+    latents = [latent_of(previous(task), 3, generator) for task in range(2)]
+    rows = slice(None) if fixed is None else torch.randint(3, (3,), generator=generator)
+    for task, z in enumerate(latents):
+        now, before = (
+            torch.distributions.Normal(q.unwhiten(q.geometry(z[rows])), q.scale * q.sigma)
+            for q in (posterior(task), previous(task))
+        )
+        pair = (before, now) if distance == "forward_kl" else (now, before)
+        expected += 0.5 * torch.distributions.kl_divergence(*pair).sum(-1).mean() / 2
+    torch.testing.assert_close(value, expected)
+    value.backward()
+    assert any(p.grad.abs().sum() > 0 for p in posterior.parameters() if p.grad is not None)
+
+
+def test_the_divergence_given_the_latent_bounds_that_of_the_weights():
+    """For an affine map, whose weights are normal, the KL of the weights is known: it is below the penalty's mean."""
+    family = ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(), sigma="generated", sigma_init=0.3)
+    posterior = make(family)
+    previous = copy.deepcopy(posterior)
+    with torch.no_grad():
+        for parameter in posterior.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    regularizer = OutputRegularizer(1.0, 4096, distance="forward_kl")
+    bound = regularizer.penalty(posterior, previous, 1, torch.Generator().manual_seed(0))().detach()
+    now, before = (
+        torch.distributions.LowRankMultivariateNormal(q.loc, q.factor, q.diag)
+        for q in (posterior(0).to_gaussian(), previous(0).to_gaussian())
+    )
+    exact = torch.distributions.kl_divergence(before, now).detach()
+    assert 0 < exact < bound < 3 * exact
+
+
 def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
     """Ridge regression towards the old outputs: outputs W c for conditions c, a new target, old ones held."""
     spec = WeightSpec.of_shapes([[3], [2]])
@@ -202,6 +247,10 @@ def test_bad_arguments_are_named():
         OutputRegularizer(num_latents=0)
     with pytest.raises(TypeError, match="distance: expected 'squared' for posteriors that are no Gaussians"):
         OutputRegularizer(distance="reverse_kl").penalty(make(FAMILIES["dirac"]), make(FAMILIES["dirac"]), 1)
+    learned = make(ImplicitGenerator(latent_size=3, embedding_size=4, hidden_layers=(6,)))
+    learned.conditional.sigma = LearnedSigma(SPEC, size="scalar", dtype=torch.float64)
+    with pytest.raises(TypeError, match="with a sigma that is fixed or is one for each weight"):
+        OutputRegularizer(distance="forward_kl").penalty(learned, learned, 1)
     with pytest.raises(ValueError, match="sigma"):
         ImplicitGenerator(sigma="nonsense")
 
