@@ -82,4 +82,5 @@ def _quadratic(inner: Tensor, new: Tensor, means: Tensor) -> Tensor:
     """Return the squares of differences under the inverse of ``inner``: of rows ``(N, C)`` and columns ``(C, C)``."""
     solved = torch.linalg.solve(inner, means)
     own = (new * torch.linalg.solve(inner, new.T).T).sum(1, keepdim=True)
-    return own - 2 * new @ solved + (means * solved).sum(0)
+    squares: Tensor = own - 2 * new @ solved + (means * solved).sum(0)
+    return squares
