@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     kind = parse_run(judged).stream().kind
     _try_edges(judged, space)
     experiment = request.experiment
-    name = options.name or f"{experiment.data}-{experiment.method}"
+    name = options.name or f"{experiment.data.replace(':', '.')}-{experiment.method}"
     folder = options.output or Path("sweeps") / name
     folder.mkdir(parents=True, exist_ok=True)
     storage = options.storage or f"sqlite:///{folder / 'study.db'}"

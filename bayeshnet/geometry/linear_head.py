@@ -111,7 +111,8 @@ class LinearHead:
 
     def by_chunks(self, v: Tensor) -> Tensor:
         """Reshape ``(*B, P)`` to ``(*B, C, K)``, with zeros after the last weight."""
-        return (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
+        found: Tensor = (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
+        return found
 
     def pull(self, v: Tensor) -> Tensor:
         """Pull ``v`` ``(*B, P)`` back to the activations: ``(*B, C, H)``."""
@@ -158,7 +159,7 @@ class LinearHead:
         if once:
             grams, slots = head_gram(weight, blocks), []
         else:
-            grams, *slots = HeadGram.apply(weight, blocks, chunks)
+            grams, *slots = HeadGram.apply(weight, blocks, chunks)  # type: ignore[no-untyped-call]
         if values is not None:
             pieces = [(slice(0, chunks), grams[0] if chunks == 1 else grams)]
         elif grams.shape[0] == 1:
@@ -206,7 +207,11 @@ class LinearHead:
         start = _origin(weighted.pieces, precision, self.weight, moved)
         if weighted.slots and (center is None or center.ndim == 1):
             slots = [weighted.slots.pop() for _ in range(len(weighted.slots))][::-1]
+<<<<<<< HEAD
             made = (start, *HeadShift.apply(moved, start, self.weight, precision, *slots))
+=======
+            made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))  # type: ignore[no-untyped-call]
+>>>>>>> main
             return weighted.shifts.get((center, self.bias), lambda: made)
         return (start, *head_shift(moved, start, self.weight, precision))
 
