@@ -35,11 +35,12 @@ def drawn_in_blocks(
         generator: of the noise; None for torch's global one.
     """
     w = z.detach().new_empty(z.shape[0], geometry.num_weights)
-    written = [
-        _Write.apply(_block(geometry, z, affine, block, generator), w, block)
-        for block in ranges(geometry.num_weights, block_size)
-    ]
-    out: Tensor = _Join.apply(w, *written)
+    written = []
+    for block in ranges(geometry.num_weights, block_size):
+        part = _block(geometry, z, affine, block, generator)
+        written.append(_Write.apply(part, w, block))  # type: ignore[no-untyped-call]
+        del part
+    out: Tensor = _Join.apply(w, *written)  # type: ignore[no-untyped-call]
     return out
 
 

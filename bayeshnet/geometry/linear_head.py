@@ -207,11 +207,7 @@ class LinearHead:
         start = _origin(weighted.pieces, precision, self.weight, moved)
         if weighted.slots and (center is None or center.ndim == 1):
             slots = [weighted.slots.pop() for _ in range(len(weighted.slots))][::-1]
-<<<<<<< HEAD
-            made = (start, *HeadShift.apply(moved, start, self.weight, precision, *slots))
-=======
-            made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))  # type: ignore[no-untyped-call]
->>>>>>> main
+            made = (start, *HeadShift.apply(moved, start, self.weight, precision, *slots))  # type: ignore[no-untyped-call]
             return weighted.shifts.get((center, self.bias), lambda: made)
         return (start, *head_shift(moved, start, self.weight, precision))
 
