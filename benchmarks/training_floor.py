@@ -55,7 +55,7 @@ class _Marks(Callback):
 
 
 class Floor:
-    """What one step computes by these operations, to be timed beside the step.
+    """The calls of these operations in one step, to be timed beside the step.
 
     Args:
         train: makes so many steps, with callbacks.

@@ -46,7 +46,6 @@ class ImplicitGenerator(PosteriorBuilder):
         >>> posterior, prior = builder.build(weight_spec), builder.prior(weight_spec)
         >>> posterior.rsample((5,)).shape, prior.whitened_by(posterior().whitening)
         (torch.Size([5, 97]), True)
-        >>> networks = posterior.sample_networks(net, 3)
     """
 
     @renamed_arguments(listed=True, layers="hidden_layers", spread="init_std")
@@ -94,8 +93,8 @@ class ImplicitGenerator(PosteriorBuilder):
         if self.chunk_size is None:
             hnet = HMLP(weight_spec.shapes, **settings)
         else:
-            size, embedding_size = self.chunk_size, self.chunk_embedding_size
-            hnet = ChunkedHMLP(weight_spec.shapes, size, chunk_emb_size=embedding_size, **settings)
+            settings["chunk_emb_size"] = self.chunk_embedding_size
+            hnet = ChunkedHMLP(weight_spec.shapes, self.chunk_size, **settings)
         init_hypernetwork(hnet, weight_spec, self.init_std)
         sigma, scale = _make_sigma(self, self.hidden_layers, weight_spec), self.whitening(weight_spec)
         own: dict[str, Any] = {"sigma": sigma, "scale": scale, "block_size": self.block_size}
