@@ -15,6 +15,7 @@ from torch.func import functional_call
 
 from .checks import check_devices, naming
 from .errors import (
+    LARGEST,
     check_choice,
     check_flags,
     check_floating,
@@ -35,6 +36,8 @@ STRATEGIES = ("auto", "vmap", "loop", "bmm")
 # Up to these sizes one batched call is faster than a loop on a CPU, since it saves the overhead of Python; see
 # benchmarks/batched_forward.py. Number of weights; weights times inputs; the same for convolutions, with all pixels.
 _WIDE, _WORK, _CONV_WORK = 2**18, 2**22, 2**20
+_GROUP = 3 * 2**17
+"""Activations of a layer that a network's own implementation computes at a time on a CPU: more leave its cache."""
 
 
 def batched_forward(
@@ -144,7 +147,7 @@ class _Job:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
             several = not isinstance(x, Tensor)
-            outputs = None if self.hook is None or several else self.hook(weights, x, per_sample_inputs=self.per_sample)
+            outputs = None if several else self.own(weights, x, grouped=strategy == "auto")
             if outputs is not None:
                 return outputs
             if strategy == "bmm":
@@ -159,6 +162,30 @@ class _Job:
         if strategy == "auto" and self.vmap_pays(weights, x):
             return vectorized_or_not(lambda: self.vmap(weights, x), lambda: self.loop(weights, x))
         return self.loop(weights, x)
+
+    def own(self, weights: Tensor, x: Tensor, grouped: bool) -> Any:
+        """Compute the outputs by the network's own implementation, or return None if it has none."""
+        if self.hook is None:
+            return None
+        size = self._group(x) if grouped and weights.device.type == "cpu" and not transforms_active() else len(weights)
+        if size >= len(weights):
+            return self.hook(weights, x, per_sample_inputs=self.per_sample)
+        some = weights.split(size)
+        inputs = x.split(size) if self.per_sample else [x] * len(some)
+        outputs = []
+        for w, one in zip(some, inputs, strict=True):
+            outputs.append(self.hook(w, one, per_sample_inputs=self.per_sample))
+            if outputs[0] is None:
+                return None
+        return _gather(torch.cat, outputs)
+
+    def _group(self, x: Tensor) -> int:
+        """Return the number of samples that are best treated together."""
+        rows = x.shape[self.per_sample] if x.ndim > self.per_sample else 1
+        widest = max((e.shape[0] for e in self.spec.entries if e.role == "weight" and e.shape), default=1)
+        # Gradients of long weight vectors would be joined again, which costs more than the cache saves.
+        short = rows * widest >= self.spec.numel
+        return max(1, _GROUP // (rows * widest)) if short and rows else LARGEST
 
     def loop(self, weights: Tensor, x: Any) -> Any:
         # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample. That of a single
