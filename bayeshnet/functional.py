@@ -15,7 +15,6 @@ from torch.func import functional_call
 
 from .checks import check_devices, naming
 from .errors import (
-    LARGEST,
     check_choice,
     check_flags,
     check_floating,
@@ -99,7 +98,8 @@ def batched_forward(
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
     check_devices("x", x, weights.device)
-    size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
+    fitting = job.group(weights, x) if strategy == "auto" else samples
+    size = fitting if chunk_size is None else check_int("chunk_size", chunk_size, 1)
     plain = strategy == "vmap" or transforms_active()
     with nullcontext() if plain else naming("x", "inputs that the network takes under these weights"):
         if size >= samples:
@@ -147,7 +147,7 @@ class _Job:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
             several = not isinstance(x, Tensor)
-            outputs = None if several else self.own(weights, x, grouped=strategy == "auto")
+            outputs = None if self.hook is None or several else self.hook(weights, x, per_sample_inputs=self.per_sample)
             if outputs is not None:
                 return outputs
             if strategy == "bmm":
@@ -163,33 +163,17 @@ class _Job:
             return vectorized_or_not(lambda: self.vmap(weights, x), lambda: self.loop(weights, x))
         return self.loop(weights, x)
 
-    def own(self, weights: Tensor, x: Tensor, grouped: bool) -> Any:
-        """Compute the outputs by the network's own implementation, or return None if it has none."""
-        if self.hook is None:
-            return None
-        size = self._group(x) if grouped and weights.device.type == "cpu" and not transforms_active() else len(weights)
-        if size >= len(weights):
-            return self.hook(weights, x, per_sample_inputs=self.per_sample)
-        some = weights.split(size)
-        inputs = x.split(size) if self.per_sample else [x] * len(some)
-        outputs = []
-        for w, one in zip(some, inputs, strict=True):
-            outputs.append(self.hook(w, one, per_sample_inputs=self.per_sample))
-            if outputs[0] is None:
-                return None
-        return _gather(torch.cat, outputs)
-
-    def _group(self, x: Tensor) -> int:
-        """Return the number of samples that are best treated together."""
+    def group(self, weights: Tensor, x: Any) -> int:
+        """Return the number of samples that the network's own implementation treats together."""
+        if self.hook is None or weights.device.type != "cpu" or not isinstance(x, Tensor) or transforms_active():
+            return len(weights)
         rows = x.shape[self.per_sample] if x.ndim > self.per_sample else 1
-        widest = max((e.shape[0] for e in self.spec.entries if e.role == "weight" and e.shape), default=1)
+        entries = rows * max((e.shape[0] for e in self.spec.entries if e.role == "weight" and e.shape), default=1)
         # Gradients of long weight vectors would be joined again, which costs more than the cache saves.
-        short = rows * widest >= self.spec.numel
-        return max(1, _GROUP // (rows * widest)) if short and rows else LARGEST
+        return len(weights) if entries < self.spec.numel else max(1, _GROUP // max(1, entries))
 
     def loop(self, weights: Tensor, x: Any) -> Any:
-        # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample. That of a single
-        # vector is a view.
+        # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample.
         inputs = x.unbind(0) if self.per_sample else [x] * weights.shape[0]
         rows = (weights.squeeze(0),) if len(weights) == 1 else weights.unbind(0)
         return _gather(torch.stack, [self.call(w, one) for w, one in zip(rows, inputs, strict=True)])
