@@ -200,12 +200,19 @@ class AutoHypernet(FlatGuide):
     def _starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start]:
         """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
         if self.components == 1:
-            return [Start(self._init_loc(), None, 0.0)]
+            return [Start(self._coordinates(self._init_loc(), args, kwargs), None, 0.0)]
         found = self._clustered(self.components, args, kwargs)
         if found is not None:
             return found
         drawn = [self._near_prior(args, kwargs) for _ in range(self.components - 1)]
-        return [self._narrow(loc) for loc in (self._init_loc(), *drawn)]
+        return [self._narrow(self._coordinates(loc, args, kwargs)) for loc in (self._init_loc(), *drawn)]
+
+    @torch.no_grad()
+    def _coordinates(self, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+        """Return the unknowns that the hypernetwork generates ``(D,)``, of unconstrained ones ``x``."""
+        if not self._centred and self.tail_power is None:
+            return x
+        return self._sites(args, kwargs).rows(x.unsqueeze(0), undo=True)[0][0]
 
     def _narrow(self, loc: Tensor) -> Start:
         """Return a start of the initial scale around ``loc``, with an equal share."""
