@@ -260,7 +260,8 @@ class DiracGenerator(_ExplicitGenerator):
 def _check_sigma(sigma: float | str) -> float | str:
     """Return a sigma that is a number > 0, ``"learned"`` or ``"generated"``."""
     if isinstance(sigma, str):
-        return check_choice("sigma", sigma, ("learned", "generated"), "Or give a number > 0.")
+        found: float | str = check_choice("sigma", sigma, ("learned", "generated"), "Or give a number > 0.")
+        return found
     return check_positive("sigma", sigma)
 
 

@@ -94,7 +94,8 @@ class JacobianGeometry(Geometry):
             return self._value(x) if index is None else self._value(x)[:, index]
 
         def along(axis: Tensor) -> Tensor:
-            return torch.func.jvp(fn, (z,), (axis.expand_as(z),))[1]
+            found: Tensor = torch.func.jvp(fn, (z,), (axis.expand_as(z),))[1]
+            return found
 
         axes = torch.eye(self.latent_size, dtype=z.dtype, device=z.device)
 
@@ -151,13 +152,15 @@ class JacobianGeometry(Geometry):
         r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
         check_shape("v", v, (-1, self.num_weights))
         z, v, batch = self._common(z, v)
-        return torch.func.vjp(self._value, z)[1](v)[0].reshape(*batch, self.latent_size)
+        found: Tensor = torch.func.vjp(self._value, z)[1](v)[0].reshape(*batch, self.latent_size)
+        return found
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
         r"""Compute the Jacobian-vector product :math:`J t` for tangents ``t`` ``(*B, n)``: ``(*B, P)``."""
         check_shape("t", t, (-1, self.latent_size))
         z, t, batch = self._common(z, t)
-        return torch.func.jvp(self._value, (z,), (t,))[1].reshape(*batch, self.num_weights)
+        found: Tensor = torch.func.jvp(self._value, (z,), (t,))[1].reshape(*batch, self.num_weights)
+        return found
 
     def _common(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor, torch.Size]:
         """Expand ``z`` and ``v`` to matrices with one row for each element of their common batch shape."""

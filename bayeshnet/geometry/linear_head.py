@@ -104,7 +104,8 @@ class LinearHead:
 
     def by_chunks(self, v: Tensor) -> Tensor:
         """Reshape ``(*B, P)`` to ``(*B, C, K)``, with zeros after the last weight."""
-        return (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
+        found: Tensor = (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
+        return found
 
     def pull(self, v: Tensor) -> Tensor:
         """Pull ``v`` ``(*B, P)`` back to the activations: ``(*B, C, H)``."""
@@ -153,7 +154,7 @@ class LinearHead:
         if once:
             grams, slots = head_gram(weight, blocks), []
         else:
-            grams, *slots = HeadGram.apply(weight, blocks, chunks)
+            grams, *slots = HeadGram.apply(weight, blocks, chunks)  # type: ignore[no-untyped-call]
         if values is not None:
             pieces = [(slice(0, chunks), grams[0] if chunks == 1 else grams)]
         elif grams.shape[0] == 1:
@@ -188,7 +189,7 @@ class LinearHead:
         start = _origin(weighted, self.weight, moved)
         if weighted.slots and (center is None or center.ndim == 1):
             slots = [weighted.slots.pop() for _ in range(len(weighted.slots))][::-1]
-            made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))
+            made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))  # type: ignore[no-untyped-call]
             return weighted.shifts.get((center, self.bias), lambda: made)
         return (start, *head_shift(moved, start, self.weight, weighted.precision))
 

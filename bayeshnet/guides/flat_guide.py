@@ -72,7 +72,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     ) -> dict[str, Tensor]:
         """Compute posterior quantiles of each unknown from draws: ``(len(quantiles), *shape)`` by site."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         sites = self._sites(args, kwargs)
         draws = self._mixed(sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)[0])
         return sites.by_name(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
@@ -88,7 +88,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     ) -> dict[str, Tensor]:
         """Draw all unknowns, ``(num_samples, *shape)`` by site; other arguments are the model's."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         sites = self._sites(args, kwargs)
         draw = self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator))
         return sites.by_name(self._mixed(sites.rows(draw.w)[0], generator))
@@ -158,7 +158,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     ) -> WeightedDraws:
         """Draw values of all sites with both sides of their log-densities in unconstrained space."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **(kwargs or {}))
+            self._setup_prototype(*args, **(kwargs or {}))  # type: ignore[no-untyped-call]
         q, sites = self.distribution(), self._sites(args, kwargs or {})
         num = check_size("num_samples", num_samples)
         w, lower, upper = draws_and_densities(q, num, check_generator(generator))
@@ -237,7 +237,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         check_callable("model", model, "a Pyro model, a function")
         num = check_size("num_samples", num_samples, 25)
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         q, sites = self.distribution(), self._sites(args, kwargs)
         if not isinstance(q, GeneratedMixture):
             return

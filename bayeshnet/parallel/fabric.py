@@ -104,7 +104,7 @@ class FabricProcesses(Processes):
 
     def gather(self, x: Tensor) -> Tensor:
         """Concatenate the tensors of all processes."""
-        found: Tensor = _Gather.apply(x, self) if self.size > 1 else x
+        found: Tensor = _Gather.apply(x, self) if self.size > 1 else x  # type: ignore[no-untyped-call]
         return found
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 
 from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.cli import main
-from bayeshnet.continual import EWC, PosteriorReplay, Separate, Training
+from bayeshnet.continual import EWC, Coreset, PosteriorReplay, Separate, Training
 from bayeshnet.estimators import AVB
 from bayeshnet.inference import Callback
 from bayeshnet.reports import RunResult
@@ -100,7 +100,7 @@ def learn(experiment, path, listener=None):
     return learn_stream(experiment, folder, stream, log)
 
 
-@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * (k == "ewc")) for k in LEARNERS])
 def test_a_task_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(kind, tmp_path):
     experiment = Experiment(LEARNERS[kind](), data="modes2d", data_options={"num_train": 10})
     whole = learn(experiment, tmp_path / "whole")
@@ -117,6 +117,37 @@ def test_a_task_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(kind,
     for name in [*names, "logs/train.csv"]:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
     assert not list((tmp_path / "run").glob("checkpoints/step.*"))
+
+
+@pytest.mark.slow
+def test_the_work_after_the_last_task_is_kept_too(tmp_path):
+    """Two fits on stored examples, the second of which is stopped: the first is made anew, the second goes on."""
+    calls = []
+
+    def shifted(x):
+        calls.append(1)
+        if len(calls) == STEPS + 11:  # the second fit; there is one more call, of its first batch, for each fit
+            os.kill(os.getpid(), signal.SIGINT)
+        return x + 0.01 * torch.randn_like(x)
+
+    finish = Training(steps=STEPS, batch_size=3, augmentation=shifted)
+    generator = ImplicitGenerator(latent_size=2, hidden_layers=(4,))
+    coreset = Coreset(4, finish=finish)
+    learner = PosteriorReplay(MLPNetwork((4,)), generator, coreset=coreset, training=TRAINING, num_samples=5)
+    experiment = Experiment(learner, data="modes2d", data_options={"num_train": 10, "num_tasks": 2})
+    with pytest.raises(KeyboardInterrupt):
+        learn(experiment, tmp_path / "run")
+    kept = kept_step(RunFolder(tmp_path / "run"))
+    assert (kept.task, kept.steps) == (3, STEPS)
+    assert 5 < kept.step < 15
+    before = len(calls)
+    again = learn(experiment, tmp_path / "run")
+    assert 2 * STEPS - kept.step <= len(calls) - before <= 2 * STEPS - kept.step + 3
+    whole = learn(experiment, tmp_path / "whole")
+    assert [comparable(a) for a in again] == [comparable(a) for a in whole]
+    read = [(tmp_path / name / "checkpoints" / "finished.safetensors").read_bytes() for name in ("run", "whole")]
+    assert read[0] == read[1]
+    assert kept_step(RunFolder(tmp_path / "run")) is None
 
 
 @pytest.mark.slow

@@ -178,7 +178,8 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
     def _sigmas(self, cond_ids: Sequence[int]) -> Tensor:
         """Compute sigma at ``T`` conditions: ``(T,)`` or ``(T, P)``."""
         if isinstance(self.sigma, GeneratedSigma):
-            return self.sigma(list(cond_ids))
+            found: Tensor = self.sigma(list(cond_ids))
+            return found
         return torch.stack([self.sigma(i) for i in cond_ids])
 
     def _h(self, rows: Rows, cond_ids: Sequence[int], z: Tensor) -> Tensor:
@@ -191,7 +192,8 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
 
         if not callable(self._weights):  # one theta for all
             ids = [i for i in cond_ids for _ in range(z.shape[1])]
-            return h(z.flatten(0, 1), ids, self._weights).unflatten(0, z.shape[:2])
+            found: Tensor = h(z.flatten(0, 1), ids, self._weights).unflatten(0, z.shape[:2])
+            return found
         if isinstance(rows, Tensor) and len(rows) > 1 and self._all_generated and not self.hnet.num_known_conds:
             batched = self.hnet.batched_over_weights(rows, z)
             if batched is not None:

@@ -62,7 +62,8 @@ def search(
 
     def log_density(x: Tensor) -> Tensor:
         with pyro.validation_enabled(False):  # a trajectory may leave the range of numbers, and is refused then
-            return density.batched(sites.by_name(x)) - sites.rows(x)[1]
+            found: Tensor = density.batched(sites.by_name(x)) - sites.rows(x)[1]
+            return found
 
     try:
         found = anneal(log_density, center, scale, num, budget, keep=keep)

@@ -28,7 +28,8 @@ def jacobian_geometry(hnet: Any, where: dict[str, Any]) -> JacobianGeometry:
     """
 
     def fn(z: Tensor) -> Tensor:
-        return hnet(z, ret_format="flattened", **where)
+        found: Tensor = hnet(z, ret_format="flattened", **where)
+        return found
 
     like = like_tensor(hnet, where["weights"], where["cond_input"])
     fixed = _with_fixed_spectral_norms(hnet, fn, like.new_zeros(1, hnet.uncond_in_size))

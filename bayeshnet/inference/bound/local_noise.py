@@ -161,7 +161,8 @@ def _local_names(net: MainNetInterface, flat: Tensor, x: Inputs) -> set[str]:
     tensors = net.weight_spec.unflatten(flat)
     with _Uses({id(tensor): name for name, tensor in tensors.items()}) as uses:
         net(take(x, slice(1)), weights=list(tensors.values()))
-    return {name for name, count in uses.linear.items() if count == 1} - uses.other
+    found: set[str] = {name for name, count in uses.linear.items() if count == 1} - uses.other
+    return found
 
 
 def _linear_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -43,7 +43,7 @@ class AcceleratedBound(ABC):
                 raise value_error("data", expected=expected, found="more", hint="Leave compile and capture off.")
             self._made[key] = self._make(parameters, heat, batch)
         loss, nll, kl, analytic, information, *gradients = self._made[key](parameters, heat, *batch)
-        attached = _WithGradient.apply(loss, len(parameters), *parameters, *gradients)
+        attached = _WithGradient.apply(loss, len(parameters), *parameters, *gradients)  # type: ignore[no-untyped-call]
         return ELBOTerms(attached, nll, kl, analytic, information)
 
     @abstractmethod
