@@ -211,13 +211,6 @@ class AutoHypernet(FlatGuide):
         places = [self._init_loc(), *drawn]  # type: ignore[no-untyped-call]
         return [self._narrow(self._coordinates(place, args, kwargs)) for place in places]
 
-    @torch.no_grad()
-    def _coordinates(self, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
-        """Return the unknowns that the hypernetwork generates ``(D,)``, of unconstrained ones ``x``."""
-        if not self._centred and self.tail_power is None:
-            return x
-        return self._sites(args, kwargs).rows(x.unsqueeze(0), undo=True)[0][0]
-
     def _narrow(self, loc: Tensor) -> Start:
         """Return a start of the initial scale around ``loc``, with an equal share."""
         return Start(loc, self.init_scale * torch.eye(len(loc)).to(loc), -math.log(self.components))
