@@ -76,4 +76,5 @@ def _beyond_livi(
         return draw.w.new_zeros(len(draw.w))
     sides = estimator.mutual_information(q, draw, generator).diagnostics
     noise, livi = linear_noise(q, draw)
-    return 0.5 * (sides["lower_per_draw"] + sides["upper_per_draw"]) - noise - livi
+    found: Tensor = 0.5 * (sides["lower_per_draw"] + sides["upper_per_draw"]) - noise - livi
+    return found
