@@ -65,7 +65,7 @@ class Split:
     @property
     def log_det(self) -> Tensor:
         """The log-determinant of the covariance of the posterior's noise across the head."""
-        within = torch.linalg.slogdet(self.basis.mT @ (self.basis / column(self.ratio**2)))[1]
+        within: Tensor = torch.linalg.slogdet(self.basis.mT @ (self.basis / column(self.ratio**2)))[1]
         return within + 2 * total(self.ratio.log(), len(self.basis))
 
     def half_square(self) -> Callable[[Tensor], Tensor]:
