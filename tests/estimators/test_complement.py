@@ -98,7 +98,7 @@ def test_it_is_below_the_kl_and_most_of_it_for_a_large_move(sigma, shift, least)
 
 @pytest.mark.parametrize("per_weight", [False, True])
 def test_the_interval_contains_the_kl_of_a_large_move(per_weight):
-    """What lies across the span is a mean over latents, so that few draws make the interval narrow."""
+    """Few draws make the interval narrow, as what lies across the span is a mean over latents."""
     q = SemiImplicit(generated(3, 1, (3,)), noise(per_weight, 1))
     p = SemiImplicit(generated(4, 1, (3,), shift=4.0), 0.9)
     truth, error = exact_kl(q, p)
