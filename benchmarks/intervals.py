@@ -253,7 +253,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=200, help="random networks")
     parser.add_argument("--linear", type=int, default=100, help="linear maps")
-    parser.add_argument("--itself", type=int, default=10, help="posteriors compared with themselves")
+    parser.add_argument("--itself", type=int, nargs="*", default=[0, 1, 2, 3], help="seeds of priors of themselves")
     parser.add_argument("--sizes", type=int, nargs="*", default=[1, 2, 4, 8, 12], help="factors of products")
     parser.add_argument("--cosines", type=int, default=4, help="random networks of cosines")
     parser.add_argument("--left-out", type=int, nargs="*", help="seeds of uncertain truth to look at; all if not given")
@@ -265,12 +265,12 @@ def main() -> None:
         "linear": {f"linear {i}": partial(linear_map, i) for i in range(args.linear)},
         "products": {f"{name} {n}": partial(product, name, n) for name in ("abs", "cos") for n in args.sizes},
         "cosines": {f"cosines {i}": partial(cosine_network, i) for i in range(args.cosines)},
-        "itself": {f"itself {i}": partial(itself, i) for i in range(args.itself)},
+        "itself": {f"itself {i}": partial(itself, i) for i in args.itself},
     }
     cases = {study: [kept.case(key, make) for key, make in parts.items()] for study, parts in studies.items()}
     cases["random"], cases["left out"] = random_cases(kept, range(args.cases), args.left_out)
     if args.rst is not None:
-        write_page(args.rst, cases, singles(kept), args.cases, args.left_out)
+        write_page(args.rst, cases, singles(kept), args.cases, args.left_out, args.itself)
 
 
 if __name__ == "__main__":
