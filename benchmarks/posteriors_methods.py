@@ -28,9 +28,11 @@ from bayeshnet.guides import AutoHypernet
 from bayeshnet.inference import fit
 from bayeshnet.metrics import pareto_smoothing
 
-__all__ = ["GUIDES", "PARTICLES", "sampled", "train_ours", "train_theirs"]
+__all__ = ["FEW", "GUIDES", "MANY", "PARTICLES", "sampled", "train_ours", "train_theirs"]
 
 PARTICLES, RATE, WARMUP = 64, 0.02, 150
+MANY, FEW = 50, 8
+"""Beyond so many unknowns our entropy is estimated from fewer latents: the cost of each grows with their square."""
 
 Draws = Callable[[int], dict[str, Tensor]]
 
@@ -57,7 +59,8 @@ def train_ours(target: Target, options: Mapping[str, Any], seconds: float) -> Au
     several = guide.components > 1
     beta = clock.heat if target.modes is not None and not several else 1.0
     settings: dict[str, Any] = {"num_steps": 10**6, "lr": RATE / 2 if several else RATE, "scheduler": clock.rate}
-    particles = {"num_particles": PARTICLES, "num_samples": PARTICLES}
+    latents = FEW if target.unknowns > MANY else PARTICLES
+    particles = {"num_particles": PARTICLES, "num_samples": latents}
     fit(target.model, guide, beta=beta, alarms=False, callbacks=[clock], **settings, **particles)
     return guide
 

@@ -59,6 +59,8 @@ def exact_schools(num: int, spread: Any = None, width: float = 5.0) -> Tensor:
     return torch.cat([mu, log_tau, mean + torch.randn(num, 8) / precision.sqrt()], 1)
 
 
+_FOREMOST = ("schools, centered", "schools, wide spread", "SLCP", "two moons", "X", "radon", "German credit")
+
 CROSS = torch.tensor([[[2.0, 1.8], [1.8, 2.0]], [[2.0, -1.8], [-1.8, 2.0]]])
 
 
@@ -156,7 +158,7 @@ def _slcp() -> Target:
         lambda x: 2 * (x[:, 2] > 0) + (x[:, 3] > 0),
         options=both,
         others={"eight components": {"components": 8}},
-        longer=3.0,
+        longer=4.0,
     )
 
 
@@ -190,4 +192,5 @@ def _made() -> dict[str, Callable[[], Target]]:
 def makers(keep: Path | None = None) -> dict[str, Callable[[], Target]]:
     """Makers of all targets by name; long runs of a sampler are kept beside the file ``keep``."""
     shipped = {"two moons": _two_moons, "SLCP": _slcp, "Gaussian mixture": _mixture, "Bernoulli GLM": _spikes}
-    return {**_made(), **shipped, **GYM, **targets_of_networks(keep)}
+    found = {**_made(), **shipped, **GYM, **targets_of_networks(keep)}
+    return {name: found[name] for name in (*_FOREMOST, *(name for name in found if name not in _FOREMOST))}

@@ -202,12 +202,14 @@ class AutoHypernet(FlatGuide):
     def _starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start]:
         """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
         if self.components == 1:
-            return [Start(self._init_loc(), None, 0.0)]  # type: ignore[no-untyped-call]
+            loc = self._init_loc()  # type: ignore[no-untyped-call]
+            return [Start(self._coordinates(loc, args, kwargs), None, 0.0)]
         found = self._clustered(self.components, args, kwargs)
         if found is not None:
             return found
         drawn = [self._near_prior(args, kwargs) for _ in range(self.components - 1)]
-        return [self._narrow(loc) for loc in (self._init_loc(), *drawn)]  # type: ignore[no-untyped-call]
+        places = [self._init_loc(), *drawn]  # type: ignore[no-untyped-call]
+        return [self._narrow(self._coordinates(place, args, kwargs)) for place in places]
 
     def _narrow(self, loc: Tensor) -> Start:
         """Return a start of the initial scale around ``loc``, with an equal share."""

@@ -127,7 +127,8 @@ def test_the_page_names_winners_false_silences_and_misses(tmp_path):
     told = ["AutoHypernet", "50 %", "0 %", "AutoNormal", "100 %", "0 %"]
     assert cells(counted(found))[-14:-7] == ["told", *told]
     page = tmp_path / "page.rst"
-    write_page(page, found, 4.0, 64, "x86")
+    write_page(page, found, 4.0, 64, "x86", ["radon"])
+    assert "not run for this page: radon." in page.read_text(encoding="utf-8")
     assert "Silences that are false, with an error above 0.25 of what was called right: silent, AutoHypernet." in (
         page.read_text(encoding="utf-8")
     )
