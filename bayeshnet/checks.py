@@ -196,7 +196,8 @@ def check_data(argument: str, value: Any, expected: str = "a dense tensor of rea
     good = isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.is_complex()
     if not good or (value.is_floating_point() and value.dtype.itemsize < 2) or value.is_meta:
         raise type_error(argument, expected=expected, got=value)
-    return value
+    found: torch.Tensor = value
+    return found
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The command line: ``bayeshnet run | compare | sweep | list``."""
+"""The command line: ``bayeshnet run | compare | sweep | list | completion``."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ _COMMANDS = {
     "compare": "tables of several runs, with mean and standard deviation over seeds",
     "sweep": "try settings of a learner, judged on validation examples, and write the best configuration",
     "list": "streams, methods and estimators by name",
+    "completion": "print a script by which bash or zsh completes commands, options and names",
 }
 
 

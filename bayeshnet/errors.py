@@ -268,7 +268,8 @@ def check_floating(argument: str, tensor: Any, hint: str = "") -> torch.Tensor:
     good = isinstance(tensor, torch.Tensor) and tensor.is_floating_point() and tensor.layout is torch.strided
     if not good or tensor.dtype.itemsize < 2:
         raise type_error(argument, expected="a dense floating tensor", got=tensor, hint=hint)
-    return tensor
+    found: torch.Tensor = tensor
+    return found
 
 
 def check_finite(argument: str, tensor: torch.Tensor, hint: str = "") -> torch.Tensor:

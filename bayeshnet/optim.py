@@ -62,7 +62,7 @@ class DirectAdam(torch.optim.Adam):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Replace the state."""
         self._moments = {}
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -98,7 +98,7 @@ class DirectAdam(torch.optim.Adam):
     def _gather(self, group: dict[str, Any]) -> _Moments:
         """Collect the moments of a group, with one counter for the steps of all its parameters."""
         parameters, gradients, first, second, largest, steps = ([] for _ in range(6))  # type: ignore[var-annotated]
-        self._init_group(group, parameters, gradients, first, second, largest, steps)
+        self._init_group(group, parameters, gradients, first, second, largest, steps)  # type: ignore[no-untyped-call]
         counter = torch.stack(steps)
         states = [self.state[p] for p in parameters]
         views = list(counter.unbind())

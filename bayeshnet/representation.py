@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import wraps
 from html import escape
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, TypeVar, cast
 
 from torch import Tensor, nn
 
@@ -17,7 +17,7 @@ _WIDTH, _VALUE_WIDTH = 100, 60
 _FEW = 16
 _NO_SETTINGS = {"validate_args"}
 
-P = ParamSpec("P")
+Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class Settings:
@@ -52,7 +52,7 @@ class ModuleSettings:
         return ", ".join(f"{name}={_show(value)}" for name, value in values if not isinstance(value, nn.Module))
 
 
-def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Concatenate[Any, P], None]:
+def shows_arguments(init: Init) -> Init:
     """Decorate a constructor of many arguments, so that those which are not at their defaults can be shown.
 
     Their text is kept as ``_arguments``, for :meth:`~torch.nn.Module.extra_repr`, and their values as ``_given``, with
@@ -69,7 +69,7 @@ def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Conca
     signature = inspect.signature(init)
 
     @wraps(init)
-    def recorded(self: Any, *args: P.args, **kwargs: P.kwargs) -> None:
+    def recorded(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         shown, given = [], {}
         for name, value in list(signature.bind(self, *args, **kwargs).arguments.items())[1:]:
@@ -81,7 +81,7 @@ def shows_arguments(init: Callable[Concatenate[Any, P], None]) -> Callable[Conca
                     given[key] = ... if _holds_tensors(v) else v
         self._arguments, self._given = ", ".join(shown), given
 
-    return recorded
+    return cast(Init, recorded)
 
 
 def html_table(rows: Mapping[str, str]) -> str:

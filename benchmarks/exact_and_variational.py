@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/exact_and_variational.py DATA_DIR RESULTS.jsonl [--order 0] [--examples 2000] [--rows ...]``.
 A line of the file is a row of the table; rows that are there are not computed again. Linear layers with posteriors
-stand on the features of the exact head's compact setting. Their prior's scale is chosen by a quarter of the examples of
+stand on the features of 20 patch filters. Their prior's scale is chosen by a quarter of the examples of
 the first task, held out of training. Few examples per task are the case in which unknown weights matter most.
 """
 
@@ -14,14 +14,14 @@ import time
 from pathlib import Path
 
 import torch
-from exact_stream import SETTINGS, class_order
+from exact_stream import IMAGE, class_order
 
 from bayeshnet import metrics
 from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork, PointWeights
 from bayeshnet.continual import DensitySettings, ExactStream, PosteriorReplay, Separate, Split, Task, Training
 from bayeshnet.continual.exact_stream.learner import memory_of
 from bayeshnet.data import split_fashion_mnist
-from bayeshnet.features import Frozen
+from bayeshnet.features import Frozen, PatchFilters
 from bayeshnet.guides import HypernetGuide
 from bayeshnet.inference import Predictive
 
@@ -142,7 +142,8 @@ def main():
     if not missing:
         return
     stream = split_fashion_mnist(arguments.data_dir, order=class_order(arguments.order), max_train=arguments.examples)
-    features = SETTINGS["compact"][0].fit(stream[0].train.x, layout=stream[0].layout)
+    filters = PatchFilters(20, patch_size=(4, 7, 11), grid=4, mirror=True, image_shape=IMAGE)
+    features = filters.fit(stream[0].train.x, layout=stream[0].layout)
     tasks = [featured(task, features) for task in stream]
     x = torch.cat([task.test.x for task in tasks])
     task = torch.cat([torch.full((len(t.test),), n) for n, t in enumerate(tasks)])

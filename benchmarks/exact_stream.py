@@ -38,7 +38,10 @@ SETTINGS: dict[str, tuple[Features, str]] = {
     "pixels": (Frozen(torch.nn.Flatten()), "linear"),
     "pixels-gaussian": (Frozen(torch.nn.Flatten()), "gaussian"),
     "compact-gaussian": (filters(20), "gaussian"),
-    "digits": (PatchFilters(60, patch_size=4, grid=3, image_shape=(1, 8, 8)), "linear"),
+    "digits": (
+        PatchFilters(120, patch_size=(3, 4, 5), grid=2, threshold=0.1, contrast=1.0, image_shape=(1, 8, 8)),
+        "linear",
+    ),
 }
 
 

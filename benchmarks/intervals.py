@@ -231,17 +231,14 @@ class Kept:
 
 def random_cases(kept: Kept, seeds: Sequence[int], chosen: Sequence[int] | None) -> tuple[list[Case], list[Case]]:
     """Return the cases whose truths are known, and the chosen ones, or all, of those whose truths are uncertain."""
-    truths = {i: kept.truth(f"truth {i}", partial(random_truth, i)) for i in seeds}
-    known = {i: truth for i, truth in truths.items() if truth.error <= UNCERTAIN}
-    rest = {i: truth for i, truth in truths.items() if truth.error > UNCERTAIN}
-    return (
-        [kept.case(f"random {i}", partial(random_network, i, truth)) for i, truth in known.items()],
-        [
-            kept.case(f"left out {i}", partial(left_out, i, truth))
-            for i, truth in rest.items()
-            if chosen is None or i in chosen
-        ],
-    )
+    known, rest = [], []
+    for i in seeds:
+        truth = kept.truth(f"truth {i}", partial(random_truth, i))
+        if truth.error <= UNCERTAIN:
+            known.append(kept.case(f"random {i}", partial(random_network, i, truth)))
+        elif chosen is None or i in chosen:
+            rest.append(kept.case(f"left out {i}", partial(left_out, i, truth)))
+    return known, rest
 
 
 def singles(kept: Kept) -> list[Single]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import bz2
-import importlib.util
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,38 +14,17 @@ import pyro
 import pyro.distributions as dist
 import torch
 from auto_hypernet import banana, exact_banana, exact_funnel, exact_two_sided, funnel, two_sided
+from posteriors_gym import GYM
+from posteriors_networks import targets_of_networks
+from posteriors_records import Target, columns, package_folder
 from torch import Tensor
 
 from bayeshnet.guides import Flip
 
-__all__ = ["Moments", "Target", "targets"]
+__all__ = ["makers"]
 
 EFFECTS = torch.tensor([28.0, 8.0, -3.0, 7.0, -1.0, 1.0, 18.0, 12.0])
 ERRORS = torch.tensor([15.0, 10.0, 16.0, 11.0, 9.0, 11.0, 10.0, 18.0])
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Means and standard deviations ``(D,)`` where no reference draws are known."""
-
-    mean: Tensor
-    std: Tensor
-
-
-@dataclass(frozen=True)
-class Target:
-    """A posterior: its model, exact draws or moments, what is read, and modes as signs of functions.
-
-    ``centred`` names the sites to which Pyro's guides give a learned centring; ``options`` are those of the second
-    guide of ours, for what is known of the posterior beforehand: a hierarchy, modes, symmetries.
-    """
-
-    model: Callable[[], None]
-    exact: Callable[[int], Tensor] | Moments
-    read: Callable[[dict[str, Tensor]], Tensor]
-    modes: Callable[[Tensor], Tensor] | None = None
-    centred: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def schools(spread: Any = None, width: float = 5.0) -> None:
@@ -81,6 +58,8 @@ def exact_schools(num: int, spread: Any = None, width: float = 5.0) -> Tensor:
     mean = (EFFECTS / ERRORS**2 + mu * (-2 * log_tau).exp()) / precision
     return torch.cat([mu, log_tau, mean + torch.randn(num, 8) / precision.sqrt()], 1)
 
+
+_FOREMOST = ("schools, centered", "schools, wide spread", "SLCP", "two moons", "X", "radon", "German credit")
 
 CROSS = torch.tensor([[[2.0, 1.8], [1.8, 2.0]], [[2.0, -1.8], [-1.8, 2.0]]])
 
@@ -141,17 +120,6 @@ def spikes(design: Tensor, seen: Tensor) -> None:
     pyro.factor("seen", dist.Bernoulli(logits=theta @ design.T).log_prob(seen).sum(-1))
 
 
-def brownian(seen: Tensor) -> None:
-    """A Brownian motion of unknown scales, seen with noise at some times, written by its steps."""
-    step = pyro.sample("innovation", dist.LogNormal(0.0, 2.0))
-    noise = pyro.sample("noise", dist.LogNormal(0.0, 2.0))
-    with pyro.plate("times", len(seen)):
-        walk = pyro.sample("step", dist.Normal(0.0, step)).cumsum(-1)
-    known = ~seen.isnan()
-    with pyro.plate("seen", int(known.sum())):
-        pyro.sample("y", dist.Normal(walk[..., known], noise), obs=seen[known])
-
-
 def _flat(values: dict[str, Tensor]) -> Tensor:
     return torch.stack([v.log() if k == "scale" else v for k, v in values.items()], 1)
 
@@ -160,95 +128,69 @@ def _one(name: str) -> Callable[[dict[str, Tensor]], Tensor]:
     return lambda values: values[name]
 
 
-def _columns(*names: str) -> Callable[[dict[str, Tensor]], Tensor]:
-    return lambda values: torch.cat([values[name].reshape(len(values[name]), -1) for name in names], 1)
-
-
 def _schools(values: dict[str, Tensor]) -> Tensor:
     mu, tau = values["mu"], values["tau"]
     theta = values["theta"] if "theta" in values else mu[:, None] + tau[:, None] * values["eta"]
     return torch.cat([mu[:, None], tau.log()[:, None], theta], 1)
 
 
-def _brownian(values: dict[str, Tensor]) -> Tensor:
-    return torch.cat([values["innovation"][:, None], values["noise"][:, None], values["step"].cumsum(-1)], 1)
-
-
-def _shipped(folder: Path, task: str, file: str = "observation.csv") -> tuple[Tensor, Callable[[int], Tensor]]:
+def _shipped(task: str, file: str = "observation.csv") -> tuple[Tensor, Callable[[int], Tensor]]:
     """The first observation of a task of sbibm, and a function that takes of its reference draws."""
-    place = folder / "sbibm" / "tasks" / task / "files" / "num_observation_1"
+    place = package_folder("sbibm") / "tasks" / task / "files" / "num_observation_1"
     seen = np.loadtxt(place / file, delimiter=",", skiprows=1)
     with bz2.open(place / "reference_posterior_samples.csv.bz2", "rt") as unpacked:
         draws = torch.as_tensor(np.loadtxt(unpacked, delimiter=",", skiprows=1), dtype=torch.float32)
     return torch.as_tensor(seen, dtype=torch.float32), lambda num: draws[torch.randperm(len(draws))[:num]]
 
 
-def _module(place: Path) -> Any:
-    """A file of numbers as a module, without the package around it."""
-    spec = importlib.util.spec_from_file_location(place.stem, place)
-    if spec is None or spec.loader is None:
-        raise ValueError(f"gym: expected the unpacked wheel of inference-gym, got no {place}.")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def _two_moons() -> Target:
+    seen, draws = _shipped("two_moons")
+    return Target(partial(two_moons, seen), draws, _one("theta"), lambda x: x.sum(1) > 0, options={"components": 4})
 
 
-def _gym(folder: Path) -> Target:
-    """Brownian motion with its data and its long run's moments."""
-    name = "brownian_motion_missing_middle_observations"
-    data = _module(folder / "inference_gym" / "internal" / "datasets" / f"{name}.py")
-    known = "brownian_motion_unknown_scales_missing_middle_observations"
-    truth = _module(folder / "inference_gym" / "targets" / "ground_truth" / f"{known}.py")
-
-    def joined(kind: str) -> Tensor:
-        names: Sequence[str] = ("INNOVATION_NOISE_SCALE", "OBSERVATION_NOISE_SCALE", "LOCS")
-        parts = [np.asarray(getattr(truth, f"IDENTITY_{part}_{kind}")).reshape(-1) for part in names]
-        return torch.as_tensor(np.concatenate(parts), dtype=torch.float32)
-
-    moments = Moments(joined("MEAN"), joined("STANDARD_DEVIATION"))
+def _slcp() -> Target:
+    seen, draws = _shipped("slcp")
+    both = {"components": 4, "symmetries": (Flip(["first"]), Flip(["second"]))}
     return Target(
-        partial(brownian, torch.as_tensor(data.OBSERVED_LOC)), moments, _brownian, None, ("step",), {"tails": 1.5}
+        partial(slcp, seen),
+        draws,
+        columns("mean", "first", "second", "rho"),
+        lambda x: 2 * (x[:, 2] > 0) + (x[:, 3] > 0),
+        options=both,
+        others={"eight components": {"components": 8}},
+        longer=4.0,
     )
 
 
-def targets(sbibm: Path | None, gym: Path | None) -> dict[str, Target]:
-    """All targets whose references are at hand."""
+def _mixture() -> Target:
+    seen, draws = _shipped("gaussian_mixture")
+    return Target(partial(mixture, seen), draws, _one("theta"), options={"components": 4})
+
+
+def _spikes() -> Target:
+    seen, draws = _shipped("bernoulli_glm", "observation_raw.csv")
+    design = torch.load(package_folder("sbibm") / "tasks" / "bernoulli_glm" / "files" / "design_matrix.pt")
+    return Target(partial(spikes, design, seen), draws, _one("theta"))
+
+
+def _made() -> dict[str, Callable[[], Target]]:
+    """Makers of the targets that need no package."""
     wide, heavy = dist.LogNormal(5.0, 1.0), {"tails": 1.5}
-    found = {
-        "schools, centered": Target(schools, exact_schools, _schools, centred=("theta",), options=heavy),
-        "schools, non-centered": Target(schools_non_centered, exact_schools, _schools, options=heavy),
-        "schools, wide spread": Target(
-            partial(schools, wide, 10.0),
-            partial(exact_schools, spread=wide, width=10.0),
-            _schools,
-            None,
-            ("theta",),
-            heavy,
-        ),
-        "funnel": Target(funnel, exact_funnel, _flat, centred=("x",), options=heavy),
-        "banana": Target(banana, exact_banana, _flat, options={"components": 2}),
-        "X": Target(crossing, exact_crossing, _one("x"), options={"components": 4}),
-        "two modes": Target(two_sided, exact_two_sided, _flat, lambda x: x[:, 0] > 0, options={"components": 2}),
+    far = partial(exact_schools, spread=wide, width=10.0)
+    sides: dict[str, Any] = {"modes": lambda x: x[:, 0] > 0, "options": {"components": 2}}
+    return {
+        "schools, centered": partial(Target, schools, exact_schools, _schools, None, ("theta",), heavy),
+        "schools, non-centered": partial(Target, schools_non_centered, exact_schools, _schools, None, (), heavy),
+        "schools, wide spread": partial(Target, partial(schools, wide, 10.0), far, _schools, None, ("theta",), heavy),
+        "funnel": partial(Target, funnel, exact_funnel, _flat, None, ("x",), heavy),
+        "banana": partial(Target, banana, exact_banana, _flat, options={"components": 2}),
+        "X": partial(Target, crossing, exact_crossing, _one("x"), options={"components": 4}),
+        "two modes": partial(Target, two_sided, exact_two_sided, _flat, **sides),
     }
-    if sbibm is not None:
-        seen, draws = _shipped(sbibm, "two_moons")
-        found["two moons"] = Target(
-            partial(two_moons, seen), draws, _one("theta"), lambda x: x.sum(1) > 0, options={"components": 4}
-        )
-        seen, draws = _shipped(sbibm, "slcp")
-        signs = (Flip(["first"]), Flip(["second"]))
-        found["SLCP"] = Target(
-            partial(slcp, seen),
-            draws,
-            _columns("mean", "first", "second", "rho"),
-            lambda x: 2 * (x[:, 2] > 0) + (x[:, 3] > 0),
-            options={"components": 4, "symmetries": signs},
-        )
-        seen, draws = _shipped(sbibm, "gaussian_mixture")
-        found["Gaussian mixture"] = Target(partial(mixture, seen), draws, _one("theta"), options={"components": 2})
-        seen, draws = _shipped(sbibm, "bernoulli_glm", "observation_raw.csv")
-        design = torch.load(sbibm / "sbibm" / "tasks" / "bernoulli_glm" / "files" / "design_matrix.pt")
-        found["Bernoulli GLM"] = Target(partial(spikes, design, seen), draws, _one("theta"))
-    if gym is not None:
-        found["Brownian motion"] = _gym(gym)
-    return found
+
+
+def makers(keep: Path | None = None) -> dict[str, Callable[[], Target]]:
+    """Makers of all targets by name; long runs of a sampler are kept beside the file ``keep``."""
+    shipped = {"two moons": _two_moons, "SLCP": _slcp, "Gaussian mixture": _mixture, "Bernoulli GLM": _spikes}
+    found = {**_made(), **shipped, **GYM, **targets_of_networks(keep)}
+    return {name: found[name] for name in (*_FOREMOST, *(name for name in found if name not in _FOREMOST))}

@@ -20,7 +20,7 @@ from ..reports import (
 )
 from .display import make_console
 
-__all__ = ["FORMATS", "main"]
+__all__ = ["FORMATS", "main", "make_parser"]
 
 FORMATS: dict[str, Callable[[Sequence[RunResult]], str]] = {
     "text": lambda results: "\n\n".join(table.text() for table in comparison_tables(results)),
@@ -63,7 +63,8 @@ def _layout_for(table: Table, console: Any) -> Any:
     return candidates[0] if widths[0] <= max(console.width, widths[1]) else candidates[1]
 
 
-def _options(words: Sequence[str]) -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the options."""
     parser = argparse.ArgumentParser("bayeshnet compare", description=__doc__, exit_on_error=False)
     parser.add_argument(
         "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, or its metrics.json"
@@ -71,7 +72,11 @@ def _options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--format", choices=list(FORMATS), default="text")
     parser.add_argument("--output", type=Path, help="file to write instead of printing; must not exist")
     parser.add_argument("--figures", type=Path, help="folder for a chart and curves of each data set; must not exist")
+    return parser
+
+
+def _options(words: Sequence[str]) -> argparse.Namespace:
     try:
-        return parser.parse_args(list(words))
+        return make_parser().parse_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from .parser import DEFAULT_DATA, make_parser, parse_run
 
-__all__ = ["EXAMPLES", "run_help", "wants_help"]
+__all__ = ["EXAMPLES", "run_help", "setting_names", "wants_help"]
 
 EXAMPLES = (
     ("bayeshnet run --quick", "the same in a fraction of the time"),
@@ -57,6 +57,13 @@ def run_help(words: Sequence[str]) -> str:
             "",
         ]
     )
+
+
+def setting_names(config: str) -> list[str]:
+    """Return the options that set the learner of a configuration: ``--learner.training.steps``, and so on."""
+    import yaml
+
+    return [line.split()[0] for line in _flat("--learner", yaml.safe_load(config)["learner"])]
 
 
 def _options() -> Iterator[str]:

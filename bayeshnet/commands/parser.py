@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..allowed import check_allowed_modules
+from ..data.own import is_own, split_name
 from ..errors import check_choice, check_int
 from ..files import read_text
 from ..parallel import SHARES
@@ -20,6 +21,7 @@ from ..runs.folder import RunFolder
 from ..runs.judged_settings import check_text, inline, read_settings
 from ..runs.loggers import LOGGERS, check_loggers
 from ..tasks import TaskStream
+from .nulls import with_nulls
 
 __all__ = ["DEFAULT_DATA", "DEFAULT_METHOD", "RunRequest", "make_parser", "parse_run"]
 
@@ -47,6 +49,7 @@ class RunRequest:
         devices: processes of each machine; None for those of a launcher, else one.
         nodes: machines; None for those of a launcher, else one.
         share: what processes share out.
+        allow: names of modules that the user allowed, which a resumed run needs again.
     """
 
     experiment: Experiment
@@ -60,6 +63,7 @@ class RunRequest:
     devices: int | None = None
     nodes: int | None = None
     share: str = SHARES[0]
+    allow: tuple[str, ...] = ()
 
     def stream(self) -> TaskStream:
         """Build the stream; if that fails, the files that set options of the data are named."""
@@ -85,7 +89,7 @@ def parse_run(words: Sequence[str]) -> RunRequest:
         return _resume(parser, first, words)
     base = _base(first)
     given = {str(path): f"--config={inline(settings)}" for path, settings in first.config}
-    options = _with_nulls(words, base)
+    options = with_nulls(words, base)
 
     def request(files: Sequence[str]) -> RunRequest:
         settings = _parse(parser, [f"--config={inline(base)}", *files, *options], first.allow)
@@ -124,37 +128,6 @@ def _full_name(word: str) -> str:
     return head + equals + tail
 
 
-def _with_nulls(words: Sequence[str], base: str) -> list[str]:
-    """Replace each option that sets a part of the learner to ``null`` by an inline configuration.
-
-    The parser accepts ``null`` for such a part only in a configuration.
-    """
-    import yaml
-
-    joined: list[str] = []
-    for word in words:
-        if word == "null" and joined and joined[-1].startswith("--learner.") and "=" not in joined[-1]:
-            joined[-1] += "=null"
-        else:
-            joined.append(word)
-    return [_nested_null(word, yaml.safe_load(base)) if _is_null(word) else word for word in joined]
-
-
-def _is_null(word: str) -> bool:
-    return word.startswith("--learner.") and word.endswith("=null")
-
-
-def _nested_null(word: str, base: dict[str, Any]) -> str:
-    """Turn ``--learner.a.b=null`` into an inline configuration, where arguments of classes are under ``init_args``."""
-    node: Any = base
-    path: list[str] = []
-    for name in word.removeprefix("--").removesuffix("=null").split("."):
-        if isinstance(node, dict) and "class_path" in node and name != "init_args":
-            path, node = [*path, "init_args"], node.get("init_args")
-        path, node = [*path, name], node.get(name) if isinstance(node, dict) else None
-    return "--config=" + inline("".join(f"{{{name}: " for name in path) + "null" + "}" * len(path))
-
-
 def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Parse the options that determine the named configuration, which all others override.
 
@@ -181,6 +154,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if any(word.partition("=")[0] == f"--{name}" for word in words):
             left.append(f"--{name}={getattr(options, name)}")
     options.allow = check_allowed_modules(options.allow)
+    if options.data is not None and is_own(options.data):
+        options.allow = (*options.allow, split_name(options.data)[0])  # it is named here, by the user
     check_int("--log-every", options.log_every, 1)
     check_loggers(options.logger or ())
     check_choice("--share", options.share, SHARES)
@@ -198,7 +173,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 def _beside(first: argparse.Namespace) -> dict[str, Any]:
     """Return the options of loggers and processes, which are no settings of the experiment."""
     loggers = None if first.logger is None else tuple(first.logger)
-    return {"loggers": loggers, "log_every": first.log_every} | {name: getattr(first, name) for name in _OF_PROCESSES}
+    others = {name: getattr(first, name) for name in (*_OF_PROCESSES, "allow")}
+    return {"loggers": loggers, "log_every": first.log_every} | others
 
 
 def _judge_words(words: Sequence[str], allow: Sequence[str]) -> None:

@@ -65,14 +65,14 @@ def _run(request: RunRequest, group: Processes) -> int:
                 request.experiment, folder, display, stream=stream, loggers=loggers, log_every=request.log_every
             )
     except KeyboardInterrupt as stop:
-        return _explain("\ninterrupted", folder, len(stream), 143 if isinstance(stop, Terminated) else 130)
+        return _explain("\ninterrupted", request, folder, len(stream), 143 if isinstance(stop, Terminated) else 130)
     except (ValueError, TypeError) as error:
         if not folder.last_task() or not str(error).startswith(_OF_DATA):
             raise
-        return _explain(f"bayeshnet run: {' '.join(str(error).split())}", folder, len(stream), 2)
+        return _explain(f"bayeshnet run: {' '.join(str(error).split())}", request, folder, len(stream), 2)
     except _FAILURES as error:
         cause = " ".join(str(error).split()) or "out of memory"
-        return _explain(f"bayeshnet run: {cause}", folder, len(stream), 2)
+        return _explain(f"bayeshnet run: {cause}", request, folder, len(stream), 2)
     result, console = trained.result, LoggedConsole(console, folder.path)
     for table in run_tables(result) if result is not None else ():
         console.print(table.rich())
@@ -99,7 +99,7 @@ def _show(seen: Preview, console: Any) -> None:
     console.print(f"time: {each} of {per_step:.1f} ms, about {seen.seconds:.0f} s, without assessments")
 
 
-def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
+def _explain(what: str, request: RunRequest, folder: RunFolder, tasks: int, code: int) -> int:
     """Say what stopped a run, what is saved and how to go on; return the exit code."""
     done, kept, part = folder.last_task(), kept_step(folder), ""
     if kept is not None:
@@ -109,7 +109,7 @@ def _explain(what: str, folder: RunFolder, tasks: int, code: int) -> int:
         part = f" (task {done + 1} begins anew)"
     says = (
         f"{what}: {done} of {tasks} tasks{part} are saved in {folder.path / 'checkpoints'}; "
-        f"finish with: bayeshnet run --resume {folder.path}"
+        f"finish with: bayeshnet run --resume {folder.path}{''.join(f' --allow {name}' for name in request.allow)}"
     )
     sys.stderr.write(says + "\n")
     with suppress(OSError):
@@ -136,7 +136,7 @@ def _default_folder(request: RunRequest) -> Path:
     """Make the first of ``runs/data-method-seedS``, ``...-2``, ``...-3`` that does not exist, and return it."""
     e = request.experiment
     split = "" if e.judge_on == "test" else f"-{e.judge_on}"
-    base = Path("runs") / f"{e.data}-{e.method}-seed{e.seed}{split}"
+    base = Path("runs") / f"{e.data.replace(':', '.')}-{e.method}-seed{e.seed}{split}"
     base.parent.mkdir(exist_ok=True)
     for number in count(1):
         path = base if number == 1 else base.with_name(f"{base.name}-{number}")

@@ -16,7 +16,7 @@ from .sweeping.records import best_first, rows_of, write_records
 from .sweeping.space import Setting, read_space, words_of
 from .sweeping.trials import import_optuna, judged_words, open_study, run_trials
 
-__all__ = ["main"]
+__all__ = ["main", "make_parser"]
 
 
 def main(words: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def main(words: Sequence[str]) -> int:
     kind = parse_run(judged).stream().kind
     _try_edges(judged, space)
     experiment = request.experiment
-    name = options.name or f"{experiment.data}-{experiment.method}"
+    name = options.name or f"{experiment.data.replace(':', '.')}-{experiment.method}"
     folder = options.output or Path("sweeps") / name
     folder.mkdir(parents=True, exist_ok=True)
     storage = options.storage or f"sqlite:///{folder / 'study.db'}"
@@ -57,8 +57,8 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Parse the sweep's own options; the others are those of ``bayeshnet run``."""
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of the sweep's own options."""
     text = f"{__doc__} All other options are those of bayeshnet run."
     parser = argparse.ArgumentParser("bayeshnet sweep", description=text, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--space", type=Path, help="YAML file: setting -> {low, high, log} or {choices: [...]}")
@@ -68,8 +68,13 @@ def _options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--name", help="name of the sweep in its storage (by default DATA-METHOD)")
     parser.add_argument("--output", type=Path, help="folder of table, figure and best.yaml (by default sweeps/NAME)")
+    return parser
+
+
+def _options(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Parse the sweep's own options; the others are those of ``bayeshnet run``."""
     try:
-        options, rest = parser.parse_known_args(list(words))
+        options, rest = make_parser().parse_known_args(list(words))
     except argparse.ArgumentError as error:
         raise ValueError(str(error)) from None
     for name in ("space", "trials"):

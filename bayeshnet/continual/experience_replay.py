@@ -109,7 +109,9 @@ class ReplayLearner(SharedLearner):
 def _outputs_by_task(state: LearnerState, weights: Tensor, x: Any, sizes: list[int]) -> Sequence[Tensor]:
     """Compute outputs ``(S, N_t, C)`` for examples of each task, under the task's own statistics if these are kept."""
     if state.statistics is None:
-        return state.likelihood.outputs(batched_forward(state.net, weights, x), sum(sizes)).split(sizes, dim=1)
+        outputs = state.likelihood.outputs(batched_forward(state.net, weights, x), sum(sizes))
+        value: Sequence[Tensor] = outputs.split(sizes, dim=1)
+        return value
     found = []
     for task_id, (part, size) in enumerate(zip(split_inputs(x, sizes), sizes, strict=True)):
         with state.statistics_of(task_id), holding(state.net):

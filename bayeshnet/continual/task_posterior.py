@@ -84,7 +84,8 @@ class GeneratedTasks(RenamedState, TaskPosterior):
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """Return the distribution of task ``cond_id``."""
-        return self.conditional(cond_id, cond_input)
+        found: WeightDistribution = self.conditional(cond_id, cond_input)
+        return found
 
 
 class OneForAll(TaskPosterior):
@@ -116,7 +117,8 @@ class OneForAll(TaskPosterior):
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """Return the distribution, the same for every ``cond_id``."""
-        return self.posterior(0)
+        found: WeightDistribution = self.posterior(0)
+        return found
 
 
 class OnePerTask(TaskPosterior):
@@ -135,7 +137,8 @@ class OnePerTask(TaskPosterior):
 
     def forward(self, cond_id: int | None = None, cond_input: Tensor | None = None) -> WeightDistribution:
         """Return the distribution of task ``cond_id``."""
-        return self.posteriors[0 if cond_id is None else cond_id](0)
+        found: WeightDistribution = self.posteriors[0 if cond_id is None else cond_id](0)
+        return found
 
 
 @torch.no_grad()

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..checks import check_callable, check_mapping, check_seed, check_text
-from ..errors import check_choice, value_error
+from ..errors import check_choice, check_instance, value_error
 from ..tasks import TaskStream
 from .cifar import split_cifar10, split_cifar100
 from .digits import permuted_digits, rotated_digits, split_digits
 from .mnist import permuted_fashion_mnist, permuted_mnist, split_fashion_mnist, split_mnist
+from .own import find_builder, is_own
 from .sources.folders import image_folder
 from .toy import modes2d, regression1d
 
-__all__ = ["STREAMS", "StreamEntry", "drawn_options", "get_stream", "stream_options"]
+__all__ = ["STREAMS", "StreamEntry", "drawn_options", "get_stream", "stream_entry", "stream_options"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,17 @@ STREAMS: dict[str, StreamEntry] = {
 """Streams by name, as the command line knows them."""
 
 
+def stream_entry(name: str) -> StreamEntry:
+    """Return the stream of a name; the module of one of the caller's own (``module:function``) is imported.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if not isinstance(name, str) or not is_own(name):
+        return STREAMS[check_choice("name", name, STREAMS)]
+    return StreamEntry(find_builder(name), "a stream of one's own")
+
+
 def stream_options(name: str) -> dict[str, Any]:
     """Return the options of a stream and their defaults.
 
@@ -66,7 +78,7 @@ def stream_options(name: str) -> dict[str, Any]:
         >>> stream_options("modes2d")["num_train"]
         10
     """
-    parameters = inspect.signature(STREAMS[check_choice("name", name, STREAMS)].builder).parameters
+    parameters = inspect.signature(stream_entry(name).builder).parameters
     return {key: parameter.default for key, parameter in parameters.items()}
 
 
@@ -99,7 +111,8 @@ def get_stream(name: str, **options: Any) -> TaskStream:
     """Build the stream of that name.
 
     Args:
-        name: one of :data:`STREAMS`.
+        name: one of :data:`STREAMS`, or ``module:function`` for a function of one's own that returns a stream. Name a
+            module that you trust: its code is run.
         options: options of the stream; those that it does not have are ignored if they are ``None``.
 
     Raises:
@@ -114,4 +127,6 @@ def get_stream(name: str, **options: Any) -> TaskStream:
     for key in given:
         if key not in known:
             raise value_error(f"options of {name!r}", expected="one of " + ", ".join(known), got=key)
-    return STREAMS[name].builder(**given)
+    expected = f"a function that returns a TaskStream, where {name!r} does not"
+    found: TaskStream = check_instance("data", stream_entry(name).builder(**given), TaskStream, expected)
+    return found

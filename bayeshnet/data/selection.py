@@ -123,7 +123,8 @@ def stratified(y: Tensor, count: int, generator: torch.Generator | None = None) 
     order = (which + torch.rand(len(y), generator=generator, dtype=torch.float64)).argsort()
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(len(y)) - (sizes.cumsum(0) - sizes)[which[order]]
-    return (ranks < quota[which]).to(y.device)
+    found: Tensor = (ranks < quota[which]).to(y.device)
+    return found
 
 
 def held_out(split: Split, fraction: float, seed: int, argument: str = "fraction") -> tuple[Split, Split]:

@@ -150,7 +150,8 @@ def check_value(value: Any, num: int, like: Tensor) -> Tensor:
     check_floating("value", value)
     if value.device != like.device:
         raise value_error("value", expected=f"a tensor on {like.device}", got=value)
-    return value
+    found: Tensor = value
+    return found
 
 
 def filled(argument: str, number: Any, like: Tensor, hint: str = "") -> Tensor:

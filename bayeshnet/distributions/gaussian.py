@@ -152,7 +152,8 @@ class LowRankGaussian(WeightDistribution):
         inner = (residual / self.diag.sqrt()) @ self.factor.to(residual)
         solved = torch.linalg.solve_triangular(root, inner.to(root).unsqueeze(-1), upper=False).squeeze(-1)
         quadratic = (residual**2).sum(-1) - (solved**2).sum(-1).to(residual)
-        return -0.5 * quadratic - 0.5 * self._log_det(root) - 0.5 * self.loc.numel() * _LOG_2PI
+        found: Tensor = -0.5 * quadratic - 0.5 * self._log_det(root) - 0.5 * self.loc.numel() * _LOG_2PI
+        return found
 
     def entropy(self) -> Tensor:
         """Compute the differential entropy in nats."""
@@ -197,7 +198,7 @@ def reparameterized(loc: Tensor, scale: Tensor, eps: Tensor) -> Tensor:
     blocked = len(eps) <= limits.few_draws and eps.shape[-1] >= limits.long_weights
     if not blocked or not scale.requires_grad or transforms_active():
         return torch.addcmul(loc, scale, eps)
-    out: Tensor = _Reparameterized.apply(loc, scale, eps)
+    out: Tensor = _Reparameterized.apply(loc, scale, eps)  # type: ignore[no-untyped-call]
     return out
 
 

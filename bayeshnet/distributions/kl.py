@@ -84,7 +84,8 @@ def full_gaussian_kl(q: GaussianForm, p: MultivariateNormal) -> Tensor:
         inner = identity_plus_cholesky(factor.T @ (factor / diag.unsqueeze(-1)))
         log_det = log_det + 2 * inner.diagonal().log().sum().to(log_det)
     prior_log_det = 2 * root.diagonal().log().sum()
-    return 0.5 * (trace + shift.square().sum() - loc.shape[0] + prior_log_det - log_det)
+    found: Tensor = 0.5 * (trace + shift.square().sum() - loc.shape[0] + prior_log_det - log_det)
+    return found
 
 
 def radial_gaussian_kl(q: Radial, loc: Tensor, variance: Tensor) -> Tensor:

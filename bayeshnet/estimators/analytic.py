@@ -102,7 +102,8 @@ def _low_rank_conditional(q: SemiImplicit, p: Distribution) -> ConditionalKL | N
     def at(z: Tensor) -> Tensor:
         along = precise(geometry.inner(z.unsqueeze(-2), scaled.T) - offset)
         solved = torch.linalg.solve_triangular(root, along.unsqueeze(-1), upper=False).squeeze(-1)
-        return 0.5 * (geometry.sqdist(z, loc, 1 / diag) - (solved**2).sum(-1).to(z))
+        found: Tensor = 0.5 * (geometry.sqdist(z, loc, 1 / diag) - (solved**2).sum(-1).to(z))
+        return found
 
     return ConditionalKL(lambda: _noise_terms(variance / diag, num) - 0.5 * trace + log_det, at)
 

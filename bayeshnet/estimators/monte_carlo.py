@@ -69,7 +69,8 @@ def detached(q: Distribution) -> Distribution | None:
     """
     own = getattr(q, "detached", None)
     if own is not None:
-        return own()
+        found: Distribution | None = own()
+        return found
     if isinstance(q, Independent):
         base = detached(q.base_dist)
         return None if base is None else Independent(base, q.reinterpreted_batch_ndims, validate_args=False)

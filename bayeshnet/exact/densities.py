@@ -12,6 +12,8 @@ from .linear import BayesianLinearHead, LinearPrediction
 
 __all__ = ["ClassScores", "class_scores"]
 
+_JITTER = 1e-12  # against a scatter within classes that is nothing but rounding
+
 
 @dataclass(frozen=True)
 class ClassScores:
@@ -50,24 +52,35 @@ def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Ten
     """
     fit, counts, size = head.fit(), head.counts, head.num_features
     known = torch.where(counts > 0, counts, 1.0)
-    products = head.cross.T @ fit.weight
-    inner = torch.diag(known) - products
-    away = found.mean.unsqueeze(2) - products / known  # v_c in column c
-    share = found.mean / known
-    both = found.leverage[:, None, None] - share.unsqueeze(2) - share.unsqueeze(1) + products / known.outer(known)
-    both = both + away.transpose(1, 2) @ torch.linalg.solve(inner, away)
+    products, center = head.cross.T @ fit.weight, counts / counts.sum()
+    inner = torch.diag(known * (1 + _JITTER)) - products
+    share, square = found.mean / known, products.diagonal() / known.square()
+    new, means = found.mean - center, products / known - center.unsqueeze(1)  # v_c is the difference of columns
+    distance = _quadratic(inner, new, means) + (found.leverage.unsqueeze(1) - 2 * share + square)
     log_det = 2 * fit.factor.diagonal().log().sum() - math.log(fit.ridge)
     log_det = log_det + torch.linalg.slogdet(inner).logabsdet - known.log().sum()
-    distance, degrees = both.diagonal(dim1=1, dim2=2).clamp_min(0), size + head.count
+    distance, degrees = distance.clamp_min(0), size + head.count
     widening = (1 + 1 / known).expand_as(distance)
     if learned is not None:
-        own = nn.functional.one_hot(torch.searchsorted(head.labels, learned.to(head.labels)), len(known)).bool()
-        a = (known / (known - 1).clamp_min(0.5))[own.int().argmax(1)].unsqueeze(1)
-        row = both[own]
+        chosen = torch.searchsorted(head.labels, learned.to(head.labels))
+        own, less = nn.functional.one_hot(chosen, len(known)).bool(), (known - 1).clamp_min(0.5)
+        a = (known / less)[chosen].unsqueeze(1)
+        away = torch.linalg.solve(inner, (new - means.T[chosen]).T).T
+        row = (away * new).sum(1, keepdim=True) - away @ means
+        row = row + found.leverage.unsqueeze(1) - share - share[own].unsqueeze(1)
+        row = row + (products / known.outer(known))[chosen]
         rest = (1 - a * distance[own].unsqueeze(1)).clamp_min(torch.finfo(distance.dtype).tiny)
         distance = torch.where(own, a, 1.0).square() * (distance + a * row.square() / rest)
-        widening = torch.where(own, 1 + 1 / (known - 1).clamp_min(0.5), widening)
+        widening = torch.where(own, 1 + 1 / less, widening)
         log_det, degrees = (log_det + rest.log()), degrees - 1
     constant = math.lgamma((degrees + 1) / 2) - math.lgamma((degrees - size + 1) / 2) - size / 2 * math.log(math.pi)
     log_density = constant - 0.5 * (log_det + size * widening.log()) - (degrees + 1) / 2 * (distance / widening).log1p()
     return ClassScores(log_density, distance * degrees)
+
+
+def _quadratic(inner: Tensor, new: Tensor, means: Tensor) -> Tensor:
+    """Return the squares of differences under the inverse of ``inner``: of rows ``(N, C)`` and columns ``(C, C)``."""
+    solved = torch.linalg.solve(inner, means)
+    own = (new * torch.linalg.solve(inner, new.T).T).sum(1, keepdim=True)
+    squares: Tensor = own - 2 * new @ solved + (means * solved).sum(0)
+    return squares

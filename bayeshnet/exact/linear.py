@@ -256,7 +256,8 @@ class BayesianLinearHead(ExactHead):
 
 def _leverage(fit: Fit, wide: Tensor) -> Tensor:
     """Return the leverage of examples ``(N, D + 1)``."""
-    return torch.linalg.solve_triangular(fit.factor, wide.T, upper=False).square().sum(0)
+    found: Tensor = torch.linalg.solve_triangular(fit.factor, wide.T, upper=False).square().sum(0)
+    return found
 
 
 def _left_out(mean: Tensor, targets: Tensor, leverage: Tensor) -> Tensor:

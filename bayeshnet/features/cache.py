@@ -65,7 +65,8 @@ class FeatureCache(Settings):
 
     def _compute(self, features: FeatureMap, x: Tensor) -> Tensor:
         if x.ndim == 0 or len(x) <= self.chunk_size:
-            return features(x)
+            value: Tensor = features(x)
+            return value
         out: Tensor | None = None
         for start in range(0, len(x), self.chunk_size):
             found = features(x[start : start + self.chunk_size])

@@ -121,7 +121,8 @@ class FrozenMap(FeatureMap):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute the standardized outputs."""
-        return self.standardize(self.outputs(x))
+        found: Tensor = self.standardize(self.outputs(x))
+        return found
 
     def outputs(self, x: Tensor) -> Tensor:
         """Compute outputs ``(N, D)`` in the dtype of the standardization."""

@@ -137,7 +137,8 @@ class PatchMap(FeatureMap):
 
     def features(self, x: Tensor) -> Tensor:
         """Compute the standardized numbers."""
-        return self.standardize(self.averages(x))
+        found: Tensor = self.standardize(self.averages(x))
+        return found
 
     def averages(self, x: Tensor) -> Tensor:
         """Compute the averages over the cells, or their roots."""

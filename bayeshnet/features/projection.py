@@ -89,10 +89,12 @@ class ProjectionMap(FeatureMap):
     def features(self, x: Tensor) -> Tensor:
         """Compute the layer."""
         found = self.standardize(self.lower(x)) @ self.weight + self.offset
-        return found.relu() if self.settings.rectified else found
+        value: Tensor = found.relu() if self.settings.rectified else found
+        return value
 
     def lower(self, x: Tensor) -> Tensor:
         """Compute the features below."""
         if isinstance(self.below, nn.Module):
-            return self.below(x)
+            found: Tensor = self.below(x)
+            return found
         return check_floats(x).flatten(1).to(self.weight.dtype)

@@ -73,7 +73,7 @@ def _loader() -> tuple[Any, Any]:
     except ImportError:
         raise MissingExtraError("pyyaml", "app", "reading configurations") from None
 
-    class Plain(yaml.SafeLoader):
+    class Plain(yaml.SafeLoader):  # type: ignore[misc]
         """A loader without dates and merged mappings, which refuses keys that stand twice."""
 
         yaml_implicit_resolvers = {  # noqa: RUF012  the package's own name

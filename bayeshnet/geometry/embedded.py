@@ -39,32 +39,39 @@ class EmbeddedGeometry(Geometry):
 
     def gram(self, z: Tensor, precision: Precision = 1.0) -> Tensor:
         """Compute the Gram matrix: ``(*B, n, n)``."""
-        return self.inner_map.gram(z, self._at(precision))
+        found: Tensor = self.inner_map.gram(z, self._at(precision))
+        return found
 
     @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         """Compute the squared distance to ``center``: ``(*B,)``."""
         if center is None:
-            return self.inner_map.sqdist(z, None, self._at(precision))
+            found: Tensor = self.inner_map.sqdist(z, None, self._at(precision))
+            return found
         near = self.inner_map.sqdist(z, center[..., self.places], self._at(precision))
         far = (center**2 * precision).index_fill(-1, self.places, 0).sum(-1)
-        return near + far
+        found = near + far
+        return found
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
         """Compute the squared distance between two outputs: ``(*B,)``."""
-        return self.inner_map.sqdist_between(z, other, self._at(precision))
+        found: Tensor = self.inner_map.sqdist_between(z, other, self._at(precision))
+        return found
 
     def inner(self, z: Tensor, v: Tensor) -> Tensor:
         """Compute the inner product with ``v``: ``(*B,)``."""
-        return self.inner_map.inner(z, v[..., self.places])
+        found: Tensor = self.inner_map.inner(z, v[..., self.places])
+        return found
 
     def against(self, v: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """Return the inner product of ``v`` with a difference of outputs, as a function of two latents."""
-        return self.inner_map.against(v[..., self.places])
+        found: Callable[[Tensor, Tensor], Tensor] = self.inner_map.against(v[..., self.places])
+        return found
 
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
         """Compute the vector-Jacobian product: ``(*B, n)``."""
-        return self.inner_map.vjp(z, v[..., self.places])
+        found: Tensor = self.inner_map.vjp(z, v[..., self.places])
+        return found
 
     def jvp(self, z: Tensor, t: Tensor) -> Tensor:
         """Compute the Jacobian-vector product: ``(*B, P)``."""
@@ -77,7 +84,8 @@ class EmbeddedGeometry(Geometry):
 
     def zero_latent(self) -> Tensor:
         """Return a zero latent ``(n,)``."""
-        return self.inner_map.zero_latent()
+        found: Tensor = self.inner_map.zero_latent()
+        return found
 
     def _at(self, precision: Precision) -> Precision:
         """Select the precision at the places, as the same tensor at each call, for which ``h`` may keep matrices."""

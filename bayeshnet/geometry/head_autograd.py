@@ -46,7 +46,8 @@ def _held(ctx: Any) -> tuple[Any, ...]:
                 "geometry: expected unchanged tensors in the backward pass, got one that was modified in place after "
                 "the forward pass. Make a new geometry after each update."
             )
-    return ctx.held
+    found: tuple[Any, ...] = ctx.held
+    return found
 
 
 class HeadGram(torch.autograd.Function):

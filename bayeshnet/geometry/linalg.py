@@ -38,8 +38,10 @@ def identity_plus_cholesky(gram: Tensor) -> Tensor:
         return _unread_cholesky(matrix, torch.finfo(gram.dtype).eps)
     root, info = torch.linalg.cholesky_ex(matrix)
     if bool(info.any()):
-        return torch.linalg.cholesky(_repaired(matrix))
-    return root
+        found: Tensor = torch.linalg.cholesky(_repaired(matrix))
+        return found
+    found = root
+    return found
 
 
 def _unread_cholesky(matrix: Tensor, eps: float) -> Tensor:
@@ -49,7 +51,8 @@ def _unread_cholesky(matrix: Tensor, eps: float) -> Tensor:
         errors = eps * matrix.shape[-1] * matrix.diagonal(dim1=-2, dim2=-1).abs().sum(-1)
         raised = torch.where(info > 0, errors, torch.zeros_like(errors))
     root, info = torch.linalg.cholesky_ex(matrix + torch.diag_embed(raised.unsqueeze(-1).expand(matrix.shape[:-1])))
-    return root.masked_fill((info > 0)[..., None, None], torch.nan)
+    found: Tensor = root.masked_fill((info > 0)[..., None, None], torch.nan)
+    return found
 
 
 def try_identity_plus_cholesky(gram: Tensor) -> tuple[Tensor, bool]:
@@ -74,7 +77,8 @@ def _repaired(matrix: Tensor) -> Tensor:
     excess = values - 1
     rounding = 2 * (-excess[..., :1]).clamp_min(0) + torch.finfo(matrix.dtype).eps * values[..., -1:].clamp_min(1)
     lift = torch.where(excess <= rounding, -excess, torch.zeros_like(excess))
-    return matrix + (vectors * lift.unsqueeze(-2)) @ vectors.mT
+    found: Tensor = matrix + (vectors * lift.unsqueeze(-2)) @ vectors.mT
+    return found
 
 
 class _HalfLogDet(torch.autograd.Function):
@@ -103,7 +107,8 @@ def half_log_det(gram: Tensor, root: Tensor | None = None, inverse: Tensor | Non
     """
     if transforms_active():
         return _sum_of_logs(identity_plus_cholesky(gram))
-    return _HalfLogDet.apply(gram, root, inverse)
+    found: Tensor = _HalfLogDet.apply(gram, root, inverse)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _sum_of_logs(root: Tensor) -> Tensor:
@@ -130,4 +135,5 @@ def smallest_eigenvalue(matrix: Tensor) -> Tensor:
         column = power.diagonal(dim1=-2, dim2=-1).argmax(-1)[..., None, None].expand(*power.shape[:-1], 1)
         vector = power.gather(-1, column)
         vector = (vector / torch.linalg.vector_norm(vector, dim=-2, keepdim=True)).nan_to_num(0, 0, 0).to(matrix)
-    return (vector.mT @ matrix @ vector)[..., 0, 0]
+    found: Tensor = (vector.mT @ matrix @ vector)[..., 0, 0]
+    return found

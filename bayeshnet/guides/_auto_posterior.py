@@ -105,7 +105,8 @@ class ProportionalNoise(nn.Module):
     def forward(self, condition: object = None) -> Tensor:
         """Return the standard deviations ``(D,)``."""
         head, size = self._linear
-        return self.fraction * head.detach()[:, -size:].norm(dim=1)
+        found: Tensor = self.fraction * head.detach()[:, -size:].norm(dim=1)
+        return found
 
 
 def _linear_part(loc: Tensor, latent_size: int) -> Tensor:
@@ -114,4 +115,5 @@ def _linear_part(loc: Tensor, latent_size: int) -> Tensor:
     if latent_size == size:
         return torch.eye(size).to(loc)
     matrix = torch.randn(size, latent_size).to(loc)
-    return matrix / matrix.norm(dim=1, keepdim=True)
+    found: Tensor = matrix / matrix.norm(dim=1, keepdim=True)
+    return found

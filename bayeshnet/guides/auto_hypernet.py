@@ -129,7 +129,7 @@ class AutoHypernet(FlatGuide):
         check_callable("init_loc_fn", init_loc_fn, "a function of a site, such as init_to_median")
         if estimator is not None:
             check_instance("estimator", estimator, KLEstimator, "a KLEstimator or None", "For example LIVI().")
-        super().__init__(model, init_loc_fn=init_loc_fn)
+        super().__init__(model, init_loc_fn=init_loc_fn)  # type: ignore[no-untyped-call]
         self._program = (model,)
         self.centring = None if centring is None else check_choice("centring", centring, ("learn",), "Or None.")
         self._centred: list[str] = []
@@ -158,18 +158,19 @@ class AutoHypernet(FlatGuide):
 
     def extra_repr(self) -> str:
         """Show the settings that are not at their defaults."""
-        return self._arguments
+        found: str = self._arguments
+        return found
 
     def _setup_prototype(self, *args: Any, **kwargs: Any) -> None:
         with continuous_named():
-            super()._setup_prototype(*args, **kwargs)
+            super()._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         refuse_subsampled(self._cond_indep_stacks)
         self._set_centred(args, kwargs)
         if self.symmetries:
             trace: Any = self.prototype_trace
             self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
         if self.tail_power is not None and "tails" not in self.__dict__["_modules"]:
-            self.tails = Tails(self._init_loc(), self.tail_power)
+            self.tails = Tails(self._init_loc(), self.tail_power)  # type: ignore[no-untyped-call]
         made = self._built()
         if made is None:
             self._build(self._starts(args, kwargs))
@@ -188,24 +189,27 @@ class AutoHypernet(FlatGuide):
         count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
         made = self.__dict__["_modules"].get("degrees")
         if made is None and count:
-            self.degrees = Degrees(count, self._init_loc())
+            self.degrees = Degrees(count, self._init_loc())  # type: ignore[no-untyped-call]
         elif made is not None and made.logits.numel() != count:
             got = f"one of {count} unknowns that depend on others"
             raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
 
     def _built(self) -> HypernetPosterior | MixturePosterior | None:
         """Return the posterior, if there is one; attribute access would be a statement to Pyro's parameter store."""
-        return self.__dict__["_modules"].get("posterior")
+        found: HypernetPosterior | MixturePosterior | None = self.__dict__["_modules"].get("posterior")
+        return found
 
     def _starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start]:
         """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
         if self.components == 1:
-            return [Start(self._init_loc(), None, 0.0)]
+            loc = self._init_loc()  # type: ignore[no-untyped-call]
+            return [Start(self._coordinates(loc, args, kwargs), None, 0.0)]
         found = self._clustered(self.components, args, kwargs)
         if found is not None:
             return found
         drawn = [self._near_prior(args, kwargs) for _ in range(self.components - 1)]
-        return [self._narrow(loc) for loc in (self._init_loc(), *drawn)]
+        places = [self._init_loc(), *drawn]  # type: ignore[no-untyped-call]
+        return [self._narrow(self._coordinates(place, args, kwargs)) for place in places]
 
     def _narrow(self, loc: Tensor) -> Start:
         """Return a start of the initial scale around ``loc``, with an equal share."""
@@ -247,7 +251,8 @@ class AutoHypernet(FlatGuide):
                 found="a new one",
                 hint="Call guide(*args) once.",
             )
-        return posterior()
+        found: SemiImplicit | GeneratedMixture = posterior()
+        return found
 
     def get_posterior(self, *args: Any, **kwargs: Any) -> ImplicitSite:
         """Return the distribution over the flat, unconstrained unknowns as a Pyro site."""
@@ -278,7 +283,7 @@ class AutoHypernet(FlatGuide):
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)
         latent = self.sample_latent(*args, **kwargs)
-        plates = self._create_plates(*args, **kwargs)
+        plates = self._create_plates(*args, **kwargs)  # type: ignore[no-untyped-call]
         sites = self._sites(args, kwargs)
         placed = sites.place(latent)
         if self._group is not None:
@@ -288,7 +293,7 @@ class AutoHypernet(FlatGuide):
             with ExitStack() as stack:
                 for frame in self._cond_indep_stacks[name]:
                     stack.enter_context(plates[frame.name])
-                fn = UnpackedSite(
+                fn = UnpackedSite(  # type: ignore[no-untyped-call]
                     placed.values[name], log_density=placed.log_densities[name], event_dim=site["fn"].event_dim
                 )
                 result[name] = pyro.sample(name, fn)

@@ -26,7 +26,7 @@ class UnpackedSite(dist.Delta):
     """The value of one site with the density of its transform; a KL in closed form, which would drop it, is refused."""
 
 
-@register_kl(UnpackedSite, dist.Distribution)
+@register_kl(UnpackedSite, dist.Distribution)  # type: ignore[untyped-decorator]
 def _kl_unpacked(q: UnpackedSite, p: Any) -> Tensor:
     raise ValueError(
         "loss: expected one that evaluates log-densities, got one that asks for closed forms (TraceMeanField_ELBO), "

@@ -185,7 +185,8 @@ def _within_reach(q: Any, w: Tensor, around: MultivariateNormal, own: Tensor) ->
     near = found > own - _BEYOND
     if bool(near.any()):
         found[near] = log_prob_anywhere(q, w[near]).to(found)
-    return found
+    value: Tensor = found
+    return value
 
 
 def _gaussian(w: Tensor, wider: float = 1.0) -> MultivariateNormal:

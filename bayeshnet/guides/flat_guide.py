@@ -39,7 +39,7 @@ from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
-_PARTICLES, _JUDGED, _OWN = 4000, 200, 100
+_PARTICLES, _JUDGED, _OWN, _TOO_HEAVY = 4000, 200, 100, 0.7
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -72,7 +72,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     ) -> dict[str, Tensor]:
         """Compute posterior quantiles of each unknown from draws: ``(len(quantiles), *shape)`` by site."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         sites = self._sites(args, kwargs)
         draws = self._mixed(sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)[0])
         return sites.by_name(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
@@ -88,7 +88,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     ) -> dict[str, Tensor]:
         """Draw all unknowns, ``(num_samples, *shape)`` by site; other arguments are the model's."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         sites = self._sites(args, kwargs)
         draw = self.distribution().draw(check_size("num_samples", num_samples), check_generator(generator))
         return sites.by_name(self._mixed(sites.rows(draw.w)[0], generator))
@@ -158,7 +158,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     ) -> WeightedDraws:
         """Draw values of all sites with both sides of their log-densities in unconstrained space."""
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **(kwargs or {}))
+            self._setup_prototype(*args, **(kwargs or {}))  # type: ignore[no-untyped-call]
         q, sites = self.distribution(), self._sites(args, kwargs or {})
         num = check_size("num_samples", num_samples)
         w, lower, upper = draws_and_densities(q, num, check_generator(generator))
@@ -194,13 +194,19 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     def _clustered(self, count: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start] | None:
         """Return starts of components in clusters of annealed particles; None if the search did not arrive."""
         sites, plain = self._sites(args, kwargs), self._sites(args, kwargs, centred=False)
-        particles = search(self._program[0], plain, args, kwargs, _PARTICLES, keep=0.8)
+        particles = search(self._program[0], plain, args, kwargs, _PARTICLES, keep=0.8, again=2)
         if particles is None:
             return None
         x = particles.x
         if self._group is not None:
             x = self._group.gathered(x, x[particles.log_density.argmax()])
         return clusters(sites.rows(x, undo=True)[0].detach(), count)
+
+    @torch.no_grad()
+    def _coordinates(self, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
+        """Return the unknowns that the hypernetwork generates ``(D,)``, of unconstrained ones ``x``."""
+        sites = self._sites(args, kwargs)
+        return sites.rows(x.unsqueeze(0), undo=True)[0][0] if sites.degrees or sites.tails is not None else x
 
     def _near_prior(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """Return unconstrained unknowns ``(D,)`` near the middle of the prior: medians of few draws."""
@@ -221,7 +227,8 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         r"""Set the weights of a guide's components to the closest to the posterior, by importance sampling.
 
         They are :math:`\arg\max_\pi E_p \log \sum_k \pi_k q_k`, estimated from draws of all components with
-        Pareto-smoothed weights. A guide without components stays as it is.
+        Pareto-smoothed weights. A guide without components stays as it is, and so does one whose draws have weights
+        that tell nothing, with k-hat above 0.7: its components keep the shares of the particles where they began.
 
         Args:
             model: the model; its arguments follow, all data among them.
@@ -236,7 +243,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         check_callable("model", model, "a Pyro model, a function")
         num = check_size("num_samples", num_samples, 25)
         if self.prototype_trace is None:
-            self._setup_prototype(*args, **kwargs)
+            self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         q, sites = self.distribution(), self._sites(args, kwargs)
         if not isinstance(q, GeneratedMixture):
             return
@@ -245,6 +252,8 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         x, way = sites.rows(w)
         mixed = densities.logsumexp(-1) - math.log(count) + way
         _, smooth = judge(log_joint(model, sites.by_name(x), args, kwargs), mixed, mixed)
+        if smooth.k_hat > _TOO_HEAVY:
+            return
         start = torch.full_like(q.log_weights, -math.log(count))
         q.log_weights.copy_(population_weights(smooth.log_weights, densities, start))
 

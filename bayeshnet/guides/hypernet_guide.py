@@ -147,12 +147,14 @@ class HypernetGuide(CheckedGuide, ModuleSettings, nn.Module):
     def _checked(self, q: Any) -> Distribution:
         """Return a distribution over as many weights as there are; refuse others, unless they draw by themselves."""
         if not isinstance(q, Distribution) and callable(getattr(q, "draw", None)):
-            return q
+            value: Distribution = q
+            return value
         q, num = as_distribution(q, "posterior"), self.weight_spec.numel
         if q.event_shape[0] != num:
             found = f"{type(q).__name__} over {q.event_shape[0]}"
             raise value_error("posterior", expected=f"a distribution over its {num} weights", found=found)
-        return q
+        value = q
+        return value
 
     def forward(self, *args: Any, cond_id: Any = None, cond_input: Tensor | None = None, **kwargs: Any) -> Tensor:
         """Sample the weights ``(*B, P)``; other arguments are the model's and have no effect."""

@@ -76,7 +76,8 @@ class ImplicitSite(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density in nats of the last draws, of their batch shape; see the class for other values."""
         if isinstance(value, ProvenanceTensor):  # Pyro draws the program, and asks only what the density depends on
-            return track_provenance(value.new_zeros(value.shape[:-1]), self.depends_on)
+            found: Tensor = track_provenance(value.new_zeros(value.shape[:-1]), self.depends_on)
+            return found
         draw = self._drawn[1] if self._drawn is not None and value is self._drawn[0] else None
         weighting = None if draw is None else weighting_caller()
         if has_exact_density(self.base) and (draw is None or weighting is not None):
@@ -104,7 +105,7 @@ class ImplicitSite(TorchDistribution):
         return gradient if estimate.value is None else estimate.value + gradient
 
 
-@register_kl(ImplicitSite, Distribution)
+@register_kl(ImplicitSite, Distribution)  # type: ignore[untyped-decorator]
 def _kl_implicit(q: ImplicitSite, p: Distribution) -> Tensor:
     """Return the closed form, or raise if there is none: a loss that asks for it would not use the estimator."""
     if not has_exact_density(q.base):

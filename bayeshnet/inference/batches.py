@@ -70,7 +70,9 @@ class TensorBatches:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Resume at the position of another run."""
-        self._order, self._position = state["order"], state["position"]
+        order = state["order"]
+        self._order = None if order is None else order.to(device_of(self.tensors[0]))
+        self._position = state["position"]
 
 
 class LoaderBatches:

@@ -98,7 +98,7 @@ class ImplicitELBO(Settings, ELBO):
         check_flags(local_noise=local_noise, vectorize_particles=vectorize_particles)
         if not (isinstance(max_plate_nesting, float) and max_plate_nesting == float("inf")):
             check_int("max_plate_nesting", max_plate_nesting, 0, "Or infinity, to find it by a first run.")
-        super().__init__(particles, max_plate_nesting, vectorize_particles=bool(vectorize_particles))
+        super().__init__(particles, max_plate_nesting, vectorize_particles=bool(vectorize_particles))  # type: ignore[no-untyped-call]
         num_samples = renamed_argument("num_latents", "num_samples", num_latents, num_samples)
         self.estimator = estimator
         self.num_samples = None if num_samples is None else check_size("num_samples", num_samples)
@@ -176,7 +176,8 @@ class ImplicitELBO(Settings, ELBO):
         """Return the number of dimensions for plates, found by a first run if particles need one and it is unknown."""
         if self.vectorize_particles and self.num_particles > 1 and self.max_plate_nesting == float("inf"):
             self.max_plate_nesting = count_plates(model, guide, args, kwargs) + 1
-        return self.max_plate_nesting
+        found: float = self.max_plate_nesting
+        return found
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         """Refuse Pyro's own loops over traces, which would ask each draw for its density."""

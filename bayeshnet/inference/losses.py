@@ -129,7 +129,8 @@ class FunctionOfContext(AddedLoss):
     def __call__(self, context: StepContext) -> Tensor:
         """Call the function."""
         expected = "losses, or functions of a StepContext"
-        return check_loss("losses", refusing("losses", self.function, expected)(context))
+        found: Tensor = check_loss("losses", refusing("losses", self.function, expected)(context))
+        return found
 
 
 class FunctionOfWeights(AddedLoss):
@@ -146,7 +147,8 @@ class FunctionOfWeights(AddedLoss):
         """Call the function."""
         expected = "functions of weights, x, y and step"
         arguments = (context.weights, *context.batch, context.step)
-        return check_loss("extra_terms", refusing("extra_terms", self.function, expected)(*arguments))
+        found: Tensor = check_loss("extra_terms", refusing("extra_terms", self.function, expected)(*arguments))
+        return found
 
 
 class FunctionOfStep(AddedLoss):
@@ -169,7 +171,8 @@ class FunctionOfStep(AddedLoss):
         """Call the function."""
         expected = "functions without arguments, or of the step"
         arguments = (context.step,) if self.takes_step else ()
-        return check_loss("penalties", refusing("penalties", self.function, expected)(*arguments))
+        found: Tensor = check_loss("penalties", refusing("penalties", self.function, expected)(*arguments))
+        return found
 
 
 def as_losses(

@@ -236,4 +236,5 @@ def normal_mixture_quantile(loc: Tensor, scale: Tensor, level: float) -> Tensor:
         middle = 0.5 * (low + high)
         below = torch.special.ndtr((middle - loc) / scale).mean(0) < level
         low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-    return 0.5 * (low + high)
+    found: Tensor = 0.5 * (low + high)
+    return found

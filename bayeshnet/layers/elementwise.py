@@ -136,7 +136,8 @@ def push_slope(act: Callable[[Tensor], Tensor], x: Tensor, tangents: Tensor) -> 
     rows = x.reshape(-1, x.shape[-1])
 
     def along(tangent: Tensor) -> Tensor:
-        return torch.func.jvp(act, (rows,), (tangent,))[1]
+        found: Tensor = torch.func.jvp(act, (rows,), (tangent,))[1]
+        return found
 
     flat = tangents.expand(-1, *x.shape).reshape(tangents.shape[0], *rows.shape)
     pushed = vectorized_or_not(
@@ -149,4 +150,5 @@ def pull_slope(act: Callable[[Tensor], Tensor], x: Tensor, cotangent: Tensor) ->
     """Pull a cotangent ``(*B, H)`` of the value of any ``act`` back to its input ``x`` ``(*B, H)``."""
     rows = x.reshape(-1, x.shape[-1])
     pulled = torch.func.vjp(act, rows)[1](cotangent.expand(x.shape).reshape(rows.shape))[0]
-    return pulled.reshape(x.shape)
+    found: Tensor = pulled.reshape(x.shape)
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,8 @@ def auroc(known: Tensor, foreign: Tensor) -> Tensor:
         tensor(0.8750)
     """
     scores, positive = _ranked(known, foreign)
-    return _torchmetrics().binary_auroc(scores, positive, validate_args=False)
+    found: Tensor = _torchmetrics().binary_auroc(scores, positive, validate_args=False)
+    return found
 
 
 def fpr_at(known: Tensor, foreign: Tensor, recall: float = 0.95) -> Tensor:
@@ -55,7 +58,8 @@ def fpr_at(known: Tensor, foreign: Tensor, recall: float = 0.95) -> Tensor:
     false, true, _ = _torchmetrics().binary_roc(scores, positive, validate_args=False)
     # Known inputs are the positives, accepted if their score is low: the ROC curve with both of its axes reversed.
     accepted, mistaken = 1 - false, 1 - true
-    return mistaken[accepted >= recall - 1e-6].min()
+    found: Tensor = mistaken[accepted >= recall - 1e-6].min()
+    return found
 
 
 def fpr95(known: Tensor, foreign: Tensor) -> Tensor:
@@ -90,7 +94,7 @@ def _ordered(name: str, scores: Tensor) -> Tensor:
     return scores
 
 
-def _torchmetrics():  # type: ignore[no-untyped-def]
+def _torchmetrics() -> Any:
     try:
         from torchmetrics.functional import classification
     except ImportError as error:

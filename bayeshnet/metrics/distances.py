@@ -131,9 +131,11 @@ def sliced_wasserstein(
     largest = check_no_overflow("x and y", gaps.abs().max()).detach()
     value = (widths.to(x.dtype) @ gaps.abs().pow(order)).mean().pow(1 / order)
     if float(largest) == 0 or (bool(value.isfinite()) and float(value.detach()) > 0):
-        return value
+        found: Tensor = value
+        return found
     # A high power that neither underflows nor overflows.
-    return largest * (widths.to(x.dtype) @ (gaps.abs() / largest).pow(order)).mean().pow(1 / order)
+    found = largest * (widths.to(x.dtype) @ (gaps.abs() / largest).pow(order)).mean().pow(1 / order)
+    return found
 
 
 def _steps(count: int) -> Tensor:

@@ -111,7 +111,8 @@ def coverage(samples: Tensor, y: Tensor, level: float = 0.95) -> Tensor:
     low, high = torch.cat([torch.quantile(part, tails, dim=0) for part in parts], 1)
     check_no_overflow("samples", high - low)
     y = y.flatten()
-    return ((low <= y) & (y <= high)).to(samples.dtype).mean()
+    found: Tensor = ((low <= y) & (y <= high)).to(samples.dtype).mean()
+    return found
 
 
 def gaussian_coverage(mean: Tensor, std: Tensor | float, y: Tensor, level: float = 0.95) -> Tensor:

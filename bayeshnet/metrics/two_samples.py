@@ -114,9 +114,11 @@ def _main_components(centered: Tensor, num: int) -> Tensor:
     if centered.shape[1] <= len(centered):
         wide = centered.double()
         _, vectors = torch.linalg.eigh(wide.T @ wide)
-        return wide @ vectors[:, -num:].flip(1)
+        found: Tensor = wide @ vectors[:, -num:].flip(1)
+        return found
     values, vectors = torch.linalg.eigh((centered @ centered.T).double())
-    return vectors[:, -num:].flip(1) * values[-num:].flip(0).clamp_min(0).sqrt()
+    found = vectors[:, -num:].flip(1) * values[-num:].flip(0).clamp_min(0).sqrt()
+    return found
 
 
 def _fit(features: Tensor, label: Tensor) -> Tensor:

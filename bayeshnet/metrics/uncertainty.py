@@ -110,4 +110,5 @@ def agreement(samples: Tensor) -> Tensor:
 
 
 def _entropy(probs: Tensor) -> Tensor:
-    return torch.special.entr(probs).sum(-1)
+    found: Tensor = torch.special.entr(probs).sum(-1)
+    return found

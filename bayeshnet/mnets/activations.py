@@ -19,7 +19,7 @@ class _Counter(TorchDispatchMode):
     """Count the entries of all tensors that are computed; views are not."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -53,4 +53,5 @@ def values_per_example(function: Callable[[Any], Any], x: Inputs) -> int:
         with torch.random.fork_rng([some.device] if some.device.type == "cuda" else []), _Counter() as counter:
             function(take(x, slice(0, size)))
         counts.append(counter.count)
-    return max(1, counts[1] - counts[0])
+    found: int = max(1, counts[1] - counts[0])
+    return found

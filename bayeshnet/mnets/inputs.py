@@ -98,7 +98,8 @@ def split_inputs(x: Inputs, size: int | list[int]) -> tuple[Any, ...]:
     """
     if isinstance(x, tuple):
         return tuple(zip(*(part.split(size) for part in x), strict=True))
-    return x.split(size)
+    found: tuple[Any, ...] = x.split(size)
+    return found
 
 
 def map_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -28,6 +28,7 @@ __getattr__ = moved_names(
     },
 )
 
+_OWN = ("data.module", "data.function", "examples")
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -138,5 +139,8 @@ def _about(result: RunResult) -> str:
     parts = [f"seed {result.seed}", f"{len(result.tasks)} tasks"]
     if seconds and math.isfinite(sum(seconds)):
         parts.append(f"{sum(seconds):.1f} s")
+    if "data.function" in result.settings:
+        module, function, digest = (result.settings.get(name, "?") for name in _OWN)
+        parts.append(f"data of one's own: {module}:{function}, digest {digest}")
     shown = [name for name in ("bayeshnet", "torch", "python") if name in result.versions]
     return " · ".join([*parts, *(f"{name} {result.versions[name]}" for name in shown)])

@@ -98,11 +98,11 @@ class DriftRecord:
         lower: lower end of its 95 % interval.
         upper: upper end.
         verdict: of the interval, ``"trusted"`` or ``"not certified"``.
-        accuracy: share of draws for which a classifier knows whether they are from then or now, 0.5 if they are alike;
-            None for points.
+        accuracy: share of draws that a classifier knows to be from then or now, 0.5 if they are alike; None for points.
         p_value: probability of such an accuracy for a posterior that has not moved.
         predictions: mean total variation between the predicted class probabilities of the test inputs then and now; for
             values the root mean square of the change of the mean in predictive standard deviations.
+        at_least: what the KL is at least, with 97.5 % confidence, whatever the verdict; None where it is not known.
     """
 
     mmd: float | None = None
@@ -113,6 +113,7 @@ class DriftRecord:
     accuracy: float | None = None
     p_value: float | None = None
     predictions: float | None = None
+    at_least: float | None = None
 
     def __post_init__(self) -> None:
         """Check that all are numbers."""
@@ -140,8 +141,7 @@ class RunResult:
         matrix: accuracy (classes) or mean squared error (values) with the task ``given`` and inferred by each
             criterion; row ``i`` holds tasks ``0..i`` after learning task ``i``.
         kl: KL of the posterior of each task from the prior.
-        drift: drift of the posterior of each task but the last one since it was learned; empty in records of earlier
-            versions.
+        drift: drift of each posterior but the last since its task was learned; empty in records of earlier versions.
         alarms: a sentence for each thing that is wrong with the posteriors, by name; see
             :func:`bayeshnet.runs.results.alarms.find_alarms`.
         kind: ``"classification"`` or ``"regression"``.

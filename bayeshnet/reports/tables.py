@@ -189,18 +189,19 @@ def drift_table(result: RunResult) -> Table:
     """Make the table of the posteriors' drift: just after each task (then) beside the end."""
     check_result(result)
     change = Column("predictions", "TV" if result.kind == "classification" else "std", 3)
-    columns = (*(Column(c, "nats") for c in ("KL", "lower", "upper")), Column("classifier", "%"), Column("p", "", 3))
+    columns = (*(Column(c, "nats") for c in ("KL", "lower", "upper", "at least")), Column("classifier", "%"))
     rows: list[_Row] = []
     for name, found in zip(result.tasks, result.drift, strict=False):
         told = None if found.accuracy is None else 100 * found.accuracy
-        numbers = (found.kl, found.lower, found.upper, told, found.p_value, found.predictions, found.mmd)
+        kl = (found.kl, found.lower, found.upper, found.at_least)
+        numbers = (*kl, told, found.p_value, found.predictions, found.mmd)
         rows.append((name, *(Cell(v) for v in numbers), found.verdict or "-"))
     note = (
-        "KL of then from now with its 95 % interval; classifier: share of draws it tells apart, 50 % if nothing moved, "
-        "and the probability p of that share by chance; predictions: their mean total variation, or change in standard "
-        "deviations."
+        "KL of then from now with its 95 % interval, and what it is at least whatever the verdict; classifier: share "
+        "of draws it tells apart, 50 % if nothing moved, and the probability p of that share by chance; predictions: "
+        "their mean total variation, or change in standard deviations."
     )
-    heads = (Column("task"), *columns, change, Column("MMD²", "", 3), Column("verdict"))
+    heads = (Column("task"), *columns, Column("p", "", 3), change, Column("MMD²", "", 3), Column("verdict"))
     return Table("Drift of the posteriors since their task", heads, tuple(rows), note)
 
 

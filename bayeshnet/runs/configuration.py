@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+from ..data.own import is_own
 from ..errors import MissingExtraError, check_choice, check_flags, value_error
 
 __all__ = ["DEFAULT_METHOD", "available", "default_method", "merge", "named_configuration"]
@@ -67,15 +68,13 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
     ``quick``; without the list it takes all.
 
     Args:
-        data: name of the stream.
+        data: name of the stream, or ``module:function`` for one of your own, which gets settings for vectors and small
+            images.
         method: name of the method.
         quick: apply the section ``quick``, a scaled-down version of the run.
     """
     check_flags(quick=quick)
-    known = available()
-    check_choice("data", data, known, "See: bayeshnet list")
-    check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
-    stream, settings = _read("streams", data), _read("methods", method)
+    stream, settings = _both(data, method)
     quicker, class_arguments = stream.pop("quick", None), stream.pop("for_class", {})
     keeps, quickest = settings.pop("keeps", None), settings.pop("quick", {})
     own = stream.pop("for_method", {}).get(method, {})
@@ -92,6 +91,17 @@ def named_configuration(data: str, method: str, *, quick: bool = False) -> str:
         smaller, own = quicker.pop("for_class", {}), quicker.pop("for_method", {}).get(method, {})
         settings = merge(merge(_with_class_arguments(merge(settings, quicker), smaller), quickest), own)
     return str(_yaml().safe_dump(settings, sort_keys=False))
+
+
+def _both(data: str, method: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the settings of a stream and of a method that there is for it."""
+    if is_own(data):
+        check_choice("method", method, _names("methods"), "See: bayeshnet list")
+        return {**_read("", "own"), "data": data}, _read("methods", method)
+    known = available()
+    check_choice("data", data, known, "See: bayeshnet list; or name a function of your own, module:function")
+    check_choice("method", method, known[data], f"Those are configured for {data}; see: bayeshnet list")
+    return _read("streams", data), _read("methods", method)
 
 
 def _keep(settings: dict[str, Any] | None, names: list[str]) -> None:

@@ -10,6 +10,7 @@ import torch
 from ..checks import check_mapping, check_path, check_seed, check_text
 from ..continual import Learner
 from ..data import STREAMS, drawn_options, get_stream
+from ..data.own import is_own, split_name
 from ..deprecation import moved_names
 from ..errors import check_choice, check_instance, check_int, type_error, value_error
 from ..files import check_file_name
@@ -37,7 +38,8 @@ class Experiment:
 
     Args:
         learner: the learner with all its settings.
-        data: name of the stream; ``bayeshnet list`` shows all.
+        data: name of the stream (``bayeshnet list`` shows all), or ``module:function`` for a function of your own that
+            returns a :class:`~bayeshnet.tasks.TaskStream`.
         data_dir: folder with the files of the data set, for streams that read files.
         data_options: further options of the stream, by name: numbers, texts, truth values, None, or lists of such.
         method: name of the method in tables and file names: no path, at most 100 characters.
@@ -63,7 +65,11 @@ class Experiment:
         """Check the learner, names, numbers, the split and the device."""
         check_instance("learner", self.learner, Learner, "a Learner")
         for argument in ("data", "method"):
-            check_file_name(argument, check_text(argument, getattr(self, argument), "a name"))
+            name = check_text(argument, getattr(self, argument), "a name")
+            if argument == "data" and is_own(name):
+                split_name(name)
+            else:
+                check_file_name(argument, name)
         if self.data_dir is not None:
             check_path("data_dir", self.data_dir, "a folder, or None")
         if self.data_options is not None:
@@ -76,7 +82,8 @@ class Experiment:
 
     def stream(self) -> TaskStream:
         """Build the stream on the device."""
-        check_choice("data", self.data, STREAMS)
+        if not is_own(self.data):
+            check_choice("data", self.data, STREAMS)
         given = dict(self.data_options or {})
         options: dict[str, OptionValue | Path] = {**given, **drawn_options(self.data, self.seed, given)}
         if self.data_dir is not None:

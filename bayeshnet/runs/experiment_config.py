@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from ..data import STREAMS, drawn_options, stream_options
+from ..data.own import is_own, split_name
 from ..errors import MissingExtraError, value_error
 from ..representation import flat_settings
 from .experiment import Experiment
@@ -129,6 +130,8 @@ def recorded_settings(experiment: Experiment) -> dict[str, str]:
     if known:
         options |= dict.fromkeys(drawn_options(experiment.data, 1, given), "drawn by seed")
     stream = {f"data_options.{name}": value for name, value in options.items()}
+    if is_own(experiment.data):
+        stream |= dict(zip(("data.module", "data.function"), split_name(experiment.data), strict=True))
     return {**flat_settings(experiment.learner, "learner"), **stream}
 
 

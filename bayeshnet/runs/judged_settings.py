@@ -10,11 +10,12 @@ from dataclasses import fields
 from typing import Any
 
 from ..allowed import check_allowed_modules, check_class_path, find_class
+from ..data.own import is_own, split_name
 from ..errors import value_error
 from ..files import parse_yaml
 from .experiment import Experiment
 
-__all__ = ["check_resolved", "check_text", "inline", "read_settings"]
+__all__ = ["check_own_stream", "check_resolved", "check_text", "inline", "read_settings"]
 
 _PLAIN = re.compile(r"[\w.+\- ]*")
 _NESTED = 4
@@ -41,6 +42,8 @@ def read_settings(text: str, what: str, allow: Sequence[str] = ()) -> dict[str, 
         name = str(key).partition(".")[0]
         if name not in known:
             raise value_error(f"key in {what}", expected=f"one of {', '.join(known)}", got=key)
+        if name == "data" and is_own(str(value)):
+            check_own_stream(str(value), allow)
         if name == "learner":
             try:
                 _check(value, check_allowed_modules(allow))
@@ -70,6 +73,22 @@ def check_text(text: str, allow: Sequence[str] = ()) -> None:
 the module, allow it with --allow os.
     """
     _check(text, check_allowed_modules(allow))
+
+
+def check_own_stream(name: str, allow: Sequence[str] = ()) -> None:
+    """Refuse a stream ``module:function`` of a module that is not allowed; nothing is imported.
+
+    Example:
+        >>> check_own_stream("my_data:birds", ["my_data"])
+        >>> check_own_stream("os:system")
+        Traceback (most recent call last):
+        ValueError: data: expected a stream of the library, got 'os:system'. If you trust the module, allow it with \
+--allow os.
+    """
+    module, _ = split_name(name)
+    if not any(f"{module}.".startswith(f"{name}.") for name in check_allowed_modules(allow)):
+        hint = f"If you trust the module, allow it with --allow {module}."
+        raise value_error("data", expected="a stream of the library", got=name, hint=hint)
 
 
 def check_resolved(settings: Any, allow: Sequence[str] = ()) -> None:

@@ -98,7 +98,8 @@ def _is_default(given: dict[str, Any], argument: str, value: Any) -> bool:
             default = _class_of(value["class"])()
         except TypeError:
             return False
-    return describe(default).value == value
+    made: bool = describe(default).value == value
+    return made
 
 
 def _class_of(name: str) -> type:

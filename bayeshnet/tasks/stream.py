@@ -113,7 +113,8 @@ class TaskStream(Sequence[Task]):
     @property
     def kind(self) -> str:
         """Kind of all tasks."""
-        return self.tasks[0].kind
+        found: str = self.tasks[0].kind
+        return found
 
     @property
     def input_shape(self) -> Any:
@@ -123,12 +124,14 @@ class TaskStream(Sequence[Task]):
     @property
     def layout(self) -> str | None:
         """Layout of images: ``"CHW"``, ``"HWC"``, or None where the tasks do not say."""
-        return self.tasks[0].layout
+        found: str | None = self.tasks[0].layout
+        return found
 
     @property
     def num_outputs(self) -> int:
         """Number of classes of the widest task, or of target values."""
-        return max(task.num_outputs for task in self.tasks)
+        found: int = max(task.num_outputs for task in self.tasks)
+        return found
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> TaskStream:
         """Return the stream with all tasks and outliers on another device or with another dtype."""

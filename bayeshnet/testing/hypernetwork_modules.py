@@ -89,7 +89,7 @@ class HypernetworkModules(HypernetworkOutputs):
         kwargs = self.inputs(net)
         torch._dynamo.reset()
         compiled = torch.compile(net, fullgraph=True, backend="eager")
-        assert torch.allclose(compiled(ret_format="flattened", **kwargs), self.flat(net, **kwargs), rtol=1e-10)
+        assert torch.allclose(compiled(ret_format="flattened", **kwargs), self.flat(net, **kwargs), rtol=1e-10)  # type: ignore[no-untyped-call]
 
     def test_repr_counts(self, build: Build) -> None:
         net = self.make(build)

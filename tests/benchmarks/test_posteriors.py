@@ -9,8 +9,9 @@ import torch
 from torch.distributions import Bernoulli, HalfCauchy, LogNormal, MultivariateNormal, Normal
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from posteriors_page import alarms, error, misses, winners, write_page
-from posteriors_targets import EFFECTS, ERRORS, brownian, crossing, exact_crossing, exact_schools, mixture, spikes
+from posteriors_gym import brownian
+from posteriors_page import alarms, counted, error, misses, silences, winners, write_page
+from posteriors_targets import EFFECTS, ERRORS, crossing, exact_crossing, exact_schools, mixture, spikes
 
 from bayeshnet.guides.checking.joint import log_joint
 
@@ -101,6 +102,10 @@ def results():
     }
 
 
+def cells(table):
+    return [line.partition("- ")[2].removeprefix("- ") for line in table.splitlines() if "- " in line]
+
+
 def test_the_page_names_winners_false_silences_and_misses(tmp_path):
     found = results()
     assert error(found["told"]["AutoHypernet"]) == 0.9
@@ -113,8 +118,17 @@ def test_the_page_names_winners_false_silences_and_misses(tmp_path):
     assert lines[lines.index("   * - right") + 1] == "     - AutoHypernet"
     assert misses(found).count("at best 50 %") == 2
     assert misses({"right": found["right"]}) == "- None by these measures.\n"
+    found["right"]["AutoNormal"] = found["right"]["AutoNormal"] | {"k_hat": 0.9}
+    found["silent"]["AutoNormal"] = found["silent"]["AutoNormal"] | {"k_hat": 0.3}
+    found["told"]["AutoNormal"] = found["told"]["AutoNormal"] | {"k_hat": 0.1}
+    found["told"]["Spline flow"] = {"failed": "NaN"}
+    assert error(found["told"]["Spline flow"]) == math.inf
+    assert cells(silences(found))[-5:] == ["AutoNormal", "1", "1", "0", "1"]
+    told = ["AutoHypernet", "50 %", "0 %", "AutoNormal", "100 %", "0 %"]
+    assert cells(counted(found))[-14:-7] == ["told", *told]
     page = tmp_path / "page.rst"
-    write_page(page, found, 4.0, 64, "x86")
+    write_page(page, found, 4.0, 64, "x86", ["radon"])
+    assert "not run for this page: radon." in page.read_text(encoding="utf-8")
     assert "Silences that are false, with an error above 0.25 of what was called right: silent, AutoHypernet." in (
         page.read_text(encoding="utf-8")
     )

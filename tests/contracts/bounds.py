@@ -185,8 +185,8 @@ NUMBERS: dict[str, Kind] = {
         {
             "hnets": "init_chunk_embeddings.normal_mean init_conditional_embeddings.normal_mean",
             "inference": "LinearWarmup.end LinearWarmup.start",
-            "reports": "Cell.std Cell.value DriftRecord.accuracy DriftRecord.kl DriftRecord.lower DriftRecord.mmd "
-            "DriftRecord.p_value DriftRecord.predictions DriftRecord.upper InformationRecord.livi "
+            "reports": "Cell.std Cell.value DriftRecord.accuracy DriftRecord.at_least DriftRecord.kl DriftRecord.lower "
+            "DriftRecord.mmd DriftRecord.p_value DriftRecord.predictions DriftRecord.upper InformationRecord.livi "
             "InformationRecord.lower InformationRecord.upper KLRecord.analytic KLRecord.lower KLRecord.upper "
             "KLRecord.value",
         },

@@ -10,9 +10,12 @@ from safetensors.torch import load_file
 from bayeshnet.cli import main
 from bayeshnet.commands.parser import parse_run
 from bayeshnet.runs import Listener, RunFolder, load_run, run_experiment
+from bayeshnet.runs.execution import learn_stream
 from bayeshnet.runs.experiment import resolve_device
+from bayeshnet.runs.kept_steps import KeptStep, kept_step
 from tests.support.places import PLACES, WAITS
 from tests.support.pretended_device import PretendedDevice
+from tests.support.stops import StoppedAt
 
 WORDS = ["--data=regression1d", "--method=posterior-replay-mean-field", "--quick", "--learner.training.steps=5"]
 
@@ -48,6 +51,33 @@ def test_a_run_on_a_device_saves_what_one_on_the_cpu_does(place, tmp_path):
         assert value.device.type == "cpu"
         if place is PretendedDevice:  # CUDA draws other numbers
             torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-4)
+
+
+def learned(device, folder, listener=None):
+    """Learn the tasks of a run on a device that have not been learned; return what is saved of the last one."""
+    request = parse_run([*WORDS, f"--device={device}"])
+    files = RunFolder(folder)
+    if not files.config.exists():
+        files.create(request.config)
+    learn_stream(request.experiment, files, request.stream(), listener)
+    return load_file(folder / "checkpoints" / "task-03.safetensors")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_a_task_that_was_stopped_goes_on_on_its_device_and_begins_anew_on_another(place, tmp_path):
+    with place() as there:
+        whole = learned(there.name, tmp_path / "whole")
+        for name in ("run", "moved"):
+            with pytest.raises(KeyboardInterrupt):
+                learned(there.name, tmp_path / name, StoppedAt(1, 3))
+            assert kept_step(RunFolder(tmp_path / name)) == KeptStep(2, 3, 5)
+        again = learned(there.name, tmp_path / "run")
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
+    moved = learned("cpu", tmp_path / "moved")
+    assert moved.keys() == whole.keys()
+    assert kept_step(RunFolder(tmp_path / "moved")) is None
 
 
 @pytest.mark.slow

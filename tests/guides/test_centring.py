@@ -6,6 +6,7 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.infer import Trace_ELBO
+from pyro.infer.autoguide import init_to_value
 from torch.distributions import biject_to
 
 from bayeshnet.guides import AutoHypernet
@@ -199,3 +200,15 @@ def test_where_nothing_depends_the_guide_is_the_one_without_centring():
         guide()
         drawn.append([*guide().values(), *guide.parameters()])
     assert all(torch.equal(one, other) for one, other in zip(*drawn, strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"tails": 1.5}, {"centring": None}], ids=["centred", "tails", "plain"])
+def test_a_guide_begins_at_the_values_that_it_is_given(options):
+    """They are values of the model's unknowns, whatever the coordinates of the hypernetwork."""
+    values = {"mu": -2 * ONE, "tau": 30 * ONE, "theta": torch.tensor([40.0, -10.0, 5.0], dtype=DTYPE)}
+    torch.manual_seed(0)
+    guide = AutoHypernet(schools, init_loc_fn=init_to_value(values=values), init_scale=1e-4, layers=(4,), **options)
+    guide()
+    draws = guide.sample_posterior(200)
+    for name, value in values.items():
+        torch.testing.assert_close(draws[name].median(0).values, value, atol=0.0, rtol=0.01)

@@ -50,7 +50,7 @@ SHOWN = [
     (Gaussian(0.25, learn=True), "Gaussian(noise=0.25, learn=True)"),
     (Gaussian(torch.ones(4)), "Gaussian(noise=tensor(4,), learn=False)"),
     (
-        guides.GuideCheck(0.3, 90.0, 100, -1.0, 0.0, "use it"),
+        guides.GuideCheck(0.3, 90.00004, 100, -1.0, 0.0, "use it"),
         "k_hat=0.3, effective=90.0, num_samples=100, log_evidence=-1.0, gap=0.0, advice='use it'",
     ),
     (guides.MixtureKL(ESTIMATOR, 9), f"inner={ESTIMATOR!r}, num_samples=9"),

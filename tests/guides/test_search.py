@@ -6,10 +6,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from torch.distributions import MultivariateNormal
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from bayeshnet.guides import AutoHypernet
-from bayeshnet.guides.checking.annealing import anneal
+from bayeshnet.guides.checking import annealing
+from bayeshnet.guides.checking.annealing import anneal, anneal_again
 from bayeshnet.guides.checking.search import missed_share
 from bayeshnet.guides.checking.starts import clusters
 from bayeshnet.inference import fit
@@ -77,6 +78,57 @@ def test_particles_find_all_modes_with_their_shares_and_the_integral(centers, sh
     torch.testing.assert_close(counted.to(DTYPE), torch.as_tensor(shares, dtype=DTYPE), atol=0.04, rtol=0)
     away = found.x - centers[nearest]
     assert float(away.std()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_particles_that_go_once_more_correct_the_shares():
+    """They begin with equal shares, in Gaussians of clusters; the integral is that of the whole density."""
+    shares = [0.1, 0.2, 0.3, 0.4]
+    density = modes(FOUR, shares)[1]
+    before = FOUR.repeat(250, 1) + 0.4 * torch.randn(1000, 2, generator=noise(), dtype=DTYPE)
+    found = anneal_again(density, clusters(before, 4, noise()), 2000, generator=noise())
+    assert found.arrived
+    assert found.log_evidence == pytest.approx(0.0, abs=0.1)
+    torch.testing.assert_close(found.log_density, density(found.x))
+    nearest = torch.cdist(found.x, FOUR).argmin(-1)
+    counted = torch.bincount(nearest, minlength=4) / 2000
+    torch.testing.assert_close(counted, torch.tensor(shares), atol=0.03, rtol=0)
+    assert float((found.x - FOUR[nearest]).std()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_gaussians_of_clusters_have_the_density_and_the_slope_of_their_mixture():
+    before = FOUR.repeat(10, 1) + torch.randn(40, 2, generator=noise(), dtype=DTYPE)
+    starts = clusters(before, 3, noise())
+    law = MixtureSameFamily(
+        Categorical(logits=torch.tensor([start.log_share for start in starts], dtype=DTYPE)),
+        MultivariateNormal(
+            torch.stack([s.loc for s in starts]), scale_tril=1.5 * torch.stack([s.root for s in starts])
+        ),
+    )
+    flat = anneal_again(lambda x: 0.0 * x.sum(-1), starts, 5000, generator=noise(), budget=1)
+    torch.testing.assert_close(flat.x.mean(0), law.mean, atol=0.15, rtol=0)
+    torch.testing.assert_close(flat.x.var(0), law.variance, atol=0.0, rtol=0.1)
+    same = anneal_again(law.log_prob, starts, 200, generator=noise())
+    assert same.log_evidence == pytest.approx(0.0, abs=1e-6)
+    where = before.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(law.log_prob(where).sum(), where)
+    gaussians = annealing._Gaussians(
+        torch.stack([s.loc for s in starts]),
+        1.5 * torch.stack([s.root for s in starts]),
+        torch.tensor([start.log_share for start in starts], dtype=DTYPE),
+    )
+    value, found = gaussians.density(before)
+    torch.testing.assert_close(value, law.log_prob(before))
+    torch.testing.assert_close(found, slope)
+
+
+def test_weights_that_tell_nothing_leave_the_shares_as_they_are():
+    program = modes(TWO, UNEQUAL)[0]
+    shares = torch.tensor([0.4, 0.6], dtype=DTYPE)
+    for width, expected in ((0.03, shares), (0.3, UNEQUAL)):
+        guide = at(program, TWO, width)
+        guide.posterior.log_weights.copy_(shares.log())
+        guide.reweigh(program, generator=noise())
+        torch.testing.assert_close(guide.posterior.log_weights.exp().to(DTYPE), expected, atol=0.02, rtol=0)
 
 
 def test_a_small_budget_is_told():

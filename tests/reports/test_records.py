@@ -97,7 +97,7 @@ def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path, monkeypatch):
 
 
 def test_drift_verdicts_and_alarms_are_read_back_and_old_records_have_none(tmp_path):
-    moved = DriftRecord(0.2, 3.0, 2.5, 3.5, "trusted", 0.9, 1e-20, 0.1)
+    moved = DriftRecord(0.2, 3.0, 2.5, 3.5, "trusted", 0.9, 1e-20, 0.1, 2.4)
     kl = KLRecord(5.0, 4.9, 5.1, 6.0, InformationRecord(1.0, 0.9, 1.1), "not certified")
     alarms = {"drift": "task 1: moved."}
     result = RunResult("a", "b", 0, ("x", "y"), {}, kl=(kl, KLRecord()), drift=(moved,), alarms=alarms)
@@ -109,7 +109,7 @@ def test_drift_verdicts_and_alarms_are_read_back_and_old_records_have_none(tmp_p
     assert RunResult.of(old).drift == ()
     assert RunResult.of(old).alarms == {}
     table = drift_table(result)
-    assert [cell.value for cell in table.rows[0][1:-1]] == [3.0, 2.5, 3.5, 90.0, 1e-20, 0.1, 0.2]
+    assert [cell.value for cell in table.rows[0][1:-1]] == [3.0, 2.5, 3.5, 2.4, 90.0, 1e-20, 0.1, 0.2]
     assert table.rows[0][-1] == "trusted"
     assert alarm_table(result).rows == (("drift", "task 1: moved."),)
 

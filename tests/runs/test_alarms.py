@@ -107,6 +107,16 @@ def test_every_alarm_is_given_once_with_its_tasks():
     assert found["collapse"] == "task 3: The latent is ignored."
 
 
+@pytest.mark.parametrize(("least", "said"), [(41.2, "not certified, but at least 41.2)"), (0.0, "(not certified)")])
+def test_a_kl_that_is_not_certified_says_what_it_is_at_least(least, said):
+    record = DriftRecord(kl=77.0, verdict="not certified", p_value=1e-9, accuracy=0.9, at_least=least)
+    tasks = Tasks(make_task(0), make_task(1))
+    moved = find_alarms(
+        tasks, [SimpleNamespace(given=(1.0, 1.0)[: t + 1]) for t in range(2)], [audit()] * 2, [], [record]
+    )
+    assert said in moved["drift"]
+
+
 def test_many_tasks_are_counted():
     tasks = Tasks(*[make_task(0)] * 12)
     found = find_alarms(tasks, [SimpleNamespace(given=(0.1,) * (t + 1)) for t in range(12)], [audit()] * 12)

@@ -40,10 +40,12 @@ def check_alarms(seeds):
         same = compare_posteriors(q, q, prior, seed)
         assert not has_moved(same)
         assert same.lower <= 0.01
+        assert same.at_least == 0
         for other in (posterior(seed + 100)[0], without_latent(q)):
             moved = compare_posteriors(q, other, prior, seed)
             assert has_moved(moved)
             assert moved.accuracy > 0.6
+            assert 3 < moved.at_least <= moved.lower + 0.1
 
 
 def test_a_moved_posterior_rings_and_an_unchanged_one_does_not():
@@ -107,6 +109,8 @@ def test_the_change_of_predictions_is_that_by_hand():
         ({"p_value": 0.01, "accuracy": 0.58}, "classification", False),
         ({"lower": 0.6, "verdict": "trusted"}, "classification", True),
         ({"lower": 0.6, "verdict": "not certified"}, "classification", False),
+        ({"at_least": 0.6, "verdict": "not certified"}, "classification", True),
+        ({"at_least": 0.4, "verdict": "not certified"}, "classification", False),
         ({"predictions": 0.06}, "classification", True),
         ({"predictions": 0.06}, "regression", False),
         ({"predictions": 0.6}, "regression", True),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from functools import partial
 
 import pytest
 import torch
@@ -9,49 +10,24 @@ from torch import nn
 
 from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.cli import main
-from bayeshnet.continual import EWC, PosteriorReplay, Separate, Training
+from bayeshnet.continual import EWC, Coreset, PosteriorReplay, Separate, Training
 from bayeshnet.estimators import AVB
 from bayeshnet.inference import Callback
+from bayeshnet.inference.resuming import StepKeeper
 from bayeshnet.reports import RunResult
 from bayeshnet.runs import CSVLogger, Experiment, RunFolder
 from bayeshnet.runs.execution import learn_stream
 from bayeshnet.runs.experiment_config import open_folder
-from bayeshnet.runs.kept_steps import kept_step
+from bayeshnet.runs.kept_steps import KeptStep, kept_step
 from bayeshnet.runs.loading import saved_assessments
 from bayeshnet.runs.loggers import RunLog
 from bayeshnet.runs.progress_lines import ProgressLines
 from bayeshnet.saving.trees import TensorTree
 from tests.support.small_runs import SMALL
+from tests.support.stops import Stop, StoppedAt
 
 STEPS = 30
 TRAINING = Training(steps=STEPS, batch_size=7, num_particles=2, lr=1e-2)
-
-
-class Stop(Callback):
-    """Sends the signal of Ctrl-C after a step, as a terminal does."""
-
-    def __init__(self, step, number=signal.SIGINT):
-        self.step, self.number = step, number
-
-    def on_step(self, run):
-        if run.step == self.step:
-            os.kill(os.getpid(), self.number)
-
-
-class Listener:
-    """Listener that stops the training of a task at a step, once."""
-
-    def __init__(self, task, step):
-        self.task, self.step = task, step
-
-    def callbacks(self, number, stream):
-        return [Stop(self.step)] if number == self.task else []
-
-    def task_done(self, number, stream, record):
-        pass
-
-    def stream_done(self, stream):
-        pass
 
 
 def batch_norm_network():
@@ -71,7 +47,7 @@ LEARNERS = {
 }
 
 
-class Counter(Listener):
+class Counter(StoppedAt):
     """Listener that notes tasks and steps."""
 
     def __init__(self, task, step):
@@ -100,12 +76,14 @@ def learn(experiment, path, listener=None):
     return learn_stream(experiment, folder, stream, log)
 
 
-@pytest.mark.parametrize("kind", LEARNERS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k in ("ewc", "replay"))) for k in LEARNERS]
+)
 def test_a_task_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(kind, tmp_path):
     experiment = Experiment(LEARNERS[kind](), data="modes2d", data_options={"num_train": 10})
     whole = learn(experiment, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        learn(experiment, tmp_path / "run", Listener(1, 19))
+        learn(experiment, tmp_path / "run", StoppedAt(1, 19))
     kept = kept_step(RunFolder(tmp_path / "run"))
     assert (kept is None) == (kind == "discriminator")
     assert kept is None or (kept.task, kept.step, kept.steps) == (2, 19, STEPS)
@@ -117,6 +95,57 @@ def test_a_task_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(kind,
     for name in [*names, "logs/train.csv"]:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
     assert not list((tmp_path / "run").glob("checkpoints/step.*"))
+
+
+@pytest.mark.slow
+def test_a_step_is_kept_now_and_then_for_a_process_that_is_killed(tmp_path, monkeypatch):
+    """Here after each step; the process fails in one, before it is kept."""
+    experiment = Experiment(LEARNERS["batch norm"](), data="modes2d", data_options={"num_train": 10})
+
+    class Failing(Counter):
+        def callbacks(self, number, stream):
+            count = Callback()
+            count.on_step = lambda run: 1 / ((number, run.step) != (1, 9))
+            return [count]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bayeshnet.runs.kept_steps.StepKeeper", partial(StepKeeper, interval=0.0))
+        with pytest.raises(ZeroDivisionError):
+            learn(experiment, tmp_path / "run", Failing(1, 9))
+    assert kept_step(RunFolder(tmp_path / "run")) == KeptStep(2, 8, STEPS)
+    again, whole = learn(experiment, tmp_path / "run"), learn(experiment, tmp_path / "whole")
+    assert [comparable(a) for a in again] == [comparable(a) for a in whole]
+
+
+@pytest.mark.slow
+def test_the_work_after_the_last_task_is_kept_too(tmp_path):
+    """Two fits on stored examples, the second of which is stopped: the first is made anew, the second goes on."""
+    calls = []
+
+    def shifted(x):
+        calls.append(1)
+        if len(calls) == STEPS + 11:  # the second fit; there is one more call, of its first batch, for each fit
+            os.kill(os.getpid(), signal.SIGINT)
+        return x + 0.01 * torch.randn_like(x)
+
+    finish = Training(steps=STEPS, batch_size=3, augmentation=shifted)
+    generator = ImplicitGenerator(latent_size=2, hidden_layers=(4,))
+    coreset = Coreset(4, finish=finish)
+    learner = PosteriorReplay(MLPNetwork((4,)), generator, coreset=coreset, training=TRAINING, num_samples=5)
+    experiment = Experiment(learner, data="modes2d", data_options={"num_train": 10, "num_tasks": 2})
+    with pytest.raises(KeyboardInterrupt):
+        learn(experiment, tmp_path / "run")
+    kept = kept_step(RunFolder(tmp_path / "run"))
+    assert (kept.task, kept.steps) == (3, STEPS)
+    assert 5 < kept.step < 15
+    before = len(calls)
+    again = learn(experiment, tmp_path / "run")
+    assert 2 * STEPS - kept.step <= len(calls) - before <= 2 * STEPS - kept.step + 3
+    whole = learn(experiment, tmp_path / "whole")
+    assert [comparable(a) for a in again] == [comparable(a) for a in whole]
+    read = [(tmp_path / name / "checkpoints" / "finished.safetensors").read_bytes() for name in ("run", "whole")]
+    assert read[0] == read[1]
+    assert kept_step(RunFolder(tmp_path / "run")) is None
 
 
 @pytest.mark.slow

@@ -44,10 +44,12 @@ class Setting:
     def suggest(self, trial: Any) -> Plain:
         """Let an Optuna trial choose a value."""
         if self.choices:
-            return trial.suggest_categorical(self.name, list(self.choices))
+            found: Plain = trial.suggest_categorical(self.name, list(self.choices))
+            return found
         whole = isinstance(self.low, int) and isinstance(self.high, int)
         suggest = trial.suggest_int if whole else trial.suggest_float
-        return suggest(self.name, self.low, self.high, log=self.log)
+        found = suggest(self.name, self.low, self.high, log=self.log)
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """Return the values that may be tried, as JSON holds them."""

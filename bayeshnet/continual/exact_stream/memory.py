@@ -96,7 +96,8 @@ class HeadNetwork(nn.Module):
         """Compute the outputs of the classes, in order of appearance, ``(N, C)``."""
         memory = self._memory[0]
         weight, offset = self.weight_spec.unflatten(memory.weights()).values()
-        return memory.features(x) @ weight.T + offset
+        found: Tensor = memory.features(x) @ weight.T + offset
+        return found
 
 
 class HeadPosterior(TaskPosterior):

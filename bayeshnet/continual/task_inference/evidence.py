@@ -193,4 +193,5 @@ def principal_directions(centered: Tensor, num_directions: int) -> Tensor:
 def residual_norm(features: Tensor, center: Tensor, directions: Tensor) -> Tensor:
     r"""Compute :math:`\lVert (I - U U^\top)(\varphi - m) \rVert` of each row, ``(N,)``."""
     centered = features - center
-    return (centered - (centered @ directions) @ directions.T).norm(dim=1)
+    found: Tensor = (centered - (centered @ directions) @ directions.T).norm(dim=1)
+    return found

@@ -149,7 +149,8 @@ class StreamPrediction:
     @property
     def all_labels(self) -> Tensor:
         """The global labels that exist, in ascending order: those of the columns of :meth:`label_probs`, ``(L,)``."""
-        return self.label_table.unique()
+        found: Tensor = self.label_table.unique()
+        return found
 
     def label_probs(self, criterion: str = "combined") -> Tensor:
         r"""Compute the probability of each global label, :math:`p(l|x) = \sum_t p(t|x)\, p_t(l|x)`, ``(N, L)``.

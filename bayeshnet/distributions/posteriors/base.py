@@ -173,7 +173,8 @@ class SampledNetwork(ModuleSettings, nn.Module):
 
     def forward(self, x: Tensor, **options: object) -> Tensor:
         """Compute the network's outputs for inputs ``x``; options are passed on to it."""
-        return self.net(x, weights=self.weights, **options)
+        found: Tensor = self.net(x, weights=self.weights, **options)
+        return found
 
 
 def _with_weights(net: nn.Module, spec: WeightSpec, flat: Tensor) -> nn.Module:

@@ -45,7 +45,8 @@ def weights_of(init: nn.Module | Tensor, spec: WeightSpec) -> Tensor:
         spec: names and shapes of the weights.
     """
     if not isinstance(init, nn.Module):
-        return check_instance("init", init, Tensor, "a tensor (P,), or a module with the weights to start at")
+        value: Tensor = check_instance("init", init, Tensor, "a tensor (P,), or a module with the weights to start at")
+        return value
     if isinstance(init, ModuleMainNet) and init.weight_spec.shapes == spec.shapes:
         return init.module_weights()
     if isinstance(init, MainNetInterface):

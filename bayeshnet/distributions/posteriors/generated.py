@@ -128,7 +128,8 @@ class GeneratedPosterior(ConditionalPosterior[Explicit]):
     def outputs_at(self, rows: Any, cond_ids: Sequence[int], z: Tensor | None) -> Tensor:
         r"""Compute :math:`\mu`, followed by the standard deviations of whitened weights: ``(T, P)`` or ``(T, 2P)``."""
         if self.family == "dirac":
-            return rows
+            found: Tensor = rows
+            return found
         mu, rho = rows.split(self.weight_spec.numel, dim=-1)
         sigma = self.sigma_floor + (self.sigma - self.sigma_floor) * rho.exp()
         if self.family == "radial":

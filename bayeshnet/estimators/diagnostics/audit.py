@@ -141,6 +141,7 @@ def _diagnose_semi_implicit(
         "ess": info.ess,
         "modes": info.modes,
         "missing": info.missing,
+        "at_least": interval.at_least,
         **map_view(q, draw, z),
         **sample_view(q, draw.w),
         **kernel_view(q, draw.w),

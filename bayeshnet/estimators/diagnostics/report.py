@@ -43,7 +43,8 @@ class Diagnosis:
         information: mutual information by ``livi``, ``sandwich_lower``, ``sandwich_upper`` and ``sivi``; empty for an
             explicit posterior.
         measurements: effective share of the proposals (``ess``), number of latents that give the same weights
-            (``modes``), share of weights whose latent was not found (``missing``), ``singular_values`` of J / sigma
+            (``modes``), share of weights whose latent was not found (``missing``), what the KL is at least whatever the
+            verdict (``at_least``, see :class:`~bayeshnet.estimators.KLInterval`), ``singular_values`` of J / sigma
             over draws, ``condition`` (largest over smallest), ``share_from_map`` (of the variance; the rest is noise),
             ``nonlinear_share`` of the map, ``effective_rank`` of the samples, ``std`` per weight tensor,
             ``stein_trace``, ``kernel_mean``.
@@ -120,6 +121,8 @@ def _lines(report: Diagnosis) -> list[str]:
     lines = [f"KL {_number(report.value)} nats"]
     if report.lower is not None and report.upper is not None:
         lines[0] += f", 95 % interval [{report.lower:.2f}, {report.upper:.2f}]; {report.verdict}"
+    if report.verdict != "trusted" and report.measurements.get("at_least"):
+        lines[0] += f", but at least {report.measurements['at_least']:.2f}"
     if info:
         lines += [
             f"  = analytic {seen['analytic']:.2f} +- {seen['analytic_standard_error']:.2f}"

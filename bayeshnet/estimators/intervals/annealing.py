@@ -137,8 +137,10 @@ class _Path:
 
     def _scaled(self, slope: Tensor) -> Tensor:
         """Return gradients in whitened coordinates, :math:`L^{-1} g`."""
-        return torch.linalg.solve_triangular(self.root, slope.mT, upper=False).mT
+        found: Tensor = torch.linalg.solve_triangular(self.root, slope.mT, upper=False).mT
+        return found
 
     def _back(self, step: Tensor) -> Tensor:
         """Return steps in the latent's own coordinates, :math:`L^{-T} s`."""
-        return torch.linalg.solve_triangular(self.root.mT, step.mT, upper=True).mT
+        found: Tensor = torch.linalg.solve_triangular(self.root.mT, step.mT, upper=True).mT
+        return found

@@ -20,6 +20,7 @@ from .information import upper_rest
 from .mode_search import Effort
 from .precision import lost_precision
 from .quasi_random import Mean
+from .reduced import reduced
 
 __all__ = ["information_excess"]
 
@@ -43,7 +44,8 @@ def information_excess(
         q: posterior of a hypernetwork with independent noise.
         estimator: one that linearizes the map (:class:`LIVI`, :class:`UnfoldedLIVI`, :class:`StochasticLIVI`), or
             :class:`ImportanceSandwich`, or :class:`Auto`, which chooses one of these.
-        num_samples: weight vectors; fewer, down to 8, where there are more than 16 latents or 32,000 weights.
+        num_samples: weight vectors; fewer, down to 8, where there are more than 16 latents, or a map that has no linear
+            head and more than 16,000 weights.
         generator: of all noise.
 
     Returns:
@@ -55,22 +57,24 @@ def information_excess(
     q = in_double(q)
     if lost_precision(q) is not None:
         return None
-    num_weights, latents = q.geometry.num_weights, q.latent_size
+    barred = isinstance(estimator, UnfoldedLIVI) and q.latent_size == q.geometry.num_weights
+    small = q if barred else reduced(q)
+    num_weights, latents = small.geometry.num_weights, small.latent_size
     num = min(num_samples, _ENTRIES // num_weights, _ENTRIES // (64 * latents**2))
     effort = Effort(pool=max(16, min(256, 16 * _ENTRIES // num_weights)), starts=4, kept=8, proposals=64, steps=20)
-    draw = q.draw(max(_FEWEST, num), generator)
-    return Mean.of(_beyond_livi(q, estimator, draw, generator) - upper_rest(q, draw, effort, generator))
+    draw = small.draw(max(_FEWEST, num), generator)
+    latent, _ = latent_and_noise(draw)
+    beyond = -fold_barrier(small, latent) if barred else _beyond_livi(small, estimator, draw, generator)
+    return Mean.of(beyond - upper_rest(small, draw, effort, generator))
 
 
 def _beyond_livi(
     q: SemiImplicit, estimator: KLEstimator, draw: WeightDraw, generator: torch.Generator | None
 ) -> Tensor:
     """Return the information that an estimator finds at draws beyond LIVI's determinants, ``(S,)``."""
-    latent, _ = latent_and_noise(draw)
-    if isinstance(estimator, UnfoldedLIVI) and q.latent_size == q.geometry.num_weights:
-        return -fold_barrier(q, latent)
-    if isinstance(estimator, ImportanceSandwich):
-        sides = estimator.mutual_information(q, draw, generator).diagnostics
-        noise, livi = linear_noise(q, draw)
-        return 0.5 * (sides["lower_per_draw"] + sides["upper_per_draw"]) - noise - livi
-    return torch.zeros_like(latent[:, 0])
+    if not isinstance(estimator, ImportanceSandwich):
+        return draw.w.new_zeros(len(draw.w))
+    sides = estimator.mutual_information(q, draw, generator).diagnostics
+    noise, livi = linear_noise(q, draw)
+    found: Tensor = 0.5 * (sides["lower_per_draw"] + sides["upper_per_draw"]) - noise - livi
+    return found

@@ -18,6 +18,7 @@ from .annealing import anneal
 from .defended import Defended
 from .mode_search import Effort, Modes, search_modes
 from .quasi_random import Mean, normal_mean
+from .reduced import reduced
 
 __all__ = [
     "InformationBounds",
@@ -105,6 +106,7 @@ def bound_information(
         generator: of all noise.
         quick: try the lowest efforts alone.
     """
+    q = reduced(q)
     size = max(4, 2**20 // q.geometry.num_weights)
     linearized = mean_determinant(q, 0.2 * target, generator)
     effort, settled = choose_effort(q, target, generator, quick)

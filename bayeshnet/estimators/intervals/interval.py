@@ -16,6 +16,7 @@ from ...errors import check_flags, check_number, check_size, value_error
 from ..accepted import semi_implicit
 from ..base import as_pair
 from .analytic_mean import AnalyticMean, mean_analytic_part
+from .complement import complement_kl
 from .doubled import in_double
 from .information import InformationBounds, bound_information, exact_information
 from .precision import lost_precision
@@ -50,6 +51,9 @@ class KLInterval:
         analytic: :math:`E_z \mathrm{KL}(N(h(z), \sigma^2) \| p)` with its standard error.
         information: bounds of the mutual information; for an affine map both are exact.
         reasons: why the value is not certified, a sentence each by name; empty if it is trusted.
+        at_least: the KL is at least that much at this confidence, certified or not: the end of an interval whose mean
+            is a lower bound in expectation, whatever the searches miss. For a prior that is a hypernetwork itself that
+            of the directions in which it is a Gaussian; None if there are none that are known.
     """
 
     value: float
@@ -59,6 +63,7 @@ class KLInterval:
     analytic: Mean
     information: InformationBounds
     reasons: dict[str, str]
+    at_least: float | None = None
 
     @property
     def width(self) -> float:
@@ -92,7 +97,8 @@ def kl_interval(
     does not move it. All is computed in double precision from the posterior's parameters.
 
     For an explicit prior that is not Gaussian, one draw of the noise goes with each latent. The density of a prior that
-    is a hypernetwork itself is searched twice, independently; what a second search adds widens the interval.
+    is a hypernetwork itself is searched twice, independently; what a second search adds widens the interval. What
+    neither finds is a KL that is too high; :attr:`KLInterval.at_least` is a bound in any case.
 
     Args:
         q: posterior made by a hypernetwork, or a module that returns one without a condition.
@@ -160,7 +166,18 @@ def _interval(
     if top < least:
         doubted = "prior" if isinstance(p, SemiImplicit) else "width"
         reasons.setdefault(doubted, "The interval lies below 0, where no KL is: an error of it is too small.")
-    return KLInterval(value, low, high, level, analytic.middle, information, reasons)
+    at_least: float | None = low
+    if isinstance(p, SemiImplicit) and not p.geometry.is_affine:
+        at_least = _at_least(q, p, num_samples, wanted, generator)
+    return KLInterval(value, low, high, level, analytic.middle, information, reasons, at_least)
+
+
+def _at_least(
+    q: SemiImplicit, p: SemiImplicit, num_samples: int, wanted: _Wanted, generator: torch.Generator | None
+) -> float | None:
+    """Return the end of the interval of a lower bound of the KL to a hypernetwork, at least 0."""
+    side = complement_kl(q, p, wanted.target, wanted.level, generator, num_samples, quick=wanted.quick)
+    return None if side is None else max(0.0, side.value - _half_width(side, wanted.level) - _ROUNDING)
 
 
 def _half_width(side: Mean, level: float) -> float:

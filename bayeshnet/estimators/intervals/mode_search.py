@@ -72,7 +72,8 @@ class Modes:
     def number(self) -> Tensor:
         """The number of modes that share the mass, the exponential of the entropy of their Laplace masses ``(S,)``."""
         mass = self.log_density - self.roots.diagonal(dim1=-2, dim2=-1).log().sum(-1)
-        return torch.special.entr(mass.softmax(-1)).sum(-1).exp()
+        found: Tensor = torch.special.entr(mass.softmax(-1)).sum(-1).exp()
+        return found
 
     def joined_by(self, latents: Tensor, steps: int) -> tuple[Modes, Tensor]:
         """Return the modes with those next to one latent each ``(S, n)``, and where these are new ``(S,)``."""

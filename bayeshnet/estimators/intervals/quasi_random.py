@@ -74,7 +74,8 @@ def normal_points(like: Tensor, num: int, generator: torch.Generator | None = No
     seed = int(torch.randint(2**31, (), generator=generator, device=device))
     engine = torch.quasirandom.SobolEngine(like.shape[0], scramble=True, seed=seed)
     tiny = torch.finfo(torch.float64).eps
-    return torch.special.ndtri(engine.draw(num, dtype=torch.float64).clamp(tiny, 1 - tiny)).to(like)
+    found: Tensor = torch.special.ndtri(engine.draw(num, dtype=torch.float64).clamp(tiny, 1 - tiny)).to(like)
+    return found
 
 
 def normal_mean(

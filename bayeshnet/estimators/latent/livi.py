@@ -175,4 +175,5 @@ def even_latents(like: Tensor, num: int, generator: torch.Generator | None = Non
     pick = uniform_like(like, (2, num), generator)
     member = (pick[:1].T * _GROUP).long().clamp_max(_GROUP - 1)
     lengths = squares.reshape(num, _GROUP).gather(1, member).sqrt()[pick[1].argsort()]
-    return lengths * rotation.mT.reshape(-1, n)[:num].to(like)
+    found: Tensor = lengths * rotation.mT.reshape(-1, n)[:num].to(like)
+    return found

@@ -89,5 +89,6 @@ def kernel_width(distances: Tensor, width: float | str) -> Tensor:
 def check_width(width: Any) -> float | str:
     """Check that a width is ``"median"`` or a number > 0."""
     if isinstance(width, str):
-        return check_choice("width", width, ("median",), "Or give a number > 0.")
+        found: float | str = check_choice("width", width, ("median",), "Or give a number > 0.")
+        return found
     return check_positive("width", width, "Or 'median', which adapts to the distances.")

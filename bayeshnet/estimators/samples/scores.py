@@ -117,7 +117,7 @@ class ScoreEstimator(KLEstimator):
             gram, distances = gram_and_distances(x)
             width = kernel_width(distances, self.width)
             score = self._score(gram, distances, width, x.shape[1])
-        surrogate = _ScoreSurrogate.apply(x, score.matrix.detach()) + samples.cross_entropy(p)
+        surrogate = _ScoreSurrogate.apply(x, score.matrix.detach()) + samples.cross_entropy(p)  # type: ignore[no-untyped-call]
         known = {"why_no_value": "a score has no normalizing constant", "width": width, **score.diagnostics}
         later = {"stein_trace": lambda: stein_trace(score.matrix, gram, x.shape[1]), **score.later}
         return KLEstimate(None, surrogate, diagnostics=LazyDiagnostics(known, later))

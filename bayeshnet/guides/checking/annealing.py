@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
 from ...rng import normal_like, uniform_like
+from .starts import Start
 
-__all__ = ["Particles", "anneal"]
+__all__ = ["Particles", "anneal", "anneal_again"]
 
 LogDensity = Callable[[Tensor], Tensor]
 
 _LEAPFROGS, _MOVES, _LAST_MOVES = 6, 2, 4
-_BISECTIONS = 40
+_BISECTIONS, _WIDER = 40, 1.5
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,99 @@ def anneal(
         >>> found.arrived, abs(float((found.x > 0).float().mean()) - 0.5) < 0.1
         (True, True)
     """
-    return _Annealing(log_density, center, scale, generator).run(num, budget, keep)
+    return _Annealing(log_density, _Independent(center, scale), scale, generator).run(num, budget, keep)
+
+
+def anneal_again(
+    log_density: LogDensity,
+    starts: Sequence[Start],
+    num: int,
+    budget: int = 600,
+    generator: torch.Generator | None = None,
+    *,
+    keep: float = 0.8,
+) -> Particles:
+    """Carry particles to a density from the Gaussians of clusters of particles that have been there before.
+
+    The way is short, so that few particles are lost on it, and modes get their shares nearer than from the prior.
+
+    Args:
+        log_density: as for :func:`anneal`.
+        starts: clusters, with their roots; their Gaussians are drawn one and a half times as wide.
+        num: number of particles.
+        budget: most evaluations of the density's gradient.
+        generator: of all noise.
+        keep: effective share of the particles at each temperature.
+    """
+    loc = torch.stack([start.loc for start in starts])
+    root = torch.stack([cast(Tensor, start.root) for start in starts])
+    base = _Gaussians(loc, _WIDER * root, loc.new_tensor([start.log_share for start in starts]))
+    return _Annealing(log_density, base, root.square().sum(-1).mean(0).sqrt(), generator).run(num, budget, keep)
+
+
+class _Base(Protocol):
+    """Where particles begin."""
+
+    def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
+        """Draw places ``(num, D)``."""
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-densities ``(S,)`` at places ``(S, D)`` and their gradients ``(S, D)``."""
+
+
+@dataclass(frozen=True)
+class _Independent:
+    """Independent Gaussians of means and standard deviations ``(D,)``."""
+
+    center: Tensor
+    scale: Tensor
+
+    def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
+        """Draw places ``(num, D)``."""
+        return self.center + self.scale * normal_like(self.center, (num, len(self.center)), generator)
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-densities ``(S,)`` at places ``(S, D)`` and their gradients ``(S, D)``."""
+        standard = (x - self.center) / self.scale
+        return (-0.5 * standard**2 - self.scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1), -standard / self.scale
+
+
+@dataclass(frozen=True)
+class _Gaussians:
+    """A mixture of Gaussians of means ``(K, D)``, Cholesky factors ``(K, D, D)`` and log-weights ``(K,)``."""
+
+    loc: Tensor
+    root: Tensor
+    log_weights: Tensor
+
+    def draw(self, num: int, generator: torch.Generator | None) -> Tensor:
+        """Draw places ``(num, D)``."""
+        weights = self.log_weights.exp().cumsum(0)
+        points = uniform_like(self.loc, (num,), generator) * weights[-1]
+        index = torch.searchsorted(weights, points).clamp_max(len(weights) - 1)
+        noise = normal_like(self.loc, (num, self.loc.shape[1]), generator)
+        return self.loc[index] + (self.root[index] @ noise.unsqueeze(-1)).squeeze(-1)
+
+    def density(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-densities ``(S,)`` at places ``(S, D)`` and their gradients ``(S, D)``."""
+        away = (x - self.loc.unsqueeze(1)).transpose(-1, -2)
+        white = torch.linalg.solve_triangular(self.root, away, upper=False)
+        volume = self.root.diagonal(dim1=-2, dim2=-1).log().sum(-1) + 0.5 * x.shape[-1] * math.log(2 * math.pi)
+        each = -0.5 * white.square().sum(-2) + (self.log_weights - volume).unsqueeze(-1)
+        slopes = -torch.linalg.solve_triangular(self.root.transpose(-1, -2), white, upper=True)
+        return each.logsumexp(0), (each.softmax(0).unsqueeze(1) * slopes).sum(0).T
 
 
 class _Annealing:
     """The particles of one run, and what moves them."""
 
-    def __init__(
-        self, log_density: LogDensity, center: Tensor, scale: Tensor, generator: torch.Generator | None
-    ) -> None:
-        self._log_density, self._center, self._scale, self._generator = log_density, center, scale, generator
+    def __init__(self, log_density: LogDensity, base: _Base, scale: Tensor, generator: torch.Generator | None) -> None:
+        self._log_density, self._base, self._scale, self._generator = log_density, base, scale, generator
         self.gradients, self._step = 0, 0.5
 
     def run(self, num: int, budget: int, keep: float) -> Particles:
         """Carry ``num`` particles as far as the budget allows."""
-        self._place(self._center + self._scale * normal_like(self._center, (num, len(self._center)), self._generator))
+        self._place(self._base.draw(num, self._generator))
         power, log_evidence = 0.0, 0.0
         while power < 1 and self.gradients + _MOVES * _LEAPFROGS <= budget:
             ratio = (self.target - self.base).double()
@@ -104,15 +184,11 @@ class _Annealing:
     def _place(self, x: Tensor) -> None:
         self.x = x
         self.target, self.slope = self._evaluate(x)
-        self.base = self._gaussian(x)
+        self.base, self.pull = self._base.density(x)
 
     def _pick(self, index: Tensor) -> None:
         self.x, self.target, self.slope = self.x[index], self.target[index], self.slope[index]
-        self.base = self.base[index]
-
-    def _gaussian(self, x: Tensor) -> Tensor:
-        standard = (x - self._center) / self._scale
-        return (-0.5 * standard**2 - self._scale.log() - 0.5 * math.log(2 * math.pi)).sum(-1)
+        self.base, self.pull = self.base[index], self.pull[index]
 
     def _evaluate(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the density's logarithm, minus infinity where it is no number, and its gradient."""
@@ -125,28 +201,26 @@ class _Annealing:
         value = torch.where(value.isfinite(), value, torch.full_like(value, -math.inf))
         return value, slope.nan_to_num(0.0, 0.0, 0.0)
 
-    def _slope(self, x: Tensor, slope: Tensor, power: float) -> Tensor:
-        return power * slope - (1 - power) * (x - self._center) / self._scale**2
-
     def _move(self, power: float) -> None:
         """Move all particles by one trajectory that leaves the tempered density as it is."""
         spread = self.x.std(0).clamp_min(1e-4 * self._scale)
         steps = self._step * 10 ** -uniform_like(self.x, (len(self.x), 1), self._generator) * spread
         momentum = normal_like(self.x, tuple(self.x.shape), self._generator)
-        x, target, slope = self.x, self.target, self.slope
-        energy = power * target + (1 - power) * self.base - 0.5 * (momentum**2).sum(-1)
-        momentum = momentum + 0.5 * steps * self._slope(x, slope, power)
+        x, target, slope, base, pull = self.x, self.target, self.slope, self.base, self.pull
+        energy = power * target + (1 - power) * base - 0.5 * (momentum**2).sum(-1)
+        momentum = momentum + 0.5 * steps * (power * slope + (1 - power) * pull)
         for index in range(_LEAPFROGS):
             x = x + steps * momentum
             target, slope = self._evaluate(x)
+            base, pull = self._base.density(x)
             half = 0.5 if index == _LEAPFROGS - 1 else 1.0
-            momentum = momentum + half * steps * self._slope(x, slope, power)
-        base = self._gaussian(x)
+            momentum = momentum + half * steps * (power * slope + (1 - power) * pull)
         change = power * target + (1 - power) * base - 0.5 * (momentum**2).sum(-1) - energy
         change = change.nan_to_num(-math.inf, 0.0, -math.inf)
         taken = uniform_like(self.x, (len(x),), self._generator).log() < change
         self.x = torch.where(taken[:, None], x, self.x)
         self.slope = torch.where(taken[:, None], slope, self.slope)
+        self.pull = torch.where(taken[:, None], pull, self.pull)
         self.target, self.base = torch.where(taken, target, self.target), torch.where(taken, base, self.base)
         acceptance = float(change.clamp_max(0.0).exp().mean())
         self._step = min(1.5, self._step * math.exp(acceptance - 0.7))

@@ -113,7 +113,8 @@ class CheckedGuide:
         self, model: Any, args: Any, kwargs: Any, num: Any, generator: Any, argument: str = "num_samples"
     ) -> tuple[GuideCheck, ParetoSmoothing, dict[str, Tensor]]:
         """Return the judgment, the smoothed weights and the values of draws."""
-        check_callable("model", model, "a BayesianModel or another Pyro program")
+        expected = "a BayesianModel or another Pyro program, followed by its own arguments"
+        check_callable("model", model, expected)
         num = check_size(argument, num, LEAST_DRAWS)
         draws = self.draws_with_density(num, args, kwargs, check_generator(generator))
         return *judge(log_joint(model, draws.values, args, kwargs), draws.lower, draws.upper), draws.values

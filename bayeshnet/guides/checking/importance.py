@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -60,6 +60,12 @@ class GuideCheck:
     advice: str
     missed: float | None = None
     shift: float = 0.0
+
+    def __repr__(self) -> str:
+        """Show the numbers with four digits."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        shown = {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in values.items()}
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
 
     @property
     def misses_modes(self) -> bool:

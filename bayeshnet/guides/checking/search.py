@@ -10,12 +10,13 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .annealing import Particles, anneal
+from .annealing import Particles, anneal, anneal_again
 from .joint import JointDensity
+from .starts import clusters
 
 __all__ = ["missed_share", "search"]
 
-_PRIOR_DRAWS, _BEYOND, _NORMAL = 100, 2.0, 1.4826
+_PRIOR_DRAWS, _BEYOND, _NORMAL, _CLUSTERS = 100, 2.0, 1.4826, 16
 
 
 @torch.no_grad()
@@ -28,6 +29,7 @@ def search(
     *,
     budget: int = 600,
     keep: float = 0.6,
+    again: int = 0,
 ) -> Particles | None:
     """Carry particles to the posterior of a model, in its unconstrained unknowns.
 
@@ -41,6 +43,8 @@ def search(
         num: number of particles.
         budget: most evaluations of the gradient, of all particles at once.
         keep: effective share of the particles at each temperature. All noise is of torch's global generator.
+        again: how often the particles are carried once more, from the Gaussians of sixteen clusters of them, after
+            which modes have their shares nearer. What does not arrive in the budget is left out.
 
     Returns:
         The particles; None if the model is not written for plates around it, or if the budget was too small.
@@ -58,13 +62,22 @@ def search(
 
     def log_density(x: Tensor) -> Tensor:
         with pyro.validation_enabled(False):  # a trajectory may leave the range of numbers, and is refused then
-            return density.batched(sites.by_name(x)) - sites.rows(x)[1]
+            found: Tensor = density.batched(sites.by_name(x)) - sites.rows(x)[1]
+            return found
 
     try:
         found = anneal(log_density, center, scale, num, budget, keep=keep)
+        for _ in range(again if _arrived(found) else 0):
+            nearer = anneal_again(log_density, clusters(found.x, _CLUSTERS), num, budget, keep=keep)
+            found = nearer if _arrived(nearer) else found
     except (RuntimeError, ValueError):  # of the model at values far from any that it was written for
         return None
-    return found if found.arrived and bool(found.log_density.isfinite().all()) else None
+    return found if _arrived(found) else None
+
+
+def _arrived(found: Particles) -> bool:
+    """Return whether the particles are where the density is."""
+    return found.arrived and bool(found.log_density.isfinite().all())
 
 
 def missed_share(particles: Tensor, again: Tensor, ratios: Tensor) -> float:

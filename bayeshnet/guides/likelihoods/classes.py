@@ -109,7 +109,8 @@ class Bernoulli(Likelihood):
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return Bernoulli distributions with logits ``outputs``, with the last dimension as the event."""
-        return dist.Bernoulli(logits=outputs).to_event(1)
+        found: dist.TorchDistribution = dist.Bernoulli(logits=outputs).to_event(1)
+        return found
 
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:

@@ -50,7 +50,8 @@ def as_outputs(outputs: Any, num_inputs: int) -> Tensor:
         advice = "One row of outputs per input; for answers per pixel or step (N, C, ...), classes before places."
         found = f"outputs of shape {tuple(outputs.shape[1:])}"
         raise value_error("x or net", expected=expected, found=found, hint=advice)
-    return outputs
+    value: Tensor = outputs
+    return value
 
 
 def network_outputs(net: nn.Module, weights: Tensor, x: Any, **options: Any) -> Any:
@@ -191,7 +192,8 @@ class Values(Targets):
         if y.shape != shape:
             either = f"{shape} or {single}" if num_targets == 1 else f"{shape}"
             raise value_error("y", expected=f"targets of shape {either}", got=y, hint="One column per target value.")
-        return y.to(dtype) if self.same_type or not y.is_floating_point() else y
+        found: Tensor = y.to(dtype) if self.same_type or not y.is_floating_point() else y
+        return found
 
     def allowed(self, y: Tensor) -> Tensor:
         """Return which values are in the support."""

@@ -72,7 +72,8 @@ class AtPlaces:
 
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the sum ``()`` of :meth:`log_prob` over draws and data."""
-        return self.likelihood.log_prob_sum(self.folded(outputs), self.folded_targets(outputs, y))
+        found: Tensor = self.likelihood.log_prob_sum(self.folded(outputs), self.folded_targets(outputs, y))
+        return found
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Compute the mean of the targets, probabilities for classes: ``(*B, N, C, *P)``."""
@@ -80,7 +81,8 @@ class AtPlaces:
 
     def noise(self, outputs: Tensor) -> Tensor:
         """Compute the uncertainty under known weights at each place: ``(*B, N, *P)``."""
-        return self.likelihood.noise(self.folded(outputs)).unflatten(-1, self._shape(outputs))
+        found: Tensor = self.likelihood.noise(self.folded(outputs)).unflatten(-1, self._shape(outputs))
+        return found
 
     def total(self, mean: Tensor, between: Tensor, noise: Tensor) -> Tensor:
         """Compute the total uncertainty ``(N, *P)`` of a mixture over weight draws, at each place.
@@ -91,7 +93,8 @@ class AtPlaces:
             noise: mean over draws of :meth:`noise`, ``(N, *P)``.
         """
         total = self.likelihood.total(self.folded(mean), self.folded(between), noise.flatten())
-        return total.unflatten(0, self._shape(mean))
+        found: Tensor = total.unflatten(0, self._shape(mean))
+        return found
 
     def folded(self, outputs: Tensor) -> Tensor:
         """Return outputs ``(*B, N, C, *P)`` with places as examples, ``(*B, N * |P|, C)``."""
@@ -104,7 +107,8 @@ class AtPlaces:
     def summed(self, outputs: Tensor, each: Tensor) -> Tensor:
         """Sum values ``(*B, N * |P|)`` over places: ``(*B, N)``."""
         num, *places = self._shape(outputs)
-        return each.unflatten(-1, (num, math.prod(places))).sum(-1)
+        found: Tensor = each.unflatten(-1, (num, math.prod(places))).sum(-1)
+        return found
 
     def _folded_targets(self, y: Tensor) -> Tensor:
         return self.folded(y) if y.ndim == self.rank + 2 else y.flatten()
@@ -121,7 +125,8 @@ class AtPlaces:
     @staticmethod
     def _unfolded(values: Tensor, shape: Sequence[int]) -> Tensor:
         """Return values ``(*B, N * |P|, C)`` as ``(*B, N, C, *P)``."""
-        return values.unflatten(-2, tuple(shape)).movedim(-1, -len(shape))
+        found: Tensor = values.unflatten(-2, tuple(shape)).movedim(-1, -len(shape))
+        return found
 
 
 class PlacedDistribution(TorchDistribution):
@@ -164,7 +169,8 @@ class PlacedDistribution(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density of targets, summed over places: ``(*B, N)``, in nats."""
         last = value.movedim(-1 - self.rank, -1) if self.base.event_shape else value
-        return self.base.log_prob(last).sum(tuple(range(-self.rank, 0)))
+        found: Tensor = self.base.log_prob(last).sum(tuple(range(-self.rank, 0)))
+        return found
 
     def _first(self, value: Tensor) -> Tensor:
         return value.movedim(-1, -1 - self.rank) if self.base.event_shape else value

@@ -77,7 +77,8 @@ class Gaussian(_Values):
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return normal distributions with means ``outputs``, with the last dimension as the event."""
-        return dist.Normal(outputs, self.scale).to_event(1)
+        found: dist.TorchDistribution = dist.Normal(outputs, self.scale).to_event(1)
+        return found
 
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -136,7 +137,8 @@ class HeteroscedasticGaussian(_Values):
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return normal distributions, with the last dimension as the event."""
-        return dist.Normal(*self.split(outputs)).to_event(1)
+        found: dist.TorchDistribution = dist.Normal(*self.split(outputs)).to_event(1)
+        return found
 
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -170,7 +172,8 @@ class Poisson(_Values):
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return Poisson distributions, with the last dimension as the event."""
-        return dist.Poisson(outputs.exp()).to_event(1)
+        found: dist.TorchDistribution = dist.Poisson(outputs.exp()).to_event(1)
+        return found
 
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:

@@ -105,4 +105,5 @@ def _checked(record: TensorRecord, tensor: Any) -> Tensor:
     # Comparing shapes first keeps the usual case fast.
     if not isinstance(tensor, Tensor) or tensor.shape != record.shape:
         check_shape(f"weights[{record.label!r}]", tensor, record.shape)
-    return tensor
+    found: Tensor = tensor
+    return found

@@ -72,7 +72,8 @@ class DirectEvaluation(Evaluation):
         if self._batch_outputs is None and self.joins_inputs and isinstance(self.x, Tensor):
             both = self._forward(self._sampled().w, torch.cat([self.x, inputs]))
             self._batch_outputs, further = both.split([len(self.x), len(inputs)], dim=1)
-            return further
+            found: Tensor = further
+            return found
         weights = self.weights
         with holding(self.model.net):
             return self._forward(weights, inputs)

@@ -100,6 +100,9 @@ def _conditional(q: Any, draw: WeightDraw) -> tuple[Tensor, Tensor]:
         std = q.scale
     elif isinstance(q, LowRankGaussian) and draw.eps is not None:
         std = q.diag.sqrt()
+    elif isinstance(q, SemiImplicit):
+        advice = "Leave local_noise off, or block_size."
+        raise value_error("q", expected="one whose draws have their noise", found="one with block_size", hint=advice)
     else:
         expected = "a distribution whose weights are independent given the latent"
         raise type_error("q", expected=expected, found=type(q).__name__, hint="Leave local_noise off for this one.")
@@ -161,7 +164,8 @@ def _local_names(net: MainNetInterface, flat: Tensor, x: Inputs) -> set[str]:
     tensors = net.weight_spec.unflatten(flat)
     with _Uses({id(tensor): name for name, tensor in tensors.items()}) as uses:
         net(take(x, slice(1)), weights=list(tensors.values()))
-    return {name for name, count in uses.linear.items() if count == 1} - uses.other
+    found: set[str] = {name for name, count in uses.linear.items() if count == 1} - uses.other
+    return found
 
 
 def _linear_arguments(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -196,7 +196,8 @@ def _log_density(name: str, site: Any) -> Tensor:
         raise value_error(
             f"guide site {name!r}", expected="a reparameterized distribution", got=site["fn"], hint=advice
         )
-    return parts.scale_and_mask(site["scale"], site["mask"]).log_prob.sum()
+    found: Tensor = parts.scale_and_mask(site["scale"], site["mask"]).log_prob.sum()
+    return found
 
 
 def _estimate(settings: EvaluationSettings, name: str, site: Any, priors: Mapping[str, Any]) -> KLEstimate:

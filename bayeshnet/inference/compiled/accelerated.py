@@ -43,7 +43,7 @@ class AcceleratedBound(ABC):
                 raise value_error("data", expected=expected, found="more", hint="Leave compile and capture off.")
             self._made[key] = self._make(parameters, heat, batch)
         loss, nll, kl, analytic, information, *gradients = self._made[key](parameters, heat, *batch)
-        attached = _WithGradient.apply(loss, len(parameters), *parameters, *gradients)
+        attached = _WithGradient.apply(loss, len(parameters), *parameters, *gradients)  # type: ignore[no-untyped-call]
         return ELBOTerms(attached, nll, kl, analytic, information)
 
     @abstractmethod
@@ -70,7 +70,9 @@ class CompiledBound(AcceleratedBound):
         devices = [beta.device] if beta.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # tracing computes once, and is to take no numbers
             graph = make_fx(self.program)(list(parameters), beta, *batch)
-        compiled: Function = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
+        # Inductor would draw other numbers for the same seed.
+        options: Any = {"fallback_random": True} if self.backend == "inductor" else None
+        compiled: Function = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend, options=options)
         return compiled
 
 

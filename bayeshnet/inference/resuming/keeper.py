@@ -19,7 +19,13 @@ _CURRENT: ContextVar[StepKeeper | None] = ContextVar("bayeshnet_step_keeper", de
 
 
 class Resumable(Protocol):
-    """Protocol of a training loop whose state can be taken after a step."""
+    """Protocol of a training loop whose state can be taken after a step.
+
+    Attributes:
+        device: where it computes; None for the CPU.
+    """
+
+    device: torch.device | None
 
     def can_resume(self) -> bool:
         """Return whether all that changes is in the snapshot."""
@@ -36,7 +42,7 @@ class StepKeeper:
     """Keeper of the step of the fits that are made in one piece of work, such as learning a task.
 
     A fit is known by its number in the work: the work is done anew up to the fit that was stopped, with the same seeds,
-    and that fit goes on from its step.
+    and that fit goes on from its step. On a device of another kind it begins anew, since that draws other numbers.
 
     Args:
         save: called with a snapshot when a signal (Ctrl-C, SIGTERM) has come, and every ``interval`` seconds.
@@ -58,7 +64,7 @@ class StepKeeper:
         if not loop.can_resume():
             yield _nothing
             return
-        if self.known is not None and self.known["fit"] == number:
+        if self.known is not None and (self.known["fit"], self.known["device"]) == (number, _kind(loop)):
             self._resume(loop, run, self.known)
         with deferred_signals() as signals:
 
@@ -73,7 +79,7 @@ class StepKeeper:
     @staticmethod
     def _resume(loop: Resumable, run: Run, known: Mapping[str, Any]) -> None:
         loop.resume(known["loop"])
-        run.resume(known["step"], known["history"], known["seconds"])
+        run.resume(known["step"], known["history"].to(loop.device or "cpu"), known["seconds"])
         torch.set_rng_state(known["random"])
         if known["random of devices"]:
             torch.cuda.set_rng_state_all(known["random of devices"])
@@ -100,11 +106,17 @@ def _snapshot(loop: Resumable, run: Run) -> dict[str, Any]:
         "step": run.step,
         "steps": run.num_steps,
         "seconds": run.seconds,
+        "device": _kind(loop),
         "history": run.table(),
         "loop": loop.snapshot(run.step),
         "random": torch.get_rng_state(),
         "random of devices": torch.cuda.get_rng_state_all() if used else [],
     }
+
+
+def _kind(loop: Resumable) -> str:
+    """Return the kind of the device."""
+    return "cpu" if loop.device is None else loop.device.type
 
 
 def _nothing() -> None:

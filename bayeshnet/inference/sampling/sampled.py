@@ -86,7 +86,8 @@ class SampledPosterior(WeightPosterior):
     @property
     def chains(self) -> Tensor:
         """Draws by chain, ``(C, N, P)``."""
-        return self.samples.unflatten(0, (self.num_chains, -1))
+        found: Tensor = self.samples.unflatten(0, (self.num_chains, -1))
+        return found
 
     @property
     def r_hat(self) -> Tensor:

@@ -60,7 +60,8 @@ def sample_posterior(
         start = draw_from(prior, num_chains, check_generator(generator)).w.detach()
 
     def log_density(weights: Tensor) -> Tensor:
-        return model.log_likelihood(weights, x, y) + prior.log_prob(weights)
+        found: Tensor = model.log_likelihood(weights, x, y) + prior.log_prob(weights)
+        return found
 
     with predicting(model.net, False):
         chains = sampler.sample(

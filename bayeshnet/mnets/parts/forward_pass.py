@@ -75,7 +75,8 @@ class ForwardPass:
         """Apply the next batch-norm layer."""
         mean, var = next(self._stats)
         scale, shift = next(self._norm_weights), next(self._norm_weights)
-        return next(self._norms)(h, mean, var, scale, shift, self.stats_id if mean is None else None)
+        found: Tensor = next(self._norms)(h, mean, var, scale, shift, self.stats_id if mean is None else None)
+        return found
 
 
 def dropout(h: Tensor, rate: float | None, training: bool) -> Tensor:

@@ -94,7 +94,8 @@ class TensorLedger:
         """Return the records for which ``keep`` holds, computed once under ``key`` until a record is added."""
         if key not in self._derived:
             self._derived[key] = [r for r in self.records if keep(r)]
-        return self._derived[key]
+        found: list[TensorRecord] = self._derived[key]
+        return found
 
     @property
     def internal(self) -> list[TensorRecord]:
@@ -138,7 +139,8 @@ class TensorLedger:
             wanted = {r.label for r in self.learned} or {r.label for r in self.records}
             entries = [e for e in _entries(self.records) if e.name in wanted]
             self._derived["spec"] = WeightSpec(tuple(entries))
-        return self._derived["spec"]
+        found: WeightSpec = self._derived["spec"]
+        return found
 
 
 def shape_of(shape: Sequence[int] | int) -> tuple[int, ...]:

@@ -93,11 +93,17 @@ def _describe_drift(record: DriftRecord, kind: str) -> str:
     if record.accuracy is not None and record.p_value is not None:
         found.append(f"a classifier tells {100 * record.accuracy:.0f} % of its draws from those of then")
     if record.kl is not None:
-        found.append(f"KL(then, now) is {record.kl:.3g} nats ({record.verdict})")
+        found.append(f"KL(then, now) is {record.kl:.3g} nats ({_certainty(record)})")
     if record.predictions is not None:
         unit = "total variation" if kind == "classification" else "standard deviations"
         found.append(f"predictions changed by {record.predictions:.3f} ({unit})")
     return f"the posterior has moved since the task was learned: {', '.join(found)}."
+
+
+def _certainty(record: DriftRecord) -> str:
+    """Return the verdict of a KL, with what it is at least where that is something."""
+    known = record.verdict != "trusted" and record.at_least is not None and record.at_least > 0
+    return f"{record.verdict}, but at least {record.at_least:.3g}" if known else f"{record.verdict}"
 
 
 def _of_audits(audits: Sequence[Diagnosis]) -> dict[str, str]:

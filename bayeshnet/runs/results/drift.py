@@ -83,6 +83,7 @@ def compare_posteriors(
     """Compare two posteriors of the same weights: KL(then, now) with its interval, classifier test and MMD of draws.
 
     The KL is that of :func:`~bayeshnet.estimators.diagnose` from few draws: its interval is wide where the KL is large.
+    What it is at least is known nevertheless where both posteriors end in a linear head.
     The test is :func:`~bayeshnet.metrics.classifier_test`. For the MMD weights are whitened by the prior, and the
     estimate is unbiased: around 0, and possibly a little below, for a posterior that has not moved; at most 2. Its
     kernel is Gaussian. The width is the median distance of the earlier draws, but at least that of draws with a
@@ -118,6 +119,8 @@ def compare_posteriors(
             audit = diagnose(then, now, _AUDITED, noise[3], quick=True)
             if audit.value is not None and audit.lower is not None and audit.upper is not None:
                 found |= {"kl": audit.value, "lower": audit.lower, "upper": audit.upper}
+                least = audit.measurements.get("at_least") if isinstance(then, SemiImplicit) else audit.lower
+                found |= {} if least is None else {"at_least": least}
                 verdict = audit.verdict
     return DriftRecord(**found, verdict=verdict)
 
@@ -126,8 +129,9 @@ def has_moved(record: DriftRecord, kind: str = "classification") -> bool:
     """Return whether a posterior has moved.
 
     It has if one of these holds: the classifier's p-value is below 0.001, which an unmoved posterior reaches once in a
-    thousand times; the 95 % interval of a trusted KL is above 0.5 nats; the predicted probabilities have changed by a
-    total variation of more than 0.05, or predicted values by more than 0.5 standard deviations.
+    thousand times; the 95 % interval of a trusted KL is above 0.5 nats, or the KL is at least that; the predicted
+    probabilities have changed by a total variation of more than 0.05, or predicted values by more than 0.5 standard
+    deviations.
 
     Args:
         record: from :func:`compare_posteriors` or :func:`posterior_drift`.
@@ -137,6 +141,7 @@ def has_moved(record: DriftRecord, kind: str = "classification") -> bool:
     return (
         (record.p_value is not None and record.p_value < _P_VALUE)
         or (record.lower is not None and record.verdict == "trusted" and record.lower > _NATS)
+        or (record.at_least is not None and record.at_least > _NATS)
         or (record.predictions is not None and record.predictions > change)
     )
 

@@ -11,6 +11,7 @@ import torch
 from ... import __version__
 from ...continual import LearnerState
 from ...data import STREAMS
+from ...data.own import is_own
 from ...files import fingerprint
 from ...reports import DriftRecord, RunResult
 from ...rng import derive_seed
@@ -62,7 +63,7 @@ def summarize_run(
     final.update(measure_costs(experiment.learner, state, stream))
     train = [a.seconds.train for a in assessments]
     return RunResult(
-        data=stream.name if _is_own(stream) else experiment.data,
+        data=stream.name if _is_callers(experiment, stream) else experiment.data,
         method=experiment.method,
         seed=experiment.seed,
         tasks=tuple(task.name for task in stream),
@@ -77,7 +78,7 @@ def summarize_run(
         seconds={"train": sum(train), "assess": sum(a.seconds.assess for a in assessments), "per_task": train},
         versions={"bayeshnet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         judged_on=experiment.judge_on,
-        settings=recorded_settings(experiment) | _examples(stream),
+        settings=recorded_settings(experiment) | _examples(experiment, stream),
         drift=tuple(drift),
         alarms=find_alarms(stream, assessments, audits, bounds, drift),
     )
@@ -109,14 +110,16 @@ def _means(per_task: Sequence[Mapping[str, Any]], drift: Sequence[DriftRecord]) 
     return found
 
 
-def _is_own(stream: TaskStream) -> bool:
-    """Return whether the stream is the caller's, which the settings of the experiment do not describe."""
-    return stream.name not in STREAMS
+def _is_callers(experiment: Experiment, stream: TaskStream) -> bool:
+    """Return whether the stream is the caller's, whose examples the settings of the experiment do not describe."""
+    return is_own(experiment.data) or stream.name not in STREAMS
 
 
-def _examples(stream: TaskStream) -> dict[str, str]:
+def _examples(experiment: Experiment, stream: TaskStream) -> dict[str, str]:
     """Return a digest of the examples of a stream of the caller's as a setting: runs on others are no repetitions."""
-    return {"examples": fingerprint(*data_fingerprints(stream).values())[:8]} if _is_own(stream) else {}
+    if not _is_callers(experiment, stream):
+        return {}
+    return {"examples": fingerprint(*data_fingerprints(stream).values())[:8]}
 
 
 def _ood_numbers(detection: DetectionRates, abstention: AbstentionRates | None) -> dict[str, Any]:

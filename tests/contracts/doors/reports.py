@@ -96,6 +96,7 @@ DOORS: dict[str, Door] = {
             "accuracy": 0.6,
             "p_value": 0.01,
             "predictions": 0.1,
+            "at_least": 0.5,
         }
     ),
     "InformationRecord": Door({"livi": 1.0, "lower": 0.5, "upper": 1.5, "ess": None}),
