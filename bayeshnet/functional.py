@@ -35,6 +35,8 @@ STRATEGIES = ("auto", "vmap", "loop", "bmm")
 # Up to these sizes one batched call is faster than a loop on a CPU, since it saves the overhead of Python; see
 # benchmarks/batched_forward.py. Number of weights; weights times inputs; the same for convolutions, with all pixels.
 _WIDE, _WORK, _CONV_WORK = 2**18, 2**22, 2**20
+_GROUP = 3 * 2**17
+"""Activations of a layer that a network's own implementation computes at a time on a CPU: more leave its cache."""
 
 
 def batched_forward(
@@ -96,7 +98,8 @@ def batched_forward(
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
     check_devices("x", x, weights.device)
-    size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
+    fitting = job.group(weights, x) if strategy == "auto" else samples
+    size = fitting if chunk_size is None else check_int("chunk_size", chunk_size, 1)
     plain = strategy == "vmap" or transforms_active()
     with nullcontext() if plain else naming("x", "inputs that the network takes under these weights"):
         if size >= samples:
@@ -160,10 +163,20 @@ class _Job:
             return vectorized_or_not(lambda: self.vmap(weights, x), lambda: self.loop(weights, x))
         return self.loop(weights, x)
 
+    def group(self, weights: Tensor, x: Any) -> int:
+        """Return the number of samples that the network's own implementation treats together."""
+        if self.hook is None or weights.device.type != "cpu" or not isinstance(x, Tensor) or transforms_active():
+            return len(weights)
+        rows = x.shape[self.per_sample] if x.ndim > self.per_sample else 1
+        entries = rows * max((e.shape[0] for e in self.spec.entries if e.role == "weight" and e.shape), default=1)
+        # Gradients of long weight vectors would be joined again, which costs more than the cache saves.
+        return len(weights) if entries < self.spec.numel else max(1, _GROUP // max(1, entries))
+
     def loop(self, weights: Tensor, x: Any) -> Any:
         # The backward pass of unbind has linear cost; indexing would fill a whole gradient per sample.
         inputs = x.unbind(0) if self.per_sample else [x] * weights.shape[0]
-        return _gather(torch.stack, [self.call(w, one) for w, one in zip(weights.unbind(0), inputs, strict=True)])
+        rows = (weights.squeeze(0),) if len(weights) == 1 else weights.unbind(0)
+        return _gather(torch.stack, [self.call(w, one) for w, one in zip(rows, inputs, strict=True)])
 
     def vmap(self, weights: Tensor, x: Any) -> Any:
         mapped = torch.func.vmap(self.call, in_dims=(0, 0 if self.per_sample else None), randomness="different")

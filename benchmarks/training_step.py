@@ -5,14 +5,15 @@ weight samples, KL, regularizer over old tasks, optimizer) of the library, besid
 on networks of hypnettorch, at task 2 and at the last one. Both take turns in one process on one thread; medians. The
 library's step is that of ``fit``, with everything that it checks and records, in whitened weights.
 
-Columns: ``published``; ``library``, with the estimator of the same name and all old tasks in the regularizer; ``one old
-task``, the same with one old task drawn per step; ``LIVI``, the library's default in place of SSGE and AVB, and
+Columns: ``published``; ``library``, with the estimator of the same name and all old tasks in the regularizer; ``one
+old task``, the same with one old task drawn per step; ``LIVI``, the library's default in place of SSGE and AVB, and
 ``local noise``, the noise of mean-field posteriors drawn in pre-activations, both with all old tasks; behind each how
-many times the published step takes as long. The last line below the table takes local noise for the mean-field
-configuration of long weight vectors, where it is quicker, and the library's column elsewhere. The likelihood sees as
-many weight samples as in the configuration. Both regularizers know targets computed once: the published one the
-generator's outputs, the library's the weights that these make of 16 latents, two of which are drawn per
-step.
+many times the published step takes as long. ``floor`` is what the matrix products, the random numbers and the
+optimizer of the library's step take alone, recorded in a step and run again; behind it how many times as long the
+step takes. A line below the table takes local noise for the mean-field configuration of long weight vectors, where it
+is quicker, and the library's column elsewhere. The likelihood sees as many weight samples as in the configuration.
+Both regularizers know targets computed once: the published one the generator's outputs, the library's the weights
+that these make of 16 latents, two of which are drawn per step.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from training_configurations import CONFIGURATIONS, NUM_DATA, Configuration, build_networks, make_data
+from training_floor import Floor
 from training_step_page import write_page
 
 from bayeshnet import hnets
@@ -49,6 +51,8 @@ COLUMNS = ("library", "one old task", "LIVI", "local noise")
 LONG = "split_bbb"
 """The mean-field configuration of long weight vectors, for which local noise is quicker."""
 CHOSEN = f"library, with local noise for {LONG}"
+WIDE = "split_"
+"""The beginning of the names of configurations whose steps consist of large matrix products."""
 LIMITS = {"library": None, "one old task": 1}
 TARGETS = 16
 
@@ -113,7 +117,7 @@ class LibraryStep:
         self.guide = HypernetGuide(posterior, estimator).condition(task)
         self.penalties = [penalty]
 
-    def run(self, data: tuple[Tensor, Tensor], steps: int) -> Clock:
+    def run(self, data: tuple[Tensor, Tensor], steps: int, callbacks: Sequence[Callback] = ()) -> Clock:
         """Make steps with a new optimizer."""
         c, clock = self.c, Clock()
         fit(
@@ -127,7 +131,7 @@ class LibraryStep:
             num_particles=c.samples,
             penalties=self.penalties,
             grad_clip=c.clip,
-            callbacks=[clock],
+            callbacks=[clock, *callbacks],
             local_noise=self.local,
             generator=self.generator,
         )
@@ -192,6 +196,9 @@ def measure(c: Configuration, task: int, steps: int, published: Callable[..., An
         columns["published"] = lambda count: time_published(theirs, c, data, count)
     for name, step in ours.items():
         columns[name] = lambda count, step=step: step.run(data, count).seconds
+    for name in ("library", "local noise") if c.name == LONG else ("library",):
+        step = ours[name]
+        columns[f"floor of {name}"] = Floor(lambda count, calls, step=step: step.run(data, count, calls)).seconds
     seconds: dict[str, list[float]] = {name: [] for name in columns}
     names, count = list(columns), WARM_UP + math.ceil(steps / ROUNDS)
     for turn in range(ROUNDS):
@@ -205,7 +212,8 @@ def row(c: Configuration, task: int, found: dict[str, float]) -> list[str]:
     """The cells of a line of the table."""
     theirs = found.get("published", math.nan)
     cells = [f"{found[name]:.2f} ({theirs / found[name]:.1f})" if name in found else "" for name in COLUMNS]
-    return [c.name, str(task + 1), f"{theirs:.1f}", *cells]
+    floor = found["floor of library"]
+    return [c.name, str(task + 1), f"{theirs:.1f}", *cells, f"{floor:.2f} ({found['library'] / floor:.1f})"]
 
 
 def summary(results: Sequence[dict[str, float]]) -> list[str]:
@@ -216,6 +224,11 @@ def summary(results: Sequence[dict[str, float]]) -> list[str]:
         if ratios:
             mean = math.exp(statistics.fmean(map(math.log, ratios)))
             lines.append(f"{name}: geometric mean {mean:.2f}, least {min(ratios):.2f} of {len(ratios)} ratios")
+    for name in ("library", "local noise"):
+        key = f"floor of {name}"
+        times = [found[name] / found[key] for found in results if found.get(WIDE) and key in found]
+        if times:
+            lines.append(f"{name}, wide configurations: at most {max(times):.2f} times the floor ({len(times)} steps)")
     return lines
 
 
@@ -228,7 +241,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     published = load_published()
-    header = ["configuration", "task", "published", *COLUMNS]
+    header = ["configuration", "task", "published", *COLUMNS, "floor"]
     print("CPU milliseconds per step (how many times the published step takes as long)\n")
     print("| " + " | ".join(header) + " |\n|" + "---|" * len(header))
     results, rows = [], []
@@ -236,7 +249,8 @@ def main() -> None:
         c = CONFIGURATIONS[name]
         for task in (1, c.num_tasks - 1):
             found = measure(c, task, arguments.steps, published)
-            results.append({**found, CHOSEN: found["local noise" if name == LONG else "library"]})
+            chosen = found["local noise" if name == LONG else "library"]
+            results.append({**found, CHOSEN: chosen, WIDE: float(name.startswith(WIDE))})
             rows.append(row(c, task, results[-1]))
             print("| " + " | ".join(rows[-1]) + " |", flush=True)
     print("", *summary(results), sep="\n")

@@ -29,7 +29,9 @@ three-dimensional arrays, gradients parameter by parameter) on networks of hypne
 :func:`~bayeshnet.inference.fit` with the estimator of the same name and all old tasks in the regularizer; *one old
 task* draws one of them per step; *LIVI* takes the library's default estimator in place of SSGE and AVB; *local noise*
 draws the noise of mean-field posteriors in pre-activations, as the published loop does for the regression and the
-modes, but not for the split images. Ratios change by a tenth from run to run, and geometric means by a twentieth.
+modes, but not for the split images. *Floor* is what the matrix products, the random numbers and the optimizer of the
+library's step take alone: these operations, recorded in a step, are run again in turn with the rest; in brackets how
+many times as long the step takes. Ratios change by a tenth from run to run, and geometric means by a twentieth.
 
 {table}
 

@@ -282,3 +282,25 @@ def test_a_network_with_the_old_weight_norm_can_be_copied_afterwards(strategy):
         nn.utils.vector_to_parameters(w, other.parameters())
         torch.testing.assert_close(other(x), out)
     assert gradient.abs().min() > 0
+
+
+@pytest.mark.parametrize("per_sample", [False, True])
+def test_many_inputs_are_computed_in_groups_of_samples(monkeypatch, per_sample):
+    """The network's own implementation sees few samples at a time; outputs and gradients are those of the loop."""
+    net = MLP(2, 3, hidden_layers=(8,), no_weights=True, verbose=False)
+    seen, own = [], net.batched_forward
+
+    def watched(weights, x, **options):
+        seen.append((len(weights), options))
+        return own(weights, x, **options)
+
+    monkeypatch.setattr(net, "batched_forward", watched)
+    weights = torch.randn(5, net.weight_spec.numel, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(*([5] if per_sample else []), 20_000, 2, dtype=torch.float64)
+    found, wanted = (
+        batched_forward(net, weights, x, strategy, per_sample_inputs=per_sample) for strategy in ("auto", "loop")
+    )
+    assert [count for count, _ in seen] == [2, 2, 1]
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+    pulled = [torch.autograd.grad(out.sin().sum(), weights)[0] for out in (found, wanted)]
+    torch.testing.assert_close(*pulled, rtol=1e-10, atol=1e-9)

@@ -34,6 +34,7 @@ class ImplicitGenerator(PosteriorBuilder):
         init_std: initial standard deviation of a whitened weight over latents.
         chunk_size: weights per chunk of a chunked hypernetwork; None for a full linear head.
         chunk_embedding_size: size of a chunk's embedding.
+        block_size: see :class:`~bayeshnet.distributions.HypernetPosterior`.
         gain: see :class:`PosteriorBuilder`.
         last_gain: see :class:`PosteriorBuilder`.
         bias_scale: see :class:`PosteriorBuilder`.
@@ -45,7 +46,6 @@ class ImplicitGenerator(PosteriorBuilder):
         >>> posterior, prior = builder.build(weight_spec), builder.prior(weight_spec)
         >>> posterior.rsample((5,)).shape, prior.whitened_by(posterior().whitening)
         (torch.Size([5, 97]), True)
-        >>> networks = posterior.sample_networks(net, 3)
     """
 
     @renamed_arguments(listed=True, layers="hidden_layers", spread="init_std")
@@ -61,6 +61,7 @@ class ImplicitGenerator(PosteriorBuilder):
         init_std: float = 0.1,
         chunk_size: int | None = None,
         chunk_embedding_size: int = 16,
+        block_size: int | None = None,
         gain: float | None = None,
         last_gain: float = 1.0,
         bias_scale: float = 0.1,
@@ -75,6 +76,7 @@ class ImplicitGenerator(PosteriorBuilder):
         self.init_std = check_number("init_std", init_std, minimum=0.0)
         self.chunk_size = None if chunk_size is None else check_size("chunk_size", chunk_size)
         self.chunk_embedding_size = check_size("chunk_embedding_size", chunk_embedding_size)
+        self.block_size = None if block_size is None else check_size("block_size", block_size)
 
     @renamed_arguments(spec="weight_spec")
     def build(self, weight_spec: WeightSpec) -> HypernetPosterior:
@@ -91,11 +93,12 @@ class ImplicitGenerator(PosteriorBuilder):
         if self.chunk_size is None:
             hnet = HMLP(weight_spec.shapes, **settings)
         else:
-            size, embedding_size = self.chunk_size, self.chunk_embedding_size
-            hnet = ChunkedHMLP(weight_spec.shapes, size, chunk_emb_size=embedding_size, **settings)
+            settings["chunk_emb_size"] = self.chunk_embedding_size
+            hnet = ChunkedHMLP(weight_spec.shapes, self.chunk_size, **settings)
         init_hypernetwork(hnet, weight_spec, self.init_std)
         sigma, scale = _make_sigma(self, self.hidden_layers, weight_spec), self.whitening(weight_spec)
-        return HypernetPosterior(hnet, sigma=sigma, cond_id=0, scale=scale, weight_spec=weight_spec)
+        own: dict[str, Any] = {"sigma": sigma, "scale": scale, "block_size": self.block_size}
+        return HypernetPosterior(hnet, cond_id=0, weight_spec=weight_spec, **own)
 
 
 class HyperHypernetwork(PosteriorBuilder):

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..errors import check_floating, check_instance, type_error, value_error
+from ..errors import check_floating, check_instance, check_size, type_error, value_error
 from ..geometry.base import Geometry
 from ..rng import normal_like
 from ..weights import WeightSpec, Whitening
 from .base import WeightDistribution, WeightDraw, check_parameters, check_spec, filled
+from .blocks import drawn_in_blocks
 from .gaussian import LowRankGaussian
 
 __all__ = ["GeneratedWeights", "SemiImplicit", "SharedNoise"]
@@ -106,6 +107,9 @@ class SemiImplicit(GeneratedWeights):
         sigma: standard deviation of the noise of ``u``, a number or ``(P,)``.
         whitening: affine map from ``u`` to weights; the identity if None.
         weight_spec: names and shapes of the weights.
+        block_size: weights that are drawn at a time, and recomputed in the backward pass, where there are more; None
+            for all. A step then holds the weights and their gradient, and no other vector of their length; draws have
+            no ``eps``, so that estimators that need the noise refuse them.
         validate_args: check the values of a tensor ``sigma``; torch's default if None.
 
     Shape:
@@ -115,14 +119,30 @@ class SemiImplicit(GeneratedWeights):
         Yin, Zhou, "Semi-implicit variational inference", 2018.
     """
 
+    def __init__(
+        self,
+        geometry: Geometry,
+        sigma: float | Tensor,
+        whitening: Whitening | None = None,
+        weight_spec: WeightSpec | None = None,
+        *,
+        block_size: int | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        super().__init__(geometry, sigma, whitening, weight_spec, validate_args=validate_args)
+        self.block_size = None if block_size is None else check_size("block_size", block_size, 1)
+
     def place(self, z: Tensor, eps: Tensor) -> WeightDraw:
         """Compute the draw from latents ``z`` ``(S, n)`` and noise ``eps`` ``(S, P)``."""
         u = torch.addcmul(self.geometry(z), self.sigma, eps)
         return WeightDraw(self.unwhiten(u), z, eps, u)
 
     def draw(self, num: int, generator: torch.Generator | None = None) -> WeightDraw:
-        """Draw ``num`` weight vectors together with their latents and their noise."""
+        """Draw ``num`` weight vectors together with their latents and, but for draws in blocks, their noise."""
         z = self.geometry.draw_latent(num, generator)
+        if self.block_size is not None and self.block_size < self.geometry.num_weights:
+            affine = (self.sigma, self.loc, self.scale)
+            return WeightDraw(drawn_in_blocks(self.geometry, z, affine, self.block_size, generator), z)
         return self.place(z, normal_like(z, (num, self.geometry.num_weights), generator))
 
     def to_gaussian(self) -> LowRankGaussian:

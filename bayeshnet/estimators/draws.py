@@ -57,7 +57,10 @@ def latent_and_noise(draw: WeightDraw) -> tuple[Tensor, Tensor]:
     """Return latent ``(S, n)`` and noise ``(S, P)`` of a draw; refuse a draw without them."""
     if draw.z is None or draw.eps is None:
         raise value_error(
-            "draw", expected="a draw with its latent and noise", found="one without", hint="Use q.draw(S)."
+            "draw",
+            expected="a draw with its latent and noise",
+            found="one without",
+            hint="Use q.draw(S), of a posterior without block_size.",
         )
     return draw.z, draw.eps
 

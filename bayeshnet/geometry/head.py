@@ -64,6 +64,13 @@ class HeadGeometry(Geometry):
         """Evaluate ``h(z)``: ``(*B, P)``."""
         return self.head(self._activations(z))
 
+    def part(self, z: Tensor, start: int, stop: int) -> Tensor:
+        """Evaluate entries ``start`` to ``stop`` of ``h(z)`` from the chunks that hold them: ``(*B, stop - start)``."""
+        size = self.head.chunk_size
+        first, last = start // size, (stop - 1) // size
+        a = self.body(check_shape("z", z, (-1, self.latent_size)), chunks=slice(first, last + 1))
+        return self.head.part(a, start - first * size, stop - first * size)
+
     def _activations(self, z: Tensor) -> Tensor:
         return self.body(check_shape("z", z, (-1, self.latent_size)))
 

@@ -11,7 +11,9 @@ from torch.utils.checkpoint import checkpoint
 from ..deprecation import renamed_arguments
 from ..errors import check_flags, check_floating, check_int, check_shape, check_size, type_error
 from ..functional import vectorized_or_not
+from ..speed import shortcuts
 from .base import Geometry, Precision, split_precision
+from .blocks import ranges
 from .linalg import precise
 from .products import products_are_double
 
@@ -24,6 +26,8 @@ class JacobianGeometry(Geometry):
     Each column :math:`J e_i` is a Jacobian-vector product; all :math:`n` are computed at once. A Gram matrix costs
     about ``n`` evaluations of ``h`` and holds ``n`` vectors of weights per latent. With ``chunk_size`` the latents are
     treated in blocks of that size, whose columns are recomputed in the backward pass, to hold one block at a time.
+    With ``part`` Gram matrices and squared distances of long weight vectors are sums over blocks of weights, in double
+    precision, and each block is recomputed in the backward pass: no Jacobian, and no weight vector, is held as a whole.
 
     Args:
         fn: the map ``(N, n) -> (N, P)``, which treats each row independently.
@@ -34,6 +38,9 @@ class JacobianGeometry(Geometry):
         chunk_size: number of latents whose Jacobians are held at once, None for all.
         vectorize: compute the columns together by ``torch.func.vmap``, or one by one if it does not support the
             function; False to compute them one by one from the start.
+        part: the map ``(z, start, stop)`` to entries ``start`` to ``stop`` of ``fn(z)`` alone, None if it takes as much
+            as all of them.
+        unit: number of weights that ``part`` generates at a time; blocks are multiples of it.
 
     Shape:
         As in :class:`~bayeshnet.geometry.base.Geometry`.
@@ -55,6 +62,8 @@ class JacobianGeometry(Geometry):
         like: Tensor,
         chunk_size: int | None = None,
         vectorize: bool = True,
+        part: Callable[[Tensor, int, int], Tensor] | None = None,
+        unit: int = 1,
     ) -> None:
         if not callable(fn):
             raise type_error("fn", expected="a function of latents", got=fn)
@@ -64,6 +73,9 @@ class JacobianGeometry(Geometry):
         self.chunk_size = None if chunk_size is None else check_int("chunk_size", chunk_size, 1)
         check_flags(vectorize=vectorize)
         self.vectorize = vectorize
+        if part is not None and not callable(part):
+            raise type_error("part", expected="a function of latents, start and stop, or None", got=part)
+        self._part, self.unit = part, check_int("unit", unit, 1)
         self._like = check_floating("like", like)
         self._dtype = like.dtype
         self._converts: bool | None = None
@@ -87,10 +99,26 @@ class JacobianGeometry(Geometry):
             self._converts = _fails(self.fn, torch.zeros(1, self.latent_size, dtype=z.dtype, device=z.device))
         return self.fn(z.to(self._dtype)).to(z.dtype) if self._converts else self.fn(z)
 
-    def _columns(self, z: Tensor, index: Tensor | None = None) -> Tensor:
-        """Compute rows ``index`` of the columns of the Jacobians at ``z`` ``(N, n)``: ``(n, N, R)``."""
+    def part(self, z: Tensor, start: int, stop: int) -> Tensor:
+        """Evaluate entries ``start`` to ``stop`` of ``h(z)``: ``(*B, stop - start)``."""
+        if self._part is None:
+            return self(z)[..., start:stop]
+        flat = z.reshape(-1, self.latent_size).to(self._dtype)
+        return self._part(flat, start, stop).reshape(*z.shape[:-1], stop - start).to(z.dtype)
+
+    def _blocks(self, vectors: int) -> list[tuple[int, int]]:
+        """Divide the weights into ranges of which ``vectors`` parts of weight vectors may be held at once."""
+        if self._part is None:
+            return [(0, self.num_weights)]
+        width = shortcuts().jacobian_block // (max(1, vectors) * self.unit)
+        return ranges(self.num_weights, max(1, width) * self.unit)
+
+    def _columns(self, z: Tensor, index: Tensor | None = None, block: tuple[int, int] | None = None) -> Tensor:
+        """Compute rows ``index``, or a block, of the columns of the Jacobians at ``z`` ``(N, n)``: ``(n, N, R)``."""
 
         def fn(x: Tensor) -> Tensor:
+            if block is not None:
+                return self.part(x, *block)
             return self._value(x) if index is None else self._value(x)[:, index]
 
         def along(axis: Tensor) -> Tensor:
@@ -110,15 +138,23 @@ class JacobianGeometry(Geometry):
         values, factor = split_precision(precision, self.num_weights)
         flat = z.reshape(-1, self.latent_size)
         doubled = products_are_double()
-        if self.chunk_size is None or self.chunk_size >= flat.shape[0]:
+        blocks = self._blocks(flat.shape[0] * self.latent_size)
+        if len(blocks) > 1:
+            parts = [None if values is None else values[a:b] for a, b in blocks]
+            grams = [
+                checkpoint(self._gram, flat, own, True, block, use_reentrant=False)
+                for own, block in zip(parts, blocks, strict=True)
+            ]
+            gram = torch.stack(grams).sum(0)
+        elif self.chunk_size is None or self.chunk_size >= flat.shape[0]:
             gram = self._gram(flat, values, doubled)
         else:
-            blocks = flat.split(self.chunk_size)
-            gram = torch.cat([checkpoint(self._gram, block, values, doubled, use_reentrant=False) for block in blocks])
+            some = flat.split(self.chunk_size)
+            gram = torch.cat([checkpoint(self._gram, few, values, doubled, use_reentrant=False) for few in some])
         return factor * gram.reshape(*z.shape[:-1], self.latent_size, self.latent_size)
 
-    def _gram(self, z: Tensor, values: Tensor | None, doubled: bool) -> Tensor:
-        columns = self._columns(z).movedim(1, 0)
+    def _gram(self, z: Tensor, values: Tensor | None, doubled: bool, block: tuple[int, int] | None = None) -> Tensor:
+        columns = self._columns(z, block=block).movedim(1, 0)
         columns = precise(columns) if doubled else columns
         weighted = columns if values is None else columns * values
         return weighted @ columns.mT
@@ -126,10 +162,22 @@ class JacobianGeometry(Geometry):
     @renamed_arguments(centre="center")
     def sqdist(self, z: Tensor, center: Tensor | None = None, precision: Precision = 1.0) -> Tensor:
         r"""Compute the squared distance :math:`|h(z)-c|^2_\Lambda` to a ``center`` ``(*B', P)`` or zero: ``(*B,)``."""
-        values = self(z)
         if center is not None:
-            values = values - check_shape("center", center, (-1, self.num_weights))
-        return self._norm(values, precision)
+            check_shape("center", center, (-1, self.num_weights))
+        blocks = self._blocks(z.numel())  # as those of the Jacobian: what a part is made of takes more than the part
+        if len(blocks) == 1:
+            return self._norm(self(z) if center is None else self(z) - center, precision)
+        check_shape("z", z, (-1, self.latent_size))
+        values, factor = split_precision(precision, self.num_weights)
+        sums = [checkpoint(self._squares, z, center, values, block, use_reentrant=False) for block in blocks]
+        return factor * torch.stack(sums).sum(0).to(z)
+
+    def _squares(self, z: Tensor, center: Tensor | None, values: Tensor | None, block: tuple[int, int]) -> Tensor:
+        """Sum weighted squares of distances over a block of weights, in double precision."""
+        start, stop = block
+        x = self.part(z, start, stop)
+        x = x if center is None else x - center[..., start:stop]
+        return precise(x * x if values is None else x * x * values[start:stop]).sum(-1)
 
     def sqdist_between(self, z: Tensor, other: Tensor, precision: Precision = 1.0) -> Tensor:
         r"""Compute the squared distance :math:`|h(z)-h(z')|^2_\Lambda`: ``(*B,)``."""

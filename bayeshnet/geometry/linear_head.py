@@ -31,7 +31,7 @@ class WeightedGram:
 
     Attributes:
         pieces: pairs of a slice of the chunks and their common Gram matrix ``(H, H)``, or one each, ``(c, H, H)``.
-        precision: the precision by chunks ``(C, K)``, or None for ones.
+        precision: the precision by chunks ``(C, K)``, or None for ones, up to the end of the last chunk.
         slots: pass the gradient of one shift of the origin on to the head.
         shifts: results of :meth:`LinearHead.shift`.
     """
@@ -102,6 +102,13 @@ class LinearHead:
         out = F.linear(a, self.weight, self.bias if bias else None).flatten(-2)
         return truncate(out, self.num_weights)
 
+    def part(self, a: Tensor, start: int, stop: int) -> Tensor:
+        """Compute outputs ``start`` to ``stop`` of some chunks with activations ``(*B, c, H)``."""
+        if a.shape[-2] > 1:
+            return F.linear(a, self.weight, self.bias).flatten(-2)[..., start:stop]
+        bias = None if self.bias is None else self.bias[start:stop]
+        return F.linear(a, self.weight[start:stop], bias).flatten(-2)
+
     def by_chunks(self, v: Tensor) -> Tensor:
         """Reshape ``(*B, P)`` to ``(*B, C, K)``, with zeros after the last weight."""
         found: Tensor = (F.pad(v, (0, self.rest)) if self.rest else v).unflatten(-1, (self.num_chunks, self.chunk_size))
@@ -143,14 +150,12 @@ class LinearHead:
 
     def _make_gram(self, weight: Tensor, values: Tensor | None, once: bool) -> WeightedGram:
         """Compute Gram matrices for a single use, or for several uses that share one gradient of the matrix."""
-        chunks, size = self.num_chunks, self.chunk_size
+        chunks = self.num_chunks
         weights = None if values is None else self.by_chunks(values)
         blocks = weights
         if weights is None and self.rest:
-            used = torch.arange(size, device=weight.device) < size - self.rest
-            last = used.to(weight.dtype).unsqueeze(0)
-            blocks = last if chunks == 1 else torch.cat([torch.ones_like(last), last])
-            weights = torch.cat([torch.ones_like(last).expand(chunks - 1, -1), last])
+            blocks = self._kinds(weight)
+            weights = blocks if chunks == 1 else None  # as long as the weights, and seldom needed
         if once:
             grams, slots = head_gram(weight, blocks), []
         else:
@@ -162,6 +167,12 @@ class LinearHead:
         else:
             pieces = [(slice(0, chunks - 1), grams[0]), (slice(chunks - 1, chunks), grams[1])]
         return WeightedGram(pieces, weights, slots)
+
+    def _kinds(self, like: Tensor) -> Tensor:
+        """Return ones where weights are, for each kind of chunk: full ones if there are some, and the cut last one."""
+        used = torch.arange(self.chunk_size, device=like.device) < self.chunk_size - self.rest
+        last = used.to(like.dtype).unsqueeze(0)
+        return last if self.num_chunks == 1 else torch.cat([torch.ones_like(last), last])
 
     def shift(self, weighted: WeightedGram, center: Tensor | None) -> Shift | None:
         r"""Move the origin of the activations, so that no large norms are subtracted from each other.
@@ -185,13 +196,38 @@ class LinearHead:
         kept = weighted.shifts.peek((center, self.bias))
         if kept is not None:
             return kept
+        precision = weighted.precision
+        if precision is None and self.num_chunks > 1:
+            if center is None:
+                return self._common_shift(weighted)
+            if self.rest:
+                full, last = self._kinds(self.weight).split(1)
+                precision = torch.cat([full.expand(self.num_chunks - 1, -1), last])
         moved = self._offset(center)
-        start = _origin(weighted, self.weight, moved)
+        start = _origin(weighted.pieces, precision, self.weight, moved)
         if weighted.slots and (center is None or center.ndim == 1):
             slots = [weighted.slots.pop() for _ in range(len(weighted.slots))][::-1]
-            made = (start, *HeadShift.apply(moved, start, self.weight, weighted.precision, *slots))  # type: ignore[no-untyped-call]
+            made = (start, *HeadShift.apply(moved, start, self.weight, precision, *slots))  # type: ignore[no-untyped-call]
             return weighted.shifts.get((center, self.bias), lambda: made)
-        return (start, *head_shift(moved, start, self.weight, weighted.precision))
+        return (start, *head_shift(moved, start, self.weight, precision))
+
+    def _common_shift(self, weighted: WeightedGram) -> Shift:
+        """Compute the shift of the bias where chunks are alike: once for each kind of chunk, not for each chunk."""
+        kinds = len(weighted.pieces)
+        precision = self._kinds(self.weight)[-kinds:] if self.rest else None
+        moved = self._offset(None)[-kinds:]
+        places = [(slice(i, i + 1), gram) for i, (_, gram) in enumerate(weighted.pieces)]
+        start = _origin(places, precision, self.weight, moved)
+        residual = moved + start @ self.weight.mT
+        times = residual if precision is None else residual * precision
+        squares = (times * residual).sum(-1)
+        counts = [at.stop - at.start for at, _ in weighted.pieces]
+        norm = torch.stack([square * count for square, count in zip(squares.unbind(), counts, strict=True)]).sum()
+        spread = [
+            torch.cat([row.expand(count, -1) for row, count in zip(rows.split(1), counts, strict=True)])
+            for rows in (start, times @ self.weight)
+        ]
+        return spread[0], spread[1], norm
 
     def _offset(self, center: Tensor | None) -> Tensor:
         """Compute bias minus center, by chunks ``(*B', C, K)``."""
@@ -204,11 +240,11 @@ class LinearHead:
 
 
 @torch.no_grad()
-def _origin(weighted: WeightedGram, weight: Tensor, moved: Tensor) -> Tensor:
+def _origin(pieces: list[tuple[slice, Tensor]], precision: Tensor | None, weight: Tensor, moved: Tensor) -> Tensor:
     """Find activations ``(*B', C, H)`` that nearly minimize the norm of ``moved + W a``, by damped normal equations."""
-    right = (moved if weighted.precision is None else moved * weighted.precision) @ weight
+    right = (moved if precision is None else moved * precision) @ weight
     parts = []
-    for chunks, gram in weighted.pieces:
+    for chunks, gram in pieces:
         level = gram.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
         damping = 10 * torch.finfo(gram.dtype).eps * level + torch.finfo(gram.dtype).tiny
         identity = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)

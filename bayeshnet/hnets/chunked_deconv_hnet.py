@@ -85,7 +85,8 @@ class ChunkedHDeconv(ChunkedHypernetwork):
         conds = number_of_conditions(num_cond_embs, cond_in_size, bool(cond_chunk_embs))
         super().__init__(target_shapes, uncond_in_size, conds, cond_in_size=cond_in_size, has_bias=bool(use_bias))
         image = check_image(hyper_img_shape)
-        num_chunks = math.ceil(self.num_outputs / math.prod(image))
+        self._chunk_size = math.prod(image)
+        num_chunks = math.ceil(self.num_outputs / self._chunk_size)
         inputs = chunk_embeddings(self, num_chunks, chunk_emb_size, bool(cond_chunk_embs), bool(no_cond_weights))
         subnet = DeconvSubnet(
             plan_deconv(image, num_layers, num_filters, kernel_size, sa_units),

@@ -95,7 +95,8 @@ class ChunkedHMLP(ChunkedHyperfan):
             has_bias=bool(use_bias),
             has_fc_out=True,
         )
-        num_chunks = math.ceil(self.num_outputs / check_size("chunk_size", chunk_size, 1))
+        self._chunk_size = check_size("chunk_size", chunk_size, 1)
+        num_chunks = math.ceil(self.num_outputs / self._chunk_size)
         inputs = chunk_embeddings(self, num_chunks, chunk_emb_size, bool(cond_chunk_embs), bool(no_cond_weights))
         hidden = tuple(check_sizes("layers", layers, 1))
         check_skip(linear_skip, hidden, self.uncond_in_size)

@@ -72,9 +72,20 @@ def _launch(devices: int, nodes: int, device: str) -> Any:
     for name in ("lightning_fabric", "lightning.fabric", "lightning_utilities"):
         logging.getLogger(name).setLevel(logging.WARNING)
     strategy = DDPStrategy(process_group_backend="nccl" if device == "cuda" else "gloo", timeout=_PATIENCE)
-    fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
-    fabric.launch()
+    with _as_by_torchrun():
+        fabric = Fabric(accelerator=device, devices=devices, num_nodes=nodes, strategy=strategy)
+        fabric.launch()
     return fabric
+
+
+@contextmanager
+def _as_by_torchrun() -> Iterator[None]:
+    """Hide the settings of ``fabric run``, which starts processes by torchrun: a Fabric refuses others beside them."""
+    hidden = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("LT_")}
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @final

@@ -11,7 +11,8 @@ from bayeshnet.estimators.samples.ssge import spectral_matrix
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from published_step import spectral_score
 from training_configurations import CONFIGURATIONS, make_data
-from training_step import COLUMNS, library_steps, load_published, row, summary
+from training_floor import Floor
+from training_step import COLUMNS, WIDE, library_steps, load_published, row, summary
 from training_step_page import write_page
 
 PUBLISHED = load_published()
@@ -47,6 +48,25 @@ def test_steps_of_both_kinds(name):
     assert any(not torch.equal(a, b) for a, b in zip(before, theirs.generator.parameters(), strict=True))
 
 
+def test_the_floor_has_products_random_numbers_and_optimizer_alone():
+    """Of the third step of a linear regression: a product, its gradient's, noise and Adam, which leave it as it is."""
+    x, layer = torch.randn(7, 3), torch.nn.Linear(3, 2, bias=False)
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+
+    def train(steps, callbacks):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (layer(x) + torch.randn(7, 2)).square().sum().backward()
+            optimizer.step()
+            callbacks[0].on_step(None)
+
+    floor = Floor(train)
+    assert [call[0].overloadpacket.__name__ for call in floor.calls] == ["mm", "randn", "mm", "_fused_adam_"]
+    before = layer.weight.detach().clone()
+    assert len(floor.seconds(4)) == 4
+    assert torch.equal(layer.weight, before)
+
+
 @pytest.mark.parametrize("threshold", [1.0, 0.8])
 def test_the_published_score_is_the_librarys(threshold):
     """Gradients of kernels give what the library gets from a small matrix; the mode at the threshold is dropped."""
@@ -61,12 +81,14 @@ def test_the_published_score_is_the_librarys(threshold):
 
 
 def test_the_table_says_how_many_times_longer(tmp_path):
-    found = {"published": 10.0, "library": 2.0, "one old task": 1.0}
+    found = {"published": 10.0, "library": 2.0, "one old task": 1.0, "floor of library": 0.5}
     cells = row(CONFIGURATIONS["reg_bbb"], 1, found)
-    assert cells == ["reg_bbb", "2", "10.0", "2.00 (5.0)", "1.00 (10.0)", "", ""]
-    lines = summary([found, {"published": 8.0, "library": 0.4}])
+    assert cells == ["reg_bbb", "2", "10.0", "2.00 (5.0)", "1.00 (10.0)", "", "", "0.50 (4.0)"]
+    wide = {"published": 8.0, "library": 0.4, "floor of library": 0.25, WIDE: 1.0}
+    lines = summary([found, wide])
     assert lines[0] == "library: geometric mean 10.00, least 5.00 of 2 ratios"
-    write_page(tmp_path / "page.rst", ["configuration", "task", "published", *COLUMNS], [cells], lines)
+    assert lines[-1] == "library, wide configurations: at most 1.60 times the floor (1 steps)"
+    write_page(tmp_path / "page.rst", ["configuration", "task", "published", *COLUMNS, "floor"], [cells], lines)
     page = (tmp_path / "page.rst").read_text()
     assert "1.00 (10.0)" in page
     assert f"- {lines[0]}" in page

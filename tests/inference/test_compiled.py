@@ -1,5 +1,7 @@
 """The bound as one program: the same numbers as its evaluation, whatever changes between steps, and bfloat16."""
 
+import shutil
+
 import pytest
 import torch
 from torch import nn
@@ -27,6 +29,19 @@ def test_a_compiled_training_is_the_same(name, backend):
     wanted, plain = train(name)
     found, compiled = train(name, compile=backend)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-12)
+    for part, values in plain.history.items():
+        torch.testing.assert_close(compiled.history[part], values, rtol=1e-10, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a compiler of C++")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own, of itself
+@pytest.mark.parametrize("name", ["closed", "livi"])
+def test_a_training_compiled_by_inductor_is_the_same(name):
+    """Kernels that torch writes and compiles give the numbers of the evaluation, draws included."""
+    wanted, plain = train(name)
+    found, compiled = train(name, compile=True)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-10)
     for part, values in plain.history.items():
         torch.testing.assert_close(compiled.history[part], values, rtol=1e-10, atol=1e-12, equal_nan=True)
 

@@ -107,7 +107,11 @@ def test_a_run_of_two_processes_whose_second_is_killed_has_the_results_of_one(tm
 
 @needs_fabric
 @pytest.mark.slow
-def test_torchrun_starts_an_exact_run_whose_heads_are_merged(tmp_path):
+@pytest.mark.parametrize("settings", [{}, {"LT_CLI_USED": "1", "LT_ACCELERATOR": "cpu", "LT_STRATEGY": "ddp"}])
+def test_torchrun_starts_an_exact_run_whose_heads_are_merged(tmp_path, monkeypatch, settings):
+    """So does ``fabric run``, which is torchrun with settings in variables."""
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
     words = ["--data=split-digits", "--method=exact-stream", "--quick", "--device=cpu"]
     assert main(["run", *words, f"--output={tmp_path / 'one'}"]) == 0
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "bayeshnet", "run"]

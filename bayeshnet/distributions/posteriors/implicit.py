@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_choice, check_int, check_positive, check_shape, type_error, value_error
+from ...errors import check_choice, check_int, check_positive, check_shape, check_size, type_error, value_error
 from ...hnets.hnet_interface import HyperNetInterface
 from ...hnets.hnet_perturbation_wrapper import HPerturbWrapper
 from ...hnets.parts.formats import to_format
@@ -51,6 +51,8 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
         sigma_floor: lower bound of a sigma that is learned or generated.
         init: weights at which the mean of the posterior begins, see :meth:`start_at`: a module that has them, such as a
             trained one, or a tensor ``(P,)``. None to leave the hypernetwork as it is.
+        block_size: for networks of many weights: weights that are drawn at a time and recomputed in the backward pass,
+            see :class:`SemiImplicit`; None for all.
 
     References:
         Henning, Cervera et al., "Posterior meta-replay for continual learning", 2021.
@@ -76,12 +78,16 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
         weight_spec: WeightSpec | None = None,
         sigma_floor: float = 1e-4,
         init: nn.Module | Tensor | None = None,
+        block_size: int | None = None,
     ) -> None:
         super().__init__()
         hnet, wrapped_sigma, wrapped_noise = _unwrap(hnet)
         self.hnet = hnet
         self.noise = check_choice("noise", wrapped_noise if noise is None else noise, ("independent", "shared"))
         self.cond_id = None if cond_id is None else check_int("cond_id", cond_id, 0)
+        self.block_size = None if block_size is None else check_size("block_size", block_size, 1)
+        if block_size is not None and self.noise == "shared":
+            raise value_error("block_size", expected="None with shared noise", got=block_size)
         self.weight_spec = _spec_of(hnet, weight_spec)
         self._weights = weights
         self._theta_shapes = weights.target_shapes if isinstance(weights, HyperNetInterface) else []
@@ -125,7 +131,7 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the arguments that build a posterior of the same structure, for :func:`bayeshnet.save`."""
-        names = ("hnet", "sigma", "noise", "cond_id", "weight_spec", "sigma_floor")
+        names = ("hnet", "sigma", "noise", "cond_id", "weight_spec", "sigma_floor", "block_size")
         kept = {name: getattr(self, name) for name in names}
         return {**kept, "weights": self._weights, "scale": self.whitening}
 
@@ -164,8 +170,10 @@ class HypernetPosterior(ConditionalPosterior[SemiImplicit | SharedNoise]):
             cond_id, cond_input = cond_id if self.hnet.num_known_conds else None, None
         theta = self._thetas(row.unsqueeze(0))[0] if isinstance(row, Tensor) else row
         h = self.hnet.geometry(cond_id=cond_id, cond_input=cond_input, weights=theta)
-        law = SharedNoise if self.noise == "shared" else SemiImplicit
-        return law(h, sigma, self.whitening, self.weight_spec, validate_args=False)
+        where = (h, sigma, self.whitening, self.weight_spec)
+        if self.noise == "shared":
+            return SharedNoise(*where, validate_args=False)
+        return SemiImplicit(*where, block_size=self.block_size, validate_args=False)
 
     def outputs_at(self, rows: Rows, cond_ids: Sequence[int], z: Tensor | None) -> Tensor:
         r"""Compute ``(T, M, P)`` outputs :math:`h(z, e; \theta)`, followed by sigma if each weight has its own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,11 @@ def jacobian_geometry(hnet: Any, where: dict[str, Any]) -> JacobianGeometry:
 
     like = like_tensor(hnet, where["weights"], where["cond_input"])
     fixed = _with_fixed_spectral_norms(hnet, fn, like.new_zeros(1, hnet.uncond_in_size))
-    return JacobianGeometry(fixed, hnet.uncond_in_size, hnet.num_outputs, like=like)
+    generate = getattr(hnet, "generate_part", None)
+    if generate is None or fixed is not fn:
+        return JacobianGeometry(fixed, hnet.uncond_in_size, hnet.num_outputs, like=like)
+    part = partial(generate, **where)
+    return JacobianGeometry(fn, hnet.uncond_in_size, hnet.num_outputs, like=like, part=part, unit=hnet.chunk_size)
 
 
 def refuse_noise(module: nn.Module) -> None:

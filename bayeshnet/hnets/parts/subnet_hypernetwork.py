@@ -110,11 +110,37 @@ class ChunkedHypernetwork(SubnetHypernetwork):
     """A hypernetwork that generates the weight vector chunk by chunk, from an embedding of each chunk."""
 
     inputs: ChunkEmbeddings
+    _chunk_size: int
 
     @property
     def num_chunks(self) -> int:
         """Number of chunks, each with an embedding."""
         return self.inputs.num_chunks
+
+    @property
+    def chunk_size(self) -> int:
+        """Number of weights in a chunk."""
+        return self._chunk_size
+
+    def generate_part(self, uncond_input: Tensor, start: int, stop: int, **where: Any) -> Tensor:
+        """Generate weights ``start`` to ``stop``, ``(B, stop - start)``, from the chunks that hold them alone.
+
+        Args:
+            uncond_input: unconditional inputs ``(B, n)``.
+            start: first weight.
+            stop: the weight after the last one.
+            **where: ``cond_id``, ``cond_input``, ``weights`` and ``condition``, as in :meth:`forward`.
+        """
+        tensors, cond, chunk = self._select(where.get("weights"), where.get("cond_input"), where.get("cond_id"))
+        if chunk is None:
+            raise value_error("cond_id", expected="a condition with chunk embeddings", got=where.get("cond_id"))
+        size, uncond = (
+            self.chunk_size,
+            check_input("uncond_input", uncond_input, self._uncond_in_size, "uncond_in_size"),
+        )
+        first, last = start // size, (stop - 1) // size
+        some = self.subnet.run(tensors, uncond, cond, chunk[..., first : last + 1, :], where.get("condition"))
+        return some.flatten(1)[:, start - first * size : stop - first * size]
 
     @property
     def chunk_emb_size(self) -> int:

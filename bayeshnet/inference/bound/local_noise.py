@@ -100,6 +100,9 @@ def _conditional(q: Any, draw: WeightDraw) -> tuple[Tensor, Tensor]:
         std = q.scale
     elif isinstance(q, LowRankGaussian) and draw.eps is not None:
         std = q.diag.sqrt()
+    elif isinstance(q, SemiImplicit):
+        advice = "Leave local_noise off, or block_size."
+        raise value_error("q", expected="one whose draws have their noise", found="one with block_size", hint=advice)
     else:
         expected = "a distribution whose weights are independent given the latent"
         raise type_error("q", expected=expected, found=type(q).__name__, hint="Leave local_noise off for this one.")

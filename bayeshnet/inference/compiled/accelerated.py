@@ -70,7 +70,9 @@ class CompiledBound(AcceleratedBound):
         devices = [beta.device] if beta.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):  # tracing computes once, and is to take no numbers
             graph = make_fx(self.program)(list(parameters), beta, *batch)
-        compiled: Function = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
+        # Inductor would draw other numbers for the same seed.
+        options: Any = {"fallback_random": True} if self.backend == "inductor" else None
+        compiled: Function = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend, options=options)
         return compiled
 
 

@@ -35,7 +35,7 @@ _GENERATOR: dict[str, Any] = {
     "spread": None,
 }
 _LATENT: dict[str, Any] = {**_GENERATOR, "sigma_init": 0.1, "latent_size": 2}
-_IMPLICIT: dict[str, Any] = {**_LATENT, "chunk_size": None, "chunk_embedding_size": 4}
+_IMPLICIT: dict[str, Any] = {**_LATENT, "chunk_size": None, "chunk_embedding_size": 4, "block_size": None}
 _HYPER: dict[str, Any] = {**_LATENT, "outer_hidden_layers": (4,), "outer_layers": None}
 _SPEC: dict[str, Any] = {"weight_spec": WeightSpec.of(nn.Linear(3, 2))}
 

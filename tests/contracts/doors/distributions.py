@@ -56,6 +56,7 @@ def _hypernet() -> dict[str, Any]:
         "weight_spec": _SPEC,
         "sigma_floor": 1e-4,
         "init": None,
+        "block_size": 4,
     }
 
 
@@ -128,7 +129,7 @@ DOORS: dict[str, Door] = {
     "SampledNetwork": Door(_network),
     "ScaleMixturePrior": Door({**_PRIOR, "pi": 0.5, "scale1": 1.0, "scale2": 0.1}),
     "ScaleMixturePrior.log_prob": Door({"value": _VALUE}, of=lambda: ScaleMixturePrior(_SPEC), hot=True),
-    "SemiImplicit": Door(_implicit),
+    "SemiImplicit": Door(lambda: {**_implicit(), "block_size": 4}),
     "SharedNoise": Door(_implicit),
     "WeightDistribution": Door(closed="abstract"),
     "WeightDraw": Door({"w": _VALUE, "z": torch.ones(2, 2), "eps": _VALUE, "u": _VALUE}),

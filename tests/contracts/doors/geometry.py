@@ -23,7 +23,16 @@ DOORS: dict[str, Door] = {
     "Geometry": Door(closed="abstract"),
     "HeadGeometry": Door({"body": _HEAD.body, "weight": torch.ones(6, 3), "bias": torch.ones(6), "num_weights": 6}),
     "JacobianGeometry": Door(
-        {"fn": _double, "latent_size": 3, "num_weights": 6, "like": torch.ones(2), "chunk_size": 2, "vectorize": True}
+        {
+            "fn": _double,
+            "latent_size": 3,
+            "num_weights": 6,
+            "like": torch.ones(2),
+            "chunk_size": 2,
+            "vectorize": True,
+            "part": lambda z, start, stop: _double(z)[..., start:stop],
+            "unit": 2,
+        }
     ),
     "Selection": Door({"index": torch.tensor([2, 0]), "sizes": (2, 1), "counts": (1, 1), "injective": True}),
     "Selection.of": Door({"index": torch.tensor([2, 0]), "sizes": [2, 1]}),
