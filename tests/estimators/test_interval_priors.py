@@ -64,7 +64,9 @@ def test_what_is_added_has_the_mean_of_the_information():
     then, now = pair(60, 0.03)
     with torch.no_grad():
         draw = then.draw(1000, torch.Generator().manual_seed(1))
-        noise = implicit_prior._noise(then, now, draw, EFFORTS[0], torch.Generator().manual_seed(2))
+        noise = implicit_prior._noise(
+            implicit_prior._Pair(then, now), draw, EFFORTS[0], torch.Generator().manual_seed(2)
+        )
         density = dense(now).log_prob(draw.w)
     information = 0.5 * torch.logdet(dense(then).covariance_matrix / SIGMA**2)
     assert abs(float(noise.mean() - information)) < 4 * float(noise.std()) / 1000**0.5

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from ...distributions.semi_implicit import SemiImplicit, total
+from ...distributions.semi_implicit import SemiImplicit
 from .information import bound_information, exact_information
 from .quasi_random import Mean, normal_mean
-from .reduced import column, rotated, single_head
+from .span import Split
 
 __all__ = ["complement_kl"]
 
@@ -58,29 +57,13 @@ def complement_kl(
         The mean, which may be negative; None unless both maps end in one head, that of ``p`` with fewer columns than
         there are weights.
     """
-    ours, theirs, num = single_head(q.geometry), single_head(p.geometry), q.geometry.num_weights
-    if ours is None or theirs is None or theirs.weight.shape[1] >= num:
+    split = Split.of(q, p)
+    if split is None:
         return None
-    basis = torch.linalg.qr(theirs.weight / column(p.sigma)).Q
-    width = p.scale * p.sigma
-    offset = (q.unwhiten(ours.bias) - p.unwhiten(theirs.bias)) / width
-    matrix = _across(basis, column(q.scale / width) * ours.weight)
-    generated = rotated(ours.body, matrix, _across(basis, offset))
-    like = q.geometry.zero_latent()
-    moved = normal_mean(lambda z: 0.5 * generated(z).square().sum(-1), like, target, generator=generator)
-    ratio = q.scale * q.sigma / width
-    trace = total(ratio**2, num) - (column(ratio) * basis).square().sum()
-    within = torch.linalg.slogdet(basis.mT @ (basis / column(ratio**2)))[1]
-    constant = 0.5 * (trace - (num - basis.shape[1]) - within) - total(ratio.log(), num)
-    seen = _across(torch.linalg.qr(basis / column(ratio)).Q, ours.weight / column(q.sigma))
-    projected = SemiImplicit(rotated(ours.body, seen), 1.0)
-    if projected.geometry.is_affine:
-        information = exact_information(projected).upper
+    moved = normal_mean(split.half_square(), q.geometry.zero_latent(), target, generator=generator)
+    across = split.posterior_across()
+    if across.geometry.is_affine:
+        information = exact_information(across).upper
     else:
-        information = bound_information(projected, target, num_samples, level, generator, quick=quick).upper
-    return (moved + -information).plus(float(constant))
-
-
-def _across(basis: Tensor, matrix: Tensor) -> Tensor:
-    """Return what is orthogonal to orthonormal columns ``(P, H)``, of vectors or columns of a matrix."""
-    return matrix - basis @ (basis.mT @ matrix)
+        information = bound_information(across, target, num_samples, level, generator, quick=quick).upper
+    return (moved + -information).plus(0.5 * float(split.trace - split.dimensions - split.log_det))
