@@ -85,8 +85,8 @@ classes so far. The sums do not depend on the order of the examples, so that the
 fit to the data of all: what joint training would add is 0, but for rounding. There is no temperature of a divergence.
 What is stored is the features and the sums of the head, without the densities of the inputs. The processor time is
 that of learning and of one prediction of all test images, on a machine that others used as well. The accuracy with the
-task given depends on which classes share one: with 150 filters it is {least:.1f} % in the order where shirt and T-shirt do,
-and pullover and coat, and at least {others:.1f} % in the others.
+task given depends on which classes share one: with 150 filters it is {least:.1f} % in the order where shirt and T-shirt
+do, and pullover and coat, and at least {others:.1f} % in the others.
 
 """
 RUN = """A run of that default, with its assessments after each task, checks and figures, took 300 s of processor time
@@ -240,7 +240,7 @@ classes agree. The inverse temperatures, which depend on the examples that are l
 and {batches["beta"][1]:.2f}.
 """
     given = sorted(row["task_given"] for row in rows if row["setting"] == "patches")
-    notes = NOTES.format(least=given[0], others=given[1]) if len(given) > 1 else ""
+    notes = NOTES.format(least=given[0], others=given[min(1, len(given) - 1)]) if given else ""
     fashion = FASHION + first + notes + (run(sys.argv[5]) if len(sys.argv) > 5 else "") if first else ""
     digits = DIGITS.format(examples="1,347") + small + "\n" if small else ""
     Path(sys.argv[4]).write_text(TOP + fashion + digits + weights(both) + BATCHES + second + end, encoding="utf-8")
