@@ -33,10 +33,9 @@ STRATEGIES = ("auto", "vmap", "loop", "bmm")
 """Names of the ways to compute outputs under many weight vectors."""
 
 # Up to these sizes one batched call is faster than a loop on a CPU, since it saves the overhead of Python; see
-# benchmarks/batched_forward.py. Number of weights; weights times inputs; the same for convolutions, with all pixels.
-_WIDE, _WORK, _CONV_WORK = 2**18, 2**22, 2**20
-_GROUP = 3 * 2**17
-"""Activations of a layer that a network's own implementation computes at a time on a CPU: more leave its cache."""
+# benchmarks/batched_forward.py. Number of weights; weights times inputs; the same for convolutions, with all pixels. Of
+# more activations of a layer than the last one, a network's own implementation computes some at a time, in the cache.
+_WIDE, _WORK, _CONV_WORK, _GROUP = 2**18, 2**22, 2**20, 3 * 2**17
 
 
 def batched_forward(
@@ -98,8 +97,7 @@ def batched_forward(
     if per_sample_inputs and x.shape[0] != samples:
         raise value_error("x", expected=f"inputs (S, N, ...) with S = {samples}", got=x)
     check_devices("x", x, weights.device)
-    fitting = job.group(weights, x) if strategy == "auto" else samples
-    size = fitting if chunk_size is None else check_int("chunk_size", chunk_size, 1)
+    size = samples if chunk_size is None else check_int("chunk_size", chunk_size, 1)
     plain = strategy == "vmap" or transforms_active()
     with nullcontext() if plain else naming("x", "inputs that the network takes under these weights"):
         if size >= samples:
@@ -146,26 +144,32 @@ class _Job:
         if strategy == "auto" and weights.device.type == "cpu" and self.spec.numel > _WIDE and not self.one_trunk:
             strategy = "loop"
         if strategy in ("auto", "bmm"):
-            several = not isinstance(x, Tensor)
-            outputs = None if self.hook is None or several else self.hook(weights, x, per_sample_inputs=self.per_sample)
+            outputs = self.own(weights, x, strategy) if isinstance(x, Tensor) else None
             if outputs is not None:
                 return outputs
             if strategy == "bmm":
-                raise value_error(
-                    "strategy",
-                    expected="one that the network offers",
-                    got=strategy,
-                    hint="It has no batched forward of its own for these arguments; use 'auto'.",
-                )
+                advice = "It has no batched forward of its own for these arguments; use 'auto'."
+                raise value_error("strategy", expected="one that the network offers", got=strategy, hint=advice)
         if strategy == "vmap":
             return self.vmap(weights, x)
         if strategy == "auto" and self.vmap_pays(weights, x):
             return vectorized_or_not(lambda: self.vmap(weights, x), lambda: self.loop(weights, x))
         return self.loop(weights, x)
 
-    def group(self, weights: Tensor, x: Any) -> int:
+    def own(self, weights: Tensor, x: Tensor, strategy: str) -> Any:
+        """Compute the outputs by the network's own implementation, which returns None where it does not apply."""
+        if self.hook is None:
+            return None
+        if (size := self.group(weights, x) if strategy == "auto" else len(weights)) >= len(weights):
+            return self.hook(weights, x, per_sample_inputs=self.per_sample)
+        inputs = x.split(size) if self.per_sample else [x] * -(-len(weights) // size)
+        parts = zip(weights.split(size), inputs, strict=True)
+        outputs = [self.hook(w, one, per_sample_inputs=self.per_sample) for w, one in parts]
+        return None if outputs[0] is None else _gather(torch.cat, outputs)
+
+    def group(self, weights: Tensor, x: Tensor) -> int:
         """Return the number of samples that the network's own implementation treats together."""
-        if self.hook is None or weights.device.type != "cpu" or not isinstance(x, Tensor) or transforms_active():
+        if weights.device.type != "cpu" or transforms_active():
             return len(weights)
         rows = x.shape[self.per_sample] if x.ndim > self.per_sample else 1
         entries = rows * max((e.shape[0] for e in self.spec.entries if e.role == "weight" and e.shape), default=1)

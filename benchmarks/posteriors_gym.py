@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -80,8 +81,10 @@ def volatility(returns: Tensor) -> None:
     with pyro.plate("days", len(returns)):
         step = pyro.sample("step", dist.Normal(0.0, shock))
     log_variance = _autoregression(2 * persistence - 1, mean, step)
+    # The density of a normal from the logarithm of its variance, which early in training is out of range as a number.
+    square = returns**2 * (-log_variance.clamp_min(-60.0)).exp()
     with pyro.plate("seen", len(returns)):
-        pyro.sample("y", dist.Normal(0.0, (0.5 * log_variance).exp()), obs=returns)
+        pyro.factor("y", -0.5 * (square + log_variance + math.log(2 * math.pi)))
 
 
 def _autoregression(persistence: Tensor, mean: Tensor, step: Tensor) -> Tensor:

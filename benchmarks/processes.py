@@ -37,8 +37,8 @@ the same command in one process and in two, which share out each batch and speak
 *Largest difference* is that of any number in ``metrics.json`` (accuracies after each task under all criteria,
 calibration, divergences with their intervals, out-of-distribution measures) from the same number of the first run,
 relative to it where it is above 1; *of accuracies* counts those in percent. Two processes draw the same weights, and
-add their gradients in another order than one process does: the first steps differ by rounding, which a thousand steps
-of training amplify. The third run was begun with two processes, of which the second was killed; the first one said
+add their gradients in another order than one process does: numbers differ by rounding. The run that was killed lost its
+second process after the second task, and the first one said
 {message}. Resumed from the checkpoint of the last finished task, it {resumed}. Noise in
 pre-activations is off: each process draws its own, and two processes are then one in expectation alone.
 """

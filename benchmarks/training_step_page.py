@@ -31,7 +31,9 @@ task* draws one of them per step; *LIVI* takes the library's default estimator i
 draws the noise of mean-field posteriors in pre-activations, as the published loop does for the regression and the
 modes, but not for the split images. *Floor* is what the matrix products, the random numbers and the optimizer of the
 library's step take alone: these operations, recorded in a step, are run again in turn with the rest; in brackets how
-many times as long the step takes. Ratios change by a tenth from run to run, and geometric means by a twentieth.
+many times as long the step takes. Ratios change by a tenth from run to
+run, and with what else the machine does, since small steps lose more than large ones: the geometric mean of the line
+that chooses local noise was 4.2 in a run on a quiet machine, and 3.7 in another on a busy one.
 
 {table}
 

@@ -57,7 +57,7 @@ def test_short_words():
 
 def test_parts_of_the_learner_can_be_set_to_null():
     learner = parse_run(["--learner.regularizer.max_tasks", "null", "--learner.training.steps", "5"]).experiment.learner
-    assert (learner.regularizer.max_tasks, learner.regularizer.strength, learner.training.steps) == (None, 0.2, 5)
+    assert (learner.regularizer.max_tasks, learner.regularizer.strength, learner.training.steps) == (None, 0.02, 5)
     words = ["--method", "posterior-replay-coreset", "--learner.coreset.finish=null"]
     coreset = parse_run(words).experiment.learner.coreset
     assert (coreset.finish, coreset.size) == (None, 50)

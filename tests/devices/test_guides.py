@@ -36,8 +36,22 @@ def implicit(net):
     return HypernetGuide(builder.build(WeightSpec.of(net)), LIVI(4)).condition(0)
 
 
+def in_blocks(sigma):
+    """Return a maker of guides whose weights are drawn block by block, from chunks."""
+
+    def make(net):
+        builder = ImplicitGenerator(
+            latent_size=2, embedding_size=2, hidden_layers=(4,), sigma=sigma, chunk_size=5, block_size=8
+        )
+        return HypernetGuide(builder.build(WeightSpec.of(net)), LIVI(4)).condition(0)
+
+    return make
+
+
 GUIDES = {
     "implicit": implicit,
+    "in blocks": in_blocks(0.1),
+    "in blocks, learned": in_blocks("learned"),
     "mean field": MeanFieldGuide,
     "low rank": lambda net: LowRankGuide(net, 2),
     "radial": RadialGuide,

@@ -60,6 +60,9 @@ class Counter(StoppedAt):
         return [count]
 
 
+LONG = {"ewc", "replay"}
+
+
 def comparable(result):
     """Return a result, or an assessment, without times and versions."""
     known = result.to_dict()
