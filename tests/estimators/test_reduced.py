@@ -5,6 +5,7 @@ import torch
 
 from bayeshnet.distributions import SemiImplicit
 from bayeshnet.estimators import LIVI, kl_interval
+from bayeshnet.estimators.diagnostics.audit import _sivi_latents
 from bayeshnet.estimators.intervals.excess import information_excess
 from bayeshnet.estimators.intervals.information import exact_information
 from bayeshnet.estimators.intervals.reduced import reduced
@@ -94,6 +95,14 @@ def test_intervals_of_a_map_and_of_the_same_map_as_a_function_agree():
     assert one.verdict == two.verdict == "trusted"
     assert one.value == pytest.approx(two.value, abs=0.5 * (one.width + two.width))
     assert max(one.width, two.width) < 0.5
+
+
+@pytest.mark.parametrize(("kind", "num", "latents"), [("one", 100_000, 1000), ("f", 2000, 1000), ("f", 100_000, 20)])
+def test_the_weights_of_all_latents_fit_into_memory(kind, num, latents):
+    """Of 64 draws with 20 latents each, of 100,000 weights, there are 2**27 numbers; a head needs none of them."""
+    like = torch.zeros(1, dtype=DTYPE)
+    geometry = made("one", num) if kind == "one" else JacobianGeometry(lambda z: z.repeat(1, num), 1, num, like=like)
+    assert _sivi_latents(SemiImplicit(geometry, 0.3), 64) == latents
 
 
 def test_a_map_to_many_weights_is_searched_on_as_many_draws_as_asked_for():

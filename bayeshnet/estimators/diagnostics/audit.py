@@ -21,6 +21,7 @@ from ..intervals.doubled import in_double
 from ..intervals.interval import TRUSTED_WIDTH, kl_interval
 from ..intervals.precision import lost_precision
 from ..intervals.quasi_random import Mean
+from ..intervals.reduced import reduced
 from ..latent.sivi import SIVI
 from ..noise import noise_entropy
 from .measurements import kernel_view, map_view, sample_view
@@ -30,6 +31,8 @@ __all__ = ["diagnose"]
 
 _VIEWED = 64
 """Weight vectors that are looked at besides the KL."""
+_MOST = 2**27
+"""Numbers that are generated at once."""
 
 
 @torch.no_grad()
@@ -122,7 +125,7 @@ def _diagnose_semi_implicit(
     info = interval.information
     num = min(num_samples, _VIEWED)
     draw = q.draw(num, generator)
-    sivi = SIVI(num_latents=1000).mutual_information(q, draw, generator)
+    sivi = SIVI(num_latents=_sivi_latents(q, num)).mutual_information(q, draw, generator)
     z = q.geometry.draw_latent(num, generator)
     information = {
         "livi": info.linearized.value,
@@ -150,6 +153,12 @@ def _diagnose_semi_implicit(
     return Diagnosis(
         interval.value, interval.lower, interval.upper, information, measurements, flags, advice_for(flags)
     )
+
+
+def _sivi_latents(q: SemiImplicit, num: int) -> int:
+    """Return the number of latents of SIVI: fewer where all their weights have to be generated for each draw."""
+    size = q.geometry.num_weights
+    return 1000 if reduced(in_double(q)).geometry.num_weights < size else max(16, min(1000, _MOST // (num * size)))
 
 
 def _flags(info: dict[str, float], seen: dict[str, Any], lower: float | None) -> dict[str, str]:
