@@ -19,14 +19,14 @@ _NAME = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*)", re.ASCII
 _LONGEST = 200
 
 
-def is_own(name: str) -> bool:
-    """Return whether a name stands for a stream of one's own.
+def is_own(name: Any) -> bool:
+    """Return whether a name stands for a stream of one's own; what is no text does not.
 
     Example:
         >>> is_own("my_data:birds"), is_own("split-digits")
         (True, False)
     """
-    return ":" in name
+    return isinstance(name, str) and ":" in name
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -66,7 +66,7 @@ def stream_entry(name: str) -> StreamEntry:
     Raises:
         ValueError: if there is none.
     """
-    if not isinstance(name, str) or not is_own(name):
+    if not is_own(name):
         return STREAMS[check_choice("name", name, STREAMS)]
     return StreamEntry(find_builder(name), "a stream of one's own")
 

@@ -32,7 +32,7 @@ BAD = [
 def test_names_that_are_refused(name):
     with pytest.raises(ValueError, match="method: expected"):
         check_file_name("method", name)
-    for argument in ("method", "data"):
+    for argument in ("method", "data") if name != "C:a" else ("method",):  # of data it is a function of a module
         with pytest.raises(ValueError, match=f"{argument}: expected"):
             Experiment(Separate(MLPNetwork((4,)), MeanFieldWeights()), device="cpu", **{argument: name})
 

@@ -108,7 +108,7 @@ def test_files_of_another_task_or_run_are_found(folder, runs):
     expected = read_state(folder)
     other = {path.relative_to(runs[1]): path.read_bytes() for path in runs[1].rglob("*") if path.is_file()}
     own = {name: (folder / name).read_bytes() for name in other if (folder / name).exists()}
-    groups = [[name] for name in own if "figures" not in str(name) and name.name != "report.html"]
+    groups = [[name] for name in own if "figures" not in str(name) and name.name not in ("report.html", "log.txt")]
     groups += [[n for n in own if "task-02" in str(n)], [n for n in own if "checkpoints" in str(n)]]
     groups += [
         [n for n in own if n.name != "config.yaml"],
