@@ -100,8 +100,8 @@ DIGITS = """Split digits
 
 Scikit-learn's digits as five tasks of two classes, {examples} training images in all. A seed draws the order of the
 classes and the division into training and test images. The setting is that of ``bayeshnet run --data split-digits
---method exact-stream``. It was chosen among nineteen by training images of one division that are left out of the fit, in
-three orders that are not among those below; other divisions have some of these images in their test sets. Cells of a
+--method exact-stream``. It was chosen among nineteen by training images of one division that are left out of the fit,
+in three orders that are not among those below; other divisions have some of these images in their test sets. Cells of a
 grid of 2 in place of 3 were worth 0.007 nats and 0.3 points, a threshold of 0.1 with the contrast 0.0016 nats.
 
 """
