@@ -40,7 +40,8 @@ Alarms of drift
 What a run says of a posterior that has moved since its task was learned, and of one that has not, for {seeds} seeds
 of random posteriors and {trained} of trained ones. *Alarms* should be none for the unchanged posterior and all for the
 others. The alarm is raised by any of three: a classifier that tells draws of then from draws of now, with a p-value
-below 0.001; a trusted KL(then, now) whose interval is above 0.5 nats; changed predictions, which are left out here.
+below 0.001; a KL(then, now) above 0.5 nats, by a trusted interval or by what it is at least; changed predictions, which
+are left out here.
 *Told apart* is the median share of draws that the classifier gets right, *KL* the median of KL(then, now) in nats,
 whatever its verdict, *trusted* counts verdicts, and *MMD* is the median of the squared maximum mean discrepancy, which
 raises no alarm.

@@ -69,8 +69,9 @@ Other maps
 
 Linear maps that the library does not know to be linear. {itself_text}
 
-Where a KL is between two hypernetworks, ``at_least`` bounds it even where it is not certified: see
-:class:`~bayeshnet.estimators.KLInterval`.
+Where a KL is between two hypernetworks that end in one linear head each, ``at_least`` of
+:class:`~bayeshnet.estimators.KLInterval` bounds it even where it is not certified. It sees what has moved across the
+span of the prior's head, and nothing within.
 
 {others}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +20,16 @@ WRITE_LOG_PROB = (
 )
 """Advice about posteriors without a density."""
 
-__all__ = ["WRITE_LOG_PROB", "Accepts", "any_posterior", "semi_implicit", "shared_noise", "with_density", "with_score"]
+__all__ = [
+    "WRITE_LOG_PROB",
+    "Accepts",
+    "any_posterior",
+    "drawn_whole",
+    "semi_implicit",
+    "shared_noise",
+    "with_density",
+    "with_score",
+]
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,15 @@ class Accepts:
     def __call__(self, q: Distribution, method: str) -> Any:
         """Return the distribution to work on; raise if the estimator ``method`` cannot handle ``q``."""
         return self.check(q, method)
+
+
+def drawn_whole(q: Distribution) -> Distribution:
+    """Return the distribution, whose draws have their noise: one that is drawn in blocks as a copy that is not."""
+    if not isinstance(q, SemiImplicit) or q.block_size is None:
+        return q
+    whole = copy.copy(q)
+    whole.block_size = None
+    return whole
 
 
 @Accepts

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import check_data
 from ..errors import check_int, check_number, check_shape, check_size, type_error, value_error
-from .products import add_products, is_rough
+from .products import add_products, add_rough_products, is_rough
 
 __all__ = ["ExactHead"]
 
@@ -122,8 +122,10 @@ class ExactHead(nn.Module, ABC):
                 self.square.add_((values.square() * weight).sum(0))
             else:
                 self.square.add_(values.square().sum(0))
-            rough = is_rough(given) and self.forgetting == 1
-            add_products(self.gram, *((given, given) if rough else (part, weighted)))
+            if is_rough(given) and self.forgetting == 1:
+                add_rough_products(self.gram, given)
+            else:
+                add_products(self.gram, part, weighted)
             self.cross.addmm_(weighted.T, values)
         return self
 

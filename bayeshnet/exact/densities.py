@@ -75,7 +75,16 @@ def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Ten
         log_det, degrees = (log_det + rest.log()), degrees - 1
     constant = math.lgamma((degrees + 1) / 2) - math.lgamma((degrees - size + 1) / 2) - size / 2 * math.log(math.pi)
     log_density = constant - 0.5 * (log_det + size * widening.log()) - (degrees + 1) / 2 * (distance / widening).log1p()
-    return ClassScores(log_density, distance * degrees)
+    scores = ClassScores(log_density, distance * degrees)
+    return scores if learned is None else _without_lonely(scores, own & (known <= 1))
+
+
+def _without_lonely(scores: ClassScores, lonely: Tensor) -> ClassScores:
+    """Return scores where those of a class without another example are the worst of all classes."""
+    density = scores.log_density.masked_fill(lonely, math.inf).min(1, keepdim=True).values
+    distance = scores.distance.masked_fill(lonely, -math.inf).max(1, keepdim=True).values
+    alone = lonely & density.isfinite()  # there are other classes
+    return ClassScores(torch.where(alone, density, scores.log_density), torch.where(alone, distance, scores.distance))
 
 
 def _quadratic(inner: Tensor, new: Tensor, means: Tensor) -> Tensor:

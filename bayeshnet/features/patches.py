@@ -169,6 +169,7 @@ class PatchMap(FeatureMap):
         if floor is None:
             above = F.conv2d(maps, filters, bias - alpha)
         else:
+            maps = maps - maps.mean((1, 2, 3), keepdim=True)  # changes nothing but errors of rounding
             mean, square = (F.avg_pool2d(m.mean(1, keepdim=True), filters.shape[-1], 1) for m in (maps, maps.square()))
             scale = (square - mean.square()).clamp_min_(0).add_(floor).rsqrt_()
             above = torch.addcmul((bias - alpha)[:, None, None], F.conv2d(maps, filters), scale)

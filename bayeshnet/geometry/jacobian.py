@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from ..deprecation import renamed_arguments
 from ..errors import check_flags, check_floating, check_int, check_shape, check_size, type_error
 from ..functional import vectorized_or_not
+from ..memo import transforms_active
 from ..speed import shortcuts
 from .base import Geometry, Precision, split_precision
 from .blocks import ranges
@@ -108,7 +109,7 @@ class JacobianGeometry(Geometry):
 
     def _blocks(self, vectors: int) -> list[tuple[int, int]]:
         """Divide the weights into ranges of which ``vectors`` parts of weight vectors may be held at once."""
-        if self._part is None:
+        if self._part is None or transforms_active():  # recomputation knows no transforms
             return [(0, self.num_weights)]
         width = shortcuts().jacobian_block // (max(1, vectors) * self.unit)
         return ranges(self.num_weights, max(1, width) * self.unit)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bayeshnet.distributions import FanInGaussian, HypernetPosterior, MeanFieldGaussian
-from bayeshnet.estimators import LIVI, SSGE
+from bayeshnet.estimators import LIVI, SSGE, diagnose
 from bayeshnet.guides import BayesianModel, Categorical, HypernetGuide
 from bayeshnet.hnets import HMLP, ChunkedHDeconv, ChunkedHMLP
 from bayeshnet.inference import ImplicitELBO, fit
@@ -150,3 +150,12 @@ def test_other_priors_and_estimators_on_draws():
 def test_shared_noise_is_refused():
     with pytest.raises(ValueError, match="block_size: expected None with shared noise, got 7"):
         posterior(noise="shared")
+
+
+def test_an_audit_is_that_of_draws_with_their_noise():
+    prior = FanInGaussian(NET.weight_spec, dtype=DOUBLE)
+    found = [
+        diagnose(posterior("full", size), prior, 8, torch.Generator().manual_seed(0), quick=True) for size in (7, None)
+    ]
+    assert (found[0].value, found[0].lower) == (found[1].value, found[1].lower)
+    assert found[0].measurements["share_from_map"] == found[1].measurements["share_from_map"]

@@ -55,3 +55,12 @@ def test_classes_of_one_example_and_of_none_have_finite_scores():
     assert bool(found.log_density.isfinite().all())
     assert bool(found.distance.isfinite().all())
     assert int(found.log_density[:30, 2].gt(found.log_density[:30, :2].amax(1)).sum()) == 0
+
+
+def test_the_only_example_of_a_class_is_left_out_of_no_class():
+    """Without it its class has no mean: it is no more likely there than elsewhere."""
+    x, y = torch.cat([X, torch.full((1, 4), 20.0).double()]), torch.cat([Y, torch.tensor([11])])
+    head = BayesianLinearHead(4).update(x, y)
+    found = class_scores(head, head.predict(x[-1:]), y[-1:])
+    assert found.log_density[0, -1] == found.log_density[0, :-1].min() < -8
+    assert found.distance[0, -1] == found.distance[0, :-1].max()

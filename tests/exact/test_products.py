@@ -40,3 +40,14 @@ def test_the_ridge_of_many_features_is_that_of_a_search_from_far(monkeypatch):
     monkeypatch.setattr(linear, "_PART", 50)
     near = BayesianLinearHead(600, 2).update(X.double(), target)
     assert abs(near.fit().ridge / far.fit().ridge - 1) < 2e-3
+
+
+def test_errors_are_relative_to_the_scatter_of_the_features():
+    """Far from zero products of single precision alone would lose all digits of the scatter."""
+    far = 1000 + X
+    precise = GaussianClassesHead(600).update(far, Y)
+    with using(precise_features=100), torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = GaussianClassesHead(600).update(far, Y)
+    assert rough.count == 3000
+    right, found = (head.log_probs(far[:50]) for head in (precise, rough))
+    torch.testing.assert_close(found, right, rtol=1e-3, atol=1e-3)

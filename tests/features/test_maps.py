@@ -269,3 +269,10 @@ def test_a_cache_computes_features_once(tmp_path):
     mapped = FeatureCache(limit=100, folder=tmp_path, chunk_size=25).of(fitted, FLAT)
     assert torch.equal(mapped, found)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_far_from_zero_have_the_features_of_those_around_it():
+    """Divided by their contrast patches do not change under a shift, but for the digits that the images lose."""
+    images = torch.rand(30, 1, 9, 9, generator=torch.Generator().manual_seed(0))
+    fitted = PatchFilters(5, patch_size=4, grid=2, contrast=0.2).fit(images)
+    torch.testing.assert_close(fitted(images + 300), fitted(images), rtol=1e-2, atol=1e-2)

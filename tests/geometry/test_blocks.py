@@ -105,3 +105,13 @@ def test_norms_of_chunked_outputs(rest, use_bias):
     torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
     for one, other in zip(gradients(found.sin().sum(), inputs), gradients(wanted.sin().sum(), inputs), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_transforms_see_one_block():
+    """They know no recomputation; values and gradients are those of blocks."""
+    geometry = hypernetwork("images").geometry(cond_id=1)
+    z = torch.randn(4, 3, dtype=DOUBLE, requires_grad=True)
+    with using(jacobian_block=1):
+        for compute in (lambda z: geometry.sqdist(z).sum(), lambda z: geometry.gram(z).square().sum()):
+            (right,) = torch.autograd.grad(compute(z), z)
+            torch.testing.assert_close(torch.func.grad(compute)(z.detach()), right, rtol=1e-9, atol=1e-12)

@@ -14,6 +14,7 @@ from ...distributions.base import draw_from, has_log_prob
 from ...distributions.dirac import Dirac
 from ...distributions.semi_implicit import GeneratedWeights, SemiImplicit
 from ...errors import check_size
+from ..accepted import drawn_whole
 from ..analytic import conditional_kl
 from ..auto import Auto
 from ..base import as_pair
@@ -77,7 +78,7 @@ def diagnose(
     """
     if num_draws is not None:
         num_samples = renamed_argument("num_draws", "num_samples", num_draws, None, stacklevel=5)
-    posterior, prior = as_pair(q, p)
+    posterior, prior = map(drawn_whole, as_pair(q, p))
     check_size("num_samples", num_samples, 4)
     check_generator(generator)
     if isinstance(posterior, SemiImplicit):
@@ -87,6 +88,8 @@ def diagnose(
     estimate = Auto(num_samples).estimate(posterior, prior, generator=generator)
     flags: dict[str, str] = {}
     measurements: dict[str, Any] = {"estimator": estimate.diagnostics["choice"]}
+    if isinstance(prior, SemiImplicit) and not prior.geometry.is_affine:
+        flags["prior"] = "The density of the prior, a hypernetwork, is too low where modes are missed: the KL too high."
     if not isinstance(posterior, Dirac):
         w = draw_from(posterior, min(num_samples, _VIEWED), generator).w
         measurements |= {**sample_view(posterior, w), **kernel_view(posterior, w)}

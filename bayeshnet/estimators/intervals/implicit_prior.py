@@ -81,9 +81,9 @@ def _prepared(
         return 0.5 * pair.lift(pair.q.geometry(z)).square().sum(-1)
 
     means = [normal_mean(part, like, 0.25 * target, generator=generator) for part in (across, along)]
-    known = Known(((across, means[0].value), (along, means[1].value)))
+    known = Known(((across, means[0], 1.0), (along, means[1], 0.0)))
     half = 0.5 * (split.trace + split.dimensions * math.log(2 * math.pi)) + split.log_volume
-    return pair, (-means[0]).plus(-float(half)), known
+    return pair, Mean(-means[0].value - float(half), 0.0), known
 
 
 @dataclass(frozen=True)

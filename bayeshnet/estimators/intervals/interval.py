@@ -13,7 +13,7 @@ from ...checks import check_generator
 from ...distributions.flat import Flat
 from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_flags, check_number, check_size, value_error
-from ..accepted import semi_implicit
+from ..accepted import drawn_whole, semi_implicit
 from ..base import as_pair
 from .analytic_mean import AnalyticMean, mean_analytic_part
 from .complement import complement_kl
@@ -43,10 +43,9 @@ class KLInterval:
 
     Attributes:
         value: the middle between the two sides.
-        lower: end of the interval, at least 0 unless the prior is improper. The mean below it is a lower bound in
-            expectation.
-        upper: end of the interval. The mean above it is an upper bound in expectation, unless the prior is a
-            hypernetwork itself.
+        lower: end of the interval, at least 0 unless the prior is improper. The mean above it is a lower bound in
+            expectation, unless the prior is a hypernetwork itself: see ``at_least``.
+        upper: end of the interval. The mean below it is an upper bound in expectation.
         level: confidence of the interval.
         analytic: :math:`E_z \mathrm{KL}(N(h(z), \sigma^2) \| p)` with its standard error.
         information: bounds of the mutual information; for an affine map both are exact.
@@ -127,7 +126,7 @@ def kl_interval(
         raise value_error("level", expected="a probability from 0.5 up to, not including, 1", got=level)
     check_flags(quick=quick)
     check_generator(generator)
-    posterior, prior = as_pair(q, p)
+    posterior, prior = map(drawn_whole, as_pair(q, p))
     accepted = semi_implicit(posterior, "kl_interval")
     with torch.inference_mode(False), torch.no_grad():  # copies can be differentiated, in inference mode too
         accepted, prior = in_double((accepted, prior))

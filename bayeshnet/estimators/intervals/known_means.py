@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,32 +12,45 @@ from .quasi_random import Mean
 
 __all__ = ["Known"]
 
+_LEAST = 1e-6
+
 
 @dataclass(frozen=True)
 class Known:
-    """Functions of a standard normal latent ``(S, n)`` with their means, on which values are regressed.
+    r"""Functions of a standard normal latent ``(S, n)`` with their means, on which values are regressed.
 
-    Latents and their squares are added. What is explained by them costs no standard error; the bias of the regression
-    is of the order of one over the number of draws.
+    Latents and their squares are added. What is explained by them costs no standard error of its own. With coefficients
+    :math:`\beta_k` the intercept is off by :math:`\beta_k` times the error of the :math:`k`-th mean, which is counted.
+    The bias of the regression is of the order of one over the number of draws.
 
     Attributes:
-        functions: pairs of a function ``(S, n)`` to ``(S,)``, and its mean.
+        functions: each a function ``(S, n)`` to ``(S,)``, its mean, and how many times this mean is subtracted from the
+            result elsewhere, without its error: only what the coefficient is away from that number then counts.
     """
 
-    functions: tuple[tuple[Callable[[Tensor], Tensor], float], ...]
+    functions: tuple[tuple[Callable[[Tensor], Tensor], Mean, float], ...]
 
     def mean(self, values: Sequence[Tensor], latents: Sequence[Tensor]) -> Mean:
-        """Return the mean of values, given with their latents block by block, with the standard error of the rest.
+        r"""Return the mean of values, given with their latents block by block, with its standard error.
 
-        Without four times as many draws as there are functions, it is the mean of the values alone.
+        The error is that of an intercept whose residuals may have any spread, :math:`\sum_i (a_i r_i / (1 - h_i))^2`
+        with weights :math:`a_i` and leverages :math:`h_i` of the draws (HC3: MacKinnon, White, 1985). Without four
+        times as many draws as there are functions, it is the mean of the values alone.
         """
-        y, z = torch.cat(list(values)), torch.cat(list(latents))
-        columns = [z, z.square() - 1, *((part(z) - mean).unsqueeze(-1) for part, mean in self.functions)]
-        design = torch.cat([torch.ones_like(z[:, :1]), *columns], 1)
+        y, z = torch.cat(list(values)).cpu(), torch.cat(list(latents))
+        columns = [z, z.square() - 1, *((part(z) - mean.value).unsqueeze(-1) for part, mean, _ in self.functions)]
+        design = torch.cat([torch.ones_like(z[:, :1]), *columns], 1).cpu()
         num, size = design.shape
         if num < 4 * size:
-            return Mean.of(y)
-        solution = torch.linalg.lstsq(design.cpu(), y.cpu().unsqueeze(-1), driver="gelsd").solution
-        rest = y.cpu() - (design.cpu() @ solution).squeeze(-1)
-        spread = float(rest.square().sum()) / (num - size)
-        return Mean(float(solution[0]), math.sqrt(spread / num), float(num - size))
+            found, slopes = Mean.of(y), [0.0] * len(self.functions)
+        else:
+            sizes = design.square().mean(0).sqrt().clamp_min(torch.finfo(design.dtype).tiny)
+            inverse = torch.linalg.pinv(design / sizes) / sizes.unsqueeze(1)
+            solution = inverse @ y
+            rest, leverage = y - design @ solution, (design * inverse.T).sum(1)
+            error = (inverse[0] * rest / (1 - leverage).clamp_min(_LEAST)).norm()
+            found = Mean(float(solution[0]), float(error), float(num - size))
+            slopes = solution[size - len(self.functions) :].tolist()
+        for (_, mean, subtracted), slope in zip(self.functions, slopes, strict=True):
+            found = found + Mean(0.0, abs(slope - subtracted) * mean.error, mean.dof)
+        return found

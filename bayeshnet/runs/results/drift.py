@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from ...continual import Learner, LearnerState
 from ...distributions import Dirac, SemiImplicit
 from ...distributions.base import draw_from, has_log_prob
-from ...estimators import diagnose
+from ...estimators import Diagnosis, diagnose
 from ...inference import Prediction
 from ...metrics import classifier_test, median_distance, mmd, predictive_total_variation
 from ...mnets.inputs import floating_like
@@ -119,10 +119,20 @@ def compare_posteriors(
             audit = diagnose(then, now, _AUDITED, noise[3], quick=True)
             if audit.value is not None and audit.lower is not None and audit.upper is not None:
                 found |= {"kl": audit.value, "lower": audit.lower, "upper": audit.upper}
-                least = audit.measurements.get("at_least") if isinstance(then, SemiImplicit) else audit.lower
+                least = _at_least(then, now, audit)
                 found |= {} if least is None else {"at_least": least}
                 verdict = audit.verdict
     return DriftRecord(**found, verdict=verdict)
+
+
+def _at_least(then: Distribution, now: Distribution, audit: Diagnosis) -> float | None:
+    """Return what the KL is at least, whatever is missed in searches; None if that is not known."""
+    if isinstance(then, SemiImplicit):
+        return audit.measurements.get("at_least")
+    exact = (
+        not isinstance(now, SemiImplicit) or now.geometry.is_affine
+    )  # else log p(w) is too low where modes are missed
+    return audit.lower if exact else None
 
 
 def has_moved(record: DriftRecord, kind: str = "classification") -> bool:
