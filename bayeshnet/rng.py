@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,6 +16,9 @@ from .checks import check_generator, check_seed
 from .errors import LARGEST, check_instance, check_size, type_error, value_error
 
 __all__ = ["derive_seed", "generator_on", "normal_like", "sample_seeded", "seeded", "uniform_like"]
+
+_DERIVED: WeakKeyDictionary[torch.Generator, list[torch.Generator]] = WeakKeyDictionary()
+"""Generators on other devices, by the one from whose seed theirs come."""
 
 
 def normal_like(like: Tensor, size: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
@@ -74,7 +78,26 @@ def generator_on(device: torch.device | str, generator: torch.Generator | None) 
         made = torch.Generator(device=where)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise value_error("device", expected="a device of this machine, such as 'cpu'", got=device) from error
+    _DERIVED.setdefault(generator, []).append(made)
     return made.manual_seed(derive_seed(generator.initial_seed() % 2**63, 1))
+
+
+def derived_states(generator: torch.Generator | None) -> list[Tensor]:
+    """Return the states of the generators that :func:`generator_on` made of one, in their order."""
+    return [] if generator is None else [made.get_state() for made in _DERIVED.get(generator, [])]
+
+
+def set_derived_states(generator: torch.Generator | None, states: Sequence[Tensor]) -> None:
+    """Set the states of the generators that were made of one, which are as many.
+
+    Raises:
+        ValueError: if they are not as many.
+    """
+    made = [] if generator is None else _DERIVED.get(generator, [])
+    if len(made) != len(states):
+        raise value_error("states", expected=f"those of {len(made)} generators", found=f"{len(states)}")
+    for each, state in zip(made, states, strict=True):
+        each.set_state(state)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ class LoggedConsole:
 
         self.console.print(*things, **options)
         text = io.StringIO()
-        Console(file=text, width=_WIDTH).print(*things, **options)
+        Console(file=text, width=_WIDTH, force_terminal=False, color_system=None).print(*things, **options)
         log_said(self.folder, text.getvalue())
 
 

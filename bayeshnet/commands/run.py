@@ -101,8 +101,12 @@ def _show(seen: Preview, console: Any) -> None:
 
 def _explain(what: str, request: RunRequest, folder: RunFolder, tasks: int, code: int) -> int:
     """Say what stopped a run, what is saved and how to go on; return the exit code."""
-    done, kept, part = folder.last_task(), kept_step(folder), ""
-    if kept is not None:
+    done, kept, part = folder.last_task(), None, ""
+    with suppress(ValueError):  # a damaged record is for the next process to name
+        kept = kept_step(folder)
+    if done < tasks and folder.load_learned(done + 1) is not None:
+        part = f" and task {done + 1}, learned but not assessed,"
+    elif kept is not None:
         of = "the work after them" if kept.task > tasks else f"task {kept.task}"
         part = f" and step {kept.step} of {kept.steps} of {of}"
     elif code != 2 and done < tasks:

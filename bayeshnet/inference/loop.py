@@ -17,8 +17,10 @@ from ..guides import BayesianModel
 from ..mnets.inputs import map_tensors
 from ..parallel import processes
 from ..parallel.shares import own_rows, shares_data
+from ..rng import derived_states, set_derived_states
 from .batches import Batch, LoaderBatches, TensorBatches, as_batch
 from .bound import check_batch
+from .callbacks import EarlyStopping
 from .objective import Objective, Row
 from .optimizers import Stepper
 from .resuming import current_keeper
@@ -116,7 +118,8 @@ class Loop:
         """
         modules = self._modules()
         processes().copy_first([t for module in modules for t in (*module.parameters(), *module.buffers())])
-        keeper = current_keeper() if processes().size == 1 else None
+        remembers = any(isinstance(listener, EarlyStopping) for listener in listeners)  # of its state nothing is kept
+        keeper = current_keeper() if processes().size == 1 and not remembers else None
         with nullcontext(None) if keeper is None else keeper.watching(self, run) as after_step:
             self._go(run, listeners, after_step)
 
@@ -195,7 +198,8 @@ class Loop:
 
     def snapshot(self, step: int) -> dict[str, Any]:
         """Return the state from which to resume, with that of guide and model."""
-        return {"state": self.state_dict(step), "modules": [dict(m.state_dict()) for m in self._modules()]}
+        modules = [dict(m.state_dict()) for m in self._modules()]
+        return {"state": self.state_dict(step), "modules": modules, "derived": derived_states(self.generator)}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Take over a snapshot.
@@ -210,6 +214,7 @@ class Loop:
                 found = " ".join(str(error).split())
                 raise value_error("state", expected="that of the same guide and model", found=found) from error
         self.load(state["state"])
+        set_derived_states(self.generator, state["derived"])
 
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Resume from the state of another run."""

@@ -15,6 +15,7 @@ import torch
 from .. import __version__
 from ..checks import check_path
 from ..continual import LearnerState
+from ..data.own import is_own
 from ..deprecation import warn
 from ..errors import check_instance, check_int, type_error, value_error
 from ..mnets.inputs import device_of
@@ -108,7 +109,7 @@ def _run(
 ) -> TrainedRun:
     with folder.locked(), threads(experiment.threads):
         if write:
-            folder.begin(stream)
+            folder.begin(stream, own=is_own(experiment.data))
         processes().tell(str(folder.path))
         head = f"{experiment.method} on {experiment.data}, seed {experiment.seed}, bayeshnet {__version__}"
         with saying(folder.path, head, listener) if write else nullcontext(listener) as heard:

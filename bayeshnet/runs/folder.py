@@ -153,11 +153,15 @@ class RunFolder(Settings):
             finally:
                 self._is_locked, self._begun = False, None
 
-    def begin(self, stream: TaskStream) -> None:
+    def begin(self, stream: TaskStream, *, own: bool = False) -> None:
         """Check that configuration and data are those with which the run was begun; record them if it begins now.
 
         Data of a stream that reads no files are made anew each time. If they differ, by another version of a package
         for instance, a warning is logged.
+
+        Args:
+            stream: the stream of the run.
+            own: whether it is the caller's own, whatever its name.
 
         Raises:
             ValueError: if they are others.
@@ -178,7 +182,7 @@ class RunFolder(Settings):
                 found=f"other examples in task {', '.join(map(str, changed))}",
                 hint="Restore the data, or start a new run with another --output.",
             )
-            if reads_files(stream):
+            if own or reads_files(stream):
                 raise error
             _log.warning("%s: %s", self.path, error)
         elif not set(found) <= set(known.fingerprints):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import check_int, check_number, value_error
 from ..files import listing
 from ..inference.resuming import StepKeeper, keeping
 from ..saving.trees import TensorTree
@@ -37,7 +38,10 @@ def kept_step(folder: RunFolder) -> KeptStep | None:
     """Return the step of the task that is learned next, if one was kept."""
     number = folder.last_task() + 1
     record = folder.load_learned(number, stem=_STEM)
-    return None if record is None else KeptStep(number, record["step"], record["steps"])
+    if record is None:
+        return None
+    with _readable(folder):
+        return KeptStep(number, check_int("step", record["step"], 0), check_int("steps", record["steps"], 1))
 
 
 @contextmanager
@@ -82,4 +86,19 @@ def _load(folder: RunFolder, number: int) -> tuple[float, Any]:
     """Return the seconds and the state that were kept; none of both if there is nothing of that task."""
     tree = TensorTree()
     record = folder.load_learned(number, tree, stem=_STEM)
-    return (0.0, None) if record is None else (float(record["seconds"]), tree.unpack(record["state"]))
+    if record is None:
+        return 0.0, None
+    with _readable(folder):
+        return check_number("seconds", record["seconds"], 0.0), tree.unpack(record["state"])
+
+
+@contextmanager
+def _readable(folder: RunFolder) -> Iterator[None]:
+    """Name the file where a record is not as it was written."""
+    try:
+        yield
+    except (AttributeError, LookupError, RuntimeError, StopIteration, TypeError, ValueError) as error:
+        name = folder.path / "checkpoints" / f"{_STEM}.json"
+        hint = f"Remove checkpoints/{_STEM}.*; the task then begins anew."
+        found = f"{type(error).__name__}: {error}"
+        raise value_error(str(name), expected="a step as a run keeps it", found=repr(found), hint=hint) from error

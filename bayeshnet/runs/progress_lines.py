@@ -20,6 +20,7 @@ __all__ = ["LOG", "ProgressLines", "log_said", "saying"]
 LOG = "log.txt"
 """Name of the file, in the folder of a run, of all that the run says."""
 
+_LIBRARY = __name__.partition(".")[0]
 _PARTS = {"nll": "NLL", "kl": "KL"}
 
 
@@ -43,7 +44,7 @@ def saying(folder: Path, head: str, listener: Listener | None) -> Iterator[Liste
         log_said(folder, line)
 
     say(head)
-    handler, library = _Handler(say), logging.getLogger(__name__.partition(".")[0])
+    handler, library = _Handler(say), logging.getLogger(_LIBRARY)
     library.addHandler(handler)
     try:
         yield ProgressLines(say, listener=listener)
@@ -137,6 +138,9 @@ class _Handler(logging.Handler):
         """Say a record."""
         with suppress(OSError):
             self.say(f"{record.levelname.lower()}: {record.getMessage()}")
+        others = [*logging.getLogger(_LIBRARY).handlers, *logging.getLogger().handlers]
+        if all(handler is self for handler in others) and logging.lastResort is not None:
+            logging.lastResort.handle(record)  # as without this handler
 
 
 def _name(number: int, stream: TaskStream) -> str:

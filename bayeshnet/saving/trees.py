@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,8 @@ class TensorTree(nn.Module):
             return {"mapping": [[key, self.pack(each)] for key, each in value.items()]}
         if isinstance(value, (list, tuple)):
             return {type(value).__name__: [self.pack(each) for each in value]}
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"float": repr(float(value))}  # JSON has none of them
         if type(value) in _PLAIN:
             return value
         raise type_error("value", expected="tensors and plain values in mappings and lists", got=value)
@@ -53,6 +56,8 @@ class TensorTree(nn.Module):
         kind, inner = next(iter(form.items()))
         if kind == "tensor":
             return self.get_buffer(inner)
+        if kind == "float":
+            return float(inner)
         if kind == "mapping":
             return {key: self.unpack(each) for key, each in inner}
         values = [self.unpack(each) for each in inner]

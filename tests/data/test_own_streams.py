@@ -4,14 +4,16 @@ import sys
 
 import pytest
 
+from bayeshnet.builders import MeanFieldWeights, MLPNetwork
 from bayeshnet.cli import main
 from bayeshnet.commands.parser import parse_run
+from bayeshnet.continual import Separate
 from bayeshnet.data import drawn_options, get_stream, stream_options
 from bayeshnet.data.own import find_builder, is_own, split_name
 from bayeshnet.files import fingerprint
 from bayeshnet.reports import RunResult
-from bayeshnet.runs import load_run, named_configuration
-from bayeshnet.runs.experiment_config import read_experiment
+from bayeshnet.runs import Experiment, RunFolder, load_run, named_configuration
+from bayeshnet.runs.experiment_config import open_folder, read_experiment
 from bayeshnet.runs.fingerprints import data_fingerprints
 from bayeshnet.runs.judged_settings import check_own_stream
 
@@ -133,3 +135,17 @@ def test_a_run_writes_down_module_function_and_a_digest_of_the_data(here, capsys
     assert len(loaded.stream()) == 2
     with pytest.raises(ValueError, match="allow it with --allow my_streams_of_birds"):
         load_run(folder)
+
+
+def test_other_data_of_a_function_are_refused_whatever_their_name(here):
+    """A stream of the library that a function changes keeps its name, and is the caller's all the same."""
+    folder = RunFolder(here / "run")
+    experiment = Experiment(Separate(MLPNetwork((4,)), MeanFieldWeights()), data="modes2d", device="cpu")
+    open_folder(folder, experiment)
+    first, other = (get_stream("modes2d", data_seed=seed) for seed in (0, 1))
+    with folder.locked():
+        folder.begin(first, own=True)
+        folder.begin(first, own=True)
+        with pytest.raises(ValueError, match="other examples in task 1"):
+            folder.begin(other, own=True)
+        folder.begin(other)

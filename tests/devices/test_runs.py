@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 
 from bayeshnet.cli import main
 from bayeshnet.commands.parser import parse_run
+from bayeshnet.rng import derived_states, generator_on, set_derived_states
 from bayeshnet.runs import Listener, RunFolder, load_run, run_experiment
 from bayeshnet.runs.execution import learn_stream
 from bayeshnet.runs.experiment import resolve_device
@@ -53,9 +54,9 @@ def test_a_run_on_a_device_saves_what_one_on_the_cpu_does(place, tmp_path):
             torch.testing.assert_close(value, wanted[name], rtol=1e-3, atol=1e-4)
 
 
-def learned(device, folder, listener=None):
+def learned(device, folder, listener=None, words=WORDS):
     """Learn the tasks of a run on a device that have not been learned; return what is saved of the last one."""
-    request = parse_run([*WORDS, f"--device={device}"])
+    request = parse_run([*words, f"--device={device}"])
     files = RunFolder(folder)
     if not files.config.exists():
         files.create(request.config)
@@ -78,6 +79,33 @@ def test_a_task_that_was_stopped_goes_on_on_its_device_and_begins_anew_on_anothe
     moved = learned("cpu", tmp_path / "moved")
     assert moved.keys() == whole.keys()
     assert kept_step(RunFolder(tmp_path / "moved")) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", PLACES)
+def test_choices_on_the_cpu_go_on_with_the_step(place, tmp_path):
+    """Stored examples are chosen by a generator on the CPU, which comes from that of the device."""
+    words = ["--data=modes2d", "--method=experience-replay", "--quick", "--learner.training.steps=5"]
+    with place() as there:
+        whole = learned(there.name, tmp_path / "whole", words=words)
+        with pytest.raises(KeyboardInterrupt):
+            learned(there.name, tmp_path / "run", StoppedAt(1, 3), words)
+        again = learned(there.name, tmp_path / "run", words=words)
+    for name, value in whole.items():
+        assert torch.equal(value, again[name]), name
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_generators_that_come_from_one_have_states(place):
+    with place() as there:
+        source = torch.Generator(there.name).manual_seed(1)
+        made = generator_on("cpu", source)
+        states = derived_states(source)
+        first = torch.rand(3, generator=made)
+        set_derived_states(source, states)
+        assert torch.equal(torch.rand(3, generator=made), first)
+        with pytest.raises(ValueError, match="states: expected those of 1 generators"):
+            set_derived_states(source, [])
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
 """Steps that are kept: a task that a signal stops goes on at its step, with the numbers of a run without a stop."""
 
+import json
+import math
 import os
 import signal
+import types
 from functools import partial
 
 import pytest
@@ -21,7 +24,7 @@ from bayeshnet.runs.experiment_config import open_folder
 from bayeshnet.runs.kept_steps import KeptStep, kept_step
 from bayeshnet.runs.loading import saved_assessments
 from bayeshnet.runs.loggers import RunLog
-from bayeshnet.runs.progress_lines import ProgressLines
+from bayeshnet.runs.progress_lines import ProgressLines, log_said
 from bayeshnet.saving.trees import TensorTree
 from tests.support.small_runs import SMALL
 from tests.support.stops import Stop, StoppedAt
@@ -208,3 +211,65 @@ def test_a_second_signal_does_not_wait():
             signal.raise_signal(signal.SIGINT)  # passed on at the end
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_numbers_that_are_none_come_back():
+    tree = TensorTree()
+    form = json.loads(json.dumps(tree.pack({"best": math.inf, "worst": -math.inf, "mean": math.nan}), allow_nan=False))
+    found = tree.unpack(form)
+    assert (found["best"], found["worst"]) == (math.inf, -math.inf)
+    assert math.isnan(found["mean"])
+
+
+GOOD = {"step": 3, "steps": 9, "seconds": 1.0, "state": {"mapping": []}}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {**GOOD, "seconds": "soon"},
+        {name: value for name, value in GOOD.items() if name != "seconds"},
+        {**GOOD, "state": {}},
+        {**GOOD, "state": {"tensor": "a"}},
+        {**GOOD, "state": {"tensor": 5}},
+        {**GOOD, "state": {"mapping": [[[1], 2]]}},
+        {**GOOD, "state": {"mapping": [["fit", 0], ["device", "cpu"]]}},
+    ],
+)
+def test_a_record_that_is_no_step_is_named(record, tmp_path):
+    experiment = Experiment(LEARNERS["batch norm"](), data="modes2d", data_options={"num_train": 10})
+    folder = RunFolder(tmp_path)
+    open_folder(folder, experiment)
+    with folder.locked():
+        folder.begin(experiment.stream())
+        folder.save_learned(1, TensorTree(), record, stem="step")
+    with pytest.raises(ValueError, match=r"step.*: expected a step .* Remove checkpoints/step\.\*"):
+        learn(experiment, tmp_path)
+
+
+def test_a_record_with_a_text_for_its_step_is_no_step(tmp_path):
+    folder = RunFolder(tmp_path)
+    open_folder(folder, Experiment(LEARNERS["batch norm"](), data="modes2d"))
+    with folder.locked():
+        folder.save_learned(1, TensorTree(), {**GOOD, "step": "\x1b]0;owned\x07"}, stem="step")
+    with pytest.raises(ValueError, match=r"step\.json: expected a step") as caught:
+        kept_step(folder)
+    assert "\x1b" not in str(caught.value)
+
+
+def test_a_step_that_cannot_be_kept_does_not_end_the_training(caplog):
+    def save(state):
+        raise OSError("the disk is full")
+
+    run, loop = types.SimpleNamespace(step=1, num_steps=2, seconds=0.0, table=dict), types.SimpleNamespace(device=None)
+    loop.can_resume, loop.snapshot = (lambda: True), (lambda step: {})
+    with StepKeeper(save, interval=0.0).watching(loop, run) as after_step:
+        after_step()
+    assert "the step is not kept: the disk is full" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_is_no_log(tmp_path):
+    os.mkfifo(tmp_path / "log.txt")
+    with pytest.raises(OSError, match=r"log\.txt"):
+        log_said(tmp_path, "x")

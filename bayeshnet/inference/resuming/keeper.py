@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,11 +11,13 @@ from typing import Any, Protocol, final
 
 import torch
 
+from ...errors import value_error
 from ..run import Run
 from .signals import deferred_signals
 
 __all__ = ["Resumable", "StepKeeper", "current_keeper", "keeping"]
 
+_log = logging.getLogger(__name__)
 _CURRENT: ContextVar[StepKeeper | None] = ContextVar("bayeshnet_step_keeper", default=None)
 
 
@@ -70,19 +73,30 @@ class StepKeeper:
 
             def after_step() -> None:
                 if signals.have_come or time.perf_counter() - self._last >= self.interval:
-                    self.save({"fit": number, **_snapshot(loop, run)})
+                    self._keep({"fit": number, **_snapshot(loop, run)})
                     self._last = time.perf_counter()
                 signals.release()
 
             yield after_step
 
+    def _keep(self, state: Mapping[str, Any]) -> None:
+        """Save a snapshot; where that is not possible the training goes on, or ends, without it."""
+        try:
+            self.save(state)
+        except (TypeError, ValueError, OSError) as error:
+            _log.warning("the step is not kept: %s", " ".join(str(error).split()))
+
     @staticmethod
     def _resume(loop: Resumable, run: Run, known: Mapping[str, Any]) -> None:
-        loop.resume(known["loop"])
-        run.resume(known["step"], known["history"].to(loop.device or "cpu"), known["seconds"])
-        torch.set_rng_state(known["random"])
-        if known["random of devices"]:
-            torch.cuda.set_rng_state_all(known["random of devices"])
+        try:
+            loop.resume(known["loop"])
+            run.resume(known["step"], known["history"].to(loop.device or "cpu"), known["seconds"])
+            torch.set_rng_state(known["random"])
+            for number, state in enumerate(known["random of devices"][: torch.cuda.device_count()]):
+                torch.cuda.set_rng_state(state, number)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            found, advice = f"{type(error).__name__}: {error}", "Remove checkpoints/step.*; the task then begins anew."
+            raise value_error("step", expected="a step of the same training", found=repr(found), hint=advice) from error
 
 
 def current_keeper() -> StepKeeper | None:
