@@ -156,12 +156,8 @@ class RunFolder(Settings):
     def begin(self, stream: TaskStream, *, own: bool = False) -> None:
         """Check that configuration and data are those with which the run was begun; record them if it begins now.
 
-        Data of a stream that reads no files are made anew each time. If they differ, by another version of a package
-        for instance, a warning is logged.
-
-        Args:
-            stream: the stream of the run.
-            own: whether it is the caller's own, whatever its name.
+        Data of a stream that reads no files, and is not the caller's ``own``, are made anew each time. If they differ,
+        by another version of a package for instance, a warning is logged.
 
         Raises:
             ValueError: if they are others.
