@@ -30,7 +30,7 @@ COLUMNS = {
     "brier": ("Brier", 3),
     "ece": ("ECE [%]", 2),
 }
-COSTS = ("class", "0", "{megabytes}", "0", "1", "-", "0", "{cpu_seconds}")
+COSTS = ("class", "0", "{megabytes}", "0", "1", r"\-", "0", "{cpu_seconds}")
 COST_HEADER = (
     "scenario",
     "examples stored",
@@ -204,7 +204,7 @@ def weights(both):
         if own:
             found = ([row[key] for row in own if key in row and (name, key) != NO_DRAWS] for key in BOTH_COLUMNS)
             digits = (digits for _, digits in BOTH_COLUMNS.values())
-            body.append([title, *(cell(v, d) if v else "-" for v, d in zip(found, digits, strict=True))])
+            body.append([title, *(cell(v, d) if v else r"\-" for v, d in zip(found, digits, strict=True))])
     header = ["posterior", *(title for title, _ in BOTH_COLUMNS.values())]
     exact = [row for row in both if row["row"] == "exact" and row["examples"] == fewest]
     others = [row for row in both if row["row"] != "exact" and row["examples"] == fewest]

@@ -195,7 +195,7 @@ class Table:
         buffer = io.StringIO()
         writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
         writer.writerow(self.headings())
-        writer.writerows([[f"**{text}**" if bold else text for text, bold in row] for row in self.cells()])
+        writer.writerows([[_marked(text, bold) for text, bold in row] for row in self.cells()])
         head, *rows = buffer.getvalue().splitlines()
         lines = [f".. csv-table:: {self.title}", f"   :header: {head}", "", *(f"   {row}" for row in rows)]
         return _lines(*lines, *(["", self.note] if self.note else []))
@@ -218,6 +218,11 @@ class Table:
 
     def _body(self, markup: Markup) -> str:
         return markup.table([(c.name, c.unit) for c in self.columns], self.cells(), self.numeric())
+
+
+def _marked(text: str, bold: bool) -> str:
+    """Return the text of a cell in reStructuredText; a dash alone would begin a list."""
+    return f"**{text}**" if bold else "\\-" if text == "-" else text
 
 
 def _lines(*lines: str) -> str:

@@ -17,7 +17,7 @@ def test_the_page_says_how_many_times_quicker():
     ]
     text = " ".join(batched_forward.page(rows, 1).split())
     assert '"mlp 784-100-100-10","100","16","89610","forward","6.00","1.50","2.00","3.00"' in text
-    assert '"lstm","10","4","9","+backward","6.00","-","-","0.96"' in text
+    assert r'"lstm","10","4","9","+backward","6.00","\-","\-","0.96"' in text
     assert "``auto`` is 0.96 times as quick as the loop at least" in text
     assert "100 samples of outputs at 16 inputs 3.00 times as quick (784-100-100-10)" in text
 

@@ -26,4 +26,4 @@ def test_runs_of_a_stream_are_averaged_and_choices_are_told():
     assert '"digits", "2", "98.0", "49.0", "62.0 ± 2.8", "90.0 ± 0.0"' in text
     assert '"digits", "2", "98.0", "50.0", "63.0 ± 2.8", "91.0 ± 0.0"' in text
     assert '"fashion", "1", "98.0", "49.0", "70.0", "90.0"' in text
-    assert '"fashion", "0", "one covariance", "0.250", "0.500", "-3.0", "-8.5", "-", "-"' in text
+    assert r'"fashion", "0", "one covariance", "0.250", "0.500", "-3.0", "-8.5", "\-", "\-"' in text

@@ -73,7 +73,7 @@ def test_restructured_text(table):
         '   :header: "method","error_rate [%]","NLL [nats]"',
         "",
         '   "a & b","1.2 ± 0.5","**0.012**"',
-        '   "c|d","-","-1.0e-04"',
+        '   "c|d","\\-","-1.0e-04"',
         "",
         "Note ± 1",
     ]
