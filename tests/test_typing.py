@@ -21,11 +21,12 @@ def programs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("programs")
     for program in PROGRAMS:
         shutil.copy(program, folder)
-    module, *tasks = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
-    (folder / "readme_module.py").write_text(module, encoding="utf-8")
-    (folder / "readme_tasks.py").write_text("\n".join(tasks), encoding="utf-8")
+    module, learning, saving, *others = python_blocks((ROOT / "README.md").read_text(encoding="utf-8"))
+    for number, block in enumerate((module, f"{learning}\n{saving}", *others)):
+        (folder / f"readme_{number}.py").write_text(block, encoding="utf-8")
     assert "HypernetGuide" in module
-    assert any("load_state" in block for block in tasks)
+    assert "load_state" in saving
+    assert [name in block for name, block in zip(("adapt", "AutoHypernet"), others, strict=True)] == [True, True]
     return folder
 
 
@@ -38,7 +39,7 @@ def run(command, folder):
 @pytest.mark.slow
 def test_mypy_at_its_strictest(programs, tmp_path):
     files = sorted(path.name for path in programs.glob("*.py"))
-    assert len(files) == 5
+    assert len(files) == 7
     options = ["--strict", "--config-file=", "--follow-imports=silent", "--cache-dir", str(tmp_path)]
     run([sys.executable, "-m", "mypy", *options, *files], programs)
 
