@@ -1,7 +1,9 @@
 """Common settings of all tests: one seed, a figure backend without a screen, and the conditions of marked tests."""
 
 import os
+import signal
 import sys
+import threading
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from hypothesis import settings
 
 os.environ["MPLBACKEND"] = "Agg"
 torch.set_num_threads(1)  # the networks of the tests are small, and threads in each other's way are slow
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
 # The same examples in each run, and no time limit for each: the first call of much in torch is slow.
 settings.register_profile("bayeshnet", deadline=None, derandomize=True)
 settings.load_profile("bayeshnet")
