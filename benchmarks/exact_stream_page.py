@@ -90,7 +90,7 @@ do, and pullover and coat, and at least {others:.1f} % in the others.
 
 """
 RUN = """A run of that default, with its assessments after each task, checks and figures, took 178 s on two cores with
-nothing else to do, and 334 s of processor time. In it the entropy alone, without the
+nothing else to do, and 333 s of processor time. In it the entropy alone, without the
 probability of a task, finds {entropy:.1f} % of the classes. Of the test images {false_alarm:.1f} % are refused where
 {asked:.0f} % were asked for, and of each kind of foreign images {least:.1f} to {most:.1f} %.
 
