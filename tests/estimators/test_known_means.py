@@ -72,3 +72,20 @@ def test_intervals_hold_where_the_rest_grows_with_the_latent():
         found = known.mean([z.exp().sum(-1) + z.square().sum(-1) * noise], [z])
         inside += abs(found.value - 3 * math.exp(0.5)) < found.half_width(0.95)
     assert inside >= 0.92 * 300
+
+
+def test_the_error_is_that_of_leaving_out_each_draw_in_turn():
+    """Least squares without the draw, by another solver: the sum of the squares of what the intercept moves by."""
+    z = torch.cat(blocks(5))
+    y = z.exp().sum(-1) + z[:, 0].square() * torch.randn(64, dtype=DTYPE, generator=torch.Generator().manual_seed(6))
+    known = (z.exp().sum(-1) - 2 * math.exp(0.5)).unsqueeze(-1)
+    design = torch.cat([torch.ones(64, 1, dtype=DTYPE), z, z.square() - 1, known], 1)
+
+    def intercept(rows):
+        return torch.linalg.lstsq(design[rows], y[rows].unsqueeze(-1)).solution[0, 0]
+
+    whole = intercept(torch.arange(64))
+    moved = torch.stack([intercept(torch.arange(64) != i) - whole for i in range(64)])
+    found = KNOWN.mean([y], [z])
+    assert found.value == pytest.approx(float(whole))
+    assert found.error == pytest.approx(float(moved.norm()), rel=1e-8)
