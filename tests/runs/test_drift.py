@@ -119,3 +119,16 @@ def test_the_change_of_predictions_is_that_by_hand():
 )
 def test_the_thresholds_of_the_alarm(numbers, kind, moved):
     assert has_moved(DriftRecord(**numbers), kind) == moved
+
+
+def test_a_kl_from_what_is_explicit_to_a_hypernetwork_has_no_least_value():
+    """The density of the hypernetwork is too low where modes are missed: the KL is too high, and not certified."""
+    torch.manual_seed(0)
+    hnet = HMLP([[3, 2]], uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=[5], verbose=False)
+    now = HypernetPosterior(hnet, sigma=0.5)()
+    prior = MeanFieldGaussian(torch.zeros(6), torch.ones(6))
+    record = compare_posteriors(prior, now, prior)
+    assert record.kl is not None
+    assert record.at_least is None
+    assert record.verdict == "not certified"
+    assert compare_posteriors(now, prior, prior).at_least is not None
