@@ -74,7 +74,9 @@ def main() -> None:
             folder = options.runs / f"{options.data}-{method}-seed{seed}"
             jobs.append((folder, ["--data", options.data, "--method", method, "--seed", str(seed), *extra]))
     with ThreadPoolExecutor(options.jobs) as pool:
-        for (folder, _), problem in zip(jobs, pool.map(lambda job: run(*job, numbers=options.numbers), jobs), strict=True):
+        for (folder, _), problem in zip(
+            jobs, pool.map(lambda job: run(*job, numbers=options.numbers), jobs), strict=True
+        ):
             print(problem or f"{folder.name}: done", flush=True)
     done = [folder for folder, _ in jobs if (folder / "metrics.json").is_file()]
     if options.page is not None and done:

@@ -1,4 +1,4 @@
-"""The numbers of a run alone: learning and its assessments, without foreign inputs, checks of the posterior and figures.
+"""The numbers of a run alone: learning and its assessments, without foreign inputs, checks of posteriors and figures.
 
 ``python benchmarks/streams_numbers.py FOLDER --data split-digits --method ewc --seed 0`` takes the options of
 ``bayeshnet run`` and writes FOLDER/metrics.json. The numbers that it has are those of ``bayeshnet run``.
