@@ -196,7 +196,8 @@ class CombinationMemory(RenamedState, ModuleSettings, nn.Module):
         a, b = self.mean[row].exp().tolist()
         share, doubt = self.mean[2].exp().tolist()
         plain, *others = self.log_left_out[row].tolist()
-        best, weights = max(range(len(others)), key=others.__getitem__), ()
+        best = max(range(len(others)), key=others.__getitem__)
+        weights: tuple[tuple[float, float], ...] = ()
         if others[best] - plain > max(_STRONG, _ERRORS * math.sqrt(self.squared_gains[row, best])):
             mean = self.task_mean[row, best].double()
             a, b = mean[:2].exp().tolist()
