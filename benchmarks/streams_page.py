@@ -63,8 +63,9 @@ def tables(results: Sequence[RunResult]) -> list[Table]:
 def _weights(results: Sequence[RunResult]) -> str:
     """Return a sentence on the runs and on the weights of evidence and entropy in them."""
     found = [combination for r in results if (combination := r.final.get("combination"))]
-    seeds = ", ".join(map(str, sorted({r.seed for r in results})))
-    note = f"Mean ± standard deviation over runs with the seeds {seeds}."
+    seeds = sorted({r.seed for r in results})
+    numbers = ", ".join(map(str, seeds))
+    note = f"Mean ± standard deviation over runs with the seeds {numbers}." if len(seeds) > 1 else f"Seed {numbers}."
     if found:
         own = sum(bool(each.get("own")) for each in found)
         note += f" Tasks have weights of evidence and entropy of their own in {own} of {len(found)} runs with such."
