@@ -20,13 +20,17 @@ from bayeshnet.runs import available
 SEEDS = [0, 1, 2]
 
 
-def run(folder: Path, words: list[str]) -> str | None:
-    """Execute or continue one run; return a message if it fails."""
+def run(folder: Path, words: list[str], *, numbers: bool = False) -> str | None:
+    """Execute or continue one run, or learn its numbers alone; return a message if it fails."""
     if (folder / "metrics.json").is_file():
         return None
     begun = (folder / "config.yaml").is_file()
-    words = ["--resume", str(folder)] if begun else [*words, "--output", str(folder)]
-    done = subprocess.run([sys.executable, "-m", "bayeshnet", "run", *words], capture_output=True, text=True)
+    if numbers and not begun:
+        command = [sys.executable, str(Path(__file__).with_name("streams_numbers.py")), str(folder), *words]
+    else:
+        words = ["--resume", str(folder)] if begun else [*words, "--output", str(folder)]
+        command = [sys.executable, "-m", "bayeshnet", "run", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode == 0:
         return None
     said = done.stderr.strip().splitlines()  # Empty if the run was killed.
@@ -59,6 +63,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS)
     parser.add_argument("--runs", type=Path, default=Path("runs/results"), help="folder of the runs")
     parser.add_argument("--jobs", type=int, default=1, help="number of simultaneous runs")
+    parser.add_argument("--numbers", action="store_true", help="no checks of posteriors, foreign inputs and figures")
     parser.add_argument("--page", type=Path, help="page to write")
     parser.add_argument("--note", default="", help="a sentence for the page")
     options = parser.parse_args(words)
@@ -69,7 +74,9 @@ def main() -> None:
             folder = options.runs / f"{options.data}-{method}-seed{seed}"
             jobs.append((folder, ["--data", options.data, "--method", method, "--seed", str(seed), *extra]))
     with ThreadPoolExecutor(options.jobs) as pool:
-        for (folder, _), problem in zip(jobs, pool.map(lambda job: run(*job), jobs), strict=True):
+        for (folder, _), problem in zip(
+            jobs, pool.map(lambda job: run(*job, numbers=options.numbers), jobs), strict=True
+        ):
             print(problem or f"{folder.name}: done", flush=True)
     done = [folder for folder, _ in jobs if (folder / "metrics.json").is_file()]
     if options.page is not None and done:

@@ -41,6 +41,13 @@ def test_there_is_a_line_for_each_task_and_one_for_each_interval(interval, each,
         assert f"NLL {sum(record.curves['nll']) / 3:.4g}, KL " in line
 
 
+def test_there_is_a_line_before_results_are_written():
+    """So that one knows, on a pipe too, what a run does after its last task."""
+    lines, inner = [], []
+    ProgressLines(inner.append, listener=ProgressLines(lines.append)).stream_done(modes2d())
+    assert inner == lines == ["all tasks are learned; results, figures and the report are written"]
+
+
 def test_the_log_has_times_warnings_and_the_reason_of_the_end_and_is_continued(tmp_path):
     with saying(tmp_path, "first", None) as heard:
         heard.say("a line")
