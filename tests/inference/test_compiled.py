@@ -23,7 +23,10 @@ def train(name, dtype=torch.float64, steps=4, **options):
     return parameters(guide), result
 
 
-@pytest.mark.parametrize(("name", "backend"), [*((name, "eager") for name in PROBLEMS), ("livi", "aot_eager")])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [*((name, "eager") for name in PROBLEMS), pytest.param("livi", "aot_eager", marks=pytest.mark.slow)],
+)
 def test_a_compiled_training_is_the_same(name, backend):
     """Parameters, batches and the temperature change from step to step; the graph has no breaks (``fullgraph``)."""
     wanted, plain = train(name)
