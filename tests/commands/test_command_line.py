@@ -12,11 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from bayeshnet import estimators
 from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.cli import main
 from bayeshnet.commands.compare import _layout_for
 from bayeshnet.commands.parser import parse_run
-from bayeshnet.continual import PosteriorReplay
+from bayeshnet.continual import CRITERIA, PosteriorReplay
+from bayeshnet.data import STREAMS
 from bayeshnet.data.idx import FILES
 from bayeshnet.estimators import LIVI, SSGE, KLEstimator
 from bayeshnet.reports import Cell, Column, Table
@@ -120,6 +122,28 @@ def test_run_compare_and_list(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)[0]["rows"][0]["runs"] == "1"
     assert main(["list"]) == 0
     assert "ImportanceSandwich" in capsys.readouterr().out
+
+
+def test_the_list_names_all_that_the_command_line_knows(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    public = {name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)}
+    concrete = {name for name in public if issubclass(getattr(estimators, name), KLEstimator)} - {
+        name for name in public if getattr(getattr(estimators, name), "__abstractmethods__", None)
+    }
+    methods = {method for found in available().values() for method in found}
+    words = set(re.findall(r"[\w-]+", out))
+    assert words >= {
+        *STREAMS,
+        *CRITERIA,
+        *concrete,
+        "PosteriorReplay",
+        "ImplicitGenerator",
+        "MLPNetwork",
+        "NoiseOutliers",
+    }
+    assert all(method in out.replace("\n", "") or method in words for method in methods if len(method) < 12)
+    assert not words & {"KLEstimator", "Learner", "PosteriorBuilder"}
 
 
 MISTAKES = {
