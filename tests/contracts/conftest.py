@@ -1,4 +1,4 @@
-"""What of the contracts is slow: compiling composed and deconvolutional hypernetworks, beside the plain ones."""
+"""Marks of slow tests of the contracts: composed and deconvolutional hypernetworks are compiled beside plain ones."""
 
 import pytest
 

@@ -255,6 +255,7 @@ def test_nuts_finds_the_conjugate_posterior_of_steps():
     assert 0.8 < float(samples.std()) / std < 1.2
 
 
+@pytest.mark.slow
 def test_a_segmentation_is_learned():
     """Foreground is where the image is bright; a fifth of the pixels has no label."""
     torch.manual_seed(0)

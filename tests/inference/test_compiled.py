@@ -25,7 +25,10 @@ def train(name, dtype=torch.float64, steps=4, **options):
 
 @pytest.mark.parametrize(
     ("name", "backend"),
-    [*((name, "eager") for name in PROBLEMS), pytest.param("livi", "aot_eager", marks=pytest.mark.slow)],
+    [
+        *((name, "eager") for name in PROBLEMS if name != "ssge"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("ssge", "eager"), ("livi", "aot_eager"))),
+    ],
 )
 def test_a_compiled_training_is_the_same(name, backend):
     """Parameters, batches and the temperature change from step to step; the graph has no breaks (``fullgraph``)."""

@@ -1,4 +1,4 @@
-"""What figures are drawn from: weights of the first layer as images, and the true values of a regression."""
+"""Data of figures: weights of the first layer as images, and the true values of a regression."""
 
 import pytest
 import torch
