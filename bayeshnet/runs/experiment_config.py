@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from ..data import STREAMS, drawn_options, stream_options
 from ..data.own import is_own, split_name
 from ..errors import MissingExtraError, value_error
+from ..reports.repetitions import DRAWN
 from ..representation import flat_settings
 from .experiment import Experiment
 from .fingerprints import HEAD
@@ -174,7 +175,7 @@ def recorded_settings(experiment: Experiment) -> dict[str, str]:
     given = experiment.data_options or {}
     options = {name: repr(value) for name, value in {**known, **given}.items() if name != "data_dir"}
     if known:
-        options |= dict.fromkeys(drawn_options(experiment.data, 1, given), "drawn by seed")
+        options |= dict.fromkeys(drawn_options(experiment.data, 1, given), DRAWN)
     stream = {f"data_options.{name}": value for name, value in options.items()}
     if is_own(experiment.data):
         stream |= dict(zip(("data.module", "data.function"), split_name(experiment.data), strict=True))
