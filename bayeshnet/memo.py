@@ -14,7 +14,7 @@ from torch.nn import Parameter
 
 from .speed import shortcuts
 
-__all__ = ["Memo", "host_may_look", "traced", "transforms_active"]
+__all__ = ["Memo", "host_may_look", "is_traced", "traced", "transforms_active"]
 
 Value = TypeVar("Value")
 
@@ -114,6 +114,11 @@ def traced() -> Iterator[None]:
         yield
     finally:
         _TRACED.reset(token)
+
+
+def is_traced() -> bool:
+    """Return whether the code is being recorded, and must not use results of what runs around it."""
+    return _TRACED.get()
 
 
 def host_may_look(x: Tensor) -> bool:

@@ -138,6 +138,20 @@ def check_reference(app, env):
                 LOGGER.warning("%s.%s has no entry in the reference; give it a docstring", package, name)
 
 
+def drop_lost_ways_back(app, env):
+    """Leave out the links from source pages to entries that stand under another module's name."""
+    entries = env.domaindata["py"]["objects"]
+    for known in getattr(env, "_viewcode_modules", {}).values():
+        if known:
+            _, _, used, module = known
+            for name in [name for name, page in used.items() if _page(entries, f"{module}.{name}") != page]:
+                del used[name]
+
+
+def _page(entries, name):
+    return entries[name].docname if name in entries else None
+
+
 def write(path, text):
     """Write a file only if it changes, so that the next build does not read it again for nothing."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -161,3 +175,4 @@ def setup(app):
     """Register what is done for each page."""
     app.connect("html-page-context", make_room, priority=900)
     app.connect("env-check-consistency", check_reference)
+    app.connect("env-check-consistency", drop_lost_ways_back)

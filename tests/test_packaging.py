@@ -25,6 +25,22 @@ def test_the_readme_has_no_links_that_end_on_a_package_index():
     assert [target for target in targets if not target.startswith("https://")] == []
 
 
+def test_files_that_pages_name_are_there():
+    """Paths in README, the guide for contributors, the documentation and docstrings lead somewhere."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    files = listed.stdout.split() or [str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file()]
+    known = {*files, *(str(folder) for file in files for folder in Path(file).parents)}
+    written_later = {"docs/results/gpu.json", "docs/results/gpu.rst"}
+    places = r"`((?:bayeshnet|tests|docs|benchmarks|examples|\.ci|\.github)/[\w./-]*)`"
+    found = 0
+    for file in files:
+        if re.fullmatch(r"[A-Z]+\.md|docs/.*\.rst|\.github/.*|bayeshnet/.*\.py", file) and file != "CHANGELOG.md":
+            named = [name.rstrip("/") for name in re.findall(places, (ROOT / file).read_text(encoding="utf-8"))]
+            assert [n for n in named if n not in known | written_later and "NAME" not in n] == [], file
+            found += len(named)
+    assert found > 50
+
+
 def test_the_citation_has_what_the_format_requires():
     citation = read("CITATION.cff")
     assert citation["cff-version"] == "1.2.0"

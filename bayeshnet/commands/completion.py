@@ -34,10 +34,13 @@ Print a script that completes commands, options, settings of learners and names 
 _ZSH = "autoload -Uz compinit bashcompinit\n(( $+functions[compdef] )) || compinit\nbashcompinit\n"
 
 _SCRIPT = """_bayeshnet() {{
-    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words=""
+    local current="${{COMP_WORDS[COMP_CWORD]}}" previous="${{COMP_WORDS[COMP_CWORD-1]}}" words="" before=""
     COMPREPLY=()
     if [ "$current" = "=" ]; then current=""
     elif [ "$previous" = "=" ]; then previous="${{COMP_WORDS[COMP_CWORD-2]}}"; fi
+    case "$current" in
+        --*=*) previous="${{current%%=*}}"; before="$previous="; current="${{current#*=}}" ;;
+    esac
     if [ "$COMP_CWORD" -eq 1 ]; then
         words="{commands} --help --version"
     else
@@ -48,11 +51,11 @@ _SCRIPT = """_bayeshnet() {{
             case "${{COMP_WORDS[1]}}:$current" in
 {options}
                 completion:*) words="{shells}" ;;
-                *) local IFS=$'\\n'; COMPREPLY=($(compgen -f -- "$current")); return ;;
+                *) local IFS=$'\\n'; COMPREPLY=($(compgen -P "$before" -f -- "$current")); return ;;
             esac
         fi
     fi
-    COMPREPLY=($(compgen -W "$words" -- "$current"))
+    COMPREPLY=($(compgen -P "$before" -W "$words" -- "$current"))
 }}
 complete -o filenames -o nosort -F _bayeshnet bayeshnet 2>/dev/null || complete -F _bayeshnet bayeshnet
 """

@@ -163,7 +163,10 @@ class LearnerState(RenamedState, nn.Module):
     def save(self, folder: str | Path, *, learner: Any = None) -> Path:
         """Save the state, with the settings of its learner, the labels and the versions, for ``load_state(folder)``.
 
-        A state that was saved in the folder before is replaced in one step; other files are left alone.
+        A state that was saved in the folder before is replaced in one step; other files are left alone. Where the
+        learner has a part that files cannot describe, such as a network of a class of your own,
+        ``load_state(folder, learner=...)`` takes the learner again, and a warning of the logger ``bayeshnet`` names the
+        part; learners and settings of your own take ``load_state(folder, allow=["my_package"])``.
 
         Args:
             folder: the folder, which is created if necessary.

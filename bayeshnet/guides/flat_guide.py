@@ -277,13 +277,14 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         """
         check_callable("model", model, "a Pyro model, a function")
         num = check_size("num_samples", num_samples, 25)
+        check_generator(generator)
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         q, sites = self.distribution(), self._sites(args, kwargs)
         if not isinstance(q, GeneratedMixture):
             return
         count = len(q.components)
-        w, _, densities = component_densities(q, [num] * count, check_generator(generator))
+        w, _, densities = component_densities(q, [num] * count, generator)
         x, way = sites.rows(w)
         mixed = densities.logsumexp(-1) - math.log(count) + way
         _, smooth = judge(log_joint(model, sites.by_name(x), args, kwargs), mixed, mixed)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from .records import RunResult
 
-__all__ = ["Repetitions", "find_repetitions"]
+__all__ = ["DRAWN", "Repetitions", "find_repetitions"]
 
+DRAWN = "drawn by seed"
+"""What records of runs say of options that the seed draws."""
 _NO_SETTINGS = "settings not recorded"
 _MOST_SHOWN, _WIDTH = 4, 40
 
@@ -41,6 +43,8 @@ class Repetitions:
 def find_repetitions(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Repetitions:
     """Group runs that are equal in all but the seed; others are rows of their own, named by what differs.
 
+    Where the seed draws the order of the classes as well, runs with other classes in a task are repetitions too.
+
     Args:
         results: results of runs.
         label: returns the name of a run; by default its method. Runs of different names are in different rows.
@@ -66,7 +70,8 @@ def _identity(result: RunResult) -> dict[str, str]:
     """Return all that two runs must share to be repetitions of each other, by name."""
     known = {"data": result.data, "method": result.method, "kind": result.kind, "judged_on": result.judged_on}
     recorded = {_NO_SETTINGS: ""} if not result.settings else {k: str(v) for k, v in result.settings.items()}
-    return {**known, "tasks": " | ".join(result.tasks), **recorded}
+    drawn = result.settings.get("data_options.order") == DRAWN  # The names of the tasks then differ by seed as well.
+    return {**known, "tasks": str(len(result.tasks)) if drawn else " | ".join(result.tasks), **recorded}
 
 
 def _row_name(name: str, identity: Mapping[str, str], others: Sequence[Mapping[str, str]]) -> str:

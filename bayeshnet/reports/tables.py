@@ -73,7 +73,19 @@ def _combination(result: RunResult) -> str:
     return (
         f" combined: {a:.3g} times the log-density {'with one covariance for all tasks' if tied else 'of each task'} "
         f"minus {b:.3g} times the entropy; log evidence of the tasks of examples set aside {evidence[0]:.4g} nats with "
-        f"one covariance, {evidence[1]:.4g} with a density per task."
+        f"one covariance, {evidence[1]:.4g} with a density per task.{_own_weights(found)}"
+    )
+
+
+def _own_weights(found: Mapping[str, Any]) -> str:
+    """Return a sentence on weights of each task's own and on what decided for or against them."""
+    shared, own = (found.get(f"log_left_out_{kind}") for kind in ("shared", "own"))
+    if not isinstance(shared, (int, float)) or not isinstance(own, (int, float)) or shared == own == 0:
+        return ""
+    kind = "Each task has weights of its own around these" if found.get("own") else "All tasks share the weights"
+    return (
+        f" {kind}; log-probability of the tasks of examples left out {shared:.4g} nats with shared weights, "
+        f"{own:.4g} with each task's own."
     )
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,8 +20,9 @@ from ..errors import check_flags
 from ..representation import Settings, settings_of
 from .modules import NotDescribedError, frozen_parameters, module_arguments, tensor_type
 
-__all__ = ["Description", "address", "describe"]
+__all__ = ["Description", "address", "describe", "warn_of_parts"]
 
+_log = logging.getLogger(__name__)
 _MAX_ENTRIES = 4096
 
 
@@ -75,6 +78,19 @@ def address(cls: type) -> str | None:
     if cls.__module__ == "__main__" or "." in cls.__qualname__ or getattr(module, cls.__qualname__, None) is not cls:
         return None
     return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def warn_of_parts(folder: Path, call: str, parts: Mapping[str, str]) -> None:
+    """Warn that loading a folder will take parts that its files cannot describe.
+
+    Args:
+        folder: where the thing was saved.
+        call: how it is loaded with these parts.
+        parts: names of classes and functions by place; none if nothing has to be given.
+    """
+    if parts:
+        listed = ", ".join(f"{place} ({name})" for place, name in parts.items())
+        _log.warning("%s: loading will take %s, since files cannot describe %s", folder, call, listed)
 
 
 class _Describer:

@@ -14,7 +14,7 @@ from ..checks import check_device, check_path
 from ..errors import type_error, value_error
 from ..rng import seeded
 from .checkpoint import load_checkpoint
-from .describing import describe
+from .describing import describe, warn_of_parts
 from .pairs import newest_pair, write_pair
 from .rebuilding import rebuild
 
@@ -35,7 +35,7 @@ def save(thing: Any, folder: str | Path) -> Path:
 
     Modules of one's own are described if their constructors keep all arguments, which are plain values, as attributes
     of the same names, or if they return them by a method ``constructor_arguments()``; other modules have to be given
-    again to :func:`load`, which fills in the values.
+    again to :func:`load`, which fills in the values; a warning of the logger ``bayeshnet`` then names them.
 
     Args:
         thing: a module, an estimator or other settings, or a dict or list of such things.
@@ -83,7 +83,9 @@ def save(thing: Any, folder: str | Path) -> Path:
         "versions": {"bayeshnet": __version__, "torch": torch.__version__},
         "description": found.value,
     }
-    return write_pair(path, _STEM, nn.ModuleList(found.modules), record)
+    written = write_pair(path, _STEM, nn.ModuleList(found.modules), record)
+    warn_of_parts(written, "load(folder, module=...)", found.parts)
+    return written
 
 
 def load(

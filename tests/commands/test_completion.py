@@ -1,7 +1,10 @@
-"""Completion: the script is asked by bash as the shell asks it at the tabulator key."""
+"""Completion: bash is asked as it asks the script at the tabulator key, and zsh at a terminal, by that key."""
 
+import os
+import select
 import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -9,7 +12,7 @@ from bayeshnet.cli import _COMMANDS, main
 from bayeshnet.commands.completion import COMMANDS, completion_script
 from bayeshnet.data import STREAMS
 
-BASH = shutil.which("bash")
+BASH, ZSH = shutil.which("bash"), shutil.which("zsh")
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,48 @@ def complete(script, *words, cwd=None):
     return found.stdout.split("\n")[:-1]
 
 
+def typed_in_zsh(folder, script, lines):
+    """Type lines at a terminal, each followed by the tabulator key, and return what zsh made of them."""
+    import pty
+
+    (folder / "script").write_text(script)
+    note = 'note() { print -r -- "$BUFFER" >> noted; BUFFER=; }; zle -N note; bindkey "^X" note'
+    begin = f"source ./script; {note}; : > noted\n"
+    terminal, other = pty.openpty()
+    known = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "dumb", "LC_ALL": "C"}
+    shell = subprocess.Popen([ZSH, "-f", "-i"], stdin=other, stdout=other, stderr=other, env=known, cwd=folder)
+    os.close(other)
+    try:
+        for number, line in enumerate([begin, *(f"{line}\t\x18" for line in lines)]):
+            os.write(terminal, line.encode())
+            limit = time.monotonic() + 60
+            while not ((folder / "noted").exists() and (folder / "noted").read_text().count("\n") == number):
+                assert time.monotonic() < limit, line
+                if select.select([terminal], [], [], 0.01)[0]:
+                    os.read(terminal, 65536)  # the echo, for which the shell would wait
+        return (folder / "noted").read_text().splitlines()
+    finally:
+        shell.kill()
+        shell.wait()
+        os.close(terminal)
+
+
+@pytest.mark.skipif(ZSH is None, reason="needs zsh")
+def test_zsh_completes_what_is_typed(tmp_path):
+    (tmp_path / "a folder").mkdir()
+    wanted = {
+        "bayeshnet comple": "bayeshnet completion",
+        "bayeshnet run --data-d": "bayeshnet run --data-dir",
+        "bayeshnet run --data split-d": "bayeshnet run --data split-digits",
+        "bayeshnet run --data=split-d": "bayeshnet run --data=split-digits",
+        "bayeshnet run --learner.training.ste": "bayeshnet run --learner.training.steps",
+        "bayeshnet completion z": "bayeshnet completion zsh",
+        "bayeshnet compare a": "bayeshnet compare a\\ folder/",
+    }
+    found = typed_in_zsh(tmp_path, completion_script("zsh"), wanted)
+    assert dict(zip(wanted, map(str.rstrip, found), strict=True)) == wanted
+
+
 def test_all_commands_are_known():
     assert tuple(_COMMANDS) == COMMANDS
 
@@ -38,6 +83,7 @@ def test_commands_options_settings_and_names_are_completed(script, tmp_path):
     assert complete(script, "bayeshnet", "run", "--data", "split-d") == ["split-digits"]
     assert complete(script, "bayeshnet", "run", "--data", "") == list(STREAMS)
     assert complete(script, "bayeshnet", "run", "--method", "=", "ewc-") == ["ewc-growing"]
+    assert complete(script, "bayeshnet", "run", "--method=ewc-") == ["--method=ewc-growing"]
     assert "LIVI" in complete(script, "bayeshnet", "run", "--estimator", "=")
     assert complete(script, "bayeshnet", "sweep", "--tr") == ["--trials"]
     assert complete(script, "bayeshnet", "compare", "--format", "mark") == ["markdown"]

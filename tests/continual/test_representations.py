@@ -39,7 +39,8 @@ SHOWN = [
     (
         Combination(True, 0.3, 0.5),
         "Combination(\n    tied=True,\n    evidence_weight=0.3,\n    entropy_weight=0.5,\n"
-        "    log_evidence=(0.0, 0.0),\n    uncertainty=(1.0, 0.5),\n)",
+        "    log_evidence=(0.0, 0.0),\n    uncertainty=(1.0, 0.5),\n"
+        "    task_weights=(),\n    log_left_out=(0.0, 0.0),\n)",
     ),
     (CombinationMemory(0.2), "CombinationMemory(entropy_weight=0.2)"),
     (

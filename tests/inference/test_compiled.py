@@ -1,16 +1,21 @@
 """The bound as one program: the same numbers as its evaluation, whatever changes between steps, and bfloat16."""
 
+import copy
 import shutil
 
 import pytest
 import torch
 from torch import nn
 
+from bayeshnet.builders import ImplicitGenerator, MeanFieldGenerator
 from bayeshnet.commands.parser import parse_run
+from bayeshnet.continual import OutputRegularizer
+from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import FanInGaussian
-from bayeshnet.guides import BayesianModel, Gaussian, MeanFieldGuide
+from bayeshnet.guides import BayesianModel, Gaussian, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import ImplicitELBO, fit
 from bayeshnet.inference.compiled import BoundProgram
+from bayeshnet.mnets import MLP
 from tests.support.parallel_problems import PROBLEMS, build, parameters
 
 
@@ -23,7 +28,13 @@ def train(name, dtype=torch.float64, steps=4, **options):
     return parameters(guide), result
 
 
-@pytest.mark.parametrize(("name", "backend"), [*((name, "eager") for name in PROBLEMS), ("livi", "aot_eager")])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *((name, "eager") for name in PROBLEMS if name != "ssge"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("ssge", "eager"), ("livi", "aot_eager"))),
+    ],
+)
 def test_a_compiled_training_is_the_same(name, backend):
     """Parameters, batches and the temperature change from step to step; the graph has no breaks (``fullgraph``)."""
     wanted, plain = train(name)
@@ -180,3 +191,27 @@ def test_bfloat16_that_cannot_be_is_refused(options, says):
     model, guide, data = build("closed", torch.float32)
     with pytest.raises(ValueError, match=says):
         fit(model, guide, data, num_steps=1, **options)
+
+
+@pytest.mark.parametrize("family", [MeanFieldGenerator, pytest.param(ImplicitGenerator, marks=pytest.mark.slow)])
+def test_a_compiled_training_beside_old_tasks_is_the_same(family):
+    """The program does not use weights that were generated around it, in one pass with those of old tasks."""
+    found = []
+    for compile in (False, "eager"):
+        torch.manual_seed(0)
+        net = MLP(2, 1, hidden_layers=(3,), no_weights=True, verbose=False)
+        posterior = GeneratedTasks(family(embedding_size=3, hidden_layers=(4,)), net.weight_spec)
+        for _ in range(2):
+            posterior.grow()
+        posterior.double()
+        previous = copy.deepcopy(posterior)
+        term = OutputRegularizer(0.1).penalty(posterior, previous, 1, torch.Generator().manual_seed(1))
+        prior = FanInGaussian(net.weight_spec, dtype=torch.float64)
+        model = BayesianModel(net, prior, Gaussian(0.3), num_data=24).double()
+        guide = HypernetGuide(posterior).condition(1)
+        x = torch.randn(24, 2, dtype=torch.float64)
+        options = {"num_particles": 3, "num_samples": 3, "alarms": False, "compile": compile, "penalties": [term]}
+        result = fit(model, guide, (x, x[:, :1]), num_steps=3, batch_size=8, lr=0.05, **options)
+        found.append((parameters(guide), result.history["penalty"]))
+    assert found[0][1][-1] > 0
+    torch.testing.assert_close(found[1], found[0], rtol=1e-10, atol=1e-12)

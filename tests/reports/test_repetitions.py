@@ -6,10 +6,13 @@ import statistics
 
 import pytest
 
+from bayeshnet.commands.parser import parse_run
 from bayeshnet.reports import RunResult, comparison_table
-from bayeshnet.reports.repetitions import find_repetitions
+from bayeshnet.reports.repetitions import DRAWN, find_repetitions
+from bayeshnet.runs.experiment_config import recorded_settings
 from tests.reports.test_records import record
 
+ORDER = ["--data-options.order", "random"]
 SETTINGS = {"learner": "PosteriorReplay", "learner.training.beta": "1.0", "data_options.data_seed": "0"}
 
 
@@ -56,6 +59,19 @@ def test_other_tasks_are_no_repetition():
     assert list(found) == ["a (tasks=0 / 1 | 2 / 3)", "a (tasks=0 / 1)"]
     table = comparison_table([run(0), run(1, tasks=["0 / 1"], matrix={})])
     assert table.title == "split-digits, 1 or 2 tasks"
+
+
+def test_orders_of_classes_that_the_seed_draws_are_repetitions():
+    """Where the seed draws the order, other classes in a task are no other row; another number of tasks is."""
+    drawn = {**SETTINGS, "data_options.order": "drawn by seed", "data_options.data_seed": "drawn by seed"}
+    found, _ = rows(run(0, 90.0, drawn), run(1, 94.0, drawn, tasks=["4 / 1", "3 / 0"]))
+    assert found == {"a": ("2", 92.0, pytest.approx(statistics.stdev([90.0, 94.0])))}
+    found, _ = rows(run(0, 90.0, drawn), run(1, 94.0, drawn, tasks=["4 / 1"], matrix={}))
+    assert list(found) == ["a (tasks=2)", "a (tasks=1)"]
+    given = {**SETTINGS, "data_options.order": "'random'"}
+    assert len(rows(run(0, 90.0, given), run(1, 94.0, given, tasks=["4 / 1", "3 / 0"]))[0]) == 2
+    settings = [recorded_settings(parse_run(["--data", "split-digits", *more]).experiment) for more in ([], ORDER)]
+    assert [each["data_options.order"] for each in settings] == [DRAWN, "'random'"]
 
 
 def test_names_of_rows_stay_apart_however_much_differs():

@@ -52,6 +52,22 @@ def words(line):
     return " ".join(line.split())
 
 
+@pytest.mark.parametrize(("own", "said"), [({}, "All tasks share"), ({"1": {"evidence_weight": 0.2}}, "Each task has")])
+def test_the_weights_of_the_combined_score_are_told(own, said):
+    weights = {"tied": 1, "evidence_weight": 0.25, "entropy_weight": 0.5, "log_tied": -3.0, "log_per_task": -8.5}
+    asked = {"log_left_out_shared": -7.25, "log_left_out_own": -6.0, "own": own}
+    known = {"task_inference": {"combined": 91.0}, "task_inference_batch": {"combined": 99.0}}
+    notes = [
+        criterion_table(RunResult("digits", "separate", 0, ("a", "b"), {**known, "combination": found})).note
+        for found in (weights, weights | {"log_left_out_shared": 0.0, "log_left_out_own": 0.0}, weights | asked)
+    ]
+    assert notes[0] == notes[1]
+    assert notes[0].endswith(" set aside -3 nats with one covariance, -8.5 with a density per task.")
+    assert notes[2].startswith(notes[0])
+    assert f" {said}" in notes[2]
+    assert "left out -7.25 nats with shared weights, -6 with each task's own." in notes[2]
+
+
 def test_markdown(table):
     lines = [words(line) for line in table.markdown().splitlines()]
     rule = lines.pop(3)

@@ -125,12 +125,15 @@ def test_a_step_is_kept_now_and_then_for_a_process_that_is_killed(tmp_path, monk
 
 @pytest.mark.slow
 def test_the_work_after_the_last_task_is_kept_too(tmp_path):
-    """Two fits on stored examples, the second of which is stopped: the first is made anew, the second goes on."""
-    calls = []
+    """Two fits on stored examples, the second of which is stopped: the first is made anew, the second goes on.
+
+    A second stop, while the first is made anew, leaves the step of the second where it is.
+    """
+    calls, stops = [], [STEPS + 11]  # in the second fit; there is one more call, of its first batch, for each fit
 
     def shifted(x):
         calls.append(1)
-        if len(calls) == STEPS + 11:  # the second fit; there is one more call, of its first batch, for each fit
+        if len(calls) in stops:
             os.kill(os.getpid(), signal.SIGINT)
         return x + 0.01 * torch.randn_like(x)
 
@@ -144,6 +147,11 @@ def test_the_work_after_the_last_task_is_kept_too(tmp_path):
     kept = kept_step(RunFolder(tmp_path / "run"))
     assert (kept.task, kept.steps) == (3, STEPS)
     assert 5 < kept.step < 15
+    stops.append(len(calls) + 7)
+    with pytest.raises(KeyboardInterrupt):
+        learn(experiment, tmp_path / "run")
+    assert len(calls) <= stops[-1] + 2
+    assert kept_step(RunFolder(tmp_path / "run")) == kept
     before = len(calls)
     again = learn(experiment, tmp_path / "run")
     assert 2 * STEPS - kept.step <= len(calls) - before <= 2 * STEPS - kept.step + 3
@@ -255,6 +263,33 @@ def test_a_record_with_a_text_for_its_step_is_no_step(tmp_path):
     with pytest.raises(ValueError, match=r"step\.json: expected a step") as caught:
         kept_step(folder)
     assert "\x1b" not in str(caught.value)
+
+
+def fits(keeper, numbers, step=1):
+    """Make fits of one step each, which ends with the keeper's interval, and return the state of each loop."""
+    found = []
+    for _ in range(numbers):
+        run = types.SimpleNamespace(step=step, num_steps=9, seconds=0.0, table=lambda: torch.zeros(1))
+        run.resume = lambda step, history, seconds, run=run: setattr(run, "step", step)
+        loop = types.SimpleNamespace(device=None, can_resume=lambda: True, snapshot=lambda step: {"at": step})
+        loop.resume = found.append
+        with keeper.watching(loop, run) as after_step:
+            after_step()
+    return found
+
+
+def test_a_step_of_an_earlier_fit_that_is_made_anew_does_not_replace_a_later_one():
+    saved = []
+    fits(StepKeeper(saved.append, interval=0.0), 3, step=5)
+    assert [(state["fit"], state["step"]) for state in saved] == [(0, 5), (1, 5), (2, 5)]
+    again = []
+    resumed = fits(StepKeeper(again.append, saved[1], interval=0.0), 3, step=2)
+    assert resumed == [{"at": 5}]
+    assert [(state["fit"], state["step"]) for state in again] == [(1, 5), (2, 2)]
+    other = []
+    resumed = fits(StepKeeper(other.append, {**saved[1], "device": "cuda"}, interval=0.0), 2, step=2)
+    assert resumed == []  # on another device the fits are made anew, and are what goes on from there
+    assert [(state["fit"], state["step"]) for state in other] == [(0, 2), (1, 2)]
 
 
 def test_a_step_that_cannot_be_kept_does_not_end_the_training(caplog):

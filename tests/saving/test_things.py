@@ -187,18 +187,22 @@ def test_networks_of_ones_own_are_imported_only_if_allowed(tmp_path):
         load(tmp_path, module=Plain(5))
 
 
-def test_a_module_may_say_its_arguments(tmp_path):
+def test_a_module_may_say_its_arguments(tmp_path, caplog):
     net = Recorded(nn.Linear(3, 2), 4)
     save(net, tmp_path)
+    assert caplog.messages == []  # nothing has to be given again
     again = load(tmp_path, allow=[Recorded.__module__.partition(".")[0]])
     assert same_state(again, net)
     assert again.size == 4
 
 
-def test_parts_that_are_not_described_are_given_again(tmp_path):
+def test_parts_that_are_not_described_are_given_again(tmp_path, caplog):
     """Tied tensors stay tied, since the part is built by its own class."""
     things = {"first": Secret(2), "rest": nn.Sequential(nn.ReLU(), Plain(2), nn.Linear(2, 2)), "last": Secret(3).eval()}
     save(things, tmp_path)
+    (said,) = caplog.messages
+    needs = "loading will take load(folder, module=...), since files cannot describe"
+    assert said == f"{tmp_path}: {needs} thing.first (Secret), thing.last (Secret)"
     with pytest.raises(ValueError, match=r"'thing.first' \(Secret\), 'thing.last' \(Secret\)"):
         load(tmp_path)
     with pytest.raises(ValueError, match=r"^module: expected a dict"):

@@ -10,6 +10,7 @@ from torch import nn
 
 from ... import __version__
 from ...saving import Description
+from ...saving.describing import warn_of_parts
 from ...saving.pairs import write_pair
 from .shape import TaskShape
 
@@ -40,7 +41,8 @@ def write_state(folder: str | Path, state: Any, shape: TaskShape, learner: Descr
     """Write a state and the description of its learner into a folder.
 
     The pair of files has a new number and its record is written last, so that a save which is interrupted leaves the
-    previous pair as it was; that is removed when the new one is complete. Other files of the folder are left alone.
+    previous pair as it was; that is removed when the new one is complete. Other files of the folder are left alone. A
+    warning names the parts of the learner that have to be given again.
 
     Args:
         folder: the folder, which is created if necessary.
@@ -61,4 +63,6 @@ def write_state(folder: str | Path, state: Any, shape: TaskShape, learner: Descr
         "num_tasks": state.num_tasks,
         "labels": [list(labels) for labels in state.labels],
     }
-    return write_pair(folder, STEM, Holder(state, learner.modules), record)
+    written = write_pair(folder, STEM, Holder(state, learner.modules), record)
+    warn_of_parts(written, "load_state(folder, learner=...)", learner.own)
+    return written

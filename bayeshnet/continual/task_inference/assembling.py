@@ -58,7 +58,7 @@ def assemble(
             "mahalanobis": found.distance,
             "virtual_logit": found.virtual_logit if logits else None,
             "logit_variance": None if evidence.layers is None else evidence.layers.variances(x, tasks),
-            "combination": evidence.weights.chosen(),
+            "combination": evidence.weights.chosen(tasks),
         }
     return StreamPrediction(
         tuple(predictions),

@@ -21,6 +21,7 @@ from ...representation import Settings
 from ...tasks import KINDS
 from .contract import TaskPredictions
 from .distances import energy, evidence, logit_variance, mahalanobis, max_logit, vim
+from .weighing import task_scores
 
 __all__ = ["CRITERIA", "Criterion", "TaskPredictions", "criteria_for", "padded_means", "variances"]
 
@@ -106,9 +107,11 @@ def combined_fixed(stream: TaskPredictions) -> Tensor:
 def combined(stream: TaskPredictions) -> Tensor:
     r"""Compute the log-posterior over tasks, up to a constant: :math:`a\, e_t(x) - b\, H_t(x)`, evidence and entropy.
 
-    The weights, and the densities that make the evidence, are those of :attr:`StreamPrediction.combination
-    <bayeshnet.continual.StreamPrediction>`; without it the score is ``combined_fixed``. Where a learner knows the
-    probability of each task given the input exactly, it is the logarithm of that.
+    Where tasks have weights of their own, it is :math:`a\, \bar e(x) + a_t (e_t(x) - \bar e(x)) - b_t\, H_t(x)`, with
+    the logarithm :math:`\bar e` of the mean density over the tasks. The weights, and the densities that make the
+    evidence, are those of :attr:`StreamPrediction.combination <bayeshnet.continual.StreamPrediction>`; without it the
+    score is ``combined_fixed``. Where a learner knows the probability of each task given the input exactly, it is the
+    logarithm of that.
     """
     if stream.log_evidence is not None:
         return stream.log_evidence
@@ -116,7 +119,13 @@ def combined(stream: TaskPredictions) -> Tensor:
     if weights is None or (weights.tied and stream.evidence is None):
         return combined_fixed(stream)
     known = stream.evidence if weights.tied and stream.evidence is not None else density(stream)
-    return weights.evidence_weight * known + weights.entropy_weight * entropy(stream)
+    if not weights.task_weights:
+        return weights.evidence_weight * known + weights.entropy_weight * entropy(stream)
+    if len(weights.task_weights) != known.shape[-1]:
+        expected, found = f"weights of {known.shape[-1]} tasks", f"those of {len(weights.task_weights)}"
+        raise value_error("combination", expected=expected, found=found)
+    own = known.new_tensor(weights.task_weights).T
+    return task_scores(known, entropy(stream), own.new_tensor(weights.evidence_weight), own)
 
 
 def uncertainty(stream: TaskPredictions) -> Tensor:

@@ -27,15 +27,18 @@ class StreamPrediction:
     With the evidence :math:`e_t` of task :math:`t`, which is a log-density of the input, and the predictive entropy
     :math:`H_t` under the task's posterior, the combined score of the task and the posterior are
 
-    .. math:: s_t(x) = a\, e_t(x) - b\, H_t(x), \qquad p(t|x) = \mathrm{softmax}_t \, s_t(x) .
+    .. math:: s_t(x) = a\, \bar e(x) + a_t \big( e_t(x) - \bar e(x) \big) - b_t\, H_t(x), \qquad
+       p(t|x) = \mathrm{softmax}_t \, s_t(x),
 
-    The weights :math:`a, b` were learned from examples that were set aside in training, see :attr:`combination`, which
-    also says whether :math:`e_t` is the density of Gaussian classes that share one covariance, or the task's own
-    density :math:`\log p_t(x) / \tau`. Its temperature :math:`\tau` is the standard deviation of the log-densities over
-    the training inputs of the tasks, since densities of many correlated inputs are over-confident. Without a
-    combination the score is :math:`\log p_t(x) / \tau - \kappa H_t(x)`, also known as ``combined_fixed``. For other
-    scores see :data:`~bayeshnet.continual.CRITERIA`. The task of several inputs that are known to share one is inferred
-    from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b s_t(x_b)`.
+    where :math:`\bar e(x) = \log \frac1T \sum_u e^{e_u(x)}`. Where all tasks share their weights, this is :math:`a\,
+    e_t(x) - b\, H_t(x)`. The weights were learned from examples that were set aside in training, see
+    :attr:`combination`, which also says whether :math:`e_t` is the density of Gaussian classes that share one
+    covariance, or the task's own density :math:`\log p_t(x) / \tau`. Its temperature :math:`\tau` is the standard
+    deviation of the log-densities over the training inputs of the tasks, since densities of many correlated inputs are
+    over-confident. Without a combination the score is :math:`\log p_t(x) / \tau - \kappa H_t(x)`, also known as
+    ``combined_fixed``. For other scores see :data:`~bayeshnet.continual.CRITERIA`. The task of several inputs that are
+    known to share one is inferred from the sum of their scores, :math:`p(t|x_{1:B}) = \mathrm{softmax}_t \sum_b
+    s_t(x_b)`.
 
     Attributes:
         predictions: one :class:`~bayeshnet.inference.Prediction` per task.

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
+from ...memo import is_traced
 from ...speed import shortcuts
 from ..base import WeightDistribution
 from .base import WeightPosterior
@@ -119,7 +120,7 @@ class ConditionalPosterior(WeightPosterior, Generic[Law]):
 
     def _shared_rows(self, cond_ids: Sequence[int] | None, cond_input: Tensor | None = None) -> Rows:
         """Return the rows of a group of conditions that :meth:`one_pass` has generated, or generate them."""
-        if cond_ids is None or cond_input is not None:
+        if cond_ids is None or cond_input is not None or is_traced():
             return self.rows(cond_ids, cond_input)
         shared = _SHARED.get().get((self, tuple(cond_ids)))
         return self.rows(cond_ids) if shared is None else shared

@@ -45,7 +45,8 @@ class StepKeeper:
     """Keeper of the step of the fits that are made in one piece of work, such as learning a task.
 
     A fit is known by its number in the work: the work is done anew up to the fit that was stopped, with the same seeds,
-    and that fit goes on from its step. On a device of another kind it begins anew, since that draws other numbers.
+    and that fit goes on from its step; until then no step of an earlier fit takes its place. On a device of another
+    kind it begins anew, since that draws other numbers.
 
     Args:
         save: called with a snapshot when a signal (Ctrl-C, SIGTERM) has come, and every ``interval`` seconds.
@@ -73,11 +74,16 @@ class StepKeeper:
 
             def after_step() -> None:
                 if signals.have_come or time.perf_counter() - self._last >= self.interval:
-                    self._keep({"fit": number, **_snapshot(loop, run)})
+                    if not self._is_redone(number, loop):
+                        self._keep({"fit": number, **_snapshot(loop, run)})
                     self._last = time.perf_counter()
                 signals.release()
 
             yield after_step
+
+    def _is_redone(self, number: int, loop: Resumable) -> bool:
+        """Return whether a fit is made anew on the way to a later one of which a step is kept already."""
+        return self.known is not None and self.known["device"] == _kind(loop) and number < self.known["fit"]
 
     def _keep(self, state: Mapping[str, Any]) -> None:
         """Save a snapshot; where that is not possible the training goes on, or ends, without it."""

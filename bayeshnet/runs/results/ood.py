@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import metrics
-from ...continual import Abstention, DensitySettings, Learner, LearnerState, StreamPrediction
+from ...continual import Abstention, Combination, DensitySettings, Learner, LearnerState, StreamPrediction
 from ...continual.learner import LeavesOut
 from ...continual.task_inference.evidence import TaskEvidence
 from ...tasks import Split, TaskStream
@@ -84,7 +84,7 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         held_out: dict[str, Any] = {
             "log_density": density[:, None],
             "temperature": known.temperature,
-            "combination": known.combination,
+            "combination": _of_task(known.combination, t),
         }
         whole = task.train.in_memory or len(task.train) <= _MOST_READ
         if prediction.evidence is not None and state.evidence is not None and whole and not validated:
@@ -92,6 +92,13 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
         calibration.append(replace(prediction, **held_out))
     calibrated_on = "validation" if validated else "training"
     return FinalPredictions(known, y, number, ood, tuple(calibration), calibrated_on)
+
+
+def _of_task(combination: Combination | None, task: int) -> Combination | None:
+    """Return the weights for predictions under one task alone."""
+    if combination is None or not combination.task_weights:
+        return combination
+    return replace(combination, task_weights=combination.task_weights[task : task + 1])
 
 
 def _held_out_evidence(evidence: TaskEvidence, split: Split, chosen: Tensor, task: int, kind: str) -> Tensor:

@@ -90,8 +90,12 @@ def _combination(predictions: FinalPredictions) -> dict[str, Any]:
     if found is None:
         return {}
     tied, per_task = found.log_evidence
-    weights = {"evidence_weight": found.evidence_weight, "entropy_weight": found.entropy_weight}
-    return {"combination": {"tied": int(found.tied), **weights, "log_tied": tied, "log_per_task": per_task}}
+    names = ("evidence_weight", "entropy_weight")
+    shared = {name: getattr(found, name) for name in names}
+    logs = {"log_tied": tied, "log_per_task": per_task}
+    logs |= dict(zip(("log_left_out_shared", "log_left_out_own"), found.log_left_out, strict=True))
+    own = {str(t): dict(zip(names, pair, strict=True)) for t, pair in enumerate(found.task_weights, 1)}
+    return {"combination": {"tied": int(found.tied), **shared, **logs, **({"own": own} if own else {})}}
 
 
 def _drift_numbers(drift: Sequence[DriftRecord], num_tasks: int) -> list[dict[str, Any]]:

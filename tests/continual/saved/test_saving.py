@@ -296,12 +296,14 @@ class OwnNet(nn.Module):
 
 
 @pytest.mark.parametrize("inside", [False, True])
-def test_what_cannot_be_described_is_asked_for(inside, tmp_path):
+def test_what_cannot_be_described_is_named_and_asked_for(inside, tmp_path, caplog):
     net = nn.Sequential(OwnNet(), nn.Identity()) if inside else OwnNet()
     learner = Separate(net, MeanFieldWeights(), **QUICK)
     state = learn(learner, TASKS[:2])
     state.save(tmp_path)
     name = r"OwnNet in Sequential" if inside else "OwnNet"
+    needs = "loading will take load_state(folder, learner=...), since files cannot describe"
+    assert caplog.messages == [f"{tmp_path}: {needs} learner.network ({name})"]
     expected = rf"learner: .* cannot describe learner.network \({name}\); pass load_state\(folder, learner=\.\.\.\)"
     with pytest.raises(ValueError, match=expected):
         load_state(tmp_path)

@@ -11,7 +11,8 @@ from scipy.optimize import minimize
 from scipy.special import log_softmax
 
 from bayeshnet.continual import Combination
-from bayeshnet.continual.task_inference.combination import CombinationMemory, learn_weights
+from bayeshnet.continual.task_inference.combination import CombinationMemory
+from bayeshnet.continual.task_inference.weighing import learn_weights
 from tests.support.predictions import class_stream, with_kept
 
 DTYPE = torch.float64

@@ -16,6 +16,8 @@ from bayeshnet.continual.task_inference.evidence import TaskEvidence
 from bayeshnet.continual.task_inference.last_layers import LastLayers
 from bayeshnet.continual.task_inference.learning import build_evidence, divide_task
 from bayeshnet.features import RandomFourier
+from bayeshnet.runs.results.ood import measure_abstention, predict_all
+from bayeshnet.tasks import TaskStream
 from tests.support.predictions import class_stream, with_kept
 from tests.support.tasks import learn, make_task, same_state
 
@@ -171,6 +173,33 @@ def test_what_is_kept_is_saved_loaded_and_learned_on(features, tmp_path):
     assert same_state(*longer)
     assert state.evidence.num_tasks == 2
     assert longer[0].evidence.num_tasks == 3
+
+
+def test_weights_of_each_task_are_saved_and_weigh_predictions(tmp_path):
+    """Weights that were found better are those of the tasks asked for, also after loading, and of one task alone."""
+    learner, tasks = make(set_aside=8), [make_task(t) for t in range(3)]
+    state = learn(learner, tasks)
+    weights = state.evidence.weights
+    assert weights.chosen(range(3)).task_weights == ()
+    weights.log_left_out[:, 2] = weights.log_left_out[:, 0] + 1e6
+    weights.task_mean[:, 1, 2:] = torch.linspace(-1, 1, 6)
+    state.save(tmp_path)
+    again = load_state(tmp_path)
+    x = tasks[2].test.x
+    first, second = learner.predict(state, x), again.learner.predict(again, x)
+    assert len(set(first.combination.task_weights)) == 3
+    assert torch.equal(first.scores("combined"), second.scores("combined"))
+    every = first.combination.task_weights
+    assert learner.predict_each(state, x, [2, 0]).combination.task_weights == (every[2], every[0])
+    stream = TaskStream(tuple(tasks), outliers={"far": torch.full((6, 4), 9.0)})
+    known = predict_all(learner, state, stream, 0)
+    assert [p.combination.task_weights for p in known.calibration] == [(pair,) for pair in every]
+    alone = learner.predict_each(state, x, [1])
+    density = alone.scores("evidence" if first.combination.tied else "density")[:, 0]
+    expected = first.combination.evidence_weight * density - every[1][1] * alone.predictions[0].total
+    torch.testing.assert_close(alone.scores("combined")[:, 0], expected)
+    assert measure_abstention(known, 0.05).scores["combined"].refused["far"] == 100
+    assert learner.learn(state, make_task(3), seed=5).evidence.weights.task_mean.shape == (2, 2, 10)
 
 
 def test_nothing_is_kept_where_it_is_not_asked_for(tmp_path):

@@ -93,6 +93,8 @@ DOORS: dict[str, Door] = {
             "entropy_weight": 0.5,
             "log_evidence": (-3.0, -4.0),
             "uncertainty": (1.0, 0.2),
+            "task_weights": ((0.3, 0.5), (0.2, 0.6)),
+            "log_left_out": (-5.0, -4.0),
         }
     ),
     "Coreset": Door({"size": 5, "doubt": 0.3, "finish": Training(), "finish_doubt": 0.1}),
