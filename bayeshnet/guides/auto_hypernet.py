@@ -54,7 +54,7 @@ class AutoHypernet(FlatGuide):
 
     .. math:: u = h(z; \theta) + \sigma \odot \varepsilon, \qquad z \sim N(0, I_n), \; \varepsilon \sim N(0, I_D),
 
-    where ``h`` is a perceptron with a linear skip connection, with its density from an estimator. Of more than 20
+    where ``h`` is a perceptron with a linear skip connection, with its density from an estimator. Of more than 30
     unknowns it begins at a Gaussian near the posterior, found by Newton's method in the first call, and in units of it
     has 16 latents and noise of each unknown that is learned. It works wherever ``AutoMultivariateNormal`` does:
     constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or
@@ -65,9 +65,9 @@ class AutoHypernet(FlatGuide):
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
-        estimator: of the entropy; :class:`UnfoldedLIVI` if None, of more than 20 unknowns
+        estimator: of the entropy; :class:`UnfoldedLIVI` if None, of more than 30 unknowns
             :class:`~bayeshnet.guides.wide.entropy.LinearReverse`.
-        latent_size: number ``n`` of latents; if None the number ``D`` of unknowns, or, of more than 20, as said above.
+        latent_size: number ``n`` of latents; if None the number ``D`` of unknowns, or, of more than 30, as said above.
             With more than ``D`` the map folds, and LIVI overestimates the entropy; :meth:`audit` shows by how much.
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian of ``D`` latents.
         num_samples: latents per step for the estimate of the entropy, whatever the number of particles; None uses the
@@ -78,7 +78,8 @@ class AutoHypernet(FlatGuide):
         init_loc_fn: initial value of each site, as for Pyro's guides.
         stretch: let earlier latents stretch later ones in the skip connection (see :class:`~bayeshnet.hnets.HMLP`). In
             a model a scale is sampled before the variables that it scales, so that the guide can represent funnels. For
-            posteriors of one mode only: on a mixture it found the modes in the wrong proportions.
+            posteriors of one mode only: on a mixture it found the modes in the wrong proportions. There is a latent for
+            each unknown then, however many there are.
         centring: ``"learn"`` for sites whose location or scale depends on other unknowns to be generated as
             :math:`u = c\,m + s^{c-1} (x - m)` with learned degrees ``c`` (see
             :class:`~bayeshnet.guides.centring.LocScale`), which is undone in what the guide returns; each call runs
@@ -212,7 +213,7 @@ class AutoHypernet(FlatGuide):
     def _is_wide(self) -> bool:
         """Return whether there are too many unknowns for a latent of each."""
         alone = self.components == 1 and self.latent_size is None and len(self.layers) > 0
-        return alone and self.latent_dim > MANY
+        return alone and not self.stretch and self.latent_dim > MANY
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make parts that are not there yet, so that a guide can be loaded without a run of the model."""
@@ -236,7 +237,7 @@ class AutoHypernet(FlatGuide):
     def _build_wide(self, loc: Tensor) -> None:
         """Make the posterior of many unknowns."""
         scale = self.init_scale if part_of(self, "frame") is None else 1.0
-        self.posterior = WidePosterior(loc, scale, self.layers, self._activation[0], stretch=self.stretch)
+        self.posterior = WidePosterior(loc, scale, self.layers, self._activation[0])
         if self._default_estimator:
             self.estimator = LinearReverse()
 

@@ -22,7 +22,7 @@ from bayeshnet.guides.wide.start import find_frame
 from bayeshnet.inference import fit
 from tests.support.oracles import DTYPE
 
-SIZE = 24
+SIZE = 32
 ONE = torch.ones((), dtype=DTYPE)
 
 
@@ -164,6 +164,10 @@ def test_few_unknowns_have_a_latent_each():
         guide()
         kinds.append(type(guide.posterior))
     assert kinds == [HypernetPosterior, WidePosterior]
+    for options in ({"stretch": True}, {"latent_size": 3}, {"layers": ()}):
+        guide = AutoHypernet(lambda: model(MANY + 1), **options)
+        guide()
+        assert isinstance(guide.posterior, HypernetPosterior)
 
 
 def groups():

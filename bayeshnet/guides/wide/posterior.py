@@ -15,8 +15,9 @@ from ...weights import WeightSpec, Whitening
 
 __all__ = ["MANY", "WidePosterior"]
 
-MANY, LATENTS = 20, 16
-"""Beyond so many unknowns there is no latent for each of them, but so many in all."""
+MANY, LATENTS = 30, 16
+"""Beyond so many unknowns there is no latent for each of them, but so many in all: up to there a latent for each is
+affordable and bends more, as log-scales of hierarchies need."""
 
 _LINEAR, _CURVATURE = 0.03, 0.03
 """Initial standard deviations of what the linear and the hidden part add, in units of the noise."""
@@ -40,7 +41,6 @@ class WidePosterior(WeightPosterior):
         layers: hidden sizes of the perceptron, at least one.
         activation: hidden activation.
         latent_size: number ``n`` of latents.
-        stretch: as for :class:`~bayeshnet.hnets.HMLP`.
     """
 
     def __init__(
@@ -51,7 +51,6 @@ class WidePosterior(WeightPosterior):
         activation: nn.Module,
         *,
         latent_size: int = LATENTS,
-        stretch: bool = False,
     ) -> None:
         super().__init__()
         size = loc.numel()
@@ -65,7 +64,6 @@ class WidePosterior(WeightPosterior):
             verbose=False,
             activation_fn=activation,
             linear_skip=True,
-            stretch=stretch,
         ).to(loc)
         self.log_scale = nn.Parameter(torch.full_like(loc, math.log(scale) / _RATE))
         parameters = list(self.hnet.params.values())[: 2 * len(layers) + 2]
