@@ -35,10 +35,10 @@ one of two test inputs at random (dyadic sampling), and labels are drawn anew fo
 label. The settings were not tuned for these problems.
 
 *Implicit* begins with a sigma of 0.05 in units of the prior's, *implicit, wide at first* with {sigma:g}, which was
-chosen on another true network. Where there are few data sigma has to grow to about 1; Adam moves its logarithm by at
-most the learning rate a step, and there are fewer steps than for mean field, since each takes longer. So at temperatures
-0.1 and 0.5 the first is too sure of itself. One true network for each size is few: with one example at temperature 0.01
-the second family was at 4.1 nats in this run and at 11.1 in another, of 2.5 seconds.
+chosen on another true network. Where there are few data sigma has to grow to about 1; Adam moves its logarithm by
+at most the learning rate a step, and there are fewer steps than for mean field, since each takes longer. So at
+temperatures 0.1 and 0.5 the first is too sure of itself. One true network for each size is few: with one example
+at temperature 0.01 the second family was at 4.1 nats in this run and at 11.1 in another, of 2.5 seconds.
 
 **Bandit.** Fifty arms with two features each; a pull gives 1 or 0 with the probability that a true network of
 temperature 0.1 has. Thompson sampling pulls, in each of 1,000 steps, the arm that a network drawn from the
@@ -46,10 +46,10 @@ posterior likes most. The posterior is trained anew after {refits} steps. Regret
 best arm's probability minus the pulled one's, in the mean of {games} games, the same for all families. *At
 random* is what pulls at random would lose.
 
-In the game that decides, the implicit family still loses 12 in the last hundred steps, where ensembles lose nothing:
-its draws have not come together in the time. With 15 seconds for each training (this game, once) it loses 0.1 there, but
-215 in all, since for three hundred steps its draws agree on an arm that is not the best. Families that begin from
-several points keep others in play.
+In the game that decides, the implicit family still loses 12 in the last hundred steps, where ensembles lose
+nothing: its draws have not come together in the time. With 15 seconds for each training (this game, once) it loses
+0.1 there, but 215 in all, since for three hundred steps its draws agree on an arm that is not the best. Families
+that begin from several points keep others in play.
 
 References: The Neural Testbed: Evaluating Joint Predictions (Osband, Wen, Asghari, Dwaracherla, Hao, Ibrahimi, Lawson,
 Lu, O'Donoghue, Van Roy; 2022). Randomized Prior Functions for Deep Reinforcement Learning (Osband, Aslanides, Cassirer;
