@@ -38,8 +38,10 @@ Any Pyro model
    draws = guide.sample_posterior(1000, y)["mean"]  # both signs
 
 ``beta=Annealing(...)`` begins hot, near the prior, which is what finds several modes; leave it out where there is
-one. Where a posterior is Gaussian, ``AutoMultivariateNormal`` needs less time for the same answer. ``guide.audit()``
-tells whether the entropy that training saw was the true one.
+one. Where a posterior of few unknowns is Gaussian, ``AutoMultivariateNormal`` needs less time for the same answer. Of
+more than thirty unknowns the first call, which ``fit`` makes, finds a Gaussian near the posterior by Newton's method:
+run the guide first on all data that it is to be fitted to. ``guide.audit()`` tells whether the entropy that training
+saw was the true one.
 
 Beside Pyro's guides, at equal time
 -----------------------------------

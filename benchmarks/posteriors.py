@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyro
 import torch
+from posteriors_calibration import GUIDES_RANKED, calibrated, simulators
 from posteriors_methods import GUIDES, PARTICLES, sampled, train_ours, train_theirs
 from posteriors_page import NOT_CENTRED, write_page
 from posteriors_records import Moments, Target
@@ -142,10 +143,20 @@ def main() -> None:
             print(name, method, json.dumps(results[method]), flush=True)
             if options.keep is not None:
                 options.keep.write_text(json.dumps(kept))
+    ranks = None if options.keep is None else options.keep.with_suffix(".calibration.json")
+    p_values = json.loads(ranks.read_text()) if ranks is not None and ranks.exists() else {}
+    for (name, model), kind in product(
+        {} if options.draw_only or options.only else simulators().items(), GUIDES_RANKED
+    ):
+        if kind not in p_values.setdefault(name, {}):
+            p_values[name][kind] = calibrated(model, kind)
+            print(name, kind, p_values[name][kind], flush=True)
+            if ranks is not None:
+                ranks.write_text(json.dumps(p_values))
     if options.rst is not None:
         machine = f"{platform.machine()}, torch {torch.__version__.split('+')[0]}, Pyro {pyro.__version__}"
         rest = [name for name in makers() if len(kept.get(name, {})) < 2]
-        write_page(options.rst, kept, options.seconds, PARTICLES, machine, rest)
+        write_page(options.rst, kept, options.seconds, PARTICLES, machine, rest, p_values)
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def german_credit() -> tuple[Tensor, Tensor]:
 
 def _credit_target() -> Target:
     known = _known("german_credit_numeric_logistic_regression", "")
-    return Target(partial(credit, *german_credit()), known, columns("weight"), longer=2.0, judged=200)
+    return Target(partial(credit, *german_credit()), known, columns("weight"), longer=2.0, judged=1000)
 
 
 def _sparse_target() -> Target:
@@ -153,7 +153,7 @@ def _sparse_target() -> Target:
         "german_credit_numeric_sparse_logistic_regression", "GLOBAL_SCALE", "LOCAL_SCALES", "UNSCALED_WEIGHTS"
     )
     read = columns("common", "own", "unscaled")
-    return Target(partial(sparse, *german_credit()), known, read, options=HEAVY, longer=3.0, judged=100)
+    return Target(partial(sparse, *german_credit()), known, read, options=HEAVY, longer=3.0, judged=1000)
 
 
 def houses() -> tuple[Tensor, ...]:
@@ -179,7 +179,7 @@ def _radon_target() -> Target:
     parts = ("COUNTY_EFFECT_MEAN", "COUNTY_EFFECT_SCALE", "LOG_RADON_SCALE", "WEIGHT", "COUNTY_EFFECT")
     known = _known("radon_contextual_effects_minnesota_halfnormal", *parts)
     read = columns("mean", "scale", "noise", "uranium", "floor", "context", "effect")
-    return Target(partial(radon, *houses()), known, read, None, ("effect",), HEAVY, longer=3.0, judged=100)
+    return Target(partial(radon, *houses()), known, read, None, ("effect",), HEAVY, longer=3.0, judged=1000)
 
 
 def _items_target() -> Target:
@@ -191,7 +191,7 @@ def _items_target() -> Target:
         "synthetic_item_response_theory", "MEAN_STUDENT_ABILITY", "CENTERED_STUDENT_ABILITY", "QUESTION_DIFFICULTY"
     )
     read = columns("mean", "ability", "difficulty")
-    return Target(partial(items, right, asked), known, read, longer=3.0, judged=0)
+    return Target(partial(items, right, asked), known, read, longer=3.0, judged=500)
 
 
 def _volatility_target() -> Target:
@@ -211,7 +211,7 @@ def _volatility_target() -> Target:
         return torch.cat([2 * persistence - 1, mean, shock, inner], 1)
 
     seen = torch.as_tensor(returns - returns.mean(), dtype=torch.float32)
-    return Target(partial(volatility, seen), known, read, None, ("step",), HEAVY, longer=3.0, judged=100)
+    return Target(partial(volatility, seen), known, read, None, ("step",), HEAVY, longer=3.0, judged=1000)
 
 
 GYM = {

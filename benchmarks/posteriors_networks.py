@@ -123,7 +123,7 @@ def _target(data: Callable[[], Regression], place: Path | None) -> Target:
     def read(values: dict[str, Tensor]) -> Tensor:
         return torch.cat([outputs(part, given.test_x) for part in values["w"].split(500)])
 
-    return Target(partial(network, given), exact, read, longer=2.0, judged=0)
+    return Target(partial(network, given), exact, read, longer=2.0, judged=1000)
 
 
 def targets_of_networks(keep: Path | None) -> dict[str, Callable[[], Target]]:

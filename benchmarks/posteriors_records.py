@@ -14,8 +14,10 @@ from pyro import poutine
 from pyro.poutine.util import prune_subsample_sites
 from torch import Tensor
 
-__all__ = ["Moments", "Target", "columns", "module_at", "package_folder", "truth"]
+__all__ = ["SECONDS", "SIMULATIONS", "Moments", "Target", "columns", "module_at", "package_folder", "truth"]
 
+SIMULATIONS, SECONDS = 32, 1.5
+"""Data sets of calibration, and processor time for each guide."""
 BRING = "pip install 'bayeshnet[bench]'"
 
 

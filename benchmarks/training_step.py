@@ -229,6 +229,10 @@ def summary(results: Sequence[dict[str, float]]) -> list[str]:
         times = [found[name] / found[key] for found in results if found.get(WIDE) and key in found]
         if times:
             lines.append(f"{name}, wide configurations: at most {max(times):.2f} times the floor ({len(times)} steps)")
+            wide = [found for found in results if found.get(WIDE) and key in found and "published" in found]
+            if wide:
+                least = min(found["published"] / found[key] for found in wide)
+                lines.append(f"{name}, wide configurations: at their floor the ratios would be {least:.2f} and more")
     return lines
 
 

@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "plot_gallery": True,
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
+    "capture_repr": ("_repr_html_",),  # what is printed is shown, and not what the last call of a plot returns
     "remove_config_comments": True,
     "write_computation_times": False,  # pages of their own that load scripts from the network
 }
@@ -138,6 +139,15 @@ def check_reference(app, env):
                 LOGGER.warning("%s.%s has no entry in the reference; give it a docstring", package, name)
 
 
+def mend_ways_back(app, env):
+    """Let source pages link to the pages that have entries under the names that the links give."""
+    entries = env.domaindata["py"]["objects"]
+    for known in getattr(env, "_viewcode_modules", {}).values():
+        if known:
+            _, _, used, module = known
+            used |= {name: entries[f"{module}.{name}"].docname for name in used if f"{module}.{name}" in entries}
+
+
 def write(path, text):
     """Write a file only if it changes, so that the next build does not read it again for nothing."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -161,3 +171,4 @@ def setup(app):
     """Register what is done for each page."""
     app.connect("html-page-context", make_room, priority=900)
     app.connect("env-check-consistency", check_reference)
+    app.connect("env-check-consistency", mend_ways_back)

@@ -22,14 +22,22 @@ TOP = {"__init__.py", "__main__.py"}
 FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
 
 
-@pytest.mark.parametrize("check", rules.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
-def test_package(check):
-    """All files of the package keep the rule; the package's own top files stand above all floors."""
-    found = []
+@pytest.fixture(scope="module")
+def violations():
+    """Violations of each rule in the files of the package, each of which is parsed once."""
+    found = {check: [] for check in rules.CHECKS}
     for file in FILES:
-        if file not in TOP or check is not rules.check_floors:
-            found += check((PACKAGE / file).read_text(encoding="utf-8"), file)
-    assert not found, "\n" + "\n".join(found)
+        source = (PACKAGE / file).read_text(encoding="utf-8")
+        for check, others in found.items():
+            if file not in TOP or check is not rules.check_floors:
+                others += check(source, file)
+    return found
+
+
+@pytest.mark.parametrize("check", rules.CHECKS, ids=lambda check: check.__name__.removeprefix("check_"))
+def test_package(check, violations):
+    """All files of the package keep the rule; the package's own top files stand above all floors."""
+    assert not violations[check], "\n" + "\n".join(violations[check])
 
 
 @pytest.mark.parametrize("folder", ["tests", "benchmarks", "examples"])

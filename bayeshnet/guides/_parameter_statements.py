@@ -13,7 +13,7 @@ from torch.distributions import constraints
 
 from ._calling_loss import refuse_compiled
 
-__all__ = ["declare_parameters"]
+__all__ = ["declare_parameters", "part_of"]
 
 
 def declare_parameters(name: str, module: nn.Module) -> frozenset[str]:
@@ -38,6 +38,11 @@ def declare_parameters(name: str, module: nn.Module) -> frozenset[str]:
         _name(parameter, full)
         found |= get_provenance(_state(parameter, constraint=constraints.real, name=full))
     return found
+
+
+def part_of(module: nn.Module, name: str) -> Any:
+    """Return a part of a module, None if there is none; access by attribute would be a statement of its parameters."""
+    return module.__dict__["_modules"].get(name)
 
 
 @effectful(type="param")

@@ -28,11 +28,10 @@ from ..errors import (
 from ..estimators import KLEstimator
 from ..estimators.latent.livi_unfolded import UnfoldedLIVI
 from ..representation import shows_arguments
-from ..rng import seeded
 from ._auto_posterior import make_posterior
-from ._parameter_statements import declare_parameters
+from ._parameter_statements import declare_parameters, part_of
 from .auto_sites import UnpackedSite, refuse_subsampled
-from .centring import Degrees, dependent_sites
+from .centring import Degrees
 from .checking.starts import Start
 from .checking.tails import Tails
 from .components import GeneratedMixture, MixtureKL, MixturePosterior
@@ -40,6 +39,10 @@ from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
 from .symmetries import Group, Symmetry
+from .wide.entropy import LinearReverse
+from .wide.frame import Frame
+from .wide.posterior import MANY, WidePosterior
+from .wide.start import find_frame
 
 __all__ = ["AutoHypernet"]
 
@@ -51,28 +54,32 @@ class AutoHypernet(FlatGuide):
 
     .. math:: u = h(z; \theta) + \sigma \odot \varepsilon, \qquad z \sim N(0, I_n), \; \varepsilon \sim N(0, I_D),
 
-    where ``h`` is a perceptron with a linear skip connection. Its density comes from an estimator. It works wherever
-    ``AutoMultivariateNormal`` does: constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``,
-    ``TraceGraph_ELBO`` (looped or vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
-    would be wrong are refused. For posteriors of several modes give it ``components``, or begin at a high temperature,
-    ``fit(beta=Annealing(1000))``. Unknowns of hierarchies are generated in units of their scales, to a learned degree.
-    :meth:`check` tells whether the guide is right, :meth:`resample` corrects what is left.
+    where ``h`` is a perceptron with a linear skip connection, with its density from an estimator. Of more than 30
+    unknowns it begins at a Gaussian near the posterior, found by Newton's method in the first call, and in units of it
+    has 16 latents and noise of each unknown that is learned. It works wherever ``AutoMultivariateNormal`` does:
+    constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or
+    vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that would be wrong are refused. For
+    posteriors of several modes give it ``components``, or begin at a high temperature, ``fit(beta=Annealing(1000))``.
+    Unknowns of hierarchies are generated in units of their scales, to a learned degree. :meth:`check` tells whether the
+    guide is right, :meth:`resample` corrects what is left.
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
-        estimator: of the entropy; :class:`UnfoldedLIVI` if None.
-        latent_size: number ``n`` of latents; the number ``D`` of unknowns if None. With more than ``D`` the map folds,
-            and LIVI overestimates the entropy; :meth:`audit` shows by how much.
-        layers: hidden sizes of the perceptron; without any the guide is a full Gaussian.
+        estimator: of the entropy; :class:`UnfoldedLIVI` if None, of more than 30 unknowns
+            :class:`~bayeshnet.guides.wide.entropy.LinearReverse`.
+        latent_size: number ``n`` of latents; if None the number ``D`` of unknowns, or, of more than 30, as said above.
+            With more than ``D`` the map folds, and LIVI overestimates the entropy; :meth:`audit` shows by how much.
+        layers: hidden sizes of the perceptron; without any the guide is a full Gaussian of ``D`` latents.
         num_samples: latents per step for the estimate of the entropy, whatever the number of particles; None uses the
             latents of the particles. Where :func:`~bayeshnet.inference.fit` ends with the alarm ``fold``, take 128.
-        sigma: standard deviation of the noise of each unknown, relative to that of the linear part of the map.
-        init_scale: initial standard deviation of each unknown.
+        sigma: standard deviation of the noise of each unknown, relative to the map's linear part; if not learned.
+        init_scale: initial standard deviation of each unknown, or that from which Newton's method begins.
         activation_fn: hidden activation.
         init_loc_fn: initial value of each site, as for Pyro's guides.
         stretch: let earlier latents stretch later ones in the skip connection (see :class:`~bayeshnet.hnets.HMLP`). In
             a model a scale is sampled before the variables that it scales, so that the guide can represent funnels. For
-            posteriors of one mode only: on a mixture it found the modes in the wrong proportions.
+            posteriors of one mode only: on a mixture it found the modes in the wrong proportions. There is a latent for
+            each unknown then, however many there are.
         centring: ``"learn"`` for sites whose location or scale depends on other unknowns to be generated as
             :math:`u = c\,m + s^{c-1} (x - m)` with learned degrees ``c`` (see
             :class:`~bayeshnet.guides.centring.LocScale`), which is undone in what the guide returns; each call runs
@@ -137,6 +144,7 @@ class AutoHypernet(FlatGuide):
         self.symmetries = check_items("symmetries", symmetries, "symmetries, such as Flip or Swap", Symmetry)
         self.tail_power = None if tails is None else check_positive("tails", tails)
         self._group: Group | None = None
+        self._default_estimator = estimator is None
         self.estimator = UnfoldedLIVI() if estimator is None else estimator
         self.latent_size = None if latent_size is None else check_size("latent_size", latent_size)
         self.layers = tuple(check_sizes("layers", layers))
@@ -154,7 +162,7 @@ class AutoHypernet(FlatGuide):
         self.stretch = bool(stretch)
         check_function("activation_fn", activation_fn)
         self._activation = (nn.Tanh() if activation_fn is None else activation_fn,)
-        self.posterior: HypernetPosterior | MixturePosterior | None = None
+        self.posterior: HypernetPosterior | MixturePosterior | WidePosterior | None = None
 
     def extra_repr(self) -> str:
         """Show the settings that are not at their defaults."""
@@ -169,41 +177,28 @@ class AutoHypernet(FlatGuide):
         if self.symmetries:
             trace: Any = self.prototype_trace
             self._group = Group(self.symmetries, dict(trace.iter_stochastic_nodes()), self._unconstrained_shapes)
-        if self.tail_power is not None and "tails" not in self.__dict__["_modules"]:
-            self.tails = Tails(self._init_loc(), self.tail_power)  # type: ignore[no-untyped-call]
-        made = self._built()
-        if made is None:
+        made = part_of(self, "posterior")
+        if made is None and self._is_wide():
+            loc = self._coordinates(self._init_loc(), args, kwargs)  # type: ignore[no-untyped-call]
+            self.frame = find_frame(self._program[0], self._sites(args, kwargs), loc, self.init_scale, args, kwargs)
+        if self.tail_power is not None and part_of(self, "tails") is None:
+            loc = self._init_loc()  # type: ignore[no-untyped-call]
+            self.tails = Tails(loc if part_of(self, "frame") is None else 0 * loc, self.tail_power)
+        if made is None and self._is_wide():
+            self._build_wide(self._starts(args, kwargs)[0].loc)
+        elif made is None:
             self._build(self._starts(args, kwargs))
         elif made.weight_spec.numel != self.latent_dim:
             got = f"one of {self.latent_dim} unknowns"
             raise value_error("model", expected=f"a model of {made.weight_spec.numel} unknowns", found=got)
 
-    def _set_centred(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-        """Find the sites to be centred, and make their degrees unless they have been loaded."""
-        if self.centring is None:
-            return
-        known = set(self._unconstrained_shapes)
-        with seeded(0):  # The guide of a model in which nothing depends is the one without centring, number for number.
-            found = dependent_sites(self._program[0], args, kwargs)
-        self._centred = [name for name in found if name in known]
-        count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
-        made = self.__dict__["_modules"].get("degrees")
-        if made is None and count:
-            self.degrees = Degrees(count, self._init_loc())  # type: ignore[no-untyped-call]
-        elif made is not None and made.logits.numel() != count:
-            got = f"one of {count} unknowns that depend on others"
-            raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
-
-    def _built(self) -> HypernetPosterior | MixturePosterior | None:
-        """Return the posterior, if there is one; attribute access would be a statement to Pyro's parameter store."""
-        found: HypernetPosterior | MixturePosterior | None = self.__dict__["_modules"].get("posterior")
-        return found
-
     def _starts(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start]:
         """Return where the components begin: one around ``init_loc_fn``, several in clusters of particles."""
         if self.components == 1:
             loc = self._init_loc()  # type: ignore[no-untyped-call]
-            return [Start(self._coordinates(loc, args, kwargs), None, 0.0)]
+            return [
+                Start(self._coordinates(loc, args, kwargs) if part_of(self, "frame") is None else 0 * loc, None, 0.0)
+            ]
         found = self._clustered(self.components, args, kwargs)
         if found is not None:
             return found
@@ -215,6 +210,37 @@ class AutoHypernet(FlatGuide):
         """Return a start of the initial scale around ``loc``, with an equal share."""
         return Start(loc, self.init_scale * torch.eye(len(loc)).to(loc), -math.log(self.components))
 
+    def _is_wide(self) -> bool:
+        """Return whether there are too many unknowns for a latent of each."""
+        alone = self.components == 1 and self.latent_size is None and len(self.layers) > 0
+        return alone and not self.stretch and self.latent_dim > MANY
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make parts that are not there yet, so that a guide can be loaded without a run of the model."""
+        kept = {key.removeprefix(prefix): value for key, value in state_dict.items()}
+        names = ("frame.root", "posterior.log_scale", "tails.skew", "degrees.logits")
+        root, wide, skew, logits = (kept.get(name) for name in names)
+        fraction = kept.get(f"posterior.{'' if self.components == 1 else 'components.0.'}sigma.module.fraction")
+        if root is not None and part_of(self, "frame") is None:
+            self.frame = Frame(torch.zeros_like(root[0]), root)
+        if wide is not None and part_of(self, "posterior") is None:
+            self._build_wide(torch.zeros_like(wide))
+        if fraction is not None and part_of(self, "posterior") is None:
+            zero = torch.zeros_like(fraction)
+            self._build([Start(zero, None, 0.0)] if self.components == 1 else [self._narrow(zero)] * self.components)
+        if skew is not None and part_of(self, "tails") is None:
+            self.tails = Tails(torch.zeros_like(skew))
+        if logits is not None and part_of(self, "degrees") is None:
+            self.degrees = Degrees(len(logits), logits, slow=wide is not None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _build_wide(self, loc: Tensor) -> None:
+        """Make the posterior of many unknowns."""
+        scale = self.init_scale if part_of(self, "frame") is None else 1.0
+        self.posterior = WidePosterior(loc, scale, self.layers, self._activation[0])
+        if self._default_estimator:
+            self.estimator = LinearReverse()
+
     def _build(self, starts: Sequence[Start]) -> None:
         """Make the posterior, each component at one of the starts."""
         size = starts[0].loc.numel() if self.latent_size is None else self.latent_size
@@ -225,25 +251,9 @@ class AutoHypernet(FlatGuide):
             self.posterior = MixturePosterior(parts)
             self.posterior.log_weights.copy_(self.posterior.log_weights.new_tensor([s.log_share for s in starts]))
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Make the posterior first if there is none, so that a guide can be loaded without a run of the model."""
-        part = "" if self.components == 1 else "components.0."
-        fraction = state_dict.get(f"{prefix}posterior.{part}sigma.module.fraction")
-        if fraction is not None and self._built() is None:
-            zero = torch.zeros_like(fraction)
-            alone = [Start(zero, None, 0.0)]
-            self._build(alone if self.components == 1 else [self._narrow(zero)] * self.components)
-        skew = state_dict.get(f"{prefix}tails.skew")
-        if skew is not None and "tails" not in self.__dict__["_modules"]:
-            self.tails = Tails(torch.zeros_like(skew))
-        logits = state_dict.get(f"{prefix}degrees.logits")
-        if logits is not None and "degrees" not in self.__dict__["_modules"]:
-            self.degrees = Degrees(len(logits), logits)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
     def distribution(self) -> SemiImplicit | GeneratedMixture:
         """Return the distribution over the flat, unconstrained unknowns ``(D,)``."""
-        posterior = self._built()
+        posterior = part_of(self, "posterior")
         if posterior is None:
             raise value_error(
                 "guide",
@@ -259,17 +269,6 @@ class AutoHypernet(FlatGuide):
         if self.components == 1:
             return ImplicitSite(self.distribution(), self.estimator, num_samples=self.num_samples)
         return ImplicitSite(self.distribution(), MixtureKL(self.estimator), num_samples=self.num_samples or 32)
-
-    def get_base_dist(self) -> Any:
-        """Raise, as :meth:`get_transform`."""
-        self.get_transform()
-
-    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
-        """Raise: a hypernetwork with noise is no bijection, so that it cannot reparameterize a model (NeuTra)."""
-        raise ValueError(
-            "AutoHypernet: expected a guide that is a bijection of simple noise, got one that is not. For NeuTra use "
-            "AutoIAFNormal or AutoMultivariateNormal."
-        )
 
     def sample_latent(self, *args: Any, **kwargs: Any) -> Tensor:
         """Draw the flat, unconstrained unknowns ``(*B, D)``."""

@@ -16,7 +16,6 @@ from torch.distributions import biject_to, register_kl
 from ..errors import value_error
 from .centring import Placing, constrain
 from .checking.rows import by_rows
-from .checking.tails import Tails
 from .symmetries import Group
 
 __all__ = ["FlatSites", "Placed", "UnpackedSite", "refuse_subsampled"]
@@ -66,7 +65,7 @@ class FlatSites:
         unpack: splits flat vectors ``(*B, D)`` into pairs of a site and its unknowns.
         degrees: degrees of centring by site.
         model: the model as a function without arguments.
-        tails: what each unknown goes through first, or None.
+        bijections: what ``u`` goes through first, one after the other, such as tails.
     """
 
     def __init__(
@@ -75,9 +74,10 @@ class FlatSites:
         unpack: Callable[[Tensor], Iterator[tuple[Any, Tensor]]],
         degrees: Mapping[str, Tensor],
         model: Callable[[], Any],
-        tails: Tails | None = None,
+        bijections: Sequence[Any] = (),
     ) -> None:
-        self.trace, self.unpack, self.degrees, self.model, self.tails = trace, unpack, degrees, model, tails
+        self.trace, self.unpack, self.degrees, self.model = trace, unpack, degrees, model
+        self.bijections = tuple(bijections)
         self.nodes = dict(trace.iter_stochastic_nodes())
         self.plates = max(len(site["fn"].batch_shape) for site in self.nodes.values())
 
@@ -87,16 +87,22 @@ class FlatSites:
         ``unconstrained`` of the result is ``x``, or ``u`` if ``undo`` is True. Log-densities are zero under Pyro's
         handler that masks all of them.
         """
-        if self.tails is None:
+        if not self.bijections:
             return self._centred(latent, undo)
+        way: Any = 0.0
         if not undo:
-            moved, way = self.tails.place(latent)
-            return self._with(self._centred(moved, undo), way)
+            for each in self.bijections:
+                latent, density = each.place(latent)
+                way = way + density
+            return self._with(self._centred(latent, undo), way)
         found = self._centred(latent, undo)
         parts = [found.unconstrained[name].reshape(*latent.shape[:-1], -1) for name in self.nodes]
-        u = self.tails.undo(torch.cat(parts, -1))
+        u = torch.cat(parts, -1)
+        for each in reversed(self.bijections):
+            u = each.undo(u)
+            way = way + each.place(u)[1]
         unconstrained = {site["name"]: part for site, part in self.unpack(u)}
-        return self._with(replace(found, unconstrained=unconstrained), self.tails.place(u)[1])
+        return self._with(replace(found, unconstrained=unconstrained), way)
 
     def _with(self, placed: Placed, way: Tensor) -> Placed:
         """Return the same with log-densities ``(*B, D)`` of entries added to those of sites."""
@@ -109,7 +115,7 @@ class FlatSites:
         return replace(placed, log_densities=densities)
 
     def _centred(self, latent: Tensor, undo: bool) -> Placed:
-        """Return what is known of all sites, without tails."""
+        """Return what is known of all sites, without bijections."""
         parts = {site["name"]: part for site, part in self.unpack(latent)}
         if self.degrees:
             run = Placing(parts, self.degrees, undo=undo).run(self.model)

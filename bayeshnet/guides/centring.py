@@ -18,7 +18,7 @@ __all__ = ["Degrees", "LocScale", "Placing", "constrain", "dependent_sites"]
 _REAL = (constraints.real, constraints.real_vector)
 _SCALED = (dist.HalfNormal, dist.HalfCauchy)
 _RATED = (dist.Exponential, dist.Gamma)
-_STEEP, _FIRST = 5.0, -0.4
+_STEEP, _SLOW, _FIRST = 5.0, 1.0, -0.4
 
 
 class LocScale:
@@ -179,13 +179,15 @@ class Degrees(nn.Module):
     Args:
         count: number ``N`` of entries of all sites.
         like: a tensor of the dtype and device of the degrees.
+        slow: True for a factor of one, in guides that begin near the posterior: degrees move it as they change.
     """
 
-    def __init__(self, count: int, like: Tensor) -> None:
+    def __init__(self, count: int, like: Tensor, *, slow: bool = False) -> None:
         super().__init__()
-        self.logits = nn.Parameter(like.new_full((count,), _FIRST))
+        self.steep = _SLOW if slow else _STEEP
+        self.logits = nn.Parameter(like.new_full((count,), _FIRST * _STEEP / self.steep))
 
     def by_site(self, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
         """Return the degrees of each site, given the shapes of their unconstrained values in order."""
-        parts = (_STEEP * self.logits).sigmoid().split([shape.numel() for shape in shapes.values()])
+        parts = (self.steep * self.logits).sigmoid().split([shape.numel() for shape in shapes.values()])
         return {name: part.reshape(shape) for part, (name, shape) in zip(parts, shapes.items(), strict=True)}

@@ -18,10 +18,12 @@ from torch import Tensor
 from ..checks import check_callable, check_generator
 from ..deprecation import renamed_argument
 from ..distributions.flat import Flat
-from ..errors import check_size
+from ..errors import check_size, value_error
 from ..estimators import Diagnosis, diagnose
 from ..rng import seeded
+from ._parameter_statements import part_of
 from .auto_sites import FlatSites
+from .centring import Degrees, dependent_sites
 from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import judge
 from .checking.joint import log_joint
@@ -39,7 +41,7 @@ from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
-_PARTICLES, _JUDGED, _OWN, _TOO_HEAVY = 4000, 200, 100, 0.7
+_PARTICLES, _JUDGED, _OWN, _TOO_HEAVY, _SEARCHED = 4000, 200, 100, 0.7, 100
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -49,8 +51,13 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     """
 
     _program: tuple[Any, ...]
+    centring: str | None
     _centred: list[str]
     _group: Group | None
+
+    @abstractmethod
+    def _is_wide(self) -> bool:
+        """Return whether there are too many unknowns for a latent of each."""
 
     @abstractmethod
     def distribution(self) -> Any:
@@ -61,10 +68,27 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         trace: Any = self.prototype_trace
         if not args and not kwargs:
             args, kwargs = trace.nodes["_INPUT"]["args"], trace.nodes["_INPUT"]["kwargs"]
-        degrees = self.__dict__["_modules"].get("degrees") if centred else None
+        degrees = part_of(self, "degrees") if centred else None
         found = {} if degrees is None else degrees.by_site({n: self._unconstrained_shapes[n] for n in self._centred})
-        tails = self.__dict__["_modules"].get("tails") if centred else None
-        return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs), tails)
+        modules = [part_of(self, name) for name in ("tails", "frame")] if centred else []
+        bijections = [module for module in modules if module is not None]
+        return FlatSites(trace, self._unpack_latent, found, partial(self._program[0], *args, **kwargs), bijections)
+
+    def _set_centred(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+        """Find the sites to be centred, and make their degrees unless they have been loaded."""
+        if self.centring is None:
+            return
+        known = set(self._unconstrained_shapes)
+        with seeded(0):  # The guide of a model in which nothing depends is the one without centring, number for number.
+            found = dependent_sites(self._program[0], args, kwargs)
+        self._centred = [name for name in found if name in known]
+        count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
+        made = part_of(self, "degrees")
+        if made is None and count:
+            self.degrees = Degrees(count, self._init_loc(), slow=self._is_wide())  # type: ignore[no-untyped-call]
+        elif made is not None and made.logits.numel() != count:
+            got = f"one of {count} unknowns that depend on others"
+            raise value_error("model", expected=f"a model of {made.logits.numel()} such unknowns", found=got)
 
     @torch.no_grad()
     def quantiles(
@@ -76,6 +100,17 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         sites = self._sites(args, kwargs)
         draws = self._mixed(sites.rows(self.distribution().draw(check_size("num_samples", num_samples)).w)[0])
         return sites.by_name(torch.quantile(draws, torch.as_tensor(quantiles).to(draws), dim=0))
+
+    def get_base_dist(self) -> Any:
+        """Raise, as :meth:`get_transform`."""
+        self.get_transform()
+
+    def get_transform(self, *args: Any, **kwargs: Any) -> Any:
+        """Raise: a hypernetwork with noise is no bijection, so that it cannot reparameterize a model (NeuTra)."""
+        raise ValueError(
+            f"{type(self).__name__}: expected a guide that is a bijection of simple noise, got one that is not. For "
+            "NeuTra use AutoIAFNormal or AutoMultivariateNormal."
+        )
 
     def median(self, *args: Any, num_samples: int = 4000, **kwargs: Any) -> dict[str, Tensor]:
         """Compute the posterior median of each unknown, by site, from ``num_samples`` draws."""
@@ -142,10 +177,10 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             torch.Size([])
         """
         self.distribution()  # refuses a guide that has not been run
-        kept = copy.deepcopy(self.__dict__["_modules"]["posterior"]).requires_grad_(False)
+        kept = copy.deepcopy(part_of(self, "posterior")).requires_grad_(False)
         with torch.no_grad():
             sites = self._sites((), {})
-            sites.tails = copy.deepcopy(sites.tails)
+            sites.bijections = copy.deepcopy(sites.bijections)
             return GuidePrior(kept(), sites, group=self._group)
 
     @torch.no_grad()
@@ -173,11 +208,11 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         """Search for modes outside the guide.
 
         Returns the share of particles where the guide lacks density; None if the model is not written for plates around
-        it, or if the search did not arrive.
+        it or has more than a hundred unknowns, or if the search did not arrive.
         """
         q, sites, plain = self.distribution(), self._sites(args, kwargs), self._sites(args, kwargs, centred=False)
         with seeded(generator):
-            found = search(model, plain, args, kwargs, num)
+            found = search(model, plain, args, kwargs, num, most=_SEARCHED)
             if found is None:
                 return None
             own = self.draws_with_density(_OWN, args, kwargs)
@@ -206,7 +241,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
     def _coordinates(self, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """Return the unknowns that the hypernetwork generates ``(D,)``, of unconstrained ones ``x``."""
         sites = self._sites(args, kwargs)
-        return sites.rows(x.unsqueeze(0), undo=True)[0][0] if sites.degrees or sites.tails is not None else x
+        return sites.rows(x.unsqueeze(0), undo=True)[0][0] if sites.degrees or sites.bijections else x
 
     def _near_prior(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """Return unconstrained unknowns ``(D,)`` near the middle of the prior: medians of few draws."""
@@ -242,13 +277,14 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         """
         check_callable("model", model, "a Pyro model, a function")
         num = check_size("num_samples", num_samples, 25)
+        check_generator(generator)
         if self.prototype_trace is None:
             self._setup_prototype(*args, **kwargs)  # type: ignore[no-untyped-call]
         q, sites = self.distribution(), self._sites(args, kwargs)
         if not isinstance(q, GeneratedMixture):
             return
         count = len(q.components)
-        w, _, densities = component_densities(q, [num] * count, check_generator(generator))
+        w, _, densities = component_densities(q, [num] * count, generator)
         x, way = sites.rows(w)
         mixed = densities.logsumexp(-1) - math.log(count) + way
         _, smooth = judge(log_joint(model, sites.by_name(x), args, kwargs), mixed, mixed)

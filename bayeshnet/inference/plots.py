@@ -109,6 +109,6 @@ def plot_classes(mean: Tensor, ax: Axes | None = None) -> Axes:
 def _running_mean(values: Tensor) -> tuple[Any, Tensor]:
     """Return steps, and the mean of the values of a window that ends there; NaN is left out."""
     window = min(_WINDOW, max(1, len(values) // 4))
-    if len(values) < window or not len(values):
+    if not len(values):
         return range(len(values)), values
     return range(window - 1, len(values)), values.unfold(0, window, 1).nanmean(1)

@@ -117,7 +117,8 @@ def _main_components(centered: Tensor, num: int) -> Tensor:
         found: Tensor = wide @ vectors[:, -num:].flip(1)
         return found
     values, vectors = torch.linalg.eigh((centered @ centered.T).double())
-    found = vectors[:, -num:].flip(1) * values[-num:].flip(0).clamp_min(0).sqrt()
+    values = torch.where(values > 1e-12 * values[-1], values, 0.0)  # directions of rounding alone
+    found = vectors[:, -num:].flip(1) * values[-num:].flip(0).sqrt()
     return found
 
 

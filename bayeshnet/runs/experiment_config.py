@@ -7,6 +7,7 @@ of :class:`~bayeshnet.runs.Experiment`. The learner of an experiment that was ma
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
@@ -23,6 +24,7 @@ from .judged_settings import check_resolved, inline, read_settings
 
 __all__ = [
     "experiment_from",
+    "in_plain_words",
     "lacks_learner",
     "make_experiment_parser",
     "open_folder",
@@ -31,6 +33,11 @@ __all__ = [
     "recorded_settings",
     "settings_text",
 ]
+
+_KEY = re.compile(r'\s*Parser key "([^"]*)":\s*')
+_UNLIKELY = ("<class 'NoneType'>", "does not correspond to a subclass of")
+_PLACE = re.compile(r"[a-z_][\w.]*: ")
+_KIND = re.compile(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", re.DOTALL)
 
 
 def make_experiment_parser(prog: str = "experiment") -> Any:
@@ -48,12 +55,46 @@ def make_experiment_parser(prog: str = "experiment") -> Any:
 
     class Parser(jsonargparse.ArgumentParser):
         def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            raise ValueError(message) from None
+            raise ValueError(in_plain_words(message)) from None
 
     parser = Parser(prog=prog, allow_abbrev=False, description=(Experiment.__doc__ or "").partition("\n")[0])
     parser.add_argument("--config", action="config", help="YAML file over the named configuration; may be repeated")
     parser.add_class_arguments(Experiment)
     return parser
+
+
+def in_plain_words(message: str) -> str:
+    r"""Return what a message of jsonargparse is about: the place in the settings, and the reason of the likeliest type.
+
+    Example:
+        >>> in_plain_words('Parser key "learner": Parser key "steps": Expected a <class \'int\'>. Got value: x')
+        'learner.steps: expected int, got x'
+    """
+    keys, text = [], message
+    while True:
+        key = _KEY.match(text)
+        reasons = [] if key else _reasons(text)
+        if key:
+            keys.append(key[1])
+            text = text[key.end() :]
+        elif reasons:
+            for unlikely in _UNLIKELY:
+                reasons = [reason for reason in reasons if unlikely not in reason] or reasons
+            text = reasons[-1]
+        else:
+            break
+    kind = _KIND.fullmatch(text)
+    text = text if kind is None else f"expected {kind[1]}, got {kind[2]}"
+    between = "." if _PLACE.match(text) else ": "
+    return f"{'.'.join(keys)}{between}{text}" if keys else text
+
+
+def _reasons(text: str) -> list[str]:
+    """Return why a value is none of the types of a union."""
+    if not text.startswith("Does not validate against any of the Union subtypes"):
+        return []
+    inner = text.partition("Errors:")[2].rpartition("Given value type:")[0]
+    return [part.strip() for part in re.split(r"(?:^|\n)\s*- ", inner) if part.strip()]
 
 
 def experiment_from(parser: Any, settings: Any) -> Experiment:
@@ -66,8 +107,13 @@ def experiment_from(parser: Any, settings: Any) -> Experiment:
     try:
         built = vars(parser.instantiate(settings))
         return Experiment(**{name: value for name, value in built.items() if name in names})
-    except (ValueError, TypeError):
-        raise
+    except (ValueError, TypeError) as error:
+        found = in_plain_words(str(error))
+        if found == str(error):
+            raise
+        if _PLACE.match(found):
+            raise ValueError(found) from error
+        raise value_error("learner", expected="settings of which it can be built", found=found.rstrip(".")) from error
     except Exception as error:  # of a layer of torch, or a class of the user
         cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
         raise value_error("learner", expected="settings of which it can be built", found=cause) from error

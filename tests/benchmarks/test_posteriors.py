@@ -9,8 +9,9 @@ import torch
 from torch.distributions import Bernoulli, HalfCauchy, LogNormal, MultivariateNormal, Normal
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from posteriors_calibration import calibrated, normal, smallest
 from posteriors_gym import brownian
-from posteriors_page import alarms, counted, error, misses, silences, winners, write_page
+from posteriors_page import alarms, calibrations, counted, error, misses, silences, winners, write_page
 from posteriors_targets import EFFECTS, ERRORS, crossing, exact_crossing, exact_schools, mixture, spikes
 
 from bayeshnet.guides.checking.joint import log_joint
@@ -132,3 +133,18 @@ def test_the_page_names_winners_false_silences_and_misses(tmp_path):
     assert "Silences that are false, with an error above 0.25 of what was called right: silent, AutoHypernet." in (
         page.read_text(encoding="utf-8")
     )
+
+
+def test_the_page_tells_alarms_of_calibration(tmp_path):
+    assert smallest({"a": torch.tensor(0.3), "b": torch.tensor([0.02, 0.5])}) == pytest.approx(0.06)
+    assert smallest({"a": torch.tensor([0.6, 0.9])}) == 1.0
+    p_values = {"normal": {"AutoHypernet": 0.4, "AutoNormal": 0.05}, "schools": {"AutoHypernet": 0.0499}}
+    assert cells(calibrations(p_values))[-5:] == ["normal", "0.400", "0.050", "schools", "0.050, alarm"]
+    page = tmp_path / "page.rst"
+    write_page(page, results(), 4.0, 64, "x86", (), p_values)
+    assert "0.050, alarm" in page.read_text(encoding="utf-8")
+
+
+def test_calibration_of_untrained_guides_is_an_alarm():
+    """A guide that has not moved from a narrow start has all ranks at the ends."""
+    assert calibrated(normal, "AutoHypernet", seconds=1e-6, simulations=20) < 0.05

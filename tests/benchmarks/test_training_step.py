@@ -87,7 +87,8 @@ def test_the_table_says_how_many_times_longer(tmp_path):
     wide = {"published": 8.0, "library": 0.4, "floor of library": 0.25, WIDE: 1.0}
     lines = summary([found, wide])
     assert lines[0] == "library: geometric mean 10.00, least 5.00 of 2 ratios"
-    assert lines[-1] == "library, wide configurations: at most 1.60 times the floor (1 steps)"
+    assert lines[-2] == "library, wide configurations: at most 1.60 times the floor (1 steps)"
+    assert lines[-1] == "library, wide configurations: at their floor the ratios would be 32.00 and more"
     write_page(tmp_path / "page.rst", ["configuration", "task", "published", *COLUMNS, "floor"], [cells], lines)
     page = (tmp_path / "page.rst").read_text()
     assert "1.00 (10.0)" in page

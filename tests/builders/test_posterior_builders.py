@@ -71,6 +71,7 @@ def test_a_posterior_needs_no_condition_and_begins_as_a_fresh_network(builder):
         torch.testing.assert_close(posterior.draw(2, cond_id=0).w, default)
 
 
+@pytest.mark.slow
 def test_a_module_made_bayesian_trains():
     """With the defaults the residual of a regression is near the noise, a small part of the targets' variance."""
     torch.manual_seed(0)

@@ -12,11 +12,13 @@ import pytest
 import torch
 from rich.console import Console
 
+from bayeshnet import estimators
 from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.cli import main
 from bayeshnet.commands.compare import _layout_for
 from bayeshnet.commands.parser import parse_run
-from bayeshnet.continual import PosteriorReplay
+from bayeshnet.continual import CRITERIA, PosteriorReplay
+from bayeshnet.data import STREAMS
 from bayeshnet.data.idx import FILES
 from bayeshnet.estimators import LIVI, SSGE, KLEstimator
 from bayeshnet.reports import Cell, Column, Table
@@ -122,6 +124,29 @@ def test_run_compare_and_list(tmp_path, capsys):
     assert "ImportanceSandwich" in capsys.readouterr().out
 
 
+def test_the_list_names_all_that_the_command_line_knows(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    public = {name for name in estimators.__all__ if isinstance(getattr(estimators, name), type)}
+    concrete = {name for name in public if issubclass(getattr(estimators, name), KLEstimator)} - {
+        name for name in public if getattr(getattr(estimators, name), "__abstractmethods__", None)
+    }
+    methods = {method for found in available().values() for method in found}
+    words = set(re.findall(r"[\w-]+", out))
+    assert words >= {
+        *STREAMS,
+        *CRITERIA,
+        *concrete,
+        "PosteriorReplay",
+        "ImplicitGenerator",
+        "MLPNetwork",
+        "NoiseOutliers",
+    }
+    assert all(method in out.replace("\n", "") or method in words for method in methods if len(method) < 12)
+    assert not words & {"KLEstimator", "Learner", "PosteriorBuilder"}
+
+
+LAYER = ("--learner.network=torch.nn.Linear", "--learner.network.out_features=2")
 MISTAKES = {
     "unknown data": (["run", "--data", "nonsense"], "data: expected one of"),
     "unknown method": (["run", "--method", "nonsense"], "method: expected one of"),
@@ -129,9 +154,21 @@ MISTAKES = {
     "unknown key": (["run", "--learner.nonsense", "1"], "nonsense"),
     "unknown key to null": (["run", "--learner.coreset.nonsense", "null"], "nonsense"),
     "unknown estimator": (["run", "--estimator", "Nonsense"], "Nonsense"),
+    "no estimator": (
+        ["run", "--estimator", "torch.nn.Linear"],
+        "learner.estimator: Import path",
+    ),
     "bad value": (["run", "--learner.training.steps", "0"], "steps: expected an integer >= 1"),
     "nothing to judge on": (["run", "--judge-on", "validation"], "Set some aside"),
     "no split": (["run", "--judge-on", "train"], "judge_on: expected one of"),
+    "a layer of no size": (
+        ["run", *LAYER, "--learner.network.in_features=-3"],
+        "learner: expected settings of which it can be built, got Trying to create tensor with negative dimension -3",
+    ),
+    "a text for a number": (
+        ["run", *LAYER, "--learner.network.in_features=a"],
+        "learner.network.in_features: expected int",
+    ),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
     "no such device": (["run", "--device", "nowhere"], "device: expected 'auto', or a device of this machine"),
     "device without data": (["run", "--device", "meta"], "Tensors on it hold no data"),
@@ -150,6 +187,7 @@ def test_mistakes_are_one_line_and_exit_code_two(mistake, tmp_path, monkeypatch,
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
+    assert not re.search("Parser key|Union|Namespace|<class", error)
     assert list(tmp_path.iterdir()) == []
 
 

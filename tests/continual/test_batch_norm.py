@@ -87,7 +87,7 @@ def test_independent_posteriors_predict_the_first_task_as_before_bit_for_bit(nam
         assert torch.equal(learner.predict(state, x, 0).mean, first)
 
 
-@pytest.mark.parametrize("name", ["module", "ours"])
+@pytest.mark.parametrize("name", [pytest.param("module", marks=pytest.mark.slow), "ours"])
 def test_posterior_replay_forgets_nothing_over_three_tasks(name):
     learner = PosteriorReplay(
         NETWORKS[name](),

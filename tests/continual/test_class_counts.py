@@ -149,7 +149,7 @@ LEARNERS = {
         num_samples=10,
         num_outputs=5,
         outliers=NoiseOutliers(0.1),
-        coreset=Coreset(size=9),
+        coreset=Coreset(size=9, finish=training),
     ),
     "prior-focused": lambda training: PriorFocused(
         NET, MeanFieldWeights(), training=training, num_samples=10, num_outputs=5
@@ -173,7 +173,9 @@ LEARNERS = {
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("joint", "separate"))) for n in LEARNERS]
+)
 def test_streams_of_two_three_and_five_classes_are_learned(name):
     """Every class is a cluster, so that each task is learned; the labels of all tasks are told from the density."""
     learner = LEARNERS[name](Training(steps=150, batch_size=30, lr=2e-2, num_particles=2, beta=0.01))
@@ -268,6 +270,7 @@ def test_values_need_one_number_of_targets():
         PriorFocused(NET, MeanFieldWeights(), **QUICK).learn(None, one)
 
 
+@pytest.mark.slow
 def test_runs_of_such_streams(tmp_path):
     """Accuracy before a task is learned is compared with the chance of that task."""
     stream = TaskStream(TASKS, name="wider and wider")

@@ -71,7 +71,7 @@ LEARNERS = {
     "replay-radial": lambda: PosteriorReplay(
         NET, RadialGenerator(embedding_size=4, hidden_layers=(8,)), estimator=MonteCarlo(), **QUICK
     ),
-    "replay-coreset": lambda: PosteriorReplay(NET, IMPLICIT, coreset=Coreset(size=7, doubt=0.5), **QUICK),
+    "replay-coreset": lambda: PosteriorReplay(NET, IMPLICIT, coreset=Coreset(size=7, doubt=0.5, finish=FAST), **QUICK),
     "prior-focused": lambda: PriorFocused(NET, MeanFieldWeights(), **QUICK),
     "prior-focused-low-rank": lambda: PriorFocused(NET, LowRankWeights(rank=2), heads=GrowingSoftmax(), **QUICK),
     "prior-focused-implicit": lambda: PriorFocused(NET, IMPLICIT, **{**QUICK, "training": replace(FAST, steps=3)}),

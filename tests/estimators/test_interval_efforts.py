@@ -34,7 +34,7 @@ def test_a_target_out_of_reach_costs_a_million_draws():
 
 
 @pytest.mark.parametrize(("share", "settled"), [(0.99, True), (1.01, False)])
-@pytest.mark.parametrize("target", [0.05, 0.4])
+@pytest.mark.parametrize("target", [pytest.param(0.05, marks=pytest.mark.slow), 0.4])
 def test_the_search_is_settled_if_both_sides_differ_by_less_than_eight_targets(share, settled, target, monkeypatch):
     def block(q, num, *_):
         zero = torch.zeros(num, dtype=DTYPE)

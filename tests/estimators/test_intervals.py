@@ -116,7 +116,11 @@ def test_a_bent_map():
 
 @pytest.mark.parametrize(
     ("function", "num"),
-    [(torch.abs, 1), (torch.abs, 2), (torch.abs, 4), (torch.cos, 1), (torch.cos, 2), (lambda z: torch.cos(3 * z), 1)],
+    [
+        *((torch.abs, 1), (torch.abs, 2), (torch.abs, 4), (torch.cos, 1)),
+        pytest.param(torch.cos, 2, marks=pytest.mark.slow),
+        pytest.param(lambda z: torch.cos(3 * z), 1, marks=pytest.mark.slow),
+    ],
 )
 def test_many_modes(function, num):
     truth = num * separate_kl(function, 0.05)

@@ -140,7 +140,9 @@ def test_a_density_gives_a_value():
     torch.testing.assert_close(Auto().estimate(torchs(loc, scale), prior).value, exact)
 
 
-@each
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * (k not in ("Plain", "DrawsOnly"))) for k in KINDS]
+)
 def test_training_and_prediction(kind):
     torch.manual_seed(0)
     model, x, y = problem()
@@ -303,7 +305,11 @@ def test_the_advice_about_noise_that_folds_can_be_followed():
     assert advice_for({"fold": ""}) == ADVICE["fold"]
 
 
-@each_builder
+@pytest.mark.parametrize(
+    "builder",
+    [pytest.param(b, marks=[pytest.mark.slow] * (i in (4, 6, 7))) for i, b in enumerate(BUILDERS)],
+    ids=lambda one: type(one).__name__,
+)
 def test_diagnoses_are_the_same_in_inference_mode(builder):
     torch.manual_seed(0)
     spec = WeightSpec.of(nn.Linear(3, 2))

@@ -193,3 +193,28 @@ def test_a_class_of_one_example_is_found():
     assert int(probs[0].argmax()) == 2
     assert float(probs[1:, 2].max()) < 0.5
     assert bool(head.log_probs(x).isfinite().all())
+
+
+def test_what_a_head_cannot_use_is_refused_before_it_has_changed():
+    values, classes = BayesianLinearHead(4, 2).update(X, Y), BayesianLinearHead(4).update(X, torch.arange(30) % 3)
+    before = [copy.deepcopy(head.state_dict()) for head in (values, classes)]
+    large = torch.full((1, 2), 1e200, dtype=torch.float64)
+    for error, says, call in (
+        (TypeError, "y: expected floating values", lambda: values.update(X, torch.ones(30, 2, dtype=torch.long))),
+        (ValueError, r"y: expected finite values below 1e\+100", lambda: values.update(X[:1], large)),
+        (TypeError, "y: expected classes, as integers", lambda: classes.update(X, Y[:, 0])),
+        (
+            ValueError,
+            "y: expected at most 16384 classes",
+            lambda: classes.update(torch.ones(16385, 4), torch.arange(16385)),
+        ),
+        (ValueError, "features: expected a head of classes", lambda: values.log_probs(X)),
+        (ValueError, "y: expected a head of classes", lambda: values.calibrate(X, torch.arange(30))),
+        (ValueError, "probs: expected a prediction of classes", lambda: values.predict(X).probs),
+        (ValueError, "num_features: expected at most 16384", lambda: BayesianLinearHead(2**14 + 1)),
+        (ValueError, "num_outputs: expected at most 16384", lambda: BayesianLinearHead(4, 2**14 + 1)),
+    ):
+        with pytest.raises(error, match=f"^{says}"):
+            call()
+    for head, known in zip((values, classes), before, strict=True):
+        torch.testing.assert_close(head.state_dict(), known, rtol=0, atol=0)

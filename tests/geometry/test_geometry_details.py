@@ -460,3 +460,16 @@ def test_what_is_kept_without_gradients_is_not_taken_with_them(needs, without):
         grads.append(torch.autograd.grad(total, leaf)[0])
     torch.testing.assert_close(*grads)
     assert grads[0].abs().max() > 0
+
+
+def test_products_of_a_hypernetwork_are_those_of_its_jacobian():
+    hnet, z, v = hmlp(), torch.randn(2, 3, dtype=DOUBLE), torch.randn(2, 17, dtype=DOUBLE)
+
+    def flat(one):
+        return torch.cat([w.flatten() for w in hnet(uncond_input=one[None])])
+
+    jacobians = torch.stack([torch.autograd.functional.jacobian(flat, one) for one in z])
+    torch.testing.assert_close(hnet.inner(z, v), torch.stack([flat(one) @ row for one, row in zip(z, v, strict=True)]))
+    torch.testing.assert_close(hnet.vjp(z, v), torch.einsum("bpn,bp->bn", jacobians, v))
+    torch.testing.assert_close(hnet.rows(z), jacobians)
+    torch.testing.assert_close(hnet.rows(z, torch.tensor([16, 2])), jacobians[:, [16, 2]])

@@ -15,7 +15,7 @@ from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, Mea
 from bayeshnet.distributions.posteriors.base import WeightPosterior
 from bayeshnet.guides import AutoHypernet, BayesianModel, Calibration, Gaussian, HypernetGuide, calibrate, to_arviz
 from bayeshnet.guides.checking.arviz_records import arviz_groups
-from bayeshnet.guides.checking.importance import GuideCheck, _advice, density_at_draws, with_shift
+from bayeshnet.guides.checking.importance import GuideCheck, _advice, density_at_draws, judge, with_shift
 from bayeshnet.guides.checking.joint import log_joint
 from bayeshnet.hnets import HMLP
 from bayeshnet.inference import fit
@@ -264,3 +264,18 @@ def test_arviz_takes_the_record():
 def test_posteriors_without_a_density_have_no_weights():
     with pytest.raises(ValueError, match="guide: expected one whose posterior has a density"):
         HypernetGuide(Silent()).draws_with_density(100)
+
+
+def test_a_density_that_is_hardly_known_is_not_relied_on():
+    """The gap of both sides is said in place of what the weights tell."""
+    ratios = torch.randn(400, dtype=DTYPE, generator=noise())
+    found, _ = judge(ratios, -2.5 * torch.ones(400, dtype=DTYPE), torch.zeros(400, dtype=DTYPE))
+    assert found.gap == pytest.approx(2.5)
+    assert found.advice.startswith("The guide's density is known to 2.5 nats only")
+    for bad in (torch.nan, torch.inf):
+        ratios[3] = bad
+        with pytest.raises(ValueError, match="model: expected one with a density at the guide's draws"):
+            judge(ratios, torch.zeros(400, dtype=DTYPE), torch.zeros(400, dtype=DTYPE))
+    nowhere = torch.full((400,), -torch.inf, dtype=DTYPE)
+    with pytest.raises(ValueError, match="look for data outside the supports"):
+        judge(nowhere, torch.zeros(400, dtype=DTYPE), torch.zeros(400, dtype=DTYPE))

@@ -238,6 +238,7 @@ def test_the_program_draws_targets(vectorized):
     torch.testing.assert_close(trace.nodes["y"]["log_prob"].reshape(-1, N), right.sum((2, 3, 4)))
 
 
+@pytest.mark.slow
 def test_nuts_finds_the_conjugate_posterior_of_steps():
     torch.manual_seed(0)
     x = draw(10, 1, 4)
@@ -254,6 +255,7 @@ def test_nuts_finds_the_conjugate_posterior_of_steps():
     assert 0.8 < float(samples.std()) / std < 1.2
 
 
+@pytest.mark.slow
 def test_a_segmentation_is_learned():
     """Foreground is where the image is bright; a fifth of the pixels has no label."""
     torch.manual_seed(0)

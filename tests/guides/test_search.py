@@ -226,6 +226,7 @@ def test_components_begin_in_the_modes():
     assert guide.check(program, num_samples=200, num_particles=100, generator=noise()).reliable
 
 
+@pytest.mark.slow
 def test_a_long_fit_warns_of_a_missed_mode():
     program = modes(TWO, UNEQUAL)[0]
     guide = at(program, TWO[:1])

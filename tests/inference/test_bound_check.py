@@ -104,7 +104,7 @@ def test_random_numbers_are_left_alone():
     assert torch.equal(*states)
 
 
-@pytest.mark.parametrize("components", [1, 2])
+@pytest.mark.parametrize("components", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_automatic_guides_are_looked_at(components):
     """One unknown of three becomes |z|; a mixture has the mean of what its components have too much."""
     model, batch, *_ = conjugate()

@@ -28,7 +28,13 @@ def train(name, dtype=torch.float64, steps=4, **options):
     return parameters(guide), result
 
 
-@pytest.mark.parametrize(("name", "backend"), [*((name, "eager") for name in PROBLEMS), ("livi", "aot_eager")])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    [
+        *((name, "eager") for name in PROBLEMS if name != "ssge"),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (("ssge", "eager"), ("livi", "aot_eager"))),
+    ],
+)
 def test_a_compiled_training_is_the_same(name, backend):
     """Parameters, batches and the temperature change from step to step; the graph has no breaks (``fullgraph``)."""
     wanted, plain = train(name)

@@ -27,7 +27,9 @@ GUIDES = {
 }
 
 
-@pytest.mark.parametrize("kind", [pytest.param(k, marks=[pytest.mark.slow] * k.startswith("auto")) for k in GUIDES])
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=[pytest.mark.slow] * k.startswith(("auto", "low"))) for k in GUIDES]
+)
 def test_posterior_evidence_and_predictions_are_the_closed_form(kind):
     """All guides can hold the Gaussian posterior, so the bound becomes the evidence and their law the posterior."""
     model, batch, design, mean, covariance, evidence = conjugate()

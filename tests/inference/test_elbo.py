@@ -273,3 +273,23 @@ def test_further_inputs_join_the_batch_only_where_examples_are_known_to_be_indep
             given = (torch.randn(4, 2), torch.zeros(4).long())
             assert ImplicitELBO().evaluation(model, guide, given).joins_inputs == alone
             assert not ImplicitELBO(local_noise=True).evaluation(model, guide, given).joins_inputs
+
+
+def test_sites_that_the_bound_cannot_treat_are_refused():
+    """A mask, and another latent whose gradient needs a score function."""
+    model, guide = regression()
+    x, y = data()
+    elbo = ImplicitELBO(LIVI(), num_samples=4)
+    with pytest.raises(ValueError, match="guide site 'weights': expected no mask"):
+        elbo.terms(traced(model), poutine.mask(guide, mask=torch.tensor(True)), x, y)
+
+    def counted(x, y):
+        pyro.sample("count", dist.Poisson(torch.tensor(2.0, dtype=DTYPE)))
+        return model(x, y)
+
+    def counting(x, y):
+        pyro.sample("count", dist.Poisson(torch.tensor(3.0, dtype=DTYPE)))
+        return guide(x, y)
+
+    with pytest.raises(ValueError, match="guide site 'count': expected a reparameterized distribution"):
+        elbo.terms(counted, counting, x, y)

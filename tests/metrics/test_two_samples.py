@@ -85,3 +85,13 @@ def test_bad_samples_are_refused():
         classifier_test(x, torch.randn(20, 4))
     with pytest.raises(ValueError, match="x: expected"):
         classifier_test(x[:4], x)
+
+
+def test_unknowns_that_are_constant_change_nothing_however_many_they_are():
+    """More of them than draws: the main directions are then found among the draws."""
+    x, y = torch.randn(2, 80, 3, generator=generator(), dtype=DTYPE)
+    y = y @ torch.tensor([[1.0, 0.9, 0.0], [0.0, 0.5, 0.0], [0.3, 0.0, 2.0]], dtype=DTYPE) + 0.3
+    plain = classifier_test(x, y, generator())
+    wide = classifier_test(*(torch.nn.functional.pad(part, (0, 400), value=1.5) for part in (x, y)), generator())
+    assert (wide.accuracy, wide.p_value) == (pytest.approx(plain.accuracy), pytest.approx(plain.p_value))
+    assert plain.accuracy > 0.6

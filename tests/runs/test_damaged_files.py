@@ -133,6 +133,7 @@ def test_files_of_another_task_or_run_are_found(folder, runs):
     assert read_state(folder) == expected
 
 
+@pytest.mark.slow
 def test_a_folder_without_its_manifest_is_read_by_the_checksums_of_its_records(folder):
     expected = read_state(folder)
     (folder / "manifest.json").unlink()
@@ -182,6 +183,7 @@ def forged(body):
     return json.dumps({**body, "checksum": fingerprint(json.dumps(body, sort_keys=True))}).encode()
 
 
+@pytest.mark.slow
 def test_records_of_wrong_types_with_the_right_checksum_are_named(folder):
     """Nothing tells an honest number from a forged one; wrong types are told all the same."""
     (folder / "manifest.json").unlink()

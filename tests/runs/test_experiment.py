@@ -62,11 +62,14 @@ def comparable(result):
     return {key: value for key, value in plain.items() if key not in ("seconds", "versions")}
 
 
-@pytest.mark.parametrize("data", ["modes2d", "regression1d"])
+@pytest.mark.parametrize("data", [pytest.param("modes2d", marks=pytest.mark.slow), "regression1d"])
 def test_results_are_complete(tmp_path, data):
     folder = RunFolder(tmp_path / "run")
     folder.create("data: x\n")
-    result = run(folder, make_experiment(data))
+    experiment = make_experiment(data)
+    before = copy.deepcopy(vars(experiment.learner.training))
+    result = run(folder, experiment)
+    assert vars(experiment.learner.training) == before, "an experiment is not changed by running"
     loaded = RunResult.load(folder.path)
     assert comparable(loaded) == comparable(result)
     metrics = json.loads(folder.metrics.read_text())
@@ -91,7 +94,8 @@ def test_results_are_complete(tmp_path, data):
     assert any(folder.figures.iterdir())
 
 
-@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [1, 2])
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, after):
     whole, cut = RunFolder(tmp_path / "whole"), RunFolder(tmp_path / "cut")
     for folder in (whole, cut):
@@ -208,6 +212,7 @@ def test_a_finished_run_is_not_finished_again(tmp_path, monkeypatch):
     torch.testing.assert_close(again.state.state_dict(), first.state.state_dict(), atol=0, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_resumed_under_another_configuration(tmp_path):
     experiment = Experiment(KEEPERS["coreset and a generator"](), data="modes2d")
     files = run_experiment(experiment, tmp_path / "run").folder
@@ -316,15 +321,6 @@ def test_settings_for_a_method_lie_over_those_for_its_classes():
     assert "last_gain" not in narrow["posterior"]["init_args"]
     for data, methods in available().items():
         assert set(configuration._read("streams", data).get("for_method", {})) <= set(methods)
-
-
-def test_an_experiment_is_not_changed_by_running(tmp_path):
-    experiment = make_experiment(**TWO)
-    before = copy.deepcopy(vars(experiment.learner.training))
-    folder = RunFolder(tmp_path / "run")
-    folder.create("x: 1\n")
-    run(folder, experiment)
-    assert vars(experiment.learner.training) == before
 
 
 def test_bad_settings_are_named():

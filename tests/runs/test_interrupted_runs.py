@@ -164,7 +164,9 @@ class Reports:
         return [int(word) if word.isdigit() else word for word in words]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "term"])
+@pytest.mark.parametrize(
+    "number", [pytest.param(signal.SIGKILL, id="kill"), pytest.param(signal.SIGTERM, id="term", marks=pytest.mark.slow)]
+)
 def test_processes_that_are_killed_while_they_write_lose_nothing(tmp_path, whole, number):
     rng = random.Random(int(number))
     begin = time.monotonic()

@@ -40,7 +40,7 @@ torch.save([prediction.means, prediction.scores(), torch.tensor(run.state.labels
 """
 
 
-@pytest.fixture(scope="module", params=STREAMS)
+@pytest.fixture(scope="module", params=["modes2d", pytest.param("regression1d", marks=pytest.mark.slow)])
 def folder(request, tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / request.param
     assert main(["run", "--data", request.param, *TINY, "--output", str(path)]) == 0

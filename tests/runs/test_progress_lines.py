@@ -1,5 +1,6 @@
 """Lines of text that a run says, on a pipe and in its log."""
 
+import io
 import logging
 import re
 
@@ -89,3 +90,19 @@ def test_a_log_that_is_a_link_is_refused(name, tmp_path):
     assert not target.exists()
     log_said(tmp_path, "")
     assert (tmp_path / "log.txt").read_text().endswith("\n")
+
+
+def test_bars_end_with_the_steps_and_the_result_of_each_task(tmp_path):
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=140, color_system=None)
+    with make_display(console) as display:
+        records = learn(tmp_path / "run", display)
+        display.stream_done(modes2d())
+    rows = [
+        line for line in out.getvalue().replace("\r", "\n").splitlines() if "task 3/3" in line or "task 1/3" in line
+    ]
+    for number, last in ((1, rows[-2]), (3, rows[-1])):
+        mean = 100 * sum(records[number - 1].given) / number
+        assert f"task {number}/3  modes {2 * number - 2} / {2 * number - 1}" in last
+        assert re.search(rf"3/3 NLL [\d.]+  KL \d+  accuracy {mean:.1f} %", last)
+    assert "assessing, drawing, writing" in out.getvalue()

@@ -1,6 +1,7 @@
 """Checks of the house rules, each a function from source text to a list of violations."""
 
 import ast
+import functools
 import io
 import re
 import tokenize
@@ -84,6 +85,12 @@ LONG_SIGNATURES = {
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
+@functools.lru_cache(maxsize=2)
+def parsed(source: str) -> ast.Module:
+    """Syntax tree of a file, kept while its checks follow each other."""
+    return ast.parse(source)
+
+
 def floor_of(path: str) -> str:
     """First part of a path below the package: ``hnets/mlp_hnet.py`` is on floor ``hnets``."""
     return path.split("/")[0].removesuffix(".py")
@@ -102,7 +109,7 @@ def allowed(floor: str) -> set[str] | None:
 def imports(source: str, path: str) -> Iterator[tuple[ast.AST, str]]:
     """Absolute dotted names of all that a file imports, wherever in it; names of ``from x import y`` as ``x.y``."""
     package = ["bayeshnet", *path.split("/")[:-1]]
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Import):
             yield from ((node, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -140,7 +147,7 @@ def check_third_party(source: str, path: str) -> list[str]:
     if floor not in PYRO_FLOORS:
         found += [f"{path}:{node.lineno}: Pyro enters at the guides" for node, top in names if top == "pyro"]
     deferred = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, Function) or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
             deferred |= {inner.lineno for inner in ast.walk(node) if isinstance(inner, ast.Import | ast.ImportFrom)}
     for node, top in names:
@@ -156,7 +163,7 @@ def check_sizes(source: str, path: str) -> list[str]:
     if lines > MAX_FILE:
         found.append(f"{path}: {lines} lines, at most {MAX_FILE}")
     code = _code_lines(source)
-    for name, node in _functions(ast.parse(source)):
+    for name, node in _functions(parsed(source)):
         length = len(code & _lines(node.body[0].lineno, node))
         if length > MAX_FUNCTION:
             found.append(f"{path}:{node.lineno}: {name} has {length} lines of code, at most {MAX_FUNCTION}")
@@ -166,7 +173,7 @@ def check_sizes(source: str, path: str) -> list[str]:
 def check_signatures(source: str, path: str) -> list[str]:
     """Public functions with too many positional arguments, ``self`` and ``cls`` not counted."""
     found = []
-    for name, node in _functions(ast.parse(source)):
+    for name, node in _functions(parsed(source)):
         parts = name.split(".")
         if any(part.startswith("_") and not part.startswith("__") for part in parts):
             continue
@@ -182,7 +189,7 @@ def check_signatures(source: str, path: str) -> list[str]:
 def check_silence(source: str, path: str) -> list[str]:
     """Calls of ``print`` and ``assert`` statements; tests for others, in ``testing``, are made of assertions."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
             found.append(f"{path}:{node.lineno}: print; use logging")
         elif isinstance(node, ast.Assert) and floor_of(path) != "testing":
@@ -196,7 +203,7 @@ def check_finished(source: str, path: str) -> list[str]:
     for number, line in enumerate(source.splitlines(), 1):
         if re.search(r"\b(TODO|FIXME|XXX)\b", line):
             found.append(f"{path}:{number}: a promise left behind")
-    tree = ast.parse(source)
+    tree = parsed(source)
     abstract = set()
     for _, node in _functions(tree):
         if any(ast.unparse(decorator).endswith("abstractmethod") for decorator in node.decorator_list):
@@ -211,7 +218,7 @@ def check_finished(source: str, path: str) -> list[str]:
 
 def check_interface(source: str, path: str) -> list[str]:
     """Modules without a docstring, and public modules without ``__all__``."""
-    tree, found = ast.parse(source), []
+    tree, found = parsed(source), []
     if not ast.get_docstring(tree):
         found.append(f"{path}: no module docstring")
     name = path.split("/")[-1]
@@ -236,7 +243,7 @@ def check_private_modules(source: str, path: str) -> list[str]:
 def check_docstrings(source: str, path: str) -> list[str]:
     """Docstrings that begin with What, Who, Whether or How; a verb or a noun says more."""
     found = []
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Module | ast.ClassDef | Function):
             text = ast.get_docstring(node)
             if text and text.split()[0] in VAGUE:
@@ -332,7 +339,7 @@ def _code_lines(source: str) -> set[int]:
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type not in silent:
             lines |= set(range(token.start[0], token.end[0] + 1))
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(parsed(source)):
         if isinstance(node, ast.Module | ast.ClassDef | Function) and ast.get_docstring(node) is not None:
             lines -= _lines(node.body[0].lineno, node.body[0])
     return lines

@@ -63,7 +63,7 @@ class CheckedGuide:
             args: arguments of the model.
             num_samples: draws, at least 100.
             num_particles: particles of the search, at least 50; 0 for no search. A model that is not written for plates
-                around it is not searched.
+                around it, or of more than a hundred unknowns, is not searched.
             generator: of all noise.
             kwargs: keyword arguments of the model.
 

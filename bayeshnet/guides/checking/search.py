@@ -30,6 +30,7 @@ def search(
     budget: int = 600,
     keep: float = 0.6,
     again: int = 0,
+    most: int | None = None,
 ) -> Particles | None:
     """Carry particles to the posterior of a model, in its unconstrained unknowns.
 
@@ -45,10 +46,14 @@ def search(
         keep: effective share of the particles at each temperature. All noise is of torch's global generator.
         again: how often the particles are carried once more, from the Gaussians of sixteen clusters of them, after
             which modes have their shares nearer. What does not arrive in the budget is left out.
+        most: unknowns of the largest model that is searched; None for no limit.
 
     Returns:
-        The particles; None if the model is not written for plates around it, or if the budget was too small.
+        The particles; None if the model is not written for plates around it or too large, or if the budget was too
+        small.
     """
+    if most is not None and sum(site["value"].numel() for site in sites.nodes.values()) > most:
+        return None
     draws = torch.stack([_prior_draw(model, sites, args, kwargs) for _ in range(_PRIOR_DRAWS)])
     draws = draws[draws.isfinite().all(-1)]
     if not len(draws):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,11 +28,6 @@ class Part:
     count: int
     embedding: int
     options: dict[str, Any]
-
-    @property
-    def size(self) -> int:
-        """Number of weights in a chunk."""
-        return sum(math.prod(shape) for shape in self.shapes)
 
 
 def _per_part(name: str, value: Any, count: int, single: type | tuple[type, ...]) -> list[Any]:
