@@ -25,7 +25,7 @@ from bayeshnet.guides import BayesianModel, HypernetGuide
 from bayeshnet.hnets import HMLP
 from bayeshnet.inference import BatchedHMC, DrawnPosterior, LinearWarmup, fit, reference_posterior
 
-__all__ = ["FAMILIES", "long_run", "sampled_for"]
+__all__ = ["FAMILIES", "hypernetwork", "long_run", "sampled_for"]
 
 PARTS = 5
 
@@ -106,9 +106,13 @@ def mixture(part: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def hypernetwork(
-    latents: int, layers: tuple[int, ...], activation: Callable[[Tensor], Tensor], sigma: float | None
+    latents: int,
+    layers: tuple[int, ...],
+    activation: Callable[[Tensor], Tensor],
+    sigma: float | None,
+    first: float = 0.05,
 ) -> Callable[..., Any]:
-    """A hypernetwork of the latent, with a fixed sigma or (None) one learned for each weight."""
+    """A hypernetwork of the latent, with a fixed sigma or (None) one learned for each weight, at ``first`` at first."""
 
     def build(model: BayesianModel, problem: Problem, seconds: float) -> Any:
         spec = model.weight_spec
@@ -116,7 +120,7 @@ def hypernetwork(
         options = {"cond_in_size": 0, "num_cond_embs": 0, "verbose": False}
         hnet = HMLP(shapes, uncond_in_size=latents, layers=list(layers), activation_fn=activation, **options)
         init_hypernetwork(hnet, spec, 0.1)
-        noise: Any = LearnedSigma(spec, 0.05, "weight") if sigma is None else sigma
+        noise: Any = LearnedSigma(spec, first, "weight") if sigma is None else sigma
         posterior = HypernetPosterior(hnet, sigma=noise, scale=scale_of(model), weight_spec=spec)
         return trained(model, problem, posterior, seconds, 0)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from near_exact_families import FAMILIES as NEAR
-from near_exact_families import start_of, trained
+from near_exact_families import hypernetwork, start_of, trained
 from near_exact_problems import Problem
 from torch import Tensor, nn
 
@@ -21,6 +21,8 @@ from bayeshnet.mnets import MLP, ModuleMainNet, PriorFunctionNet
 __all__ = ["FAMILIES", "TestbedProblem", "net_of", "problem_of", "true_probs"]
 
 MEMBERS, DROPOUT, UNITS, MASKS = 10, 0.1, 50, 400
+WIDE = 0.3
+"""The sigma with which the second implicit family begins; the first one begins with 0.05."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ FAMILIES: dict[str, Callable[..., Any]] = {
     "low rank": NEAR["low rank"],
     "linear hypernetwork": NEAR["linear hypernetwork"],
     "implicit": NEAR["implicit, sigma learned"],
+    "implicit, wide at first": hypernetwork(32, (64,), nn.Tanh(), None, WIDE),
     "5 mean fields": NEAR["5 mean fields"],
     "short sampler": NEAR["short sampler"],
 }

@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "plot_gallery": True,
     "abort_on_example_error": True,
     "image_scrapers": ("matplotlib",),
+    "capture_repr": ("_repr_html_",),  # what is printed is shown, and not what the last call of a plot returns
     "remove_config_comments": True,
     "write_computation_times": False,  # pages of their own that load scripts from the network
 }
@@ -138,18 +139,13 @@ def check_reference(app, env):
                 LOGGER.warning("%s.%s has no entry in the reference; give it a docstring", package, name)
 
 
-def drop_lost_ways_back(app, env):
-    """Leave out the links from source pages to entries that stand under another module's name."""
+def mend_ways_back(app, env):
+    """Let source pages link to the pages that have entries under the names that the links give."""
     entries = env.domaindata["py"]["objects"]
     for known in getattr(env, "_viewcode_modules", {}).values():
         if known:
             _, _, used, module = known
-            for name in [name for name, page in used.items() if _page(entries, f"{module}.{name}") != page]:
-                del used[name]
-
-
-def _page(entries, name):
-    return entries[name].docname if name in entries else None
+            used |= {name: entries[f"{module}.{name}"].docname for name in used if f"{module}.{name}" in entries}
 
 
 def write(path, text):
@@ -175,4 +171,4 @@ def setup(app):
     """Register what is done for each page."""
     app.connect("html-page-context", make_room, priority=900)
     app.connect("env-check-consistency", check_reference)
-    app.connect("env-check-consistency", drop_lost_ways_back)
+    app.connect("env-check-consistency", mend_ways_back)

@@ -82,7 +82,7 @@ def test_the_page_has_three_tables_of_all_methods_and_keeps_earlier_runs():
     assert "seeds 0, 1. Tasks have weights of evidence and entropy of their own in 1 of 3 runs" in accuracy.note
     assert [column.name for column in probabilities.columns] == ["method", "NLL", "NLL, task given"]
     assert [cell.value for cell in probabilities.rows[1][1:]] == [0.5, 0.125]
-    assert dict(zip([c.name for c in costs.columns], costs.rows[1], strict=True))["stored"] == Cell(2.5, 0.0)
+    assert dict(zip([c.name for c in costs.columns], costs.rows[1], strict=True))["stored"] == Cell(2.5)
     text = page("split-digits", runs, "COMMAND", "A note.", f"Old\n===\n\n{EARLIER}\nKept.\n")
     assert text.startswith("Split digits\n============\n")
     assert "   $ COMMAND\n\nA note.\n" in text

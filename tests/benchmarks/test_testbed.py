@@ -76,3 +76,9 @@ def test_the_page_ranks_families_and_names_the_winner(tmp_path):
     assert text.index("* - mean field - 0.400") < text.index("* - ensemble of 10 - 0.600")
     assert "at random - - - - - 99.0" in text.replace("- - - -", "- - - -")
     assert (tmp_path / "joint.png").exists()
+
+
+def test_the_page_says_what_part_of_the_regret_is_of_one_game():
+    games = [{"key": f"bandit/{family}/{i}", "regret": r} for family in "ab" for i, r in enumerate((1.0, 2.0, 7.0))]
+    assert page.hardest(games) == " One of the 3 games has 70 % of the regret of all families."
+    assert page.hardest(games[:1]) == ""

@@ -18,7 +18,7 @@ from bayeshnet.estimators import AVB
 from bayeshnet.inference import Callback
 from bayeshnet.inference.resuming import StepKeeper
 from bayeshnet.reports import RunResult
-from bayeshnet.runs import CSVLogger, Experiment, RunFolder
+from bayeshnet.runs import CSVLogger, Experiment, RunFolder, execution
 from bayeshnet.runs.execution import learn_stream
 from bayeshnet.runs.experiment_config import open_folder
 from bayeshnet.runs.kept_steps import KeptStep, kept_step
@@ -101,6 +101,48 @@ def test_a_task_that_was_stopped_ends_with_the_numbers_of_one_that_was_not(kind,
     for name in [*names, "logs/train.csv"]:
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "run" / name).read_bytes(), name
     assert not list((tmp_path / "run").glob("checkpoints/step.*"))
+
+
+def stopped_in_assessment(patch, number):
+    """Let the assessment after task ``number`` (from 1) be stopped."""
+    calls, real = [], execution.assess
+
+    def assess(*args, **options):
+        calls.append(1)
+        if len(calls) == number:
+            raise KeyboardInterrupt
+        return real(*args, **options)
+
+    patch.setattr("bayeshnet.runs.execution.assess", assess)
+
+
+def test_a_task_that_was_learned_and_not_assessed_is_not_learned_again(tmp_path, monkeypatch):
+    experiment = Experiment(LEARNERS["batch norm"](), data="modes2d", data_options={"num_train": 10})
+    whole = learn(experiment, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopped_in_assessment(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            learn(experiment, tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    assert (folder.last_task(), kept_step(folder)) == (1, None)
+    assert folder.load_learned(2) is not None
+    steps = Counter(9, 0)
+    again = learn(experiment, tmp_path / "run", steps)
+    assert steps.seen == [(2, step + 1) for step in range(STEPS)]
+    assert [comparable(a) for a in again] == [comparable(a) for a in whole]
+    names = [f"checkpoints/task-0{number}.safetensors" for number in (1, 2, 3)]
+    assert all((folder.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in names)
+
+
+@pytest.mark.slow
+def test_the_command_says_that_a_task_is_learned_and_not_assessed(tmp_path, monkeypatch, capsys):
+    words = ["run", "--data", "modes2d", "--quick", "--learner.training.steps", "5", *SMALL]
+    with monkeypatch.context() as patch:
+        stopped_in_assessment(patch, 2)
+        assert main([*words, "--learner.num_samples", "4", "--output", str(tmp_path / "run")]) == 130
+    says = f"1 of 3 tasks and task 2, learned but not assessed, are saved in {tmp_path / 'run' / 'checkpoints'}; "
+    assert says in capsys.readouterr().err
+    assert main(["run", "--resume", str(tmp_path / "run")]) == 0
 
 
 @pytest.mark.slow

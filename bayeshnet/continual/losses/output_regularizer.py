@@ -34,8 +34,10 @@ class OutputRegularizer(Settings):
     units of the prior's standard deviations. The term is added to the mean loss per example. Where weights are
     independent Gaussians, given the latent if there is one, divergences can replace the squared distance: then moving
     a weight that its task has left undetermined costs little. With a latent they are means over it,
-    :math:`\mathbb{E}_z \mathrm{KL}(N(u_{old}(z, s), \sigma_{old}^2) \| N(u(z, s), \sigma^2))`, which bound those
-    between the posteriors from above.
+
+    .. math:: \mathbb{E}_z \mathrm{KL}(N(u_{\text{old}}(z, s), \sigma_{\text{old}}^2) \| N(u(z, s), \sigma^2)),
+
+    which bound those between the posteriors from above.
 
     Args:
         strength: the factor :math:`\lambda`; 0 forgets, large values leave little freedom for new tasks.

@@ -23,7 +23,9 @@ _WIDTHS, _ERRORS, _STRONG = (0.1, 0.5), 2.0, 3.0
 
 @dataclass(frozen=True, repr=False)
 class Combination(Settings):
-    r"""The weights of the posterior over tasks, :math:`\log p(t|x) = a_t\, r_t(x) - b_t\, H_t(x) + \text{const}`.
+    r"""The weights of the posterior over tasks.
+
+    .. math:: \log p(t|x) = a_t\, r_t(x) - b_t\, H_t(x) + \text{const}
 
     Here :math:`r_t(x) = e_t(x) - \log \frac1T \sum_u e^{e_u(x)}` is the evidence ratio of the task. Where all tasks
     share :math:`a` and :math:`b`, this is :math:`a\, e_t(x) - b\, H_t(x) + \text{const}`.
