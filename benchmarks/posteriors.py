@@ -145,14 +145,13 @@ def main() -> None:
                 options.keep.write_text(json.dumps(kept))
     ranks = None if options.keep is None else options.keep.with_suffix(".calibration.json")
     p_values = json.loads(ranks.read_text()) if ranks is not None and ranks.exists() else {}
-    for (name, model), kind in product(
-        {} if options.draw_only or options.only else simulators().items(), GUIDES_RANKED
-    ):
-        if kind not in p_values.setdefault(name, {}):
-            p_values[name][kind] = calibrated(model, kind)
-            print(name, kind, p_values[name][kind], flush=True)
-            if ranks is not None:
-                ranks.write_text(json.dumps(p_values))
+    for (name, model), kind in product(simulators().items(), GUIDES_RANKED):
+        if kind in p_values.setdefault(name, {}) or options.draw_only or options.only:
+            continue
+        p_values[name][kind] = calibrated(model, kind)
+        print(name, kind, p_values[name][kind], flush=True)
+        if ranks is not None:
+            ranks.write_text(json.dumps(p_values))
     if options.rst is not None:
         machine = f"{platform.machine()}, torch {torch.__version__.split('+')[0]}, Pyro {pyro.__version__}"
         rest = [name for name in makers() if len(kept.get(name, {})) < 2]

@@ -145,7 +145,7 @@ def german_credit() -> tuple[Tensor, Tensor]:
 
 def _credit_target() -> Target:
     known = _known("german_credit_numeric_logistic_regression", "")
-    return Target(partial(credit, *german_credit()), known, columns("weight"), longer=2.0, judged=1000)
+    return Target(partial(credit, *german_credit()), known, columns("weight"), longer=2.0, judged=200)
 
 
 def _sparse_target() -> Target:

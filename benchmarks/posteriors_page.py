@@ -202,8 +202,10 @@ def calibrations(p_values: dict[str, dict[str, float]]) -> str:
         value = found.get(name)
         return "" if value is None else f"{value:.3f}" + (", alarm" if value < _LEVEL else "")
 
-    rows = [[posterior, *(shown(found, name) for name in guides)] for posterior, found in p_values.items()]
-    return _list_table([["posterior", *guides], *rows])
+    rows = [[posterior, *(shown(found, name) for name in guides)] for posterior, found in p_values.items() if found]
+    rest = ", ".join(posterior for posterior, found in p_values.items() if not found)
+    table = _list_table([["posterior", *guides], *rows])
+    return table + (f"The script also has these, which were not run for this page: {rest}.\n\n" if rest else "")
 
 
 def counted(results: dict[str, Any]) -> str:

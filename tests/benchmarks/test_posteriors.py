@@ -140,6 +140,8 @@ def test_the_page_tells_alarms_of_calibration(tmp_path):
     assert smallest({"a": torch.tensor([0.6, 0.9])}) == 1.0
     p_values = {"normal": {"AutoHypernet": 0.4, "AutoNormal": 0.05}, "schools": {"AutoHypernet": 0.0499}}
     assert cells(calibrations(p_values))[-5:] == ["normal", "0.400", "0.050", "schools", "0.050, alarm"]
+    p_values["spikes"] = {}
+    assert calibrations(p_values).endswith("not run for this page: spikes.\n\n")
     page = tmp_path / "page.rst"
     write_page(page, results(), 4.0, 64, "x86", (), p_values)
     assert "0.050, alarm" in page.read_text(encoding="utf-8")

@@ -336,14 +336,22 @@ def test_compare_names_damaged_files_in_one_line(folder, runs, capsys):
 @pytest.fixture(scope="module")
 def command_run(tmp_path_factory):
     path = tmp_path_factory.mktemp("command") / "run"
-    words = ["--quick", "--learner.training.steps", "2", "--learner.num_samples", "4", *SMALL]
+    words = [
+        "--quick",
+        "--data-options.num_tasks=2",
+        "--learner.training.steps",
+        "2",
+        "--learner.num_samples",
+        "4",
+        *SMALL,
+    ]
     assert main(["run", "--data", "modes2d", "--method", "separate", *words, "--output", str(path)]) == 0
     return path
 
 
 def test_resume_names_damaged_files_in_one_line(command_run, tmp_path, capsys):
     folder = shutil.copytree(command_run, tmp_path / "run")
-    for file in ("config.yaml", "manifest.json", "checkpoints/task-03.json", "checkpoints/task-03.safetensors"):
+    for file in ("config.yaml", "manifest.json", "checkpoints/task-02.json", "checkpoints/task-02.safetensors"):
         path = folder / file
         content = path.read_bytes()
         for name, changed in (
@@ -362,9 +370,9 @@ def test_resume_names_damaged_files_in_one_line(command_run, tmp_path, capsys):
 def test_a_damaged_folder_crashes_no_process(command_run, tmp_path):
     """In a process of its own, since a crash would take the tests with it."""
     folder = shutil.copytree(command_run, tmp_path / "run")
-    (folder / "checkpoints" / "task-03.json").write_bytes(b"[" * 200_000)
+    (folder / "checkpoints" / "task-02.json").write_bytes(b"[" * 200_000)
     command = [sys.executable, "-m", "bayeshnet", "run", "--resume", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "task-03.json" in done.stderr
+    assert "task-02.json" in done.stderr

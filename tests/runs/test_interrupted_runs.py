@@ -369,11 +369,11 @@ def test_a_full_disk_ends_the_command_with_one_line_and_code_2(tmp_path, monkeyp
         return real(handle, content)
 
     monkeypatch.setattr(os, "write", write)
-    words = [*WORDS, "--learner.num_samples", "4", "--output", str(path)]
+    words = [*WORDS, "--data-options.num_tasks=2", "--learner.num_samples", "4", "--output", str(path)]
     assert main(words) == 2
     _, err = capsys.readouterr()
     assert err.count("\n") == 1
     assert "No space left on device: '" in err
-    assert f"1 of 3 tasks are saved in {path / 'checkpoints'}; finish with: bayeshnet run --resume {path}" in err
+    assert f"1 of 2 tasks are saved in {path / 'checkpoints'}; finish with: bayeshnet run --resume {path}" in err
     monkeypatch.undo()
     assert main(["run", "--resume", str(path)]) == 0
