@@ -210,9 +210,10 @@ class BayesianLinearHead(ExactHead):
         return _grid()[int(self.tally.argmax())] if bool(self.tally.any()) else _LOGISTIC
 
     def _left_out_deviations(self, wide: Tensor, targets: Tensor) -> Tensor:
+        """Return the deviations without each example, whose leverage by the others is ``h / (1 - h)``."""
         fit = self.fit()
         leverage = _leverage(fit, wide).unsqueeze(1)
-        return _deviations(_left_out(wide @ fit.weight, targets, leverage), fit.noise * (1 + leverage))
+        return _deviations(_left_out(wide @ fit.weight, targets, leverage), fit.noise / _rest(leverage))
 
     def _fit(self) -> Fit:
         ridge, count = self.chosen.tolist()
@@ -262,7 +263,12 @@ def _leverage(fit: Fit, wide: Tensor) -> Tensor:
 
 def _left_out(mean: Tensor, targets: Tensor, leverage: Tensor) -> Tensor:
     """Return the predictive means of learned examples as if each had been left out."""
-    return (mean - leverage * targets) / (1 - leverage).clamp_min(torch.finfo(mean.dtype).eps)
+    return (mean - leverage * targets) / _rest(leverage)
+
+
+def _rest(leverage: Tensor) -> Tensor:
+    """Return what a leverage lacks of one, a rounding error at least."""
+    return (1 - leverage).clamp_min(torch.finfo(leverage.dtype).eps)
 
 
 def _deviations(mean: Tensor, variance: Tensor) -> Tensor:
