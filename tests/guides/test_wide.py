@@ -14,6 +14,7 @@ from bayeshnet.estimators import LIVI
 from bayeshnet.geometry import JacobianGeometry
 from bayeshnet.guides import AutoHypernet
 from bayeshnet.guides.checking import search
+from bayeshnet.guides.wide import start
 from bayeshnet.guides.wide.entropy import LinearReverse
 from bayeshnet.guides.wide.frame import Frame
 from bayeshnet.guides.wide.newton import variational_newton
@@ -217,11 +218,28 @@ def test_it_is_saved_with_its_coordinates_and_kept_by_its_prior():
     assert float(guide.as_prior().log_density(values)) < float(before) - 2.0
 
 
-def test_a_model_that_is_not_written_for_plates_begins_at_its_starting_values():
+def test_a_model_that_is_not_written_for_plates_begins_near_its_posterior_too():
+    """It is run once for each gradient: a product of a matrix with the unknowns is no product with rows of them."""
+    x = torch.randn(60, SIZE, dtype=DTYPE, generator=noise())
+    y = x @ torch.randn(SIZE, dtype=DTYPE, generator=noise(1))
+
+    def regression():
+        w = pyro.sample("w", dist.Normal(torch.zeros(SIZE, dtype=DTYPE), ONE).to_event(1))
+        pyro.sample("y", dist.Normal(x @ w, 0.5).to_event(1), obs=y)
+
+    guide = AutoHypernet(regression)
+    guide()
+    covariance = torch.linalg.inv(x.T @ x / 0.25 + torch.eye(SIZE, dtype=DTYPE))
+    torch.testing.assert_close(guide.frame.loc, covariance @ (x.T @ y) / 0.25, rtol=0.0, atol=1e-4)
+    torch.testing.assert_close(guide.frame.root @ guide.frame.root.T, covariance, rtol=1e-3, atol=1e-5)
+
+
+def test_a_large_model_that_is_not_written_for_plates_begins_at_its_starting_values(monkeypatch):
     def single():
         w = pyro.sample("w", dist.Normal(torch.zeros(SIZE), 1.0).to_event(1))
         pyro.factor("seen", -w[0].square())
 
+    monkeypatch.setattr(start, "_MOST_SINGLY", SIZE - 1)
     torch.manual_seed(0)
     guide = AutoHypernet(single, init_scale=0.3)
     guide()

@@ -16,8 +16,9 @@ from .newton import variational_newton
 
 __all__ = ["find_frame"]
 
-_MOST = 1000
-"""The most unknowns for which a full covariance is searched: each step takes two gradients for each of them."""
+_MOST, _MOST_SINGLY = 1000, 200
+"""The most unknowns for which a full covariance is searched: each step takes two gradients for each of them. The second
+number is for models that are not written for plates around them, which run once for each gradient."""
 
 
 def find_frame(
@@ -36,8 +37,8 @@ def find_frame(
         kwargs: keyword arguments of the model.
 
     Returns:
-        The map from these coordinates; None for more than a thousand unknowns, for a model that is not written for
-        plates around it, or where its density is not finite.
+        The map from these coordinates; None for more than a thousand unknowns, for more than two hundred of a model
+        that is not written for plates around it, or where its density is not finite.
     """
     if loc.numel() > _MOST:
         return None
@@ -45,13 +46,16 @@ def find_frame(
     with torch.no_grad():
         values = sites.by_name(sites.rows(torch.stack([loc, loc + scale]))[0])
         density = JointDensity(model, values, args, kwargs)
-        if not density.can_be_batched(values):
-            return None
+        at_once = density.can_be_batched(values)
+    if not at_once and loc.numel() > _MOST_SINGLY:
+        return None
 
     def log_density(u: Tensor) -> Tensor:
         with pyro.validation_enabled(False):  # a step may leave the range of numbers, and is refused then
             x, way = sites.rows(u)
-            found: Tensor = density.batched(sites.by_name(x)) - way
+            given = sites.by_name(x)
+            each = density.batched(given) if at_once else torch.stack([density.single(given, i) for i in range(len(x))])
+            found: Tensor = each - way
             return found
 
     try:
