@@ -151,7 +151,8 @@ class BayesianLinearHead(ExactHead):
     def leave_one_out(self, features: Tensor, y: Tensor) -> Tensor:
         r"""Compute the predictive mean of examples that were learned, as if each had been left out, ``(N, C)``.
 
-        In closed form it is :math:`(m_i - h_i y_i) / (1 - h_i)`, at the same :math:`\lambda`.
+        In closed form it is :math:`(m_i - h_i y_i) / (1 - h_i)`, at the same :math:`\lambda`. A head that forgets takes
+        all examples for the newest: of older ones this is then near, not exact, and so is what is calibrated by them.
 
         Args:
             features: ``(N, D)``, of examples that the head has learned.

@@ -59,14 +59,14 @@ class AutoHypernet(FlatGuide):
     has 16 latents and noise of each unknown that is learned. It works wherever ``AutoMultivariateNormal`` does:
     constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or
     vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that would be wrong are refused. For
-    posteriors of several modes give it ``components``, or begin at a high temperature, ``fit(beta=Annealing(1000))``.
-    Unknowns of hierarchies are generated in units of their scales, to a learned degree. :meth:`check` tells whether the
-    guide is right, :meth:`resample` corrects what is left.
+    posteriors of several modes give it ``components``, or begin at a high temperature, ``fit(beta=Annealing(1000))``,
+    above 30 unknowns with ``latent_size``: the Gaussian is at one mode. Unknowns of hierarchies are generated in units
+    of their scales, to a learned degree. :meth:`check` tells whether the guide is right, :meth:`resample` corrects it.
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
         estimator: of the entropy; :class:`UnfoldedLIVI` if None, of more than 30 unknowns
-            :class:`~bayeshnet.guides.wide.entropy.LinearReverse`.
+            :class:`~bayeshnet.guides.wide.entropy.LinearReverse`: LIVI overrates noise that is learned.
         latent_size: number ``n`` of latents; if None the number ``D`` of unknowns, or, of more than 30, as said above.
             With more than ``D`` the map folds, and LIVI overestimates the entropy; :meth:`audit` shows by how much.
         layers: hidden sizes of the perceptron; without any the guide is a full Gaussian of ``D`` latents.

@@ -237,11 +237,11 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             x = self._group.gathered(x, x[particles.log_density.argmax()])
         return clusters(sites.rows(x, undo=True)[0].detach(), count)
 
-    @torch.no_grad()
     def _coordinates(self, x: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """Return the unknowns that the hypernetwork generates ``(D,)``, of unconstrained ones ``x``."""
         sites = self._sites(args, kwargs)
-        return sites.rows(x.unsqueeze(0), undo=True)[0][0] if sites.degrees or sites.bijections else x
+        with poutine.block(), torch.no_grad():  # a handler around may mask log-densities, as Predictive's does
+            return sites.rows(x.unsqueeze(0), undo=True)[0][0] if sites.degrees or sites.bijections else x
 
     def _near_prior(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """Return unconstrained unknowns ``(D,)`` near the middle of the prior: medians of few draws."""

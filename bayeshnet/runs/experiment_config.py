@@ -37,6 +37,7 @@ __all__ = [
 _KEY = re.compile(r'\s*Parser key "([^"]*)":\s*')
 _UNLIKELY = ("<class 'NoneType'>", "does not correspond to a subclass of")
 _PLACE = re.compile(r"[a-z_][\w.]*: ")
+_BARE = re.compile(r"Expected a <class '(?:\w+\.)*(\w+)'>")
 _KIND = re.compile(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", re.DOTALL)
 
 
@@ -80,7 +81,10 @@ def in_plain_words(message: str) -> str:
         elif reasons:
             for unlikely in _UNLIKELY:
                 reasons = [reason for reason in reasons if unlikely not in reason] or reasons
-            text = reasons[-1]
+            kinds = [kind[1] for reason in reasons if (kind := _BARE.fullmatch(reason))]
+            given = text.rpartition("Given value: ")[2].strip()
+            plain = f"expected {' or '.join(kinds)}, got {given}"
+            text = plain if _BARE.fullmatch(reasons[-1]) else reasons[-1]
         else:
             break
     kind = _KIND.fullmatch(text)

@@ -169,6 +169,10 @@ MISTAKES = {
         ["run", *LAYER, "--learner.network.in_features=a"],
         "learner.network.in_features: expected int",
     ),
+    "a text for a number or nothing": (
+        ["run", "--learner.posterior.block_size", "x"],
+        "learner.posterior.block_size: expected int, got x",
+    ),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
     "no such device": (["run", "--device", "nowhere"], "device: expected 'auto', or a device of this machine"),
     "device without data": (["run", "--device", "meta"], "Tensors on it hold no data"),

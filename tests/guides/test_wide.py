@@ -6,6 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro.infer import SVI, Predictive, Trace_ELBO
 from torch.distributions import MultivariateNormal
 
 from bayeshnet.distributions import HypernetPosterior, SemiImplicit
@@ -271,3 +272,40 @@ def test_models_of_more_than_a_hundred_unknowns_are_not_searched(size, searched,
     check = guide.check(normal, num_samples=100, num_particles=50, generator=noise())
     assert check.missed is None
     assert bool(asked) == searched
+
+
+@pytest.mark.parametrize("loss", [Trace_ELBO(), Trace_ELBO(4, vectorize_particles=True, max_plate_nesting=1), None])
+def test_the_first_call_may_be_inside_handlers(loss):
+    """Those of a step of SVI, of particles in a plate, and of predictions, which mask densities."""
+
+    def group():
+        with pyro.plate("group", 40):
+            x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 40):
+            pyro.sample("y", dist.Normal(x, 0.1), obs=torch.ones(40))
+
+    guide = AutoHypernet(group)
+    if loss is None:
+        Predictive(group, guide=guide, num_samples=3)()
+    else:
+        SVI(group, guide, pyro.optim.Adam({"lr": 0.01}), loss).step()
+    torch.testing.assert_close(guide.frame.loc, torch.full((40,), 1 / 1.01), rtol=0.0, atol=0.01)
+    torch.testing.assert_close(guide.frame.root.diagonal(), torch.full((40,), 101**-0.5), rtol=0.05, atol=0.0)
+
+
+def test_the_first_call_leaves_no_statements_and_no_random_numbers():
+    def subsampled():
+        with pyro.plate("group", 40):
+            x = pyro.sample("x", dist.Normal(0.0, 1.0))
+        with pyro.plate("data", 1000, subsample_size=10):
+            pyro.sample("y", dist.Normal(x.mean(-1), 1.0), obs=torch.zeros(10))
+
+    guide = AutoHypernet(subsampled)
+    nodes = pyro.poutine.trace(guide).get_trace().nodes
+    assert "_rows_of_values" not in nodes
+    assert "x" in nodes
+    state = torch.get_rng_state()
+    sites = guide._sites((), {})
+    sites.bijections = ()
+    find_frame(subsampled, sites, torch.zeros(40), 0.1, (), {})
+    assert torch.equal(torch.get_rng_state(), state)

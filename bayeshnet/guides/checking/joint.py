@@ -8,6 +8,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Tensor
 
 from ...checks import refusing
@@ -48,11 +49,14 @@ class JointDensity:
     def batched(self, values: Mapping[str, Tensor]) -> Tensor:
         """Compute the densities ``(S,)`` at all rows by one run of the model under a plate, if it may be under one."""
         num, plates = len(next(iter(values.values()))), max(self._sizes.values(), default=0)
+        plates = max(plates, len(_DIM_ALLOCATOR._stack))  # of plates around the caller, such as those of particles
         shaped = {
             name: value.reshape(num, *[1] * (plates - self._sizes[name]), *value.shape[1:])
             for name, value in values.items()
         }
-        trace = self._trace(shaped, pyro.plate("_rows_of_values", num, dim=-1 - plates))
+        with poutine.block():  # a plate is a statement, also to handlers around the caller
+            plate = pyro.plate("_rows_of_values", num, dim=-1 - plates)
+        trace = self._trace(shaped, plate)
         total: Any = 0.0
         for name in _samples(trace):
             if name != "_rows_of_values":

@@ -7,18 +7,22 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from torch import Tensor
 
 from ...rng import seeded
 from ..checking.joint import JointDensity
 from .frame import Frame
-from .newton import variational_newton
+from .newton import LogDensity, variational_newton
 
 __all__ = ["find_frame"]
 
 _MOST, _MOST_SINGLY = 1000, 200
 """The most unknowns for which a full covariance is searched: each step takes two gradients for each of them. The second
 number is for models that are not written for plates around them, which run once for each gradient."""
+
+_OF_MODELS = (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError, AssertionError)
+"""What a model raises at values far from any that it was written for."""
 
 
 def find_frame(
@@ -43,24 +47,32 @@ def find_frame(
     if loc.numel() > _MOST:
         return None
     sites.degrees = {name: degree.detach() for name, degree in sites.degrees.items()}
+    try:
+        # A step may leave the range of numbers, and is refused then; a model may draw, such as subsamples.
+        with poutine.block(), seeded(0), pyro.validation_enabled(False):
+            log_density = _density_of(model, sites, torch.stack([loc, loc + scale]), args, kwargs)
+            found = None if log_density is None else variational_newton(log_density, loc, scale)
+    except _OF_MODELS:
+        return None
+    return None if found is None else Frame(found.loc, found.root)
+
+
+def _density_of(
+    model: Callable[..., Any], sites: Any, tried: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> LogDensity | None:
+    """Return the log-density of flat unknowns; None for a model of too many that needs a run for each row."""
     with torch.no_grad():
-        values = sites.by_name(sites.rows(torch.stack([loc, loc + scale]))[0])
+        values = sites.by_name(sites.rows(tried)[0])
         density = JointDensity(model, values, args, kwargs)
         at_once = density.can_be_batched(values)
-    if not at_once and loc.numel() > _MOST_SINGLY:
+    if not at_once and tried.shape[1] > _MOST_SINGLY:
         return None
 
     def log_density(u: Tensor) -> Tensor:
-        with pyro.validation_enabled(False):  # a step may leave the range of numbers, and is refused then
-            x, way = sites.rows(u)
-            given = sites.by_name(x)
-            each = density.batched(given) if at_once else torch.stack([density.single(given, i) for i in range(len(x))])
-            found: Tensor = each - way
-            return found
+        x, way = sites.rows(u)
+        given = sites.by_name(x)
+        each = density.batched(given) if at_once else torch.stack([density.single(given, i) for i in range(len(x))])
+        found: Tensor = each - way
+        return found
 
-    try:
-        with seeded(0):
-            found = variational_newton(log_density, loc, scale)
-    except (RuntimeError, ValueError):  # of the model at values far from any that it was written for
-        return None
-    return None if found is None else Frame(found.loc, found.root)
+    return log_density

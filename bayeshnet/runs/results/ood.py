@@ -199,15 +199,23 @@ def measure_abstention(predictions: FinalPredictions, false_alarm: float = FALSE
         return None
     rates = {}
     for score in _scores_of(predictions.known):
-        rule = Abstention.calibrate([p.scores(score)[:, 0] for p in predictions.calibration], false_alarm)
-        known = rule.ood_score(predictions.known.scores(score))
-        ood = {name: rule.ood_score(p.scores(score)) for name, p in predictions.ood.items()}
+        rule = Abstention.calibrate([_shared_scores(p, score)[:, 0] for p in predictions.calibration], false_alarm)
+        known = rule.ood_score(_shared_scores(predictions.known, score))
+        ood = {name: rule.ood_score(_shared_scores(p, score)) for name, p in predictions.ood.items()}
         rates[score] = RefusalRates(
             100 * float((known > 0).double().mean()),
             {name: 100 * float((values > 0).double().mean()) for name, values in ood.items()},
             {name: _auroc(known, values) for name, values in ood.items()},
         )
     return AbstentionRates(100 * false_alarm, predictions.calibrated_on, rates)
+
+
+def _shared_scores(prediction: StreamPrediction, score: str) -> Tensor:
+    """Return scores ``(N, T)`` under shared weights: under a task's own they depend on which tasks are beside it."""
+    found = prediction.combination
+    if found is not None and found.task_weights:
+        prediction = replace(prediction, combination=replace(found, task_weights=()))
+    return prediction.scores(score)
 
 
 def _scores_of(prediction: StreamPrediction) -> list[str]:

@@ -11,14 +11,24 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_t
 
 from bayeshnet.builders import MeanFieldWeights, MLPNetwork
-from bayeshnet.continual import DensitySettings, EvidenceSettings, Separate, Split, Task, Training, load_state
+from bayeshnet.continual import (
+    Combination,
+    DensitySettings,
+    EvidenceSettings,
+    Separate,
+    Split,
+    StreamPrediction,
+    Task,
+    Training,
+    load_state,
+)
 from bayeshnet.continual.task_inference.evidence import TaskEvidence
 from bayeshnet.continual.task_inference.last_layers import LastLayers
 from bayeshnet.continual.task_inference.learning import build_evidence, divide_task
 from bayeshnet.features import RandomFourier
-from bayeshnet.runs.results.ood import measure_abstention, predict_all
+from bayeshnet.runs.results.ood import FinalPredictions, measure_abstention, predict_all
 from bayeshnet.tasks import TaskStream
-from tests.support.predictions import class_stream, with_kept
+from tests.support.predictions import class_stream, prediction, with_kept
 from tests.support.tasks import learn, make_task, same_state
 
 DTYPE = torch.float64
@@ -200,6 +210,33 @@ def test_weights_of_each_task_are_saved_and_weigh_predictions(tmp_path):
     torch.testing.assert_close(alone.scores("combined")[:, 0], expected)
     assert measure_abstention(known, 0.05).scores["combined"].refused["far"] == 100
     assert learner.learn(state, make_task(3), seed=5).evidence.weights.task_mean.shape == (2, 2, 10)
+
+
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_weights_of_each_task_do_not_move_the_rate_of_false_alarms(weight):
+    """Thresholds come of predictions under one task, where a ratio of evidence is always that of a single task."""
+    generator, count, num = torch.Generator().manual_seed(0), 5, 4000
+    combined = Combination(False, 1.0, 0.0, task_weights=((weight, 0.0),) * count)
+
+    def predicted(densities, chosen):
+        flat = torch.full((1, len(densities), 2), 0.5)
+        means = tuple(prediction(flat) for _ in range(densities.shape[1]))
+        return StreamPrediction(means, densities, torch.tensor(1.0), 1.0, combination=chosen)
+
+    def draw():
+        task = torch.arange(num) % count
+        densities = torch.randn(num, count, generator=generator, dtype=DTYPE) - 15
+        densities[torch.arange(num), task] += 15
+        return task, densities
+
+    (task, densities), (number, known) = draw(), draw()
+    alone = replace(combined, task_weights=combined.task_weights[:1])
+    calibration = tuple(predicted(densities[task == t][:, t : t + 1], alone) for t in range(count))
+    foreign = predicted(torch.full((50, count), -20.0, dtype=DTYPE), combined)
+    found = FinalPredictions(predicted(known, combined), number, number, {"far": foreign}, calibration, "validation")
+    rates = measure_abstention(found, 0.05).scores["combined"]
+    assert rates.false_alarm == pytest.approx(5, abs=1.2)
+    assert rates.refused["far"] == 100
 
 
 def test_nothing_is_kept_where_it_is_not_asked_for(tmp_path):
