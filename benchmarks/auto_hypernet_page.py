@@ -40,7 +40,8 @@ Any Pyro model
 ``beta=Annealing(...)`` begins hot, near the prior, which is what finds several modes; leave it out where there is
 one. Where a posterior of few unknowns is Gaussian, ``AutoMultivariateNormal`` needs less time for the same answer. Of
 more than thirty unknowns the first call, which ``fit`` makes, finds a Gaussian near the posterior by Newton's method:
-run the guide first on all data that it is to be fitted to. ``guide.audit()`` tells whether the entropy that training
+run the guide first on all data that it is to be fitted to. Heat does not lead it away from the mode that this finds;
+``latent_size`` leaves the search out. ``guide.audit()`` tells whether the entropy that training
 saw was the true one.
 
 Beside Pyro's guides, at equal time
