@@ -10,7 +10,7 @@ from .records import RunResult
 __all__ = ["DRAWN", "Repetitions", "find_repetitions"]
 
 DRAWN = "drawn by seed"
-"""What records of runs say of options that the seed draws."""
+"""Mark of options that the seed draws, in records of runs."""
 _NO_SETTINGS = "settings not recorded"
 _MOST_SHOWN, _WIDTH = 4, 40
 

@@ -22,7 +22,7 @@ _MOST, _MOST_SINGLY = 1000, 200
 number is for models that are not written for plates around them, which run once for each gradient."""
 
 _OF_MODELS = (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError, AssertionError)
-"""What a model raises at values far from any that it was written for."""
+"""Errors of models at values far from any that they were written for."""
 
 
 def find_frame(
