@@ -38,10 +38,10 @@ that chooses local noise was 4.2 in a run on a quiet machine, and 3.7 in another
 Small steps are bound by calls, not by arithmetic: that of ``reg_bbb`` makes 244 of them, of 5 to 6 microseconds each.
 Tried and left out, since neither takes a tenth off a whole step: a gradient of its own for the KL between independent
 Gaussians (30 calls fewer, 36 microseconds of 1.4 milliseconds), and a list of the recorded calls of bound and gradient,
-run again without autograd and the library's code (the bound alone is 1.0 to 1.3 times as fast, the whole step with its
+run again without autograd and the library's code (the bound alone is 0.9 to 1.3 times as fast, the whole step with its
 regularizer is not). ``compile=True`` (:doc:`/devices`) shortens small steps, and has no column here. Wide steps are
 bound by memory: where the allocator keeps what is freed (``MALLOC_TRIM_THRESHOLD_=4000000000
-MALLOC_MMAP_THRESHOLD_=4000000000`` in the environment) those of ``split_bbb`` and ``gmm_avb`` are 4 to 14 % shorter.
+MALLOC_MMAP_THRESHOLD_=4000000000`` in the environment) those of ``split_bbb`` and ``gmm_avb`` are 0 to 14 % shorter.
 
 {table}
 

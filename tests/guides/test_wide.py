@@ -309,3 +309,18 @@ def test_the_first_call_leaves_no_statements_and_no_random_numbers():
     sites.bijections = ()
     find_frame(subsampled, sites, torch.zeros(40), 0.1, (), {})
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_the_log_says_why_a_guide_begins_at_its_starting_values(caplog):
+    def brittle():
+        w = pyro.sample("w", dist.Normal(torch.zeros(SIZE), 1.0).to_event(1))
+        if float(w.detach().abs().max()) > 0.2:
+            raise ArithmeticError("too far")
+
+    plain = AutoHypernet(lambda: pyro.sample("w", dist.Normal(torch.zeros(SIZE), 1.0).to_event(1)))
+    plain()
+    found = plain._sites((), {})
+    found.bijections = ()
+    with caplog.at_level("INFO", logger="bayeshnet"):
+        assert find_frame(brittle, found, torch.zeros(SIZE), 0.3, (), {}) is None
+    assert "too far" in caplog.text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from .newton import LogDensity, variational_newton
 
 __all__ = ["find_frame"]
 
+_log = logging.getLogger(__name__)
 _MOST, _MOST_SINGLY = 1000, 200
 """The most unknowns for which a full covariance is searched: each step takes two gradients for each of them. The second
 number is for models that are not written for plates around them, which run once for each gradient."""
@@ -52,7 +54,8 @@ def find_frame(
         with poutine.block(), seeded(0), pyro.validation_enabled(False):
             log_density = _density_of(model, sites, torch.stack([loc, loc + scale]), args, kwargs)
             found = None if log_density is None else variational_newton(log_density, loc, scale)
-    except _OF_MODELS:
+    except _OF_MODELS as error:
+        _log.info("the guide begins at its starting values: in the search for better ones the model raised %r", error)
         return None
     return None if found is None else Frame(found.loc, found.root)
 
