@@ -172,7 +172,8 @@ def diagonal_fisher(
         Of shape ``(P,)``.
 
     Raises:
-        ValueError: if batch norm uses the statistics of the batch: gradients per example then mean nothing.
+        ValueError: if batch norm uses the statistics of the batch: gradients per example then mean nothing; if the
+            square of a weight overflows, since units that overflow may look like units that are off.
 
     References:
         Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", 2017.
@@ -189,6 +190,8 @@ def diagonal_fisher(
     check_instance("likelihood", likelihood, Likelihood, "a Likelihood")
     check_shape("weights", check_floating("weights", weights), (net.weight_spec.numel,))
     check_data("weights", check_finite("weights", weights))
+    if not bool(weights.square().isfinite().all()):  # units that overflow may look like units that are off
+        raise value_error("weights", expected="values whose squares are finite", found=f"{describe(weights)}")
     if not check_data("x", x).ndim or not len(x) or not check_data("y", y).ndim or len(y) != len(x):
         raise value_error("x or y", expected="inputs and as many targets, at least one", found=f"{describe((x, y))}")
     likelihood.check_targets(y)

@@ -125,6 +125,15 @@ def test_fisher_equals_brute_force(batch_size):
     torch.testing.assert_close(diagonal_fisher(net, Categorical(), flat, x, y, batch_size), expected)
 
 
+def test_fisher_refuses_weights_whose_products_overflow():
+    net = MLPNetwork((4,), "relu").build((3,), 2)
+    x = torch.tensor([[-2.0, 1.5, 1.0]])  # in single precision the unit overflows to -inf and looks off; it is on
+    flat = torch.full((net.weight_spec.numel,), 3e38)
+    assert (flat[:3].double() @ x[0].double() + flat[3].double()) > 0
+    with pytest.raises(ValueError, match="weights: expected values whose squares are finite"):
+        diagonal_fisher(net, Categorical(), flat, x, torch.tensor([0]))
+
+
 def test_ewc_is_prior_focused_learning_with_its_laplace_approximation():
     x, y = torch.randn(30, 4, dtype=DTYPE), torch.arange(30) % 2
     tasks = [Task(str(i), Split(x, y), Split(x, y), 2) for i in range(2)]

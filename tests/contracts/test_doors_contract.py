@@ -27,10 +27,17 @@ INSIDE = {
     *("representation", "speed", "testing"),
 }
 
-TABLES = {
-    importlib.import_module(f"bayeshnet.{table.name}"): importlib.import_module(f"{doors.__name__}.{table.name}").DOORS
-    for table in pkgutil.iter_modules(doors.__path__)
-}
+
+def _tables() -> dict[ModuleType, dict[str, Door]]:
+    """Load the tables, whose values are the same whatever was drawn before."""
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        names = [table.name for table in pkgutil.iter_modules(doors.__path__)]
+        tables = {name: importlib.import_module(f"{doors.__name__}.{name}").DOORS for name in names}
+    return {importlib.import_module(f"bayeshnet.{name}"): table for name, table in tables.items()}
+
+
+TABLES = _tables()
 OPEN = [(package, name) for package, table in TABLES.items() for name, door in table.items() if not door.closed]
 ARGUMENTS = [(package, name, argument) for package, name in OPEN for argument in TABLES[package][name].valid()]
 VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
