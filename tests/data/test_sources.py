@@ -49,6 +49,13 @@ def test_a_folder_of_images_is_its_files(images):
     assert FolderImages(images, image_size=(3, 4))[0][0].shape == (3, 3, 4)
 
 
+def test_sources_say_what_they_hold(images):
+    assert repr(FolderImages(images)) == "FolderImages(32 images (3, 6, 5) of 4 classes)"
+    assert repr(FolderImages(images, (3, 4), grayscale=True)) == "FolderImages(32 images (1, 3, 4) of 4 classes)"
+    assert repr(DictRows([{"a": 1.0, "b": 2}], "a", "b")) == "DictRows(1 rows, x='a', y='b')"
+    assert repr(ArrayRows(np.zeros((3, 2, 4), np.uint8), [0, 1, 2])) == "ArrayRows(3 rows (2, 4), uint8)"
+
+
 def test_a_stream_of_a_folder_reads_what_is_asked_for(images):
     stream = image_folder(images, data_seed=1)
     assert [task.labels for task in stream] == [(0, 1), (2, 3)]
@@ -194,6 +201,19 @@ def test_an_avalanche_benchmark_through_its_documented_attributes():
         from_avalanche(unknown)
     with pytest.raises(TypeError, match="expected an Avalanche benchmark, with train_stream"):
         from_avalanche([])
+
+
+def test_benchmarks_that_lack_something_are_named():
+    groups = [(0, 3), (1, 2)]
+    train = experiences(groups)
+    cases = [
+        ([SimpleNamespace()], TypeError, r"benchmark, test_stream\[0\]: expected an experience with a dataset"),
+        (experiences([(0, 3)]), ValueError, "benchmark, test_stream for task 1: expected examples of the task"),
+        (experiences(groups * 2), ValueError, "benchmark, test_stream: expected one test experience, or one for each"),
+    ]
+    for test, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            from_avalanche(SimpleNamespace(train_stream=train, test_stream=test))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("avalanche") is None, reason="Avalanche is not installed")

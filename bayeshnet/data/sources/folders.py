@@ -67,6 +67,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         self.targets = torch.tensor([label for _, label in self.samples])
         self._size = self._read(self.samples[0][0]).shape[:2] if self.image_size is None else self.image_size
 
+    def __repr__(self) -> str:
+        """Show how many images there are, of which shape and classes."""
+        shape = (1 if self.grayscale else 3, *self._size)
+        return f"FolderImages({len(self)} images {shape} of {len(self.classes)} classes)"
+
     def __len__(self) -> int:
         """Return the number of images."""
         return len(self.samples)

@@ -63,6 +63,10 @@ class DictRows(Dataset[tuple[Any, Any]]):
         self.y = check_text("y", y, "the name of the target")
         self.transform = None if transform is None else check_callable("transform", transform)
 
+    def __repr__(self) -> str:
+        """Show how many rows there are, and what is read of each."""
+        return f"DictRows({len(self)} rows, x={self.x!r}, y={self.y!r})"
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.rows)
@@ -115,6 +119,10 @@ class ArrayRows(Dataset[tuple[Tensor, Any]]):
         if self.targets.ndim == 0 or len(self.targets) != len(x):
             raise value_error("y", expected=f"as many targets as inputs ({len(x)})", got=y)
         self.x, self.tokens = x, bool(tokens)
+
+    def __repr__(self) -> str:
+        """Show how many rows there are, of which shape and type."""
+        return f"ArrayRows({len(self)} rows {tuple(self.x.shape[1:])}, {self.x.dtype})"
 
     def __len__(self) -> int:
         """Return the number of rows."""
