@@ -21,8 +21,8 @@ Which estimator?
    \\mathrm{KL}(q \\,\\|\\, p)
    = \\mathbb{E}_z \\mathrm{KL}\\big(\\mathcal{N}(h(z), \\sigma^2 I) \\,\\|\\, p\\big) - I(w; z)
 
-:class:`~bayeshnet.estimators.Auto` chooses by this table, but for audits and comparisons, and reports its choice with the
-reason. Where it knows only draws, of up to 50 weights, it takes SSGE, which has a gradient and no value.
+:class:`~bayeshnet.estimators.Auto` chooses by this table, but for audits and comparisons, and reports its choice with
+the reason. Where it knows only draws, of up to 50 weights, it takes SSGE, which has a gradient and no value.
 
 .. list-table::
    :header-rows: 1

@@ -157,4 +157,5 @@ def check_network(net: Any, x: Any) -> Any:
         parts = some if isinstance(some, tuple) else (some,)
         tokens = "Long" in found or not all(part.is_floating_point() for part in parts)
         advice = "Tokens and other integers are for networks with embeddings: see Split and from_arrays(tokens=True)."
-        raise value_error("network", expected=f"one that takes {describe(some)}", found=found, hint=advice if tokens else "") from error
+        hint = advice if tokens else ""
+        raise value_error("network", expected=f"one that takes {describe(some)}", found=found, hint=hint) from error

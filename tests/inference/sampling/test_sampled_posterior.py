@@ -267,7 +267,7 @@ def test_it_agrees_with_the_no_u_turn_sampler():
 
 
 def test_a_prior_need_not_know_its_variance(problem):
-    """Of a prior that is a shifted Gaussian, written as a transform, torch knows no variance: the posterior is exact."""
+    """Of a prior that is a shifted Gaussian, written as a transform, torch knows no variance."""
     deviation, shift = problem.prior.variance.sqrt(), 0.5
     moved = torch.distributions.TransformedDistribution(
         torch.distributions.Normal(torch.zeros_like(deviation), deviation),
