@@ -18,6 +18,7 @@ from ..by_class import tasks_by_class
 from ..outliers import image_outliers
 from ..reading import check_options
 from ..selection import held_out
+from .rows import check_mode
 
 __all__ = ["FolderImages", "image_folder"]
 
@@ -45,8 +46,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     Raises:
         MissingExtraError: if Pillow is not installed.
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no folder with images, or an image cannot be read or is of another size; the file is
-            named.
+        ValueError: if it has no folder with images, or an image cannot be read, is of another size or has more than
+            eight bits a channel; the file is named.
     """
 
     def __init__(self, folder: str | Path, image_size: Sequence[int] | None = None, grayscale: bool = False) -> None:
@@ -92,13 +93,15 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         image_of = _pillow()
         try:
             with image_of.open(path) as file:
-                image = file.convert("L" if self.grayscale else "RGB")
+                mode, image = file.mode, file.convert("L" if self.grayscale else "RGB")
                 if self.image_size is not None and image.size != self.image_size[::-1]:
                     image = image.resize(self.image_size[::-1], image_of.Resampling.BILINEAR)
-                return np.array(image)
+                pixels = np.array(image)
         except (OSError, ValueError, SyntaxError, image_of.DecompressionBombError) as error:
             found = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise value_error(f"file {path!r}", expected="an image that can be read", found=found) from error
+        check_mode(f"file {path!r}", mode)
+        return pixels
 
 
 def _pillow() -> Any:

@@ -14,11 +14,13 @@ from ...checks import check_callable, check_items, check_text
 from ...errors import check_flags, type_error, value_error
 from ...tasks.reading import is_map_style
 
-__all__ = ["ArrayRows", "DictRows", "as_tensor"]
+__all__ = ["ArrayRows", "DictRows", "as_tensor", "check_mode"]
 
 
 def as_tensor(value: Any) -> Tensor:
     """Turn one input into a tensor: images of Pillow and bytes become floating, channels first, in [0, 1].
+
+    Images with a palette become RGB. Those of more than eight bits a channel are refused, as their range is not known.
 
     Example:
         >>> as_tensor(np.full((2, 2), 255, dtype=np.uint8))
@@ -26,10 +28,22 @@ def as_tensor(value: Any) -> Tensor:
                 [1., 1.]])
     """
     if hasattr(value, "getbands"):  # an image of Pillow
-        image = torch.from_numpy(np.array(value))
+        check_mode("image", value.mode)
+        as_shown = {"1": "L", "P": "RGB", "PA": "RGB"}.get(value.mode, value.mode)
+        image = torch.from_numpy(np.array(value.convert(as_shown)))
         value = image.unsqueeze(0) if image.ndim == 2 else image.permute(2, 0, 1)
     tensor = torch.as_tensor(value)
     return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor
+
+
+def check_mode(where: str, mode: str) -> None:
+    """Refuse images of Pillow of more than eight bits a channel, such as ``"I;16"`` and ``"F"``.
+
+    Pillow cuts their values at 255 where it converts them, so that most of them become white.
+    """
+    if mode.startswith(("I", "F")):
+        hint = "Scale its values to 0 to 255, or read it in a data set of your own."
+        raise value_error(where, expected="an image of eight bits a channel", found=f"one of mode {mode}", hint=hint)
 
 
 @final
