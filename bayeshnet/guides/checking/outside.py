@@ -132,7 +132,7 @@ def carried_on(
     Example:
         >>> noise = torch.Generator().manual_seed(0)
         >>> normal = lambda x: -0.5 * x.square().sum(-1)
-        >>> near = 0.1 * torch.randn(200, 1, generator=noise)
+        >>> near = torch.randn(200, 1, generator=noise)
         >>> carried_on(normal, 9 + near, near, lambda x: float((x > 5).float().mean()), noise)
         Outside(share=0.0, apart=False)
     """
