@@ -35,6 +35,10 @@ def birds(num_tasks=2, data_seed=0):
     return TaskStream(tasks, "birds of mine")
 
 
+def flocks(size, **others):
+    return birds(size, **others)
+
+
 def nothing():
     return 3
 
@@ -149,3 +153,12 @@ def test_other_data_of_a_function_are_refused_whatever_their_name(here):
         with pytest.raises(ValueError, match="other examples in task 1"):
             folder.begin(other, own=True)
         folder.begin(other)
+
+
+def test_arguments_that_a_function_needs_are_asked_for_by_name(here):
+    with pytest.raises(
+        ValueError, match=r"options of 'my_streams_of_birds:flocks': expected size, got none. Give it as"
+    ):
+        get_stream("my_streams_of_birds:flocks")
+    assert len(get_stream("my_streams_of_birds:flocks", size=3)) == 3
+    assert list(stream_options("my_streams_of_birds:flocks")) == ["size"]
