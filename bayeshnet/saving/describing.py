@@ -221,7 +221,8 @@ def _plain(thing: Any) -> Any:
         values = thing.detach().cpu()
         if not bool(values.isfinite().all()):
             return NotImplemented
-        return {"tensor": values.tolist(), "dtype": str(thing.dtype).removeprefix("torch.")}
+        found = {"tensor": values.tolist(), "dtype": str(thing.dtype).removeprefix("torch.")}
+        return found if values.numel() else {**found, "shape": list(values.shape)}
     return NotImplemented
 
 
