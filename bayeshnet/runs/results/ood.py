@@ -77,7 +77,7 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
             calibration.append(prediction)
             continue
         settings = getattr(learner, "density", None)
-        if validated or not isinstance(settings, DensitySettings):
+        if validated or not isinstance(settings, DensitySettings) or len(split) == 1:  # then there is no other
             density = state.densities[t].log_density(split.x[chosen], noise)
         else:
             density = _held_out_density(settings, split, chosen, noise, task.layout)

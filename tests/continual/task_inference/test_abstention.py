@@ -6,9 +6,12 @@ import pytest
 import torch
 
 from bayeshnet.builders import MeanFieldWeights, MLPNetwork
-from bayeshnet.continual import Abstention, Separate, Split, Task, TaskStream, Training
+from bayeshnet.continual import Abstention, ExactStream, Separate, Split, Task, TaskStream, Training
+from bayeshnet.features import RandomFourier
 from bayeshnet.runs.results.ood import measure_abstention, predict_all
 from tests.support.tasks import learn
+
+QUICK = Separate(MLPNetwork((2,)), MeanFieldWeights(), training=Training(steps=1), num_samples=2)
 
 
 def test_thresholds_are_order_statistics_of_each_tasks_own_scores():
@@ -69,8 +72,7 @@ def images_of(layout):
 
 def test_thresholds_of_images_do_not_depend_on_the_layout():
     """Densities without the calibration inputs are of the same features as those that are kept."""
-    learner = Separate(MLPNetwork((2,)), MeanFieldWeights(), training=Training(steps=1), num_samples=2)
-    found = {}
+    learner, found = QUICK, {}
     for layout in ("CHW", "HWC"):
         stream = images_of(layout)
         state = learn(learner, stream)
@@ -80,3 +82,17 @@ def test_thresholds_of_images_do_not_depend_on_the_layout():
         torch.testing.assert_close(first.log_density, last.log_density, rtol=1e-4, atol=1e-3)
     rates = [measure_abstention(each).scores["density"].false_alarm for each in found.values()]
     assert rates[0] == rates[1] > 0
+
+
+@pytest.mark.parametrize("learner", [ExactStream(RandomFourier(5)), QUICK])
+def test_a_task_of_one_example_has_no_threshold(learner):
+    """One score cannot promise a rate; the run ends with results all the same."""
+    tasks, x = [], torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for number in range(2):
+        own = Split(x[number : number + 1], torch.tensor([number]))
+        tasks.append(Task(f"task {number}", own, own, 2, labels=(2 * number, 2 * number + 1)))
+    stream = TaskStream(tasks, outliers={"others": x[2:]})
+    found = predict_all(learner, learn(learner, stream), stream, 0)
+    rates = measure_abstention(found)
+    assert all(each.scores("density").isfinite().all() for each in found.calibration)
+    assert {score.false_alarm for score in rates.scores.values()} == {0.0}
