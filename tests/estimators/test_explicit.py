@@ -216,7 +216,8 @@ def test_a_closed_form_per_draw_is_the_density_where_there_is_one():
     torch.testing.assert_close(ClosedForm().log_density(linear, draw), wide.log_prob(draw.w))
     point = Dirac(normal(P))
     assert not ClosedForm().log_density(point, point.draw(3, generator())).any()
-    mixture = Mixture(torch.zeros(2, dtype=DTYPE), [MeanFieldGaussian(normal(P, seed=i), torch.ones(P)) for i in (1, 2)])
+    components = [MeanFieldGaussian(normal(P, seed=i), torch.ones(P)) for i in (1, 2)]
+    mixture = Mixture(torch.zeros(2, dtype=DTYPE), components)
     draw = mixture.draw(3, generator())
     parts = torch.stack([Independent(Normal(normal(P, seed=i), 1.0), 1).log_prob(draw.w) for i in (1, 2)])
     torch.testing.assert_close(ClosedForm().log_density(mixture, draw), parts.logsumexp(0) - torch.tensor(2.0).log())
