@@ -39,8 +39,8 @@ from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
 from .symmetries import Group, Symmetry
+from .wide.bend import frame_of
 from .wide.entropy import LinearReverse
-from .wide.frame import Frame
 from .wide.posterior import MANY, WidePosterior
 from .wide.start import find_frame
 
@@ -55,10 +55,11 @@ class AutoHypernet(FlatGuide):
     .. math:: u = h(z; \theta) + \sigma \odot \varepsilon, \qquad z \sim N(0, I_n), \; \varepsilon \sim N(0, I_D),
 
     where ``h`` is a perceptron with a linear skip connection, with its density from an estimator. Of more than 30
-    unknowns it begins at a Gaussian near the posterior, found by Newton's method in the first call, and in units of it
-    has 16 latents and noise of each unknown that is learned. It works wherever ``AutoMultivariateNormal`` does:
-    constrained supports, plates, several sites, ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or
-    vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that would be wrong are refused. For
+    unknowns it begins at a Gaussian near the posterior, found by Newton's method in the first call, which bends with
+    scales and other unknowns of bounded support; in units of it there are 16 latents, and noise of each unknown that is
+    learned. It works wherever ``AutoMultivariateNormal`` does: constrained supports, plates, several sites,
+    ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or vectorized particles) and
+    :class:`~bayeshnet.inference.ImplicitELBO`. Losses that would be wrong are refused. For
     posteriors of several modes give it ``components``, or begin at a high temperature, ``fit(beta=Annealing(1000))``,
     above 30 unknowns with ``latent_size``: the Gaussian is at one mode. Unknowns of hierarchies are generated in units
     of their scales, to a learned degree. :meth:`check` tells whether the guide is right, :meth:`resample` corrects it.
@@ -218,11 +219,11 @@ class AutoHypernet(FlatGuide):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make parts that are not there yet, so that a guide can be loaded without a run of the model."""
         kept = {key.removeprefix(prefix): value for key, value in state_dict.items()}
-        names = ("frame.root", "posterior.log_scale", "tails.skew", "degrees.logits")
-        root, wide, skew, logits = (kept.get(name) for name in names)
+        names = ("posterior.log_scale", "tails.skew", "degrees.logits")
+        (wide, skew, logits), frame = (kept.get(name) for name in names), frame_of(kept)
         fraction = kept.get(f"posterior.{'' if self.components == 1 else 'components.0.'}sigma.module.fraction")
-        if root is not None and part_of(self, "frame") is None:
-            self.frame = Frame(torch.zeros_like(root[0]), root)
+        if frame is not None and part_of(self, "frame") is None:
+            self.frame = frame
         if wide is not None and part_of(self, "posterior") is None:
             self._build_wide(torch.zeros_like(wide))
         if fraction is not None and part_of(self, "posterior") is None:
