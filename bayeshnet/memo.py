@@ -124,6 +124,8 @@ def is_traced() -> bool:
 def host_may_look(x: Tensor) -> bool:
     """Return whether the values of a tensor may be looked at in a training step: on the CPU, unless it is recorded.
 
+    Under ``torch.func.vmap``, where a tensor stands for several, they may not.
+
     Example:
         >>> with traced():
         ...     host_may_look(torch.zeros(2))
@@ -131,7 +133,12 @@ def host_may_look(x: Tensor) -> bool:
         >>> host_may_look(torch.zeros(2))
         True
     """
-    return x.device.type == "cpu" and not _TRACED.get()
+    if x.device.type != "cpu" or _TRACED.get():
+        return False
+    if torch.compiler.is_compiling():  # the compiler does not follow the rest
+        return True
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return all(level.key() != torch._C._functorch.TransformType.Vmap for level in stack)
 
 
 def _enabled() -> bool:

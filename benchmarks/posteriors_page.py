@@ -71,7 +71,7 @@ KNOWN = {
     "SLCP": "SLCP (simple likelihood, complex posterior), with those that sbibm ships",
     "Gaussian mixture": "the mean of a wide and of a narrow normal, with those that sbibm ships",
     "Bernoulli GLM": "a logistic regression of spikes, with those that sbibm ships",
-    "Brownian motion": "a Brownian motion of unknown scales, with exact draws: log-scales from a grid, the motion given "
+    "Brownian motion": "a Brownian motion of unknown scales, with exact draws: log-scales from a grid, motion given "
     "these (inference-gym ships moments, whose means are off by up to 0.3 standard deviations, and standard deviations "
     "of scales by 18 %)",
     "German credit": "a logistic regression on German credit, numeric, with the moments that inference-gym ships",

@@ -41,7 +41,7 @@ def embed(q: Distribution, places: Tensor, prior: FanInGaussian) -> Distribution
         geometry = EmbeddedGeometry(q.geometry, places, prior.event_shape[0])
         whitening = Whitening(_put(q.loc, places, prior.loc), _put(q.scale, places, prior.scale))
         sigma = _put(q.sigma, places, torch.ones_like(prior.scale))
-        return SemiImplicit(geometry, sigma, whitening, prior.weight_spec, validate_args=False)
+        return SemiImplicit(geometry, sigma, whitening, prior.weight_spec, block_size=q.block_size, validate_args=False)
     form = as_low_rank(q)
     if form is None:
         raise type_error(
@@ -53,13 +53,15 @@ def embed(q: Distribution, places: Tensor, prior: FanInGaussian) -> Distribution
     loc, diag = _put(form[0], places, prior.loc), _put(form[1], places, prior.scale**2)
     if form[2] is None:
         return MeanFieldGaussian(loc, diag.sqrt(), prior.weight_spec, validate_args=False)
-    factor = form[2].new_zeros(len(loc), form[2].shape[1]).index_copy(0, places, form[2])
+    factor = loc.new_zeros(len(loc), form[2].shape[1]).index_copy(0, places, form[2].to(loc))
     return LowRankGaussian(loc, factor, diag, prior.weight_spec, validate_args=False)
 
 
 def _put(values: Any, places: Tensor, around: Tensor) -> Tensor:
-    """Put ``values`` ``()`` or ``(K,)`` at their places in ``around`` ``(P,)``."""
-    return around.index_copy(0, places, values.expand(len(places)).to(around))
+    """Put ``values`` ``()`` or ``(K,)`` at their places in ``around`` ``(P,)``, in the higher precision of both."""
+    dtype = torch.promote_types(values.dtype, around.dtype)
+    put: Tensor = around.to(dtype).index_copy(0, places, values.expand(len(places)).to(around.device, dtype))
+    return put
 
 
 def _check_places(places: Any, q: Distribution, num: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, LowRankMultivariateNormal, MultivariateNormal, Normal
 
+from ..memo import transforms_active
 from .gaussian import LowRankGaussian, MeanFieldGaussian
 from .priors import FanInGaussian
 from .semi_implicit import SemiImplicit
@@ -19,7 +20,7 @@ def as_gaussian(p: Any) -> tuple[Tensor, Tensor] | None:
     """Return mean and standard deviation of ``p`` if it is a Gaussian with independent weights, else None.
 
     Recognized: :class:`MeanFieldGaussian`, :class:`FanInGaussian`, a torch or Pyro ``Normal(...).to_event(1)``
-    (expanded or not) and a diagonal ``MultivariateNormal``.
+    (expanded or not) and a constant diagonal ``MultivariateNormal``.
 
     Returns:
         ``(loc, scale)``, each ``(P,)``, or ``()`` if all weights have the same value.
@@ -76,8 +77,13 @@ def _one(value: Tensor) -> Tensor:
 
 
 def _diagonal(p: MultivariateNormal) -> tuple[Tensor, Tensor] | None:
-    """Return mean and standard deviations of a Gaussian with diagonal covariance, else None."""
+    """Return mean and standard deviations of a Gaussian whose covariance is and remains diagonal, else None.
+
+    A covariance that is learned may be diagonal at present; its other entries have gradients all the same.
+    """
     root = p._unbroadcasted_scale_tril
-    if p.batch_shape or int(torch.count_nonzero(root)) != root.shape[-1]:
+    if p.batch_shape or root.requires_grad or transforms_active():
+        return None
+    if int(torch.count_nonzero(root)) != root.shape[-1]:
         return None
     return p.loc, root.diagonal()

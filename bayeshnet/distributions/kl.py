@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, MultivariateNormal, register_kl
+from torch.distributions import Distribution, LowRankMultivariateNormal, MultivariateNormal, register_kl
 
 from ..geometry.linalg import identity_plus_cholesky, precise
 from .gaussian import LowRankGaussian, MeanFieldGaussian, diagonal_kl
@@ -15,7 +13,7 @@ from .priors import FanInGaussian
 from .radial import Radial
 from .semi_implicit import SemiImplicit
 
-__all__ = ["GaussianForm", "full_gaussian_kl", "gaussian_kl", "gaussian_pair_kl", "radial_gaussian_kl"]
+__all__ = ["GaussianForm", "any_gaussian_kl", "full_gaussian_kl", "gaussian_kl", "gaussian_pair_kl", "radial_kl"]
 
 GaussianForm = tuple[Tensor, Tensor, Tensor | None]
 """Mean ``(P,)``, variances of the diagonal part ``(P,)`` and factor ``(P, r)`` or None."""
@@ -74,8 +72,8 @@ def gaussian_pair_kl(q: Distribution, p: Distribution) -> Tensor | None:
 def full_gaussian_kl(q: GaussianForm, p: MultivariateNormal) -> Tensor:
     """Compute the KL of a Gaussian of low rank plus diagonal to one with a full covariance."""
     loc, diag, factor = q
-    root = p.scale_tril
-    shift = torch.linalg.solve_triangular(root, (loc - p.loc).unsqueeze(-1), upper=False)
+    prior_loc, root = p.loc.to(loc), p.scale_tril.to(loc)
+    shift = torch.linalg.solve_triangular(root, (loc - prior_loc).unsqueeze(-1), upper=False)
     inverse = torch.linalg.solve_triangular(root, torch.eye(root.shape[-1]).to(root), upper=False)
     trace = (inverse.square() * diag).sum()
     log_det = diag.log().sum()
@@ -88,20 +86,67 @@ def full_gaussian_kl(q: GaussianForm, p: MultivariateNormal) -> Tensor:
     return found
 
 
-def radial_gaussian_kl(q: Radial, loc: Tensor, variance: Tensor) -> Tensor:
-    """Compute the KL of a radial distribution to Gaussians of means ``loc`` and ``variance``, each ``(P,)``."""
-    second = (q.loc - loc) ** 2 + q.variance
-    cross = 0.5 * (second / variance + variance.log() + math.log(2 * math.pi)).sum()
-    return cross - q.entropy()
+def _from_full_kl(q: MultivariateNormal, p: GaussianForm) -> Tensor:
+    """Compute the KL of a Gaussian with a full covariance to one of low rank plus diagonal, by Woodbury's identity."""
+    root, diag = q.scale_tril, p[1].to(q.loc)
+    shift = q.loc - p[0].to(q.loc)
+    trace = (root.square() / diag.unsqueeze(-1)).sum() + (shift.square() / diag).sum()
+    kl = 0.5 * (trace - len(shift) + diag.log().sum()) - root.diagonal().log().sum()
+    if p[2] is not None:
+        factor = p[2].to(q.loc)
+        scaled = factor / diag.unsqueeze(-1)
+        inner = identity_plus_cholesky(factor.T @ scaled)
+        columns = precise(scaled.T @ torch.cat([root, shift.unsqueeze(-1)], dim=-1))
+        solved = torch.linalg.solve_triangular(inner, columns, upper=False)
+        kl = kl - 0.5 * solved.square().sum().to(kl) + inner.diagonal().log().sum().to(kl)
+    return kl
+
+
+def _full_pair_kl(q: MultivariateNormal, p: MultivariateNormal) -> Tensor:
+    """Compute the KL between two Gaussians with full covariances."""
+    root, prior_root = q.scale_tril, p.scale_tril.to(q.loc)
+    columns = torch.cat([root, (q.loc - p.loc.to(q.loc)).unsqueeze(-1)], dim=-1)
+    trace = torch.linalg.solve_triangular(prior_root, columns, upper=False).square().sum()
+    log_det = (prior_root.diagonal().log() - root.diagonal().log()).sum()
+    found: Tensor = 0.5 * (trace - len(root)) + log_det
+    return found
+
+
+def any_gaussian_kl(q: Distribution, p: Distribution) -> Tensor | None:
+    """Compute the KL between two Gaussians, of which one or both may have a full covariance; return None for others.
+
+    Example:
+        >>> ones = torch.ones(3)
+        >>> any_gaussian_kl(MultivariateNormal(ones, torch.eye(3)), MeanFieldGaussian(0 * ones, ones))
+        tensor(1.5000)
+    """
+    kl = gaussian_pair_kl(q, p)
+    if kl is not None or q.batch_shape or p.batch_shape:
+        return kl
+    posterior, prior = as_low_rank(q), as_low_rank(p)
+    if isinstance(p, MultivariateNormal):
+        if posterior is not None:
+            return full_gaussian_kl(posterior, p)
+        if isinstance(q, MultivariateNormal):
+            return _full_pair_kl(q, p)
+    return _from_full_kl(q, prior) if isinstance(q, MultivariateNormal) and prior is not None else None
+
+
+def radial_kl(q: Radial, p: Distribution) -> Tensor | None:
+    """Compute the KL of a radial distribution to any Gaussian; return None for other priors.
+
+    Weights of a radial distribution are uncorrelated, so that its cross entropy with a Gaussian is that of a Gaussian
+    with independent weights of the same means and variances.
+    """
+    same = MeanFieldGaussian(q.loc, q.variance.sqrt(), validate_args=False)
+    kl = any_gaussian_kl(same, p)
+    return None if kl is None else kl + same.entropy() - q.entropy()
 
 
 def _kl(q: Distribution, p: Distribution) -> Tensor:
-    kl = gaussian_pair_kl(q, p)
+    kl = any_gaussian_kl(q, p)
     if kl is not None:
         return kl
-    posterior = as_low_rank(q)
-    if posterior is not None and isinstance(p, MultivariateNormal):
-        return full_gaussian_kl(posterior, p)
     raise ValueError(
         f"q, p: expected a pair with a closed form, got {type(q).__name__} and {type(p).__name__}. "
         "Use an estimator of bayeshnet.estimators: MonteCarlo where q has a density, LIVI for a hypernetwork posterior."
@@ -109,14 +154,16 @@ def _kl(q: Distribution, p: Distribution) -> Tensor:
 
 
 def _radial_kl(q: Radial, p: Distribution) -> Tensor:
-    prior = as_low_rank(p)
-    if prior is None or prior[2] is not None:
-        raise ValueError(
-            f"p: expected a Gaussian with independent weights, got {type(p).__name__}. Use MonteCarlo for other priors."
-        )
-    return radial_gaussian_kl(q, prior[0], prior[1])
+    kl = radial_kl(q, p)
+    if kl is not None:
+        return kl
+    raise ValueError(f"p: expected a Gaussian, got {type(p).__name__}. Use MonteCarlo for other priors.")
 
 
-for _kind in (MeanFieldGaussian, LowRankGaussian, FanInGaussian, SemiImplicit):
+_OWN = (MeanFieldGaussian, LowRankGaussian, FanInGaussian)
+for _kind in (*_OWN, SemiImplicit):
     register_kl(_kind, Distribution)(_kl)
+for _kind in _OWN:
+    register_kl(MultivariateNormal, _kind)(_kl)
+    register_kl(LowRankMultivariateNormal, _kind)(_kl)
 register_kl(Radial, Distribution)(_radial_kl)

@@ -174,7 +174,7 @@ class ScaleMixturePrior(WeightDistribution):
         size = (num, *self.event_shape)
         first = uniform_like(self._like, size, generator) < self.pi
         eps = normal_like(self._like, size, generator)
-        return WeightDraw(torch.where(first, self.scale1, self.scale2) * eps, None, eps)
+        return WeightDraw(torch.where(first, self.scale1 * eps, self.scale2 * eps), None, eps)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Compute the log-density ``(*B,)`` of ``value`` ``(*B, P)``, in nats."""
@@ -184,5 +184,6 @@ class ScaleMixturePrior(WeightDistribution):
             for weight, scale in ((self.pi, self.scale1), (1 - self.pi, self.scale2))
             if weight > 0
         ]
-        log_density = torch.logaddexp(*parts) if len(parts) == 2 else parts[0]
+        # Second derivatives of logaddexp are NaN where one part is far below the other.
+        log_density = torch.logsumexp(torch.stack(parts), dim=0) if len(parts) == 2 else parts[0]
         return log_density.sum(-1) - 0.5 * value.shape[-1] * math.log(2 * math.pi)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal
 
 from ..distributions.base import has_log_prob
 from ..distributions.dirac import Dirac
@@ -59,7 +59,7 @@ def conditional_kl(q: SemiImplicit, p: Distribution) -> ConditionalKL | None:
         )
     form = as_gaussian(p)
     if form is None:
-        return _low_rank_conditional(q, p)
+        return _full_conditional(q, p) if isinstance(p, MultivariateNormal) else _low_rank_conditional(q, p)
     loc, scale = (t.to(q.scale) for t in form)
     if q.whitening is not None:
         loc, scale = (loc - q.loc) / q.scale, scale / q.scale
@@ -106,6 +106,26 @@ def _low_rank_conditional(q: SemiImplicit, p: Distribution) -> ConditionalKL | N
         return found
 
     return ConditionalKL(lambda: _noise_terms(variance / diag, num) - 0.5 * trace + log_det, at)
+
+
+def _full_conditional(q: SemiImplicit, p: MultivariateNormal) -> ConditionalKL | None:
+    """Return the same for a prior with a full covariance, by its inverse root."""
+    if p.batch_shape:
+        return None
+    num, geometry, root = q.geometry.num_weights, q.geometry, p.scale_tril.to(q.scale)
+    inverse = torch.linalg.solve_triangular(root, torch.eye(num).to(root), upper=False) * q.scale.expand(num)
+    offset = torch.linalg.solve_triangular(root, (p.loc.to(root) - q.loc).unsqueeze(-1), upper=False).squeeze(-1)
+    trace = (inverse.square() * (q.sigma**2)).sum()
+    log_det = root.diagonal().log().sum() - total(q.sigma.log(), num) - q.log_volume
+
+    def mean_at(h: Tensor) -> Tensor:
+        return _half_mean_square(h @ inverse.T - offset)
+
+    def at(z: Tensor) -> Tensor:
+        found: Tensor = 0.5 * (geometry(z) @ inverse.T - offset).square().sum(-1)
+        return found
+
+    return ConditionalKL(lambda: 0.5 * (trace - num) + log_det, at, mean_at)
 
 
 def log_prob_of(p: Distribution, w: Tensor, generator: torch.Generator | None = None) -> Tensor:

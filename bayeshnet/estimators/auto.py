@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, MultivariateNormal
 
 from ..distributions.base import WeightDraw, has_log_prob
 from ..distributions.dirac import Dirac
@@ -82,7 +82,7 @@ class Auto(DensityEstimator):
 
     def _choose_semi_implicit(self, q: SemiImplicit, p: Distribution) -> tuple[DensityEstimator, str]:
         n, num = q.latent_size, q.geometry.num_weights
-        if q.geometry.is_affine and as_low_rank(p) is not None:
+        if q.geometry.is_affine and has_closed_form(q, p):
             return ClosedForm(), f"linear hypernetwork, Gaussian prior: low-rank Gaussians (n={n}, P={num})"
         if (
             isinstance(q.geometry, JacobianGeometry)
@@ -91,6 +91,8 @@ class Auto(DensityEstimator):
         ):
             why = f"n={n} latents without a linear head, Jacobians of P={num} rows do not fit"
             return StochasticLIVI(min(4, self.num_samples)), why
+        if q.geometry.is_affine:
+            return LIVI(self.num_samples), f"linear hypernetwork, another prior: exact information (n={n}, P={num})"
         return LIVI(self.num_samples), f"nonlinear hypernetwork, n={n}, P={num}: a determinant of size n"
 
     def _estimate(
@@ -109,6 +111,6 @@ class Auto(DensityEstimator):
 def _density_estimator(q: Distribution) -> DensityEstimator:
     if isinstance(q, SharedNoise):
         return ChangeOfVariables()
-    if isinstance(q, Dirac) or as_low_rank(q) is not None:
+    if isinstance(q, (Dirac, MultivariateNormal)) or as_low_rank(q) is not None:
         return ClosedForm()
     return LIVI() if isinstance(q, SemiImplicit) else MonteCarlo()

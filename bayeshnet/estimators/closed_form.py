@@ -8,8 +8,7 @@ from torch.distributions import Distribution, kl_divergence
 
 from ..distributions.base import WeightDraw
 from ..distributions.dirac import Dirac
-from ..distributions.gaussian_forms import as_low_rank
-from ..distributions.kl import gaussian_pair_kl, radial_gaussian_kl
+from ..distributions.kl import any_gaussian_kl, radial_kl
 from ..distributions.radial import Radial
 from ..distributions.semi_implicit import SemiImplicit
 from ..errors import value_error
@@ -82,12 +81,9 @@ def has_closed_form(q: Distribution, p: Distribution) -> bool:
 
 def _formula(q: Distribution, p: Distribution) -> Tensor | None:
     """Return the KL, or None where no formula is known."""
-    kl = gaussian_pair_kl(q, p)
+    kl = radial_kl(q, p) if isinstance(q, Radial) else any_gaussian_kl(q, p)
     if kl is not None:
         return kl
-    prior = as_low_rank(p)
-    if isinstance(q, Radial) and prior is not None and prior[2] is None:
-        return radial_gaussian_kl(q, prior[0], prior[1])
     try:
         return kl_divergence(q, p)
     except (NotImplementedError, ValueError):

@@ -14,6 +14,7 @@ from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import SemiImplicit
 from ..geometry.base import Geometry
 from ..geometry.linalg import identity_plus_cholesky, precise
+from ..memo import transforms_active
 from ..rng import normal_like, uniform_like
 from ..speed import shortcuts
 from .draws import latent_and_noise
@@ -106,7 +107,11 @@ class Proposal:
         chi2 = normal_like(self.roots, (draws, half, self.dof), generator).square().sum(-1, keepdim=True)
         tail = normal * (self.inflation * (self.dof / chi2).sqrt())
         which = uniform_like(self.roots, (draws, half), generator)
-        index = torch.searchsorted(self.log_mixture.exp().cumsum(-1)[..., :-1].contiguous(), which)
+        edges = self.log_mixture.exp().cumsum(-1)[..., :-1].contiguous()
+        if transforms_active():  # whose layouts make a search warn
+            index = (edges.unsqueeze(-2) < which.unsqueeze(-1)).sum(-1)
+        else:
+            index = torch.searchsorted(edges, which)
         picked = index.unsqueeze(-1)
         roots = self.roots.gather(1, picked.unsqueeze(-1).expand(-1, -1, n, n))
         center = precise(self.modes).gather(1, picked.expand(-1, -1, n))
@@ -151,7 +156,7 @@ def find_modes(
         _find_modes(anchored.at(rows), starts[rows], steps, None if powers is None else powers[rows])
         for rows in row_blocks(len(starts), entries)
     ]
-    z, roots, density = (torch.cat(parts) for parts in zip(*found, strict=True))
+    z, roots, density = (torch.cat(parts).detach() for parts in zip(*found, strict=True))  # of forward mode, too
     return z, roots, density
 
 
@@ -188,7 +193,7 @@ def _energy(anchored: Anchored, z: Tensor, power: Tensor | None) -> tuple[Tensor
         energy = 0.5 * (z**2).sum(-1) - (ratio if power is None else power * ratio)
         return energy.sum(), energy
 
-    if torch.is_inference_mode_enabled():  # where autograd records nothing, but transforms of functions work
+    if torch.is_inference_mode_enabled() or transforms_active():  # where transforms of functions work, autograd not
         slope, energy = torch.func.grad(energy_of, has_aux=True)(z)
         return precise(energy), slope
     with torch.enable_grad():
@@ -229,7 +234,7 @@ def implicit_log_prob(
     ``q``.
     """
     geometry, precision = q.geometry, q.sigma**-2
-    u = q.whiten(w)
+    u = q.whiten(w).to(geometry.zero_latent())
     with torch.no_grad():
         zero = geometry.zero_latent()
         starts = torch.cat([zero[None], geometry.draw_latent(num_starts - 1, generator)]).expand(w.shape[0], -1, -1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution, Independent, MultivariateNormal
 
 from ..distributions.base import WeightDraw
 from ..errors import check_flags
@@ -74,6 +76,11 @@ def detached(q: Distribution) -> Distribution | None:
     if isinstance(q, Independent):
         base = detached(q.base_dist)
         return None if base is None else Independent(base, q.reinterpreted_batch_ndims, validate_args=False)
+    if isinstance(q, MultivariateNormal):  # which may hold its covariance in several forms
+        constant = copy.copy(q)
+        for name in [name for name, value in vars(q).items() if isinstance(value, Tensor)]:
+            setattr(constant, name, getattr(q, name).detach())
+        return constant
     if type(q).__module__.startswith("torch.distributions") and q.arg_constraints:
         stored = {name: q.__dict__[name].detach() for name in q.arg_constraints if name in q.__dict__}
         if stored:

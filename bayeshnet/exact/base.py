@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from ..checks import check_data
 from ..errors import check_int, check_number, check_shape, check_size, type_error, value_error
+from .examples import check_classes, check_features, check_values, check_weights, typical_weights
 from .products import add_products, add_rough_products, is_rough
 
 __all__ = ["ExactHead"]
 
 _CHUNK = 4096
-_LARGEST = 1e100
 _MOST = 2**14
 
 
@@ -64,10 +64,11 @@ class ExactHead(nn.Module, ABC):
         if self.forgetting == 0:
             raise value_error("forgetting", expected="a number above 0", got=forgetting)
         width, outputs = self.num_features + 1, self.num_outputs or 0
-        self.register_buffer("gram", torch.zeros(width, width, dtype=torch.float64))
-        self.register_buffer("cross", torch.zeros(width, outputs, dtype=torch.float64))
-        self.register_buffer("square", torch.zeros(outputs, dtype=torch.float64))
-        self.register_buffer("labels", torch.arange(outputs))
+        with torch.inference_mode(False):  # whose tensors count their changes, by which fits are kept
+            self.register_buffer("gram", torch.zeros(width, width, dtype=torch.float64))
+            self.register_buffer("cross", torch.zeros(width, outputs, dtype=torch.float64))
+            self.register_buffer("square", torch.zeros(outputs, dtype=torch.float64))
+            self.register_buffer("labels", torch.arange(outputs))
 
     @property
     def of_classes(self) -> bool:
@@ -85,10 +86,17 @@ class ExactHead(nn.Module, ABC):
         return self.cross[-1]
 
     @property
+    def mean_weights(self) -> Tensor:
+        """Mean weight of the examples of each class ``(C,)``: 1, or less with forgetting, as if classes had as many."""
+        counts = self.counts if self.of_classes else torch.full_like(self.square, self.count / len(self.square))
+        return typical_weights(counts, self.count, self.forgetting)
+
+    @property
     def num_bytes(self) -> int:
         """Memory of all that is stored, in bytes."""
         return sum(t.numel() * t.element_size() for t in self.buffers())
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def update(self, features: Tensor, y: Tensor) -> Self:
         """Learn more examples, in one pass.
@@ -129,6 +137,7 @@ class ExactHead(nn.Module, ABC):
             self.cross.addmm_(weighted.T, values)
         return self
 
+    @torch.inference_mode(False)
     @torch.no_grad()
     def merge(self, other: ExactHead) -> Self:
         """Return a head that has learned what this one and another one have, such as one of another machine.
@@ -167,6 +176,7 @@ class ExactHead(nn.Module, ABC):
         self._scale(number)
         return self
 
+    @torch.inference_mode(False)
     def add_classes(self, labels: Tensor) -> Self:
         """Let classes ``(C,)`` be known of which no example has been learned; they are the least likely ones."""
         if not self.of_classes:
@@ -190,12 +200,14 @@ class ExactHead(nn.Module, ABC):
         """Compute scores of the classes ``(N, C)`` whose softmax are their probabilities."""
 
     @abstractmethod
-    def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
+    def left_out_logits(self, features: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Compute scores of the classes for learned examples, as if each had been left out, ``(N, C)``.
 
         Args:
             features: ``(N, D)``, of examples that the head has learned.
             y: their classes ``(N,)``.
+            weight: their weights in the sums ``(N,)``, 1 unless examples are forgotten: ``forgetting`` to the power of
+                the number of later ones, times the factors of :meth:`forget` since. None for :attr:`mean_weights`.
         """
 
     def log_probs(self, features: Tensor) -> Tensor:
@@ -234,39 +246,24 @@ class ExactHead(nn.Module, ABC):
     def _scale(self, factor: float) -> None:
         for sums in (self.gram, self.cross, self.square):
             sums.mul_(factor)
+        if isinstance(chosen := self._buffers.get("chosen"), Tensor):
+            chosen[1] = -1.0  # the sums may be as many again, but are others
 
     def _wide(self, features: Tensor) -> Tensor:
         """Return checked features with the constant feature, in double precision."""
-        self._check_features(features)
+        check_features(features, self.num_features)
         if not self.gram[-1, -1] > 0:
             raise value_error(
                 "features", expected="a head that has learned", found="one that has not", hint="Call update() first."
             )
         return nn.functional.pad(features.to(self.gram), (0, 1), value=1.0)
 
-    def _check_features(self, features: Tensor) -> None:
-        check_shape("features", check_data("features", features), (None, self.num_features))
-        if not features.is_floating_point() or features.dtype.itemsize < 2:
-            raise type_error("features", expected="floating features", got=features)
-        if len(features) and not float(features.detach().abs().max()) < _LARGEST:  # also if that is NaN
-            found = "NaN, infinity or larger ones among them"
-            raise value_error("features", expected=f"finite features below {_LARGEST:g}", found=found)
-
     def _checked(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return features and targets that fit, without having changed anything."""
-        self._check_features(features)
-        check_data("y", y)
-        if self.of_classes:
-            check_shape("y", y, (len(features),))
-            if y.is_floating_point():
-                raise type_error("y", expected="classes, as integers", got=y)
-            return features, y.to(device=self.labels.device, dtype=torch.int64)
-        check_shape("y", y, (len(features), self.num_outputs))
-        if not y.is_floating_point() or y.dtype.itemsize < 2:
-            raise type_error("y", expected="floating values", got=y)
-        if len(y) and not float(y.detach().abs().max()) < _LARGEST:
-            raise value_error("y", expected=f"finite values below {_LARGEST:g}", found="others")
-        return features, y
+        check_features(features, self.num_features)
+        if self.num_outputs is None:
+            return features, check_classes(y, features).to(self.labels)
+        return features, check_values(y, features, self.num_outputs)
 
     def _learned(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return features with the constant feature, and for each learned example a vector with a one for its class."""
@@ -275,6 +272,13 @@ class ExactHead(nn.Module, ABC):
         if not bool((targets == self.labels).any(1).all()):
             raise value_error("y", expected="classes that the head knows", found="others")
         return wide, (targets == self.labels).to(wide)
+
+    def _weights(self, weight: Tensor | None, features: Tensor, y: Tensor) -> Tensor:
+        """Return the weights of learned examples in the sums, ``(N, 1)``."""
+        if weight is not None:
+            return check_weights(weight, features, self.gram)
+        own = torch.searchsorted(self.labels, y.to(self.labels)) if self.of_classes else self.labels[:1]
+        return self.mean_weights[own].unsqueeze(1)
 
     def _columns(self, y: Tensor) -> Tensor:
         """Return the columns of classes, after room has been made for new ones."""

@@ -29,7 +29,9 @@ class ClassScores:
 
 
 @torch.no_grad()
-def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Tensor | None = None) -> ClassScores:
+def class_scores(
+    head: BayesianLinearHead, found: LinearPrediction, learned: Tensor | None = None, weight: Tensor | None = None
+) -> ClassScores:
     r"""Compute densities and distances under Gaussian classes that share one covariance, from a linear head.
 
     The Gram matrix :math:`A = G + \lambda I` of a linear head holds the scatter within classes: it is
@@ -42,13 +44,14 @@ def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Ten
 
     The density is a Student distribution, as that of a :class:`~bayeshnet.exact.GaussianClassesHead` with the prior
     :math:`\mathcal{IW}(\lambda I, D)` and without one of the means. Without a learned example of class :math:`c`, whose
-    mean moves away from it, :math:`W` becomes :math:`W - a r_c r_c^\top` and :math:`r_c` becomes :math:`a r_c` with
-    :math:`a = n_c / (n_c - 1)`.
+    mean moves away from it, :math:`W` becomes :math:`W - w a r_c r_c^\top` and :math:`r_c` becomes :math:`a r_c` with
+    :math:`a = n_c / (n_c - w)` and its weight :math:`w`.
 
     Args:
         head: a head of classes that has learned.
         found: its prediction for the inputs.
         learned: the inputs' classes ``(N,)``, to leave each out in turn; None for inputs that were not learned.
+        weight: weights of these in the sums ``(N, 1)``; None for 1.
     """
     fit, counts, size = head.fit(), head.counts, head.num_features
     known = torch.where(counts > 0, counts, 1.0)
@@ -59,24 +62,26 @@ def class_scores(head: BayesianLinearHead, found: LinearPrediction, learned: Ten
     distance = _quadratic(inner, new, means) + (found.leverage.unsqueeze(1) - 2 * share + square)
     log_det = 2 * fit.factor.diagonal().log().sum() - math.log(fit.ridge)
     log_det = log_det + torch.linalg.slogdet(inner).logabsdet - known.log().sum()
-    distance, degrees = distance.clamp_min(0), size + head.count
+    distance, degrees = distance.clamp_min(0), known.new_tensor(size + head.count)
     widening = (1 + 1 / known).expand_as(distance)
     if learned is not None:
         chosen = torch.searchsorted(head.labels, learned.to(head.labels))
-        own, less = nn.functional.one_hot(chosen, len(known)).bool(), (known - 1).clamp_min(0.5)
-        a = (known / less)[chosen].unsqueeze(1)
+        weight = torch.ones_like(distance[:, :1]) if weight is None else weight
+        own, total = nn.functional.one_hot(chosen, len(known)).bool(), known[chosen].unsqueeze(1)
+        less = torch.maximum(total - weight, 0.5 * total)
+        a = total / less
         away = torch.linalg.solve(inner, (new - means.T[chosen]).T).T
         row = (away * new).sum(1, keepdim=True) - away @ means
         row = row + found.leverage.unsqueeze(1) - share - share[own].unsqueeze(1)
         row = row + (products / known.outer(known))[chosen]
-        rest = (1 - a * distance[own].unsqueeze(1)).clamp_min(torch.finfo(distance.dtype).tiny)
-        distance = torch.where(own, a, 1.0).square() * (distance + a * row.square() / rest)
+        rest = (1 - weight * a * distance[own].unsqueeze(1)).clamp_min(torch.finfo(distance.dtype).tiny)
+        distance = torch.where(own, a, 1.0).square() * (distance + weight * a * row.square() / rest)
         widening = torch.where(own, 1 + 1 / less, widening)
-        log_det, degrees = (log_det + rest.log()), degrees - 1
-    constant = math.lgamma((degrees + 1) / 2) - math.lgamma((degrees - size + 1) / 2) - size / 2 * math.log(math.pi)
+        log_det, degrees = (log_det + rest.log()), degrees - weight
+    constant = ((degrees + 1) / 2).lgamma() - ((degrees - size + 1) / 2).lgamma() - size / 2 * math.log(math.pi)
     log_density = constant - 0.5 * (log_det + size * widening.log()) - (degrees + 1) / 2 * (distance / widening).log1p()
     scores = ClassScores(log_density, distance * degrees)
-    return scores if learned is None else _without_lonely(scores, own & (known <= 1))
+    return scores if learned is None or weight is None else _without_lonely(scores, own & (known <= weight))
 
 
 def _without_lonely(scores: ClassScores, lonely: Tensor) -> ClassScores:

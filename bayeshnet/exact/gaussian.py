@@ -113,7 +113,8 @@ class GaussianClassesHead(ExactHead):
             features: ``(N, D)``.
         """
         fit = self._fitted(features)
-        return self._student(self.distances(features), fit.strength, fit.scatter.log().sum(), 0.0)
+        nothing = fit.strength.new_zeros(())
+        return self._student(self.distances(features), fit.strength, fit.scatter.log().sum(), nothing)
 
     @torch.no_grad()
     def distances(self, features: Tensor) -> Tensor:
@@ -128,41 +129,44 @@ class GaussianClassesHead(ExactHead):
         return self.log_density(features) + self._log_frequencies()
 
     @torch.no_grad()
-    def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
+    def left_out_logits(self, features: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         """Compute the logits of learned examples as if each had been left out, ``(N, C)``."""
-        return self.left_out_scores(features, y)[0] + self._log_frequencies()
+        return self.left_out_scores(features, y, weight)[0] + self._log_frequencies()
 
     @torch.no_grad()
-    def left_out_scores(self, features: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def left_out_scores(self, features: Tensor, y: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
         r"""Compute log-densities and distances of learned examples as if each had been left out, ``(N, C)`` each.
 
-        Without an example of class :math:`c` the matrix :math:`A = \psi I + S` is :math:`A - a r r^\top` with
-        :math:`r = \varphi - \mu_c` and :math:`a = m / (m - 1)`, where :math:`m = n_c + \kappa`, and :math:`r` itself
-        becomes :math:`a r`. Shrinkage and frequencies of classes are those of all examples.
+        Without an example of class :math:`c` the matrix :math:`A = \psi I + S` is :math:`A - w a r r^\top` with
+        :math:`r = \varphi - \mu_c` and :math:`a = m / (m - w)`, where :math:`m = n_c + \kappa` and :math:`w` is the
+        example's weight, 1 unless examples are forgotten. And :math:`r` itself becomes :math:`a r`. Shrinkage and
+        frequencies of classes are those of all examples.
 
         Args:
             features: ``(N, D)``, of examples that the head has learned.
             y: their classes ``(N,)``.
+            weight: their weights in the sums ``(N,)``; see :meth:`left_out_logits`.
         """
         chosen = self._learned(features, y)[1].argmax(1)
         fit, (own, means) = self.fit(), self._whitened(features)
         strength = fit.strength[chosen].unsqueeze(1)
-        a = strength / (strength - 1)
+        w = torch.minimum(self._weights(weight, features, self.labels[chosen]), self.counts[chosen].unsqueeze(1))
+        a = strength / (strength - w)
         away = own - means[chosen]
-        rest = (1 - a * away.square().sum(1, keepdim=True)).clamp_min(torch.finfo(own.dtype).tiny)
+        rest = (1 - w * a * away.square().sum(1, keepdim=True)).clamp_min(torch.finfo(own.dtype).tiny)
         products = (own * away).sum(1, keepdim=True) - away @ means.T
         first = nn.functional.one_hot(chosen, len(means)).bool()
         scale = torch.where(first, a, 1.0)
-        distance = scale.square() * (self.distances(features) + a * products.square() / rest)
-        strengths = torch.where(first, strength - 1, fit.strength)
+        distance = scale.square() * (self.distances(features) + w * a * products.square() / rest)
+        strengths = torch.where(first, strength - w, fit.strength)
         log_det = fit.scatter.log().sum() + rest.log()
-        return self._student(distance, strengths, log_det, 1.0), distance
+        return self._student(distance, strengths, log_det, w), distance
 
-    def _student(self, distance: Tensor, strength: Tensor, log_det: Tensor, left_out: float) -> Tensor:
+    def _student(self, distance: Tensor, strength: Tensor, log_det: Tensor, left_out: Tensor) -> Tensor:
         """Return the log-density of Student distributions with the distances ``(N, C)`` to their means."""
         size, widening = self.num_features, 1 + 1 / strength
         degrees = self.fit().degrees - left_out - size + 1
-        constant = math.lgamma((degrees + size) / 2) - math.lgamma(degrees / 2) - size / 2 * math.log(math.pi)
+        constant = torch.lgamma((degrees + size) / 2) - torch.lgamma(degrees / 2) - size / 2 * math.log(math.pi)
         return constant - 0.5 * (log_det + size * widening.log()) - (degrees + size) / 2 * (distance / widening).log1p()
 
     def _log_frequencies(self) -> Tensor:

@@ -109,13 +109,14 @@ class BayesianLinearHead(ExactHead):
 
     def __init__(self, num_features: int, num_outputs: int | None = None, *, forgetting: float = 1.0) -> None:
         super().__init__(num_features, num_outputs, forgetting)
-        self.register_buffer("tally", torch.zeros(_BETAS, dtype=torch.float64))
-        self.register_buffer("chosen", torch.zeros(2, dtype=torch.float64))
+        with torch.inference_mode(False):
+            self.register_buffer("tally", torch.zeros(_BETAS, dtype=torch.float64))
+            self.register_buffer("chosen", torch.zeros(2, dtype=torch.float64))
         self._memo: Memo[Fit] = Memo()
 
     def log_evidence(self) -> float:
         """Return the log-density of all targets given the features, in nats, at its maximum."""
-        return self.fit().log_evidence
+        return self.fit().log_evidence if self.count > 0 else 0.0
 
     @torch.no_grad()
     def fit(self) -> Fit:
@@ -148,31 +149,33 @@ class BayesianLinearHead(ExactHead):
         return self.beta * _deviations(found.mean, found.variance)
 
     @torch.no_grad()
-    def leave_one_out(self, features: Tensor, y: Tensor) -> Tensor:
+    def leave_one_out(self, features: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         r"""Compute the predictive mean of examples that were learned, as if each had been left out, ``(N, C)``.
 
-        In closed form it is :math:`(m_i - h_i y_i) / (1 - h_i)`, at the same :math:`\lambda`. A head that forgets takes
-        all examples for the newest: of older ones this is then near, not exact, and so is what is calibrated by them.
+        In closed form it is :math:`(m_i - w_i h_i y_i) / (1 - w_i h_i)`, at the same :math:`\lambda`, where the weight
+        :math:`w_i` of the example is 1 unless examples are forgotten.
 
         Args:
             features: ``(N, D)``, of examples that the head has learned.
             y: their targets, as for :meth:`~bayeshnet.exact.ExactHead.update`.
+            weight: their weights in the sums ``(N,)``; see :meth:`~bayeshnet.exact.ExactHead.left_out_logits`.
         """
-        wide = self._wide(features)
-        _, targets = self._checked(features, y)
         if self.of_classes:
-            targets = (targets.unsqueeze(1) == self.labels).to(wide)
+            wide, targets = self._learned(features, y)
+        else:
+            wide, targets = self._wide(features), self._checked(features, y)[1]
         fit = self.fit()
-        return _left_out(wide @ fit.weight, targets.to(wide), _leverage(fit, wide).unsqueeze(1))
+        inner = self._weights(weight, features, y.to(self.labels.device)) * _leverage(fit, wide).unsqueeze(1)
+        return _left_out(wide @ fit.weight, targets.to(wide), inner)
 
     @torch.no_grad()
-    def left_out_logits(self, features: Tensor, y: Tensor) -> Tensor:
+    def left_out_logits(self, features: Tensor, y: Tensor, weight: Tensor | None = None) -> Tensor:
         r"""Compute :math:`\beta z` of examples that were learned, as if each had been left out, ``(N, C)``."""
         wide, targets = self._learned(features, y)
-        return self.beta * self._left_out_deviations(wide, targets)
+        return self.beta * self._left_out_deviations(wide, targets, self._weights(weight, features, y.to(self.labels)))
 
     @torch.no_grad()
-    def calibrate(self, features: Tensor, y: Tensor, *, learned: bool = True) -> Self:
+    def calibrate(self, features: Tensor, y: Tensor, *, learned: bool = True, weight: Tensor | None = None) -> Self:
         r"""Add examples to those by which :math:`\beta` is chosen: it maximizes the sum of their log-probabilities.
 
         The log-probabilities of the examples' classes are added to a tally over 61 values of :math:`\beta`; of the
@@ -183,6 +186,8 @@ class BayesianLinearHead(ExactHead):
             y: classes ``(N,)``.
             learned: True for examples that the head has learned, which are predicted as if each had been left out;
                 False for examples that come later.
+            weight: weights in the sums ``(N,)`` of examples that the head has learned; see
+                :meth:`~bayeshnet.exact.ExactHead.left_out_logits`.
 
         Returns:
             The head itself.
@@ -193,10 +198,12 @@ class BayesianLinearHead(ExactHead):
         wide = self._wide(features)
         _, targets = self._checked(features, y)
         known = torch.isin(targets, self.labels)
+        if weight is not None:
+            weight = self._weights(weight, features, targets)[known, 0]
         wide, targets = wide[known], targets[known]
         one = (targets.unsqueeze(1) == self.labels).to(wide)
         if learned:
-            deviations = self._left_out_deviations(wide, one)
+            deviations = self._left_out_deviations(wide, one, self._weights(weight, wide, targets))
         else:
             fit = self.fit()
             deviations = _deviations(wide @ fit.weight, fit.noise * (1 + _leverage(fit, wide)).unsqueeze(1))
@@ -210,18 +217,20 @@ class BayesianLinearHead(ExactHead):
         r"""The number :math:`\beta`: 1.7, or that of the highest sum of log-probabilities so far."""
         return _grid()[int(self.tally.argmax())] if bool(self.tally.any()) else _LOGISTIC
 
-    def _left_out_deviations(self, wide: Tensor, targets: Tensor) -> Tensor:
-        """Return the deviations without each example, whose leverage by the others is ``h / (1 - h)``."""
+    def _left_out_deviations(self, wide: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+        """Return the deviations without each example, whose leverage by the others is ``h / (1 - w h)``."""
         fit = self.fit()
         leverage = _leverage(fit, wide).unsqueeze(1)
-        return _deviations(_left_out(wide @ fit.weight, targets, leverage), fit.noise / _rest(leverage))
+        inner = weight * leverage
+        variance = fit.noise * (1 + (leverage - inner)) / _rest(inner)
+        return _deviations(_left_out(wide @ fit.weight, targets, inner), variance)
 
     def _fit(self) -> Fit:
         ridge, count = self.chosen.tolist()
         if count == self.count:  # a head that was calibrated, and has been loaded or copied
             return self._at(ridge)
-        start = math.log(ridge) if ridge > 0 else None
-        if start is None and len(self.gram) > _WIDE:  # a part of the features says about where the maximum is
+        start = None
+        if len(self.gram) > _WIDE:  # a part of the features says about where the maximum is
             start = self._best(_PART) + math.log(len(self.gram) / _PART)
         return self._at(math.exp(self._best(len(self.gram), start)))
 
@@ -262,9 +271,9 @@ def _leverage(fit: Fit, wide: Tensor) -> Tensor:
     return found
 
 
-def _left_out(mean: Tensor, targets: Tensor, leverage: Tensor) -> Tensor:
-    """Return the predictive means of learned examples as if each had been left out."""
-    return (mean - leverage * targets) / _rest(leverage)
+def _left_out(mean: Tensor, targets: Tensor, inner: Tensor) -> Tensor:
+    """Return the predictive means of learned examples without each, given leverages times weights."""
+    return (mean - inner * targets) / _rest(inner)
 
 
 def _rest(leverage: Tensor) -> Tensor:

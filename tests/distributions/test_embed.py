@@ -109,3 +109,20 @@ def test_others_are_refused():
         embed(Dirac(rand(9)), PLACES, PRIOR)
     with pytest.raises(ValueError, match="wider: expected a specification with a tensor 'w0' of shape"):
         WIDE.places_in(NARROW)
+
+
+@pytest.mark.parametrize("dtypes", [(torch.float64, torch.float32), (torch.float32, torch.float64)])
+def test_the_higher_precision_is_kept(dtypes):
+    loc, factor = torch.full((9,), 1 / 3, dtype=dtypes[0]), torch.ones(9, 2, dtype=dtypes[0])
+    prior = FanInGaussian(WIDE, dtype=dtypes[1])
+    for q in (MeanFieldGaussian(loc, 1 + loc), LowRankGaussian(loc, factor, 1 + loc)):
+        found = embed(q, PLACES, prior)
+        assert found.draw(2).w.dtype == found.log_prob(found.mean).dtype == torch.float64
+        torch.testing.assert_close(found.mean[PLACES], loc.double(), rtol=0, atol=0)
+        torch.testing.assert_close(found.variance[PLACES], q.variance.double())
+
+
+def test_draws_in_blocks_stay_in_blocks():
+    hnet = HMLP([[3, 2], [3]], uncond_in_size=3, cond_in_size=0, num_cond_embs=0, layers=[4], verbose=False).double()
+    q = SemiImplicit(hnet.geometry(), 0.1, block_size=4)
+    assert embed(q, PLACES, PRIOR).block_size == 4

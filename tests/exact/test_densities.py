@@ -64,3 +64,21 @@ def test_the_only_example_of_a_class_is_left_out_of_no_class():
     found = class_scores(head, head.predict(x[-1:]), y[-1:])
     assert found.log_density[0, -1] == found.log_density[0, :-1].min() < -8
     assert found.distance[0, -1] == found.distance[0, :-1].max()
+
+
+def test_examples_of_less_weight_are_left_out_by_it():
+    """A head whose sums were halved is one of examples that each count half."""
+    head = BayesianLinearHead(4).update(X, Y).forget(0.5)
+    found = class_scores(head, head.predict(X), Y, torch.full((39, 1), 0.5).double())
+    for i in (0, 25, 38):
+        rest = 0.5 * (torch.arange(39) != i).double()
+        sums = [rest * (c == Y) for c in Y.unique()]
+        counts, means = torch.stack([s.sum() for s in sums]), torch.stack([s @ X / s.sum() for s in sums])
+        centered = X - means[torch.searchsorted(Y.unique(), Y)]
+        scatter = (rest * centered.T) @ centered + head.fit().ridge * torch.eye(4).double()
+        away, freedom = X[i] - means, float(rest.sum()) + 1
+        distance = (away * torch.linalg.solve(scatter, away.T).T).sum(1) * (4 + rest.sum())
+        torch.testing.assert_close(found.distance[i], distance)
+        shapes = [(scatter * (1 + 1 / n) / freedom).numpy() for n in counts]
+        right = [multivariate_t(m.numpy(), s, freedom).logpdf(X[i]) for m, s in zip(means, shapes, strict=True)]
+        torch.testing.assert_close(found.log_density[i], torch.tensor(right))

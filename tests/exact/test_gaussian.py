@@ -104,3 +104,24 @@ def test_classes_without_examples_are_known_and_unlikely():
     assert bool(found.isfinite().all())
     assert float(found[:, [0, 4]].exp().max()) < 0.05
     assert torch.equal(found.argmax(1) - 1, plain.log_probs(X).argmax(1))
+
+
+def test_examples_that_are_forgotten_are_left_out_by_their_weight():
+    """Against weighted sums without each; classes of less than one example are left with finite densities."""
+    weight = 0.8 ** torch.arange(24, -1, -1).double()
+    head = GaussianClassesHead(3, prior_count=0.5, forgetting=0.8).update(X, Y)
+    (kappa, psi, nu), found = prior_of(head), head.left_out_scores(X, Y, weight)[0]
+    assert float(head.counts.min()) < 1
+    for i in range(25):
+        rest = weight * (torch.arange(25) != i)
+        one = torch.nn.functional.one_hot(Y, 3).double() * rest[:, None]
+        strength, sums = one.sum(0) + kappa, one.T @ X
+        scatter = psi * torch.eye(3).double() + (rest * X.T) @ X - (sums.T / strength) @ sums
+        degrees = nu + float(rest.sum()) - 2
+        for c in range(3):
+            shape = (scatter * (1 + 1 / strength[c]) / degrees).numpy()
+            right = multivariate_t((sums[c] / strength[c]).numpy(), shape, df=degrees).logpdf(X[i].numpy())
+            assert float(found[i, c]) == pytest.approx(right, rel=1e-6)
+    assert bool(head.left_out_logits(X, Y).isfinite().all())
+    one = GaussianClassesHead(3).update(X, Y).update(X[:1] + 9, torch.tensor([7])).forget(0.99)
+    assert bool(one.left_out_logits(X[:1] + 9, torch.tensor([7])).isfinite().all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -217,3 +218,83 @@ def test_what_a_head_cannot_use_is_refused_before_it_has_changed():
             call()
     for head, known in zip((values, classes), before, strict=True):
         torch.testing.assert_close(head.state_dict(), known, rtol=0, atol=0)
+
+
+def test_examples_that_are_forgotten_are_left_out_by_their_weight():
+    """Against fits without each; with the weight 1 the oldest would have a leverage far above one."""
+    y, weight = torch.arange(30) % 3, 0.8 ** torch.arange(29, -1, -1).double()
+    head, one = BayesianLinearHead(4, forgetting=0.8).update(X, y), torch.nn.functional.one_hot(y, 3).double()
+    fit = head.fit()
+    means, logits = head.leave_one_out(X, y, weight), head.left_out_logits(X, y, weight)
+    for i in range(30):
+        rest = weight * (torch.arange(30) != i)
+        gram = (rest * WIDE.T) @ WIDE + fit.ridge * torch.eye(5).double()
+        mean = WIDE[i] @ torch.linalg.solve(gram, (rest * WIDE.T) @ one)
+        std = (fit.noise * (1 + WIDE[i] @ torch.linalg.solve(gram, WIDE[i]))).sqrt()
+        torch.testing.assert_close(means[i], mean)
+        torch.testing.assert_close(logits[i], head.beta * (mean - 0.5) / std)
+    torch.testing.assert_close(head.mean_weights, torch.stack([weight[y == c].mean() for c in range(3)]))
+    values = BayesianLinearHead(4, 2, forgetting=0.8).update(X, Y)
+    assert float(values.mean_weights[1]) == pytest.approx(float(weight.mean()), rel=1e-9)
+    for bad in (weight[1:], weight + 1, weight.long(), weight * torch.nan):
+        with pytest.raises((TypeError, ValueError), match="weight"):
+            head.left_out_logits(X, y, bad)
+
+
+def test_the_temperature_of_a_head_that_forgets_is_that_of_new_examples():
+    generator = torch.Generator().manual_seed(0)
+    map_, x = torch.randn(5, 3, generator=generator), torch.randn(2000, 5, generator=generator)
+    y = (x @ map_ + torch.randn(2000, 3, generator=generator)).argmax(1)
+    head = BayesianLinearHead(5, forgetting=0.97).update(x[:1000], y[:1000])
+    deviations, new = head.logits(x[1000:]) / head.beta, y[1000:, None]
+    head.calibrate(x[:1000], y[:1000], weight=0.97 ** torch.arange(999, -1, -1).double())
+    found, *others = (
+        float(-(beta * deviations).log_softmax(1).gather(1, new).mean())
+        for beta in (head.beta, 0.5 * head.beta, 0.9, 2 * head.beta)
+    )
+    assert found < min(others) - 0.01
+    assert head.calibrate(x[:1000], y[:1000]).beta == pytest.approx(head.beta, rel=0.1)
+
+
+def test_the_ridge_follows_what_is_learned_where_the_count_stays():
+    """Sums that forget have the same count for ever, and a head that is scaled may have it again."""
+    noise = torch.arange(30) * 7 % 11 % 3
+    for forgetting, factor in ((0.3, 1.0), (1.0, 0.5)):
+        heads = [BayesianLinearHead(4, forgetting=forgetting).update(X, (X[:, 0] > 0).long()) for _ in range(2)]
+        count = heads[0].calibrate(X, (X[:, 0] > 0).long()).count
+        found, fresh = (head.forget(factor).update(X[:15], noise[:15]).fit() for head in heads)
+        assert heads[0].count == pytest.approx(count, rel=1e-12)
+        assert (found.ridge, found.log_evidence) == (fresh.ridge, fresh.log_evidence)
+
+
+def test_the_highest_evidence_is_found_whatever_was_learned_before():
+    """The evidence of few examples of many features may have two maxima; the lower one is near the earlier ridge."""
+    generator = torch.Generator().manual_seed(0)
+    y = torch.arange(90) % 3
+    around = torch.stack([torch.cos(2.0 * y), torch.sin(2.0 * y)], 1) * 2
+    x = around + 0.3 * torch.randn(90, 2, generator=generator)
+    phases = 6.3 * torch.rand(60, generator=generator)
+    features = (torch.cos(x @ torch.randn(2, 60, generator=generator) / 2 + phases) / 30**0.5).double()
+    whole = BayesianLinearHead(60).update(features, y)
+    parts = BayesianLinearHead(60).update(features[:30], y[:30]).calibrate(features[:30], y[:30])
+    parts.update(features[30:], y[30:])
+    assert parts.log_evidence() == pytest.approx(whole.log_evidence(), abs=1e-3)
+    level = round(math.log(float(whole.gram.trace())))
+    evidences = [whole._at(math.exp(level + at)).log_evidence for at in range(-17, 10)]
+    assert parts.log_evidence() >= max(evidences) - 1e-3
+
+
+def test_fits_are_new_in_inference_mode_too():
+    with torch.inference_mode():
+        head = BayesianLinearHead(4, 2).update(X.clone(), Y.clone())
+        before = head.predict(X).mean
+        head.update(X + 1, Y.clone())
+        found = head.predict(X).mean
+    right = BayesianLinearHead(4, 2).update(X, Y).update(X + 1, Y).predict(X).mean
+    torch.testing.assert_close(found, right)
+    assert not torch.allclose(before, right)
+    assert head.update(X, Y).count == 90  # and it goes on outside
+
+
+def test_a_head_that_has_learned_nothing_has_the_evidence_of_nothing():
+    assert BayesianLinearHead(4, 2).log_evidence() == BayesianLinearHead(4).log_evidence() == 0.0

@@ -116,6 +116,7 @@ class ExactStream(Learner, LeavesOut):
         like = floating_like(task.train.x)
         return state.to(device=like.device, dtype=like.dtype)
 
+    @torch.inference_mode(False)
     def learn(
         self, state: LearnerState | None, task: Task, *, seed: int = 0, callbacks: Sequence[Callback] = ()
     ) -> LearnerState:
@@ -141,6 +142,7 @@ class ExactStream(Learner, LeavesOut):
         new.record_task(task, density)
         return new
 
+    @torch.inference_mode(False)
     def update(self, state: LearnerState | None, x: Tensor, y: Tensor, *, seed: int = 0) -> LearnerState:
         """Learn a batch of a stream without tasks, at the same cost whatever has come before.
 
@@ -152,7 +154,8 @@ class ExactStream(Learner, LeavesOut):
             seed: seed of the features.
 
         Raises:
-            ValueError: if an input is not finite or has another shape than before. The state is then as it was.
+            ValueError: if an input is not finite or has another shape than before, or if the state has learned several
+                tasks. The state is then as it was.
         """
         seed = check_seed("seed", seed, 0)
         check_optional("state", state, LearnerState, "the LearnerState that was returned before, or None")
@@ -171,6 +174,9 @@ class ExactStream(Learner, LeavesOut):
             state.posterior.grow()
             state.to(x.device)
         check_inputs(state, x)
+        if state.num_tasks != 1:
+            expected, advice = "one of a stream without tasks", "Learn the batch as a task, by learn()."
+            raise value_error("state", expected=expected, found=f"one of {state.num_tasks} tasks", hint=advice)
         memory = memory_of(state)
         head, due = memory.head, int(memory.calibrated) * _GROWTH
         if isinstance(head, BayesianLinearHead) and 0 < due <= head.count:
@@ -203,7 +209,10 @@ class ExactStream(Learner, LeavesOut):
     def predict_left_out(
         self, state: LearnerState, x: Tensor, y: Tensor, task_id: int, *, seed: int = 0
     ) -> StreamPrediction:
-        """Predict training examples of a task as if each had been left out, exactly; see :class:`LeavesOut`."""
+        """Predict training examples of a task as if each had been left out; see :class:`LeavesOut`.
+
+        This is exact, but with forgetting each counts as an example of the mean weight, since none is known by its age.
+        """
         check_inputs(state, x)
         number = check_task(state, task_id)
         check_seed("seed", seed)
@@ -271,8 +280,10 @@ class ExactStream(Learner, LeavesOut):
         kept = learn_chunks(memory, parts, step, lambda: self._head(size))
         if isinstance(memory.head, BayesianLinearHead):
             every = [torch.cat(both) for both in zip(*kept, strict=True)]
-            for part, labels in zip(every[0].split(_CHUNK), every[1].split(_CHUNK), strict=True):
-                memory.head.calibrate(part, labels)
+            ages = count - 1 - torch.arange(0, count, step, device=every[1].device, dtype=torch.float64)
+            every.append(self.forgetting**ages)
+            for part, labels, weight in zip(*(each.split(_CHUNK) for each in every), strict=True):
+                memory.head.calibrate(part, labels, weight=weight)
             memory.calibrated.fill_(int(memory.head.count))
 
 

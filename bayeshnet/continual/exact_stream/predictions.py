@@ -60,11 +60,14 @@ def exact_scores(head: ExactHead, features: Tensor, learned: Tensor | None = Non
     if not isinstance(head, BayesianLinearHead):
         raise type_error("head", expected="a BayesianLinearHead or a GaussianClassesHead", got=head)
     found = head.predict(features)
-    of_classes = class_scores(head, found, learned)
-    logits, leverage, number = found.mean if found.logits is None else found.logits, found.leverage, head.count + 1
-    if learned is not None:
+    weight = None if learned is None else head.mean_weights[torch.searchsorted(head.labels, learned)].unsqueeze(1)
+    of_classes = class_scores(head, found, learned, weight)
+    logits, leverage = found.mean if found.logits is None else found.logits, found.leverage
+    number = leverage.new_tensor(head.count + 1)
+    if learned is not None and weight is not None:
         logits = head.left_out_logits(features, learned)
-        leverage, number = leverage / (1 - leverage).clamp_min(torch.finfo(leverage.dtype).eps), number - 1
+        inner, number = weight[:, 0] * leverage, number - weight[:, 0]
+        leverage = leverage / (1 - inner).clamp_min(torch.finfo(leverage.dtype).eps)
     return ExactScores(logits, leverage, -0.5 * number * leverage.log1p(), of_classes.log_density, of_classes.distance)
 
 

@@ -211,7 +211,8 @@ def _evaluate_sides(anchored: Anchored, proposal: Proposal, z: Tensor) -> _Sides
     num = z.shape[1]
     total = torch.logsumexp(weights, dim=1)
     exclude = math.log(num) - total
-    include = math.log(num + 1) - torch.logaddexp(total, own.squeeze(1))
+    both = torch.stack([total, own.squeeze(1)])  # of which logsumexp, unlike logaddexp, has second derivatives
+    include = math.log(num + 1) - torch.logsumexp(both, dim=0)
     ess = (2 * total - torch.logsumexp(2 * weights, dim=1)).exp().detach() / num
     return _Sides(exclude, include, ess)
 

@@ -117,7 +117,7 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         z0, _ = latent_and_noise(draw)
         u = q.whitened(draw)
         model = self.reverse
-        if model is None or model.num_weights != u.shape[1] or model.latent_size != z0.shape[1]:
+        if model is None or not model.suits(u, z0):
             model = self.build(q, generator)
         view = model.view(u)
         own = log_normal(z0) - view.log_prob(z0.unsqueeze(1)).squeeze(1)

@@ -81,7 +81,8 @@ class StochasticLIVI(DensityEstimator):
         probes = torch.where(uniform_like(z, (num * self.num_probes, n), generator) < 0.5, -1.0, 1.0).to(z)
         precision = q.sigma**-2
         with torch.no_grad():
-            quadrature, solved = _lanczos(q, where, probes, min(self.num_steps, n))
+            found = _lanczos(q, where, probes, min(self.num_steps, n))
+        quadrature, solved = (t.detach() for t in found)  # of forward mode, too
         half = 0.5 * n * quadrature.reshape(num, self.num_probes).mean(1)
         if not torch.is_grad_enabled():
             return half, z.new_zeros(())

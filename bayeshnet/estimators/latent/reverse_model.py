@@ -56,6 +56,11 @@ class ReverseModel(RenamedState, nn.Module):
         sizes = [latent_size + width[-1], *hidden, 2 * latent_size]
         self.flows = nn.ModuleList(make_mlp(sizes, samples, generator, 0.0) for _ in range(num_flows))
 
+    def suits(self, w: Tensor, z: Tensor) -> bool:
+        """Return whether sizes, dtype and device are those of weights ``(S, P)`` and latents ``(S, n)``."""
+        sizes = (self.num_weights, self.latent_size) == (w.shape[-1], z.shape[-1])
+        return sizes and self.loc.dtype == w.dtype and self.loc.device == w.device
+
     def view(self, w: Tensor) -> ReverseView:
         """Return the density given weights ``(S, P)``."""
         x = (w - self.loc) / self.scale

@@ -155,9 +155,11 @@ class AVB(ModuleSettings, nn.Module, DrawEstimator):
 
     def _net(self, w: Tensor, generator: torch.Generator | None) -> nn.Sequential:
         net = self.discriminator
-        if net is None or net[0].in_features != w.shape[1]:
-            net = self.build(w.shape[1], w.detach(), generator)
-        return net
+        if net is not None:
+            first = next(net.parameters())
+            if (first.shape[1], first.dtype, first.device) == (w.shape[1], w.dtype, w.device):
+                return net
+        return self.build(w.shape[1], w.detach(), generator)
 
 
 def _accuracy(logits: list[Tensor]) -> Tensor | None:

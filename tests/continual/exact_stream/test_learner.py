@@ -190,3 +190,25 @@ def test_spread_is_that_of_drawn_logits():
     torch.testing.assert_close(found.total, -(found.mean * found.mean.log()).sum(1))
     known = (logits * (1 + 1e-4) ** 0.5).softmax(1)
     torch.testing.assert_close(found.aleatoric, -(known * known.log()).sum(1))
+
+
+@HEADS
+def test_a_stream_that_forgets_has_finite_predictions_of_what_is_left_out(head):
+    """Of the first task less than one example is left; probabilities of the newest are not flattened by it."""
+    learner = make(head, forgetting=0.9)
+    state = learn(learner, TASKS)
+    for number, task in enumerate(TASKS):
+        found = learner.predict_left_out(state, task.train.x, task.train.y, number)
+        assert bool(found.scores("combined").isfinite().all())
+        assert bool(found.predictions[0].mean.isfinite().all())
+    plain = learner.predict(state, TASKS[2].train.x, 2)
+    assert float((found.predictions[0].mean - plain.mean).abs().mean()) < 0.1
+
+
+def test_batches_after_several_tasks_are_refused_by_name():
+    learner = make()
+    state = learn(learner, TASKS[:2])
+    before = copy.deepcopy(state)
+    with pytest.raises(ValueError, match=r"state: expected one of a stream without tasks, got one of 2 tasks"):
+        learner.update(state, INPUTS, LABELS)
+    assert same_state(state, before)

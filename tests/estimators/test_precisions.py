@@ -1,0 +1,43 @@
+"""Posteriors and priors of different precision, and estimators that are used for posteriors of one after the other."""
+
+import pytest
+import torch
+
+from bayeshnet.distributions import FanInGaussian, HypernetPosterior
+from bayeshnet.estimators import AVB, IWHVI, LIVI, SSGE, Auto, ImportanceSandwich, MonteCarlo
+from bayeshnet.hnets import HMLP
+from bayeshnet.weights import WeightSpec
+
+SPEC = WeightSpec.of_shapes([[3], [1]])
+
+
+def posterior(dtype, sigma=0.3):
+    torch.manual_seed(0)
+    hnet = HMLP([[3], [1]], 2, 0, layers=[5], activation_fn=torch.nn.Tanh(), num_cond_embs=0, verbose=False)
+    return HypernetPosterior(hnet.to(dtype), sigma=sigma, scale="fan_in", weight_spec=SPEC)()
+
+
+def generator():
+    return torch.Generator().manual_seed(0)
+
+
+@pytest.mark.parametrize("make", [lambda: IWHVI(8, 4), lambda: AVB((8,), 16)], ids=["IWHVI", "AVB"])
+def test_a_learned_model_is_made_anew_for_another_precision(make):
+    estimator = make()
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        prior = FanInGaussian(SPEC, dtype=dtype)
+        found = estimator.estimate(posterior(dtype), prior, generator=generator())
+        assert found.surrogate.dtype == dtype
+        torch.testing.assert_close(found.value, make().estimate(posterior(dtype), prior, generator=generator()).value)
+
+
+@pytest.mark.parametrize("estimator", [Auto(), LIVI(), ImportanceSandwich(8), SSGE(16), MonteCarlo(8)])
+def test_a_prior_that_is_a_hypernetwork_may_have_another_precision(estimator):
+    values = []
+    for dtype in (torch.float64, torch.float32):
+        q = FanInGaussian(SPEC, dtype=torch.float64) if isinstance(estimator, MonteCarlo) else posterior(torch.float64)
+        found = estimator.estimate(q, posterior(dtype, 0.5), generator=generator())
+        values.append(found.surrogate.detach())
+    assert values[0].dtype == values[1].dtype == torch.float64
+    # Other latents are drawn for the search in single precision, so that the two are equal within its noise alone.
+    torch.testing.assert_close(*values, rtol=0.02, atol=0.05)
