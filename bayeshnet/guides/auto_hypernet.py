@@ -60,7 +60,7 @@ class AutoHypernet(FlatGuide):
     there are 16 latents and learned noise of each unknown. It works wherever ``AutoMultivariateNormal`` does:
     constraints, plates, ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or vectorized particles) and
     :class:`~bayeshnet.inference.ImplicitELBO`. Losses that would be wrong are refused. For posteriors of several modes
-    give it ``components``, or begin hot, ``fit(beta=Annealing(1000))``, above 30 unknowns with ``latent_size``. Unknowns
+    give it ``components``, or begin hot, ``fit(beta=Annealing(1000))``, past 30 unknowns with ``latent_size``. Unknowns
     of hierarchies are generated in units of their scales. :meth:`check` tells if it is right, :meth:`resample` mends.
 
     Args:
