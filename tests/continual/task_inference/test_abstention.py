@@ -96,3 +96,17 @@ def test_a_task_of_one_example_has_no_threshold(learner):
     rates = measure_abstention(found)
     assert all(each.scores("density").isfinite().all() for each in found.calibration)
     assert {score.false_alarm for score in rates.scores.values()} == {0.0}
+
+
+def test_a_task_of_one_example_after_large_ones_has_no_threshold():
+    """Where weights of the evidence were learned, and all that is known of the last task is taken out of it."""
+    generator, tasks = torch.Generator().manual_seed(0), []
+    for number, size in enumerate((100, 100, 1)):
+        x = 0.3 * torch.randn(size, 3, generator=generator)
+        x[:, number] += 3
+        own = Split(x, torch.arange(size) % 2)
+        tasks.append(Task(f"task {number}", own, own, 2, labels=(2 * number, 2 * number + 1)))
+    stream = TaskStream(tasks, outliers={"others": torch.randn(5, 3, generator=generator)})
+    found = predict_all(QUICK, learn(QUICK, stream), stream, 0)
+    assert all(bool(each.scores("evidence").isfinite().all()) for each in found.calibration)
+    assert set(measure_abstention(found).scores) == {"entropy", "mutual_information", "density", "combined"}
