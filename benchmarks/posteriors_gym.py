@@ -105,7 +105,7 @@ def _data(name: str) -> Any:
 
 
 def _path() -> Tensor:
-    """What is seen of the Brownian motion ``(30,)``, NaN where nothing is."""
+    """The Brownian motion as it is seen ``(30,)``, NaN where it is not."""
     return torch.as_tensor(_data("brownian_motion_missing_middle_observations").OBSERVED_LOC, dtype=torch.float32)
 
 

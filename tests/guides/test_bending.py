@@ -179,6 +179,18 @@ def test_models_without_scales_or_plates_have_straight_coordinates():
         assert isinstance(guide.frame, Frame)
 
 
+def test_where_bending_raises_the_gaussian_stays_and_the_log_says_why(monkeypatch, caplog):
+    def brittle(*given):
+        raise ArithmeticError("too far")
+
+    monkeypatch.setattr(start, "bent_frame", brittle)
+    guide = AutoHypernet(groups)
+    with caplog.at_level("INFO", logger="bayeshnet"):
+        guide()
+    assert isinstance(guide.frame, Frame)
+    assert "too far" in caplog.text
+
+
 @pytest.mark.slow
 def test_the_guide_of_a_hierarchy_is_right():
     torch.manual_seed(0)

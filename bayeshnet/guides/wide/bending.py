@@ -1,9 +1,9 @@
-"""How the coordinates of a guide bend: Gaussians near a density given some of its unknowns, at some of their values."""
+"""Finding how the coordinates of a guide bend: Gaussians near a density given a few unknowns, at some of their values."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -78,18 +78,10 @@ def bent_frame(
 
         return density
 
-    units = torch.eye(k, dtype=loc.dtype, device=loc.device)
-    settings: dict[str, Any] = {"rounds": _ROUNDS, "near": True, "generator": generator}
-    middle = variational_newton(given(0 * loc[:k]), 0 * loc[k:], 1.0, **settings)
-    if middle is None:
+    found = _conditionals(given, loc, k, generator)
+    if found is None:
         return None
-    sides = []
-    for unit in (node * unit for node in _NODES for unit in units):
-        found = variational_newton(given(unit), middle.loc, middle.root, **settings)
-        if found is None:
-            return None
-        sides.append(_seen_from(middle, found))
-    bend = Bend(*(_coefficients(torch.stack(values)) for values in zip(*sides, strict=True)))
+    middle, bend = found
     root[k:, k:], loc[k:] = inner @ middle.root, loc[k:] + inner @ middle.loc
     far = Frame(loc, root)
 
@@ -108,6 +100,24 @@ def bent_frame(
     u = normal_like(loc, (_JUDGED, len(loc)), generator)
     best = max(tried, key=lambda each: _bound(log_density, each, u))
     return best if isinstance(best, BentFrame) else None
+
+
+def _conditionals(
+    given: Callable[[Tensor], LogDensity], loc: Tensor, k: int, generator: torch.Generator | None
+) -> tuple[GaussianStart, Bend] | None:
+    """Return the Gaussian of the others given leading unknowns at zero, and how it moves with them."""
+    settings: dict[str, Any] = {"rounds": _ROUNDS, "near": True, "generator": generator}
+    units = torch.eye(k, dtype=loc.dtype, device=loc.device)
+    middle = variational_newton(given(0 * loc[:k]), 0 * loc[k:], 1.0, **settings)
+    if middle is None:
+        return None
+    sides = []
+    for unit in (node * unit for node in _NODES for unit in units):
+        found = variational_newton(given(unit), middle.loc, middle.root, **settings)
+        if found is None:
+            return None
+        sides.append(_seen_from(middle, found))
+    return middle, Bend(*(_coefficients(torch.stack(values)) for values in zip(*sides, strict=True)))
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -57,18 +58,36 @@ def find_frame(
         return None
     sites.degrees = {name: degree.detach() for name, degree in sites.degrees.items()}
     try:
-        # A step may leave the range of numbers, and is refused then; a model may draw, such as subsamples.
-        with poutine.block(), seeded(0), pyro.validation_enabled(False):
+        with _quietly():
             log_density, at_once = _density_of(model, sites, torch.stack([loc, loc + scale]), args, kwargs)
             found = None if log_density is None else variational_newton(log_density, loc, scale)
-            if log_density is None or found is None:
-                return None
-            leading = _bounded(sites, loc)[: min(_BENT, _ENTRIES // loc.numel())] if at_once else []
-            bent = bent_frame(log_density, found, leading) if 0 < len(leading) < loc.numel() else None
     except _OF_MODELS as error:
         _log.info("the guide begins at its starting values: in the search for better ones the model raised %r", error)
         return None
-    return Frame(found.loc, found.root) if bent is None else bent
+    if log_density is None or found is None:
+        return None
+    leading = _bounded(sites, loc)[: min(_BENT, _ENTRIES // loc.numel())] if at_once else []
+    frame = Frame(found.loc, found.root)
+    if not 0 < len(leading) < loc.numel():
+        return frame
+    try:
+        with _quietly():
+            return bent_frame(log_density, found, leading) or frame
+    except _OF_MODELS as error:
+        _log.info(
+            "the guide begins at a Gaussian that does not bend: in the search for more the model raised %r", error
+        )
+        return frame
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep statements, random numbers and validation to the search.
+
+    A step may leave the range of numbers, and is refused then; a model may draw, such as subsamples.
+    """
+    with poutine.block(), seeded(0), pyro.validation_enabled(False):
+        yield
 
 
 def _bounded(sites: Any, loc: Tensor) -> list[int]:
