@@ -40,9 +40,13 @@ Any Pyro model
 ``beta=Annealing(...)`` begins hot, near the prior, which is what finds several modes; leave it out where there is
 one. Where a posterior of few unknowns is Gaussian, ``AutoMultivariateNormal`` needs less time for the same answer. Of
 more than thirty unknowns the first call, which ``fit`` makes, finds a Gaussian near the posterior by Newton's method:
-run the guide first on all data that it is to be fitted to. Heat does not lead it away from the mode that this finds;
-``latent_size`` leaves the search out. ``guide.audit()`` tells whether the entropy that training
-saw was the true one.
+run the guide first on all data that it is to be fitted to. For each step of the search the model is differentiated
+twice for each unknown, in blocks of 256 where it is written for plates around it: a logistic regression of 100, 300,
+600 and 1000 unknowns took 0.4, 0.8, 3 and 13 s of one core, and, with a run for each gradient, one of 100 and 200
+unknowns 2.4 and 3.8 s; a model whose run takes longer takes as much longer. There is no search of more than a thousand
+unknowns, or of more than two hundred of a model that is not written for plates. Heat leads little away from the mode
+that this finds: in 400 hot steps the guide came to another one at 13 of its standard deviations, and not at 40;
+``latent_size`` leaves the search out. ``guide.audit()`` tells whether the entropy that training saw was the true one.
 
 Beside Pyro's guides, at equal time
 -----------------------------------
@@ -50,10 +54,10 @@ Beside Pyro's guides, at equal time
 """
 
 MEANING = """\
-*funnel* is :math:`v \\sim N(0, 1),\\ x \\sim N(0, e^{v})`, *banana* is
-:math:`x \\sim N(0, 1),\\ y \\sim N(x^2, 0.3^2)`, and *two modes* is the posterior of mean and scale given eight values
-around the mean's modulus. Exact draws of all three are known. On the last, AutoHypernet begins hot; the last line
-offers the same to the autoregressive flow. Numbers are means over the runs, with the largest in brackets; less is
+*funnel* is :math:`v \\sim N(0, 1)`, :math:`x \\sim N(0, e^{v})`, *banana* is
+:math:`x \\sim N(0, 1)`, :math:`y \\sim N(x^2, 0.3^2)`, and *two modes* is the posterior of mean and scale given eight
+values around the mean's modulus. Exact draws of all three are known. On the last, AutoHypernet begins hot; the last
+line offers the same to the autoregressive flow. Numbers are means over the runs, with the largest in brackets; less is
 better.
 
 """

@@ -21,23 +21,33 @@ Which estimator?
    \\mathrm{KL}(q \\,\\|\\, p)
    = \\mathbb{E}_z \\mathrm{KL}\\big(\\mathcal{N}(h(z), \\sigma^2 I) \\,\\|\\, p\\big) - I(w; z)
 
-:class:`~bayeshnet.estimators.Auto` chooses by this table, and reports its choice with the reason:
+:class:`~bayeshnet.estimators.Auto` chooses by this table, but for audits and comparisons, and reports its choice with
+the reason. Where it knows only draws, of up to 50 weights, it takes SSGE, which has a gradient and no value.
 
-========================================  ==========================================================================
-posterior                                 estimator
-========================================  ==========================================================================
-Gaussian of any structure, radial,        :class:`~bayeshnet.estimators.ClosedForm`; another prior than a Gaussian:
-linear hypernetwork                       :class:`~bayeshnet.estimators.MonteCarlo`
-hypernetwork with independent noise       :class:`~bayeshnet.estimators.LIVI`, for training and for values
-the same, as an audit                     :class:`~bayeshnet.estimators.ImportanceSandwich`, or ``diagnose(q, p)``
-hypernetwork with shared noise            :class:`~bayeshnet.estimators.ChangeOfVariables`
-hundreds of latents, no linear head       :class:`~bayeshnet.estimators.StochasticLIVI`
-comparison with published work            :class:`~bayeshnet.estimators.SSGE` (median width),
-                                          :class:`~bayeshnet.estimators.AVB`, :class:`~bayeshnet.estimators.SIVI`
-only samples of both sides                :class:`~bayeshnet.estimators.AVB` without contrast,
-                                          :class:`~bayeshnet.estimators.KernelRatio`,
-                                          :class:`~bayeshnet.estimators.NearestNeighbor`: a few dimensions
-========================================  ==========================================================================
+.. list-table::
+   :header-rows: 1
+   :widths: 40 60
+
+   * - posterior
+     - estimator
+   * - Gaussian of any structure, radial, or linear hypernetwork; Gaussian prior
+     - :class:`~bayeshnet.estimators.ClosedForm`
+   * - Gaussian or radial; another prior
+     - :class:`~bayeshnet.estimators.MonteCarlo`
+   * - hypernetwork with independent noise
+     - :class:`~bayeshnet.estimators.LIVI`, for training and for values
+   * - the same, as an audit
+     - :class:`~bayeshnet.estimators.ImportanceSandwich`, or ``diagnose(q, p)``
+   * - hypernetwork with shared noise
+     - :class:`~bayeshnet.estimators.ChangeOfVariables`
+   * - hundreds of latents, no linear head, Jacobians too large for memory
+     - :class:`~bayeshnet.estimators.StochasticLIVI`
+   * - comparison with published work
+     - :class:`~bayeshnet.estimators.SSGE` (median width), :class:`~bayeshnet.estimators.AVB`,
+       :class:`~bayeshnet.estimators.SIVI`
+   * - only samples of both sides
+     - :class:`~bayeshnet.estimators.AVB` without contrast, :class:`~bayeshnet.estimators.KernelRatio`,
+       :class:`~bayeshnet.estimators.NearestNeighbor`: a few dimensions
 
 """
 

@@ -59,6 +59,14 @@ def python_blocks(text):
     return [block for block in blocks if ">>>" not in block]
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").rglob("*.rst")), ids=lambda page: page.stem)
+def test_headings_stand_alone(page):
+    """A title that follows a text without an empty line is shown as a part of the text."""
+    lines = page.read_text(encoding="utf-8").splitlines()
+    under = [i for i in range(2, len(lines)) if re.fullmatch(r"([-=~^])\1{3,}", lines[i]) and lines[i - 1].strip()]
+    assert [lines[i - 1] for i in under if lines[i - 2].strip()] == []
+
+
 def test_a_wrong_example_is_seen():
     test = doctest.DocTestParser().get_doctest(">>> 1 + 1\n3\n", {}, "wrong", None, 0)
     with pytest.raises(AssertionError, match="Expected"):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..allowed import check_allowed_modules
+from ..continual.learner import check_widths
 from ..data.own import is_own, split_name
 from ..errors import check_choice, check_int
 from ..files import read_text
@@ -68,11 +69,13 @@ class RunRequest:
     def stream(self) -> TaskStream:
         """Build the stream; if that fails, the files that set options of the data are named."""
         try:
-            return self.experiment.stream()
+            stream = self.experiment.stream()
         except (ValueError, TypeError, OSError) as error:
             if not self.data_files:
                 raise
             raise ValueError(f"{_named(self.data_files)}: {error}") from error
+        check_widths(self.experiment.learner, stream)
+        return stream
 
 
 def parse_run(words: Sequence[str]) -> RunRequest:
@@ -166,6 +169,8 @@ def _first_pass(words: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     ]
     for name in ("resume", "output"):
         path = getattr(options, name)
+        if path == "":
+            raise ValueError(f"--{name}: expected a folder, got an empty name.")
         setattr(options, name, None if path is None else Path(path))
     return options, left
 
@@ -228,6 +233,8 @@ def _parse(parser: Any, words: Sequence[str], allow: Sequence[str]) -> Any:
         return parse_experiment(parser, words, allow)
     except ValueError as error:
         unknown = str(error).removeprefix("unrecognized arguments: ")
+        if str(error).endswith("got an unknown one"):
+            raise ValueError(f"{error}; bayeshnet run --help lists all.") from None
         if unknown == str(error):
             raise
         raise ValueError(_unknown_option(unknown.split()[0], list(parser._option_string_actions))) from None

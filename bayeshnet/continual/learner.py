@@ -17,7 +17,7 @@ from ..mnets import MainNetInterface
 from ..mnets.inputs import check_network, inputs_match
 from ..per_example import check_examples_apart
 from ..representation import Settings
-from ..tasks import DatasetInputs, Task
+from ..tasks import DatasetInputs, Task, TaskStream
 from .state import LearnerState
 from .task_inference.prediction import StreamPrediction
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_inputs",
     "check_num_tasks",
     "check_tasks",
+    "check_widths",
     "width_of",
 ]
 
@@ -179,6 +180,20 @@ def check_num_tasks(num_tasks: Any) -> int:
     if number > _MOST_TASKS:
         raise value_error("num_tasks", expected=f"an integer from 0 to {_MOST_TASKS}", got=num_tasks)
     return number
+
+
+def check_widths(learner: Learner, stream: TaskStream) -> None:
+    """Refuse a stream with a task of more classes than the learner's network will have, before the first task."""
+    if stream.kind != "classification" or not hasattr(learner, "num_outputs"):
+        return
+    widest = max(stream, key=lambda task: task.num_outputs)
+    if widest.num_outputs > width_of(stream[0], learner.num_outputs):
+        expected = f"{widest.num_outputs}, the classes of the widest task, {widest.name!r}"
+        found = f"{learner.num_outputs or stream[0].num_outputs}" + ", those of the first task" * (
+            not learner.num_outputs
+        )
+        advice = f"Pass num_outputs={widest.num_outputs} to the learner (--learner.num_outputs on the command line)."
+        raise value_error("num_outputs", expected=expected, found=found, hint=advice)
 
 
 def check_outputs(likelihood: Likelihood, outputs: Any) -> None:

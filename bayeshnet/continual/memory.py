@@ -77,6 +77,9 @@ class ExampleMemory(nn.Module):
 
         Returns:
             Inputs ``(num, *input_shape)``, targets and numbers of their tasks ``(num,)``, in the order of ``tasks``.
+
+        Raises:
+            ValueError: if no example of these tasks is stored.
         """
         parts = self.draw_each(num, generator, tasks)
         numbers = list(range(self.num_tasks)) if tasks is None else list(tasks)
@@ -94,6 +97,8 @@ class ExampleMemory(nn.Module):
         """
         parts = [self.of(t) for t in (range(self.num_tasks) if tasks is None else tasks)]
         sizes = [len(y) for _, y in parts]
+        if not sum(sizes):
+            raise value_error("tasks", expected="tasks with stored examples", found="none")
         device = generator.device if generator is not None else "cpu"
         index = torch.randint(sum(sizes), (num,), generator=generator, device=device).sort().values
         ends = torch.tensor(sizes).cumsum(0)

@@ -78,8 +78,9 @@ def stream_options(name: str) -> dict[str, Any]:
         >>> stream_options("modes2d")["num_train"]
         10
     """
-    parameters = inspect.signature(stream_entry(name).builder).parameters
-    return {key: parameter.default for key, parameter in parameters.items()}
+    parameters = inspect.signature(stream_entry(name).builder).parameters.values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {parameter.name: parameter.default for parameter in parameters if parameter.kind not in several}
 
 
 def drawn_options(name: str, seed: int, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -127,6 +128,10 @@ def get_stream(name: str, **options: Any) -> TaskStream:
     for key in given:
         if key not in known:
             raise value_error(f"options of {name!r}", expected="one of " + ", ".join(known), got=key)
+    lacking = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in given]
+    if lacking:
+        advice = f"Give it as an option of the stream (--data-options.{lacking[0]} VALUE on the command line)."
+        raise value_error(f"options of {name!r}", expected=" and ".join(lacking), found="none", hint=advice)
     expected = f"a function that returns a TaskStream, where {name!r} does not"
     found: TaskStream = check_instance("data", stream_entry(name).builder(**given), TaskStream, expected)
     return found

@@ -91,6 +91,8 @@ class Auto(DensityEstimator):
         ):
             why = f"n={n} latents without a linear head, Jacobians of P={num} rows do not fit"
             return StochasticLIVI(min(4, self.num_samples)), why
+        if q.geometry.is_affine:
+            return LIVI(self.num_samples), f"linear hypernetwork, another prior: exact information (n={n}, P={num})"
         return LIVI(self.num_samples), f"nonlinear hypernetwork, n={n}, P={num}: a determinant of size n"
 
     def _estimate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pyro.distributions as dist
@@ -15,7 +16,7 @@ from torch.distributions import biject_to, register_kl
 
 from ..errors import value_error
 from .centring import Placing, constrain
-from .checking.rows import by_rows
+from .checking.rows import by_rows, try_rows
 from .symmetries import Group
 
 __all__ = ["FlatSites", "Placed", "UnpackedSite", "refuse_subsampled"]
@@ -137,31 +138,50 @@ class FlatSites:
         values = {name: constrain(self.nodes[name]["fn"], part)[0] for name, part in parts.items()}
         return Placed(values, placed.log_densities, parts)
 
-    def rows(self, latents: Tensor, *, undo: bool = False) -> tuple[Tensor, Tensor]:
-        """Return ``x`` ``(S, D)`` and the log-densities ``(S,)`` of the way for ``u`` ``(S, D)``; or the reverse."""
+    def rows(self, latents: Tensor, *, undo: bool = False, at_once: bool = False) -> tuple[Tensor, Tensor]:
+        """Return ``x`` ``(S, D)`` and the log-densities ``(S,)`` of the way for ``u`` ``(S, D)``; or the reverse.
 
-        def flat(latent: Tensor, batch: tuple[int, ...]) -> dict[str, Tensor]:
-            placed = self.place(latent, undo=undo)
-            x, density = [], latent.new_zeros(batch)
-            for name, site in self.nodes.items():
-                x.append(placed.unconstrained[name].reshape(*batch, -1))
-                ones = [1] * (self.plates - len(site["fn"].batch_shape)) if batch else []
-                each = placed.log_densities[name].expand((*batch, *ones, *site["fn"].batch_shape))
-                density = density + each.reshape(*batch, -1).sum(-1)
-            return {"x": torch.cat(x, -1), "density": density}
-
+        With ``at_once`` rows are not compared with runs of the model for each, see :meth:`can_be_batched`.
+        """
         num = len(latents)
-        packed = latents.reshape(num, *[1] * self.plates, latents.shape[-1])
-        if not self.degrees:
-            found = flat(packed, (num,))
+        if at_once or not self.degrees:
+            found = self._flat(self._packed(latents), (num,), undo)
         else:
-            found = by_rows(lambda: flat(packed, (num,)), lambda i: flat(latents[i], ()), num)
+            together = partial(self._flat, self._packed(latents), (num,), undo)
+            found = by_rows(together, lambda i: self._flat(latents[i], (), undo), num)
         return found["x"], found["density"]
+
+    def can_be_batched(self, latents: Tensor) -> bool:
+        """Return whether one run of the model gives all rows of ``u`` ``(S, D)``."""
+        if not self.degrees:
+            return True
+        together = partial(self._flat, self._packed(latents), (len(latents),), False)
+        first = self._flat(latents[0], (), False)
+        return try_rows(together, lambda i: self._flat(latents[i], (), False), len(latents), first) is not None
+
+    def _packed(self, latents: Tensor) -> Tensor:
+        """Return rows ``(S, 1, ..., 1, D)`` with a one for each plate."""
+        return latents.reshape(len(latents), *[1] * self.plates, latents.shape[-1])
+
+    def _flat(self, latent: Tensor, batch: tuple[int, ...], undo: bool) -> dict[str, Tensor]:
+        """Return ``x`` ``(*batch, D)`` and the log-densities of the way ``batch``."""
+        placed = self.place(latent, undo=undo)
+        x, density = [], latent.new_zeros(batch)
+        for name, site in self.nodes.items():
+            x.append(placed.unconstrained[name].reshape(*batch, -1))
+            ones = [1] * (self.plates - len(site["fn"].batch_shape)) if batch else []
+            each = placed.log_densities[name].expand((*batch, *ones, *site["fn"].batch_shape))
+            density = density + each.reshape(*batch, -1).sum(-1)
+        return {"x": torch.cat(x, -1), "density": density}
 
     def flat(self, values: Mapping[str, Tensor]) -> Tensor:
         """Return ``x`` ``(S, D)`` from values ``(S, *shape)`` of all sites."""
         parts = [biject_to(site["fn"].support).inv(values[name]) for name, site in self.nodes.items()]
         return torch.cat([part.reshape(len(part), -1) for part in parts], -1)
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the values of all sites in the run of the model."""
+        return {name: site["value"] for name, site in self.nodes.items()}
 
     def of_trace(self, trace: Any) -> Tensor:
         """Return ``x`` ``(D,)`` of a run of the model."""

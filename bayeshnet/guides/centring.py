@@ -136,12 +136,21 @@ class Placing(Messenger):
 
 
 class _Leaves(Messenger):
-    """A handler that gives unknowns values to differentiate by, and collects locations and scales of sites."""
+    """A handler that gives unknowns values to differentiate by, and collects locations and scales of sites.
 
-    def __init__(self) -> None:
+    Args:
+        values: of sites whose priors need not be drawn from, as improper ones cannot.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
+        self.values = values
         self.leaves: list[Tensor] = []
         self.found: dict[str, LocScale | None] = {}
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] in self.values and not msg["is_observed"]:
+            msg["value"], msg["done"] = self.values[msg["name"]], True
 
     def _pyro_post_sample(self, msg: Any) -> None:
         if msg["is_observed"] or not isinstance(msg["value"], Tensor) or not msg["value"].is_floating_point():
@@ -152,9 +161,17 @@ class _Leaves(Messenger):
 
 
 @torch.enable_grad()
-def dependent_sites(model: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[str]:
-    """Return the names of the sites of a model whose location or scale depends on another unknown, in their order."""
-    leaves = _Leaves()
+def dependent_sites(
+    model: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    values: Mapping[str, Tensor] | None = None,
+) -> list[str]:
+    """Return the names of the sites of a model whose location or scale depends on another unknown, in their order.
+
+    Sites of which ``values`` are given are not drawn.
+    """
+    leaves = _Leaves(values or {})
     with poutine.block(), leaves:
         model(*args, **kwargs)
     found = []

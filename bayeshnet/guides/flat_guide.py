@@ -27,7 +27,8 @@ from .centring import Degrees, dependent_sites
 from .checking.guide import CheckedGuide, WeightedDraws
 from .checking.importance import judge
 from .checking.joint import log_joint
-from .checking.search import missed_share, search
+from .checking.outside import Outside, Searched, find_outside
+from .checking.search import search
 from .checking.starts import Start, clusters
 from .components import (
     GeneratedMixture,
@@ -41,7 +42,7 @@ from .symmetries import Group
 
 __all__ = ["FlatGuide"]
 
-_PARTICLES, _JUDGED, _OWN, _TOO_HEAVY, _SEARCHED = 4000, 200, 100, 0.7, 100
+_PARTICLES, _OWN, _MOVED, _TOO_HEAVY, _SEARCHED = 4000, 100, 200, 0.7, 100
 
 
 class FlatGuide(CheckedGuide, AutoContinuous):
@@ -80,7 +81,7 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             return
         known = set(self._unconstrained_shapes)
         with seeded(0):  # The guide of a model in which nothing depends is the one without centring, number for number.
-            found = dependent_sites(self._program[0], args, kwargs)
+            found = dependent_sites(self._program[0], args, kwargs, self._sites(args, kwargs, centred=False).values())
         self._centred = [name for name in found if name in known]
         count = sum(self._unconstrained_shapes[name].numel() for name in self._centred)
         made = part_of(self, "degrees")
@@ -204,27 +205,18 @@ class FlatGuide(CheckedGuide, AutoContinuous):
         return WeightedDraws(sites.by_name(self._mixed(x, generator)), lower, upper)
 
     @torch.no_grad()
-    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> float | None:
-        """Search for modes outside the guide.
-
-        Returns the share of particles where the guide lacks density; None if the model is not written for plates around
-        it or has more than a hundred unknowns, or if the search did not arrive.
-        """
+    def _missed(
+        self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None
+    ) -> Outside | None:
+        """Search what the guide lacks; None of more than a hundred unknowns, or if the search did not arrive."""
         q, sites, plain = self.distribution(), self._sites(args, kwargs), self._sites(args, kwargs, centred=False)
         with seeded(generator):
             found = search(model, plain, args, kwargs, num, most=_SEARCHED)
             if found is None:
                 return None
             own = self.draws_with_density(_OWN, args, kwargs)
-            joint = log_joint(model, own.values, args, kwargs)
-            some = found.x[torch.randperm(len(found.x), device=found.x.device)[:_JUDGED]]
-            x = torch.cat([some, sites.flat(own.values)])
-            density = partial(_density, q, sites)
-            known = density(x)
-            if self._group is not None:
-                (known,) = self._group.log_densities(density, x, known)
-            places = log_joint(model, plain.by_name(x), args, kwargs) - known
-        return missed_share(places[: len(some)], places[len(some) :], joint - own.lower)
+            given = Searched(model, args, kwargs, sites, plain, partial(_invariant_density, q, sites, self._group))
+            return find_outside(given, found.x, own, self._mixed(sites.rows(q.draw(_MOVED).w)[0]))
 
     def _clustered(self, count: int, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Start] | None:
         """Return starts of components in clusters of annealed particles; None if the search did not arrive."""
@@ -245,10 +237,12 @@ class FlatGuide(CheckedGuide, AutoContinuous):
 
     def _near_prior(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:
         """Return unconstrained unknowns ``(D,)`` near the middle of the prior: medians of few draws."""
-        program = InitMessenger(init_to_median(num_samples=3))(self._program[0])
+        sites = self._sites(args, kwargs, centred=False)
+        # An improper prior has no draws.
+        near = init_to_median(num_samples=3, fallback=lambda site: sites.nodes[site["name"]]["value"])
         with poutine.block(), torch.no_grad():
-            trace: Any = poutine.trace(program).get_trace(*args, **kwargs)
-        return self._sites(args, kwargs, centred=False).of_trace(trace)
+            trace: Any = poutine.trace(InitMessenger(near)(self._program[0])).get_trace(*args, **kwargs)
+        return sites.of_trace(trace)
 
     @torch.no_grad()
     def reweigh(
@@ -292,6 +286,12 @@ class FlatGuide(CheckedGuide, AutoContinuous):
             return
         start = torch.full_like(q.log_weights, -math.log(count))
         q.log_weights.copy_(population_weights(smooth.log_weights, densities, start))
+
+
+def _invariant_density(q: Any, sites: FlatSites, group: Group | None, x: Tensor) -> Tensor:
+    """Return log-densities ``(S,)`` at unconstrained unknowns ``x`` ``(S, D)``, with symmetries."""
+    density = partial(_density, q, sites)
+    return density(x) if group is None else group.log_densities(density, x, density(x))[0]
 
 
 def _density(q: Any, sites: FlatSites, x: Tensor) -> Tensor:

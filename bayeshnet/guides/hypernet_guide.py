@@ -126,7 +126,7 @@ class HypernetGuide(CheckedGuide, ModuleSettings, nn.Module):
             raise value_error("prior", expected=f"a distribution over the {num} weights", found=f"{p.event_shape[0]}")
         return diagnose(self.distribution(cond_id, cond_input), p, num_samples, generator)
 
-    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> float | None:
+    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> None:
         """Return None: weights of networks have too many modes, by their hidden units alone, for a search to tell."""
         return None
 

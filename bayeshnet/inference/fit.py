@@ -21,7 +21,7 @@ from ..parallel import processes
 from ..parallel.shares import own_count, own_generator, shares_samples
 from ..rng import seeded
 from .batches import LoaderBatches, TensorBatches, make_batches
-from .bound import BoundCheck, check_bound, fit_alarms, is_direct, weight_alarms
+from .bound import BoundCheck, check_bound, fit_alarms, heat_alarms, is_direct, told, weight_alarms
 from .callbacks import EarlyStopping, as_listeners
 from .compiled import accelerated, is_recorded
 from .elbo import ImplicitELBO
@@ -123,8 +123,9 @@ def fit(
         alarms: look, after at least 100 steps on data in memory, whether the posterior is better than the prior, and
             log a warning for each alarm of the result; for an :class:`~bayeshnet.guides.AutoHypernet` trained on all
             data at temperature 1, whether k-hat is below 0.7, and after 500 steps whether modes are missed. For
-            hypernetworks with noise, wherever the data are, whether the KL is too low because the map folds
-            (:attr:`FitResult.check`), by a search that takes about as long as a few steps.
+            one of more than 30 unknowns, at the start, that heat leads to near modes only. For hypernetworks with
+            noise, wherever the data are, whether the KL is too low because the map folds (:attr:`FitResult.check`), by
+            a search that takes about as long as a few steps.
         num_workers: processes that read a ``Dataset``, or a :class:`~bayeshnet.tasks.Split` of one; 0 reads in this
             process.
         compile: True to evaluate the bound and its gradient by ``torch.compile`` as one graph without breaks, or the
@@ -173,6 +174,7 @@ def fit(
     with ExitStack() as stack:
         stack.enter_context(seeded(generator))
         parameters = trainable(guide, model, loop.first)
+        hot = told(heat_alarms(guide, objective.temperature(0)), _log) if alarms else {}
         clip = None if grad_clip is None else check_positive("grad_clip", grad_clip)
         loop.stepper = Stepper(parameters, optimizer, lr, scheduler, planned, clip)
         loop.load(state)
@@ -186,9 +188,7 @@ def fit(
     check = _checked(objective, history) if alarms else None
     if check is not None and not check.holds:
         found["fold"] = check.alarm()
-    for name, says in found.items():
-        _log.warning("%s: %s", name, says)
-    return FitResult(history, run.step, run.seconds, run.stopped or "finished", state, found, check)
+    return FitResult(history, run.step, run.seconds, run.stopped or "finished", state, hot | told(found, _log), check)
 
 
 def _checked(objective: Objective, history: Mapping[str, Tensor]) -> BoundCheck | None:

@@ -86,7 +86,7 @@ class Objective:
 
     def __call__(self, step: int, batch: Sequence[Tensor], lr: float) -> tuple[Tensor, Row]:
         """Compute the loss ``()`` and the record of the step."""
-        beta = self.beta if isinstance(self.beta, float) else _scheduled(self.beta, step)
+        beta = self.temperature(step)
         record: Record = {"beta": beta, "lr": lr}
         with ExitStack() as stack:
             for context in self._contexts:
@@ -94,6 +94,10 @@ class Objective:
             loss = self._implicit(step, batch, beta, record) if self._is_implicit else self._other(step, batch, record)
         record["loss"] = loss
         return loss, _row(record, loss.detach())
+
+    def temperature(self, step: int) -> float:
+        """Return the temperature of a step."""
+        return self.beta if isinstance(self.beta, float) else _scheduled(self.beta, step)
 
     @property
     def _is_implicit(self) -> bool:

@@ -43,8 +43,8 @@ class FitResult:
         stopped: reason why it ended: ``"finished"`` or the reason that a callback gave.
         state: state to resume from, for :func:`~bayeshnet.inference.fit`.
         alarms: a sentence for each thing that is wrong with the posterior, by name: ``elbo``, ``prior``, ``collapse``,
-            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat`` or
-            ``modes`` of an automatic guide; ``fold`` where :attr:`check` does not hold.
+            ``chance``; see :func:`~bayeshnet.inference.bound.fit_alarms`; ``k_hat``,
+            ``modes``, ``narrow`` or ``heat`` of an automatic guide; ``fold`` where :attr:`check` does not hold.
         check: the KL of the last steps beside one whose latents are searched, for hypernetworks with noise; None where
             it was not looked for, see :func:`~bayeshnet.inference.bound.check_bound`.
     """

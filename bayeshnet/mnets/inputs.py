@@ -139,8 +139,6 @@ def settle_layout(net: nn.Module, layout: str | None) -> None:
 def check_network(net: Any, x: Any) -> Any:
     """Run a main network once, with zero weights on two examples of ``x``, and refuse inputs that it does not take.
 
-    Returns its outputs.
-
     Neither the state of random generators nor that of the network changes, if this is in evaluation mode.
 
     Returns:
@@ -156,5 +154,8 @@ def check_network(net: Any, x: Any) -> Any:
         if ": expected " in str(error):  # A message of this library says it better.
             raise
         found = f"{type(error).__name__}: {error}"
+        parts = some if isinstance(some, tuple) else (some,)
+        tokens = "Long" in found or not all(part.is_floating_point() for part in parts)
         advice = "Tokens and other integers are for networks with embeddings: see Split and from_arrays(tokens=True)."
-        raise value_error("network", expected=f"one that takes {describe(some)}", found=found, hint=advice) from error
+        hint = advice if tokens else ""
+        raise value_error("network", expected=f"one that takes {describe(some)}", found=found, hint=hint) from error

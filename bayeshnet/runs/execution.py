@@ -15,6 +15,7 @@ import torch
 from .. import __version__
 from ..checks import check_path
 from ..continual import LearnerState
+from ..continual.learner import check_widths
 from ..data.own import is_own
 from ..deprecation import warn
 from ..errors import check_instance, check_int, type_error, value_error
@@ -169,6 +170,7 @@ def _learn(
 
     The step of the task that is being learned is kept where ``keeps`` is true, when a signal ends the process.
     """
+    check_widths(experiment.learner, stream)
     restored = restore_state(experiment, folder, stream[0])
     state, assessments = (None, []) if restored is None else (restored[0], list(restored[1].assessments))
     device = device_of(stream[0].train.x)

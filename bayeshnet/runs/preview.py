@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..checks import check_seed
 from ..continual import LearnerState
+from ..continual.learner import check_widths
 from ..errors import check_instance
 from ..inference import Callback, Run
 from ..tasks import TaskStream
@@ -98,6 +99,7 @@ def preview(experiment: Experiment, stream: TaskStream) -> Preview:
     check_instance("experiment", experiment, Experiment, "an Experiment")
     check_instance("stream", stream, TaskStream, "a TaskStream")
     learner, watch = experiment.learner, _Watch()
+    check_widths(learner, stream)
     begin = time.perf_counter()
     with threads(experiment.threads):
         learner.learn(None, stream[0], seed=check_seed("seed", experiment.seed, 0), callbacks=[cast(Callback, watch)])

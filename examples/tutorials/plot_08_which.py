@@ -113,8 +113,8 @@ for ax, numbers, title, style in (
 #    * - samples alone, a few dimensions
 #      - :class:`~bayeshnet.estimators.NearestNeighbor`
 #
-# :class:`~bayeshnet.estimators.Auto` chooses by this table. :doc:`/which-estimator` has
-# costs, accuracies and failures.
+# :class:`~bayeshnet.estimators.Auto` chooses the first, the second and the fourth by
+# itself. :doc:`/which-estimator` has costs, accuracies and failures.
 
 q, p = posteriors["implicit"], builders["implicit"].prior(net.weight_spec)
 chosen, because = Auto().choose(q, p)

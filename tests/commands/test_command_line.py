@@ -173,6 +173,16 @@ MISTAKES = {
         ["run", "--learner.posterior.block_size", "x"],
         "learner.posterior.block_size: expected int, got x",
     ),
+    "no such setting": (
+        ["run", "--learner.training.stepss", "3"],
+        "learner.training.stepss: expected a setting of that object, got an unknown one; bayeshnet run --help lists",
+    ),
+    "a setting of another learner": (
+        ["run", "--method", "exact-stream", "--learner.training.steps", "3"],
+        "learner.training.steps: expected a setting of that object, got an unknown one; bayeshnet run --help lists",
+    ),
+    "no such class": (["run", "--learner.network", "Nope"], "learner.network: expected the name of a class, got Nope"),
+    "no name of a folder": (["run", "--output", ""], "--output: expected a folder, got an empty name"),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),
     "no such device": (["run", "--device", "nowhere"], "device: expected 'auto', or a device of this machine"),
     "device without data": (["run", "--device", "meta"], "Tensors on it hold no data"),

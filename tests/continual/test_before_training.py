@@ -126,6 +126,7 @@ def test_inputs_that_the_network_does_not_take_are_refused_with_the_cause():
     with pytest.raises(ValueError, match=r"network: expected one that takes .*RuntimeError: ") as caught:
         PriorFocused(nn.Linear(3, 2), MeanFieldWeights(), heads=SharedHead(), training=SHORT).learn(None, task())
     assert isinstance(caught.value.__cause__, RuntimeError)
+    assert "tokens" not in str(caught.value)  # the inputs are no integers, and the network has no embedding
     floating = from_arrays([(torch.randint(50, (40, 3)), data(40)[1])])[0]
     with pytest.raises(ValueError, match=r"network: expected one that takes .* from_arrays\(tokens=True\)"):
         PriorFocused(text(), MeanFieldWeights(), heads=SharedHead(), training=SHORT).learn(None, floating)

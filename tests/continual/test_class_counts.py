@@ -30,7 +30,8 @@ from bayeshnet.continual import (
     load_state,
 )
 from bayeshnet.guides import Categorical
-from bayeshnet.runs import Experiment, run_experiment
+from bayeshnet.runs import Experiment, RunFolder, run_experiment
+from bayeshnet.runs.preview import preview
 from tests.support.tasks import learn, same_state
 
 COUNTS = (2, 3, 5)
@@ -268,6 +269,17 @@ def test_values_need_one_number_of_targets():
         learn(learner, [one, two])
     with pytest.raises(ValueError, match="num_outputs: expected None for tasks of values, got 5"):
         PriorFocused(NET, MeanFieldWeights(), **QUICK).learn(None, one)
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "2, those of the first task"), (3, "3")])
+def test_runs_name_the_widest_task_before_anything_is_learned(given, found, tmp_path):
+    stream, learner = TaskStream(TASKS), Separate(NET, MeanFieldWeights(), **{**QUICK, "num_outputs": given})
+    message = f"num_outputs: expected 5, the classes of the widest task, {TASKS[2].name!r}, got {found}. Pass num_outp"
+    with pytest.raises(ValueError, match=message):
+        run_experiment(Experiment(learner), tmp_path / "run", stream=stream)
+    with pytest.raises(ValueError, match=message):
+        preview(Experiment(learner), stream)
+    assert RunFolder(tmp_path / "run").last_task() == 0
 
 
 @pytest.mark.slow

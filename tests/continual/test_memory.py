@@ -44,6 +44,19 @@ def test_a_memory_keeps_some_examples_of_each_task():
         memory.of(3)
 
 
+def test_a_memory_without_examples_has_none_to_draw():
+    memory = ExampleMemory()
+    with pytest.raises(ValueError, match="tasks: expected tasks with stored examples, got none"):
+        memory.draw(3)
+    memory.store(torch.arange(4.0), torch.arange(4))
+    memory.store(torch.zeros(0), torch.zeros(0).long())
+    with pytest.raises(ValueError, match="tasks: expected tasks with stored examples, got none"):
+        memory.draw(3, tasks=[1])
+    x, y, task = memory.draw(50, torch.Generator().manual_seed(0))
+    assert torch.equal(x, y.to(x))
+    assert not task.any()
+
+
 @pytest.mark.parametrize("heads", [SplitHeads(), SharedHead(), GrowingSoftmax()], ids=lambda h: type(h).__name__)
 def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
     learner = ExperienceReplay(NET, MeanFieldWeights(), heads=heads, memory_size=9, replay_size=11, training=FAST)

@@ -16,6 +16,8 @@ from bayeshnet.runs import Experiment, RunFolder, load_run, named_configuration
 from bayeshnet.runs.experiment_config import open_folder, read_experiment
 from bayeshnet.runs.fingerprints import data_fingerprints
 from bayeshnet.runs.judged_settings import check_own_stream
+from bayeshnet.runs.results.summary import _name_of
+from bayeshnet.tasks import TaskStream
 
 SOURCE = """
 import torch
@@ -33,6 +35,10 @@ def birds(num_tasks=2, data_seed=0):
         split = Split(x, (x[:, 2] > 0).long())
         tasks.append(Task(f"birds {number}", split, split, 2))
     return TaskStream(tasks, "birds of mine")
+
+
+def flocks(size, **others):
+    return birds(size, **others)
 
 
 def nothing():
@@ -127,6 +133,8 @@ def test_a_run_writes_down_module_function_and_a_digest_of_the_data(here, capsys
     known = {name: result.settings[name] for name in ("data.module", "data.function", "examples")}
     assert known == {"data.module": "my_streams_of_birds", "data.function": "birds", "examples": digest}
     assert result.data == "birds of mine"
+    unnamed = TaskStream(get_stream(NAME, data_seed=2).tasks)
+    assert _name_of(load_run(folder, allow=["my_streams_of_birds"]).experiment, unnamed) == NAME.replace(":", ".")
     assert f"{NAME}, digest {digest}" in (folder / "report.html").read_text()
     assert main(["run", "--resume", str(folder)]) == 2
     assert "allow it with --allow my_streams_of_birds" in capsys.readouterr().err
@@ -149,3 +157,12 @@ def test_other_data_of_a_function_are_refused_whatever_their_name(here):
         with pytest.raises(ValueError, match="other examples in task 1"):
             folder.begin(other, own=True)
         folder.begin(other)
+
+
+def test_arguments_that_a_function_needs_are_asked_for_by_name(here):
+    with pytest.raises(
+        ValueError, match=r"options of 'my_streams_of_birds:flocks': expected size, got none. Give it as"
+    ):
+        get_stream("my_streams_of_birds:flocks")
+    assert len(get_stream("my_streams_of_birds:flocks", size=3)) == 3
+    assert list(stream_options("my_streams_of_birds:flocks")) == ["size"]

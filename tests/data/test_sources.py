@@ -49,6 +49,39 @@ def test_a_folder_of_images_is_its_files(images):
     assert FolderImages(images, image_size=(3, 4))[0][0].shape == (3, 3, 4)
 
 
+def test_images_of_all_modes_have_the_values_that_they_show(tmp_path):
+    """Bits and palettes are no intensities; beside them the arithmetic of Pillow."""
+    drawn = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8))
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([10, 20, 30, 200, 100, 0])
+    palette.putdata([0, 1])
+    images = (drawn.convert("1"), palette, Image.new("RGBA", (1, 1), (51, 0, 102, 255)))
+    rows = DictRows([{"image": image, "label": 0} for image in images])
+    assert rows[0][0].tolist() == [[[0.0, 1.0], [1.0, 0.0]]]
+    torch.testing.assert_close(rows[1][0] * 255, torch.tensor([[[10.0, 200.0]], [[20.0, 100.0]], [[30.0, 0.0]]]))
+    torch.testing.assert_close(rows[2][0].flatten(), torch.tensor([0.2, 0.0, 0.4, 1.0]))
+    palette.save(write_images(tmp_path / "images", 2, 1, (1, 2)) / "class-0" / "0.png")
+    torch.testing.assert_close(FolderImages(tmp_path / "images")[0][0], rows[1][0])
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_images_of_more_than_eight_bits_are_refused(mode, tmp_path):
+    """Pillow cuts their values at 255: an image at half of its range would be white."""
+    image = Image.new(mode, (2, 2), 30_000)
+    with pytest.raises(ValueError, match=f"^image: expected an image of eight bits a channel, got one of mode {mode}"):
+        DictRows([{"image": image, "label": 0}])[0]
+    image.save(write_images(tmp_path / "images", 1, 1) / "class-0" / "1.tiff")
+    with pytest.raises(ValueError, match=r"1.tiff': expected an image of eight bits a channel, got one of mode (I|F)"):
+        FolderImages(tmp_path / "images")[1]
+
+
+def test_sources_say_what_they_hold(images):
+    assert repr(FolderImages(images)) == "FolderImages(32 images (3, 6, 5) of 4 classes)"
+    assert repr(FolderImages(images, (3, 4), grayscale=True)) == "FolderImages(32 images (1, 3, 4) of 4 classes)"
+    assert repr(DictRows([{"a": 1.0, "b": 2}], "a", "b")) == "DictRows(1 rows, x='a', y='b')"
+    assert repr(ArrayRows(np.zeros((3, 2, 4), np.uint8), [0, 1, 2])) == "ArrayRows(3 rows (2, 4), uint8)"
+
+
 def test_a_stream_of_a_folder_reads_what_is_asked_for(images):
     stream = image_folder(images, data_seed=1)
     assert [task.labels for task in stream] == [(0, 1), (2, 3)]
@@ -194,6 +227,19 @@ def test_an_avalanche_benchmark_through_its_documented_attributes():
         from_avalanche(unknown)
     with pytest.raises(TypeError, match="expected an Avalanche benchmark, with train_stream"):
         from_avalanche([])
+
+
+def test_benchmarks_that_lack_something_are_named():
+    groups = [(0, 3), (1, 2)]
+    train = experiences(groups)
+    cases = [
+        ([SimpleNamespace()], TypeError, r"benchmark, test_stream\[0\]: expected an experience with a dataset"),
+        (experiences([(0, 3)]), ValueError, "benchmark, test_stream for task 1: expected examples of the task"),
+        (experiences(groups * 2), ValueError, "benchmark, test_stream: expected one test experience, or one for each"),
+    ]
+    for test, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            from_avalanche(SimpleNamespace(train_stream=train, test_stream=test))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("avalanche") is None, reason="Avalanche is not installed")

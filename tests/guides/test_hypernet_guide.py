@@ -30,6 +30,20 @@ def explicit(family):
     return EXPLICIT[family](small_net(), scale="fan_in").to(DTYPE)
 
 
+@pytest.mark.parametrize("family", EXPLICIT)
+def test_a_guide_of_named_weights_needs_no_network(family):
+    net = small_net()
+    spec = net.weight_spec
+    torch.manual_seed(0)
+    one = EXPLICIT[family](spec, scale="fan_in")
+    torch.manual_seed(0)
+    two = EXPLICIT[family](net, scale="fan_in")
+    assert one.weight_spec is spec
+    torch.testing.assert_close(one.state_dict(), two.state_dict(), rtol=0, atol=0)
+    with pytest.raises(ValueError, match="net: expected a network with parameters"):
+        EXPLICIT[family](nn.ReLU())
+
+
 def test_each_particle_is_a_draw_of_its_own():
     _, guide = regression()
     with pyro.plate("particles", 5, dim=-2):

@@ -11,7 +11,7 @@ from torch.distributions import Categorical, MixtureSameFamily, MultivariateNorm
 from bayeshnet.guides import AutoHypernet
 from bayeshnet.guides.checking import annealing
 from bayeshnet.guides.checking.annealing import anneal, anneal_again
-from bayeshnet.guides.checking.search import missed_share
+from bayeshnet.guides.checking.outside import missed_share
 from bayeshnet.guides.checking.starts import clusters
 from bayeshnet.inference import fit
 from bayeshnet.inference.bound import weight_alarms

@@ -95,6 +95,16 @@ def test_what_cannot_be_drawn_is_refused():
         prediction.plot(x)
     with pytest.raises(ValueError, match="x: expected"):
         predicted(Gaussian(0.3))[1].plot(torch.zeros(5))
+    net = nn.Conv2d(1, 3, 1)
+    maps = Predictive(MeanFieldGuide(net), net, Categorical(), 2)(torch.zeros(2, 1, 4, 4))
+    with pytest.raises(ValueError, match="prediction: expected classes of inputs, not of places in them"):
+        maps.plot()
+
+
+def test_a_run_without_any_number_is_drawn_all_the_same():
+    ax = result(loss=torch.full((200,), torch.inf)).plot()
+    assert len(ax.lines) == 4
+    assert ax.get_xlabel() == "step"
 
 
 def test_matplotlib_is_named_where_it_is_missing(monkeypatch):

@@ -18,6 +18,7 @@ from ..by_class import tasks_by_class
 from ..outliers import image_outliers
 from ..reading import check_options
 from ..selection import held_out
+from .rows import check_mode
 
 __all__ = ["FolderImages", "image_folder"]
 
@@ -45,8 +46,8 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
     Raises:
         MissingExtraError: if Pillow is not installed.
         FileNotFoundError: if there is no such folder.
-        ValueError: if it has no folder with images, or an image cannot be read or is of another size; the file is
-            named.
+        ValueError: if it has no folder with images, or an image cannot be read, is of another size or has more than
+            eight bits a channel; the file is named.
     """
 
     def __init__(self, folder: str | Path, image_size: Sequence[int] | None = None, grayscale: bool = False) -> None:
@@ -66,6 +67,11 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         self.samples = [(str(file), label) for label, name in enumerate(self.classes) for file in files[name]]
         self.targets = torch.tensor([label for _, label in self.samples])
         self._size = self._read(self.samples[0][0]).shape[:2] if self.image_size is None else self.image_size
+
+    def __repr__(self) -> str:
+        """Show how many images there are, of which shape and classes."""
+        shape = (1 if self.grayscale else 3, *self._size)
+        return f"FolderImages({len(self)} images {shape} of {len(self.classes)} classes)"
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -87,13 +93,15 @@ class FolderImages(Dataset[tuple[Tensor, int]]):
         image_of = _pillow()
         try:
             with image_of.open(path) as file:
-                image = file.convert("L" if self.grayscale else "RGB")
+                mode, image = file.mode, file.convert("L" if self.grayscale else "RGB")
                 if self.image_size is not None and image.size != self.image_size[::-1]:
                     image = image.resize(self.image_size[::-1], image_of.Resampling.BILINEAR)
-                return np.array(image)
+                pixels = np.array(image)
         except (OSError, ValueError, SyntaxError, image_of.DecompressionBombError) as error:
             found = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise value_error(f"file {path!r}", expected="an image that can be read", found=found) from error
+        check_mode(f"file {path!r}", mode)
+        return pixels
 
 
 def _pillow() -> Any:

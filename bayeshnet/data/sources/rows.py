@@ -14,11 +14,13 @@ from ...checks import check_callable, check_items, check_text
 from ...errors import check_flags, type_error, value_error
 from ...tasks.reading import is_map_style
 
-__all__ = ["ArrayRows", "DictRows", "as_tensor"]
+__all__ = ["ArrayRows", "DictRows", "as_tensor", "check_mode"]
 
 
 def as_tensor(value: Any) -> Tensor:
     """Turn one input into a tensor: images of Pillow and bytes become floating, channels first, in [0, 1].
+
+    Images with a palette become RGB. Those of more than eight bits a channel are refused, as their range is not known.
 
     Example:
         >>> as_tensor(np.full((2, 2), 255, dtype=np.uint8))
@@ -26,10 +28,22 @@ def as_tensor(value: Any) -> Tensor:
                 [1., 1.]])
     """
     if hasattr(value, "getbands"):  # an image of Pillow
-        image = torch.from_numpy(np.array(value))
+        check_mode("image", value.mode)
+        as_shown = {"1": "L", "P": "RGB", "PA": "RGB"}.get(value.mode, value.mode)
+        image = torch.from_numpy(np.array(value.convert(as_shown)))
         value = image.unsqueeze(0) if image.ndim == 2 else image.permute(2, 0, 1)
     tensor = torch.as_tensor(value)
     return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor
+
+
+def check_mode(where: str, mode: str) -> None:
+    """Refuse images of Pillow of more than eight bits a channel, such as ``"I;16"`` and ``"F"``.
+
+    Pillow cuts their values at 255 where it converts them, so that most of them become white.
+    """
+    if mode.startswith(("I", "F")):
+        hint = "Scale its values to 0 to 255, or read it in a data set of your own."
+        raise value_error(where, expected="an image of eight bits a channel", found=f"one of mode {mode}", hint=hint)
 
 
 @final
@@ -62,6 +76,10 @@ class DictRows(Dataset[tuple[Any, Any]]):
         self.x = x if isinstance(x, str) else check_items("x", x, "a name, or a list of names", str, 1)
         self.y = check_text("y", y, "the name of the target")
         self.transform = None if transform is None else check_callable("transform", transform)
+
+    def __repr__(self) -> str:
+        """Show how many rows there are, and what is read of each."""
+        return f"DictRows({len(self)} rows, x={self.x!r}, y={self.y!r})"
 
     def __len__(self) -> int:
         """Return the number of rows."""
@@ -115,6 +133,10 @@ class ArrayRows(Dataset[tuple[Tensor, Any]]):
         if self.targets.ndim == 0 or len(self.targets) != len(x):
             raise value_error("y", expected=f"as many targets as inputs ({len(x)})", got=y)
         self.x, self.tokens = x, bool(tokens)
+
+    def __repr__(self) -> str:
+        """Show how many rows there are, of which shape and type."""
+        return f"ArrayRows({len(self)} rows {tuple(self.x.shape[1:])}, {self.x.dtype})"
 
     def __len__(self) -> int:
         """Return the number of rows."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...rng import normal_like, uniform_like
 from .starts import Start
 
-__all__ = ["Particles", "anneal", "anneal_again"]
+__all__ = ["Chains", "Particles", "anneal", "anneal_again"]
 
 LogDensity = Callable[[Tensor], Tensor]
 
@@ -224,6 +224,27 @@ class _Annealing:
         self.target, self.base = torch.where(taken, target, self.target), torch.where(taken, base, self.base)
         acceptance = float(change.clamp_max(0.0).exp().mean())
         self._step = min(1.5, self._step * math.exp(acceptance - 0.7))
+
+
+class Chains:
+    """Particles that are moved at a density, each a chain of its own, with common step sizes.
+
+    Args:
+        log_density: function from ``(S, D)`` to ``(S,)``, differentiable.
+        x: where they begin, ``(S, D)``.
+        generator: of all noise.
+    """
+
+    def __init__(self, log_density: LogDensity, x: Tensor, generator: torch.Generator | None = None) -> None:
+        base = _Independent(torch.zeros_like(x[0]), torch.ones_like(x[0]))
+        self._annealing = _Annealing(log_density, base, x.std(0), generator)
+        self._annealing._place(x)
+
+    def move(self, num: int) -> Tensor:
+        """Move all particles ``num`` times, and return their places ``(S, D)``."""
+        for _ in range(num):
+            self._annealing._move(1.0)
+        return self._annealing.x
 
 
 def _rise(ratio: Tensor, most: float, keep: float) -> float:

@@ -151,7 +151,13 @@ def _simulated(model: Any, args: Any, kwargs: Any) -> tuple[dict[str, Tensor], d
     """Return unknowns and data of one run of a model without its observations."""
     program = refusing("model", poutine.uncondition(model), "a program that takes these arguments")
     with poutine.block():
-        trace = poutine.trace(program).get_trace(*args, **kwargs)
+        try:
+            trace = poutine.trace(program).get_trace(*args, **kwargs)
+        except NotImplementedError as error:
+            found = f"one without draws ({error})"
+            raise value_error(
+                "model", expected="one with proper priors, of which data are made", found=found
+            ) from error
     truth: dict[str, Tensor] = {}
     data: dict[str, Tensor] = {}
     nodes: dict[str, Any] = dict(trace.nodes)

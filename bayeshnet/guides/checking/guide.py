@@ -14,6 +14,7 @@ from ...errors import check_size, value_error
 from ...metrics import ParetoSmoothing
 from .importance import LEAST_DRAWS, GuideCheck, judge, resampled, with_missed, with_shift
 from .joint import log_joint
+from .outside import Outside
 
 __all__ = ["CheckedGuide", "WeightedDraws"]
 
@@ -56,14 +57,15 @@ class CheckedGuide:
         """Judge the guide by the importance weights of its draws, and by what a search finds outside of it.
 
         The search carries particles from the prior to the posterior by annealing. Where the guide lacks density at more
-        than 5 % of them, it has missed modes, which its own draws cannot show.
+        than 5 % of them, they and draws of the guide are moved on, side by side: the guide has missed modes, which its
+        own draws cannot show, if these do not come there, and is too narrow if they do.
 
         Args:
             model: the model; its arguments follow, all data among them.
             args: arguments of the model.
             num_samples: draws, at least 100.
             num_particles: particles of the search, at least 50; 0 for no search. A model that is not written for plates
-                around it, or of more than a hundred unknowns, is not searched.
+                around it, of improper priors, or of more than a hundred unknowns is not searched.
             generator: of all noise.
             kwargs: keyword arguments of the model.
 
@@ -78,8 +80,10 @@ class CheckedGuide:
         return with_missed(found, self._missed(model, args, kwargs, num, generator)) if num else found
 
     @abstractmethod
-    def _missed(self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None) -> float | None:
-        """Search for modes outside the guide with ``num`` particles; None if there has been no search."""
+    def _missed(
+        self, model: Any, args: Any, kwargs: Any, num: int, generator: torch.Generator | None
+    ) -> Outside | None:
+        """Search for what is outside the guide with ``num`` particles; None if there has been no search."""
 
     def resample(
         self,

@@ -17,6 +17,7 @@ from ...errors import check_size, value_error
 from ...estimators import ChangeOfVariables, ImportanceSandwich
 from ...metrics import ParetoSmoothing, pareto_smoothing
 from ..implicit_site import has_exact_density
+from .outside import MISSED, Outside
 
 __all__ = [
     "LEAST_DRAWS",
@@ -29,7 +30,7 @@ __all__ = [
     "with_shift",
 ]
 
-RELIABLE, _GOOD, _WIDE, _MISSED = 0.7, 0.5, 1.0, 0.05
+RELIABLE, _GOOD, _WIDE = 0.7, 0.5, 1.0
 LEAST_DRAWS, _SHIFTED = 100, 0.25
 _FINE = "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
 
@@ -46,10 +47,11 @@ class GuideCheck:
         log_evidence: estimate of the logarithm of the evidence, in nats.
         gap: mean distance in nats between the two sides of :math:`\log q`; 0 where the density is exact.
         advice: one sentence.
-        missed: share of annealed particles, which know nothing of the guide, where the guide lacks density: modes that
-            it has missed. The weights of its own draws say nothing about these. None without a search.
+        missed: share of annealed particles, which know nothing of the guide, where the guide lacks density. The weights
+            of its own draws say nothing about these. None without a search, or one that did not arrive.
         shift: largest change that the weights make to an unknown: of its mean, in standard deviations, or of its
             standard deviation, in parts of it; of the logarithm of a positive unknown.
+        apart: True if what is missed is in modes of its own, to which no moves lead from the guide's draws.
     """
 
     k_hat: float
@@ -60,6 +62,7 @@ class GuideCheck:
     advice: str
     missed: float | None = None
     shift: float = 0.0
+    apart: bool = False
 
     def __repr__(self) -> str:
         """Show the numbers with four digits."""
@@ -69,13 +72,17 @@ class GuideCheck:
 
     @property
     def misses_modes(self) -> bool:
-        """True if a search has found more than 5 % of the posterior where the guide lacks density."""
-        return self.missed is not None and self.missed > _MISSED
+        """True if a search has found modes of their own, with more than 5 % of the posterior, that the guide lacks."""
+        return self.apart and self._lacks_density
 
     @property
     def reliable(self) -> bool:
-        """True if ``k_hat`` is below 0.7 and no modes are missed."""
-        return self.k_hat < RELIABLE and not self.misses_modes
+        """True if ``k_hat`` is below 0.7 and at most 5 % of the posterior is missed."""
+        return self.k_hat < RELIABLE and not self._lacks_density
+
+    @property
+    def _lacks_density(self) -> bool:
+        return self.missed is not None and self.missed > MISSED
 
 
 def density_at_draws(
@@ -131,19 +138,25 @@ def _advice(k_hat: float, effective: float, num: int, gap: float) -> str:
     if k_hat < RELIABLE:
         return f"The guide has wrong proportions: resample its draws, of which {effective:.0f} of {num} count."
     return (
-        f"The guide misses a part of the posterior (k-hat {k_hat:.2f}): train longer or begin hot, learn the centring "
-        "of hierarchies, or use the sampler; resampling cannot mend it."
+        f"The guide misses a part of the posterior (k-hat {k_hat:.2f}): train longer, learn the centring of "
+        "hierarchies, begin hot or with components where there are modes, or use the sampler; resampling does not help."
     )
 
 
-def with_missed(check: GuideCheck, missed: float | None) -> GuideCheck:
-    """Return the same judgment with the share that a search has found outside the guide."""
-    found = replace(check, missed=missed)
-    if not found.misses_modes or not check.reliable:
+def with_missed(check: GuideCheck, outside: Outside | None) -> GuideCheck:
+    """Return the same judgment with what a search has found outside the guide."""
+    if outside is None:
+        return check
+    found = replace(check, missed=outside.share, apart=outside.apart)
+    if found.reliable or not check.reliable:
         return found
+    share = f"about {100 * outside.share:.0f} % of the posterior"
     advice = (
-        f"The guide lacks modes, or wide parts, with about {100 * (missed or 0.0):.0f} % of the posterior: give it "
-        "components, which begin in them, or its symmetries, or use the sampler; resampling cannot mend it."
+        f"The guide lacks modes with {share}: give it components, which begin in them, or its symmetries, or use the "
+        "sampler; resampling cannot mend it."
+        if outside.apart
+        else f"The guide is too narrow, and lacks density at {share}, though in no mode apart: train longer, or with "
+        "tails, learn the centring of hierarchies, or use the sampler; resampling mends a part of it."
     )
     return replace(found, advice=advice)
 

@@ -14,9 +14,9 @@ from .annealing import Particles, anneal, anneal_again
 from .joint import JointDensity
 from .starts import clusters
 
-__all__ = ["missed_share", "search"]
+__all__ = ["search"]
 
-_PRIOR_DRAWS, _BEYOND, _NORMAL, _CLUSTERS = 100, 2.0, 1.4826, 16
+_PRIOR_DRAWS, _NORMAL, _CLUSTERS = 100, 1.4826, 16
 
 
 @torch.no_grad()
@@ -49,12 +49,15 @@ def search(
         most: unknowns of the largest model that is searched; None for no limit.
 
     Returns:
-        The particles; None if the model is not written for plates around it or too large, or if the budget was too
-        small.
+        The particles; None if the model is not written for plates around it or too large, if a prior is improper, or if
+        the budget was too small.
     """
     if most is not None and sum(site["value"].numel() for site in sites.nodes.values()) > most:
         return None
-    draws = torch.stack([_prior_draw(model, sites, args, kwargs) for _ in range(_PRIOR_DRAWS)])
+    try:
+        draws = torch.stack([_prior_draw(model, sites, args, kwargs) for _ in range(_PRIOR_DRAWS)])
+    except NotImplementedError:  # an improper prior has no draws
+        return None
     draws = draws[draws.isfinite().all(-1)]
     if not len(draws):
         return None
@@ -83,21 +86,6 @@ def search(
 def _arrived(found: Particles) -> bool:
     """Return whether the particles are where the density is."""
     return found.arrived and bool(found.log_density.isfinite().all())
-
-
-def missed_share(particles: Tensor, again: Tensor, ratios: Tensor) -> float:
-    r"""Return the share of particles at which a guide lacks density, less that of the guide's own draws.
-
-    A particle counts if its :math:`\log p - \log q` is more than two nats above the largest of the guide's own draws.
-
-    Args:
-        particles: :math:`\log p - \log q` of the particles, with densities as at any place.
-        again: the same of some of the guide's own draws, which counts how often such densities fail.
-        ratios: the same of the guide's own draws, with densities from their own latents.
-    """
-    top = ratios[ratios.isfinite()].max() + _BEYOND
-    share = (particles > top).double().mean() - (again > top).double().mean()
-    return max(0.0, float(share))
 
 
 def _prior_draw(model: Any, sites: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor:

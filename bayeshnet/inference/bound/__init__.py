@@ -1,6 +1,6 @@
 """The evidence lower bound: its parts, and two ways to evaluate them, direct and traced."""
 
-from .after import fit_alarms, weight_alarms
+from .after import fit_alarms, heat_alarms, told, weight_alarms
 from .direct import DirectEvaluation, check_batch, is_direct
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
@@ -20,9 +20,11 @@ __all__ = [
     "check_bound",
     "count_plates",
     "fit_alarms",
+    "heat_alarms",
     "independent_outputs",
     "is_direct",
     "join",
     "local_outputs",
+    "told",
     "weight_alarms",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from ...guides import AutoHypernet, BayesianModel, HypernetGuide
 from ...mnets.inputs import num_examples
 from ...rng import seeded
 
-__all__ = ["fit_alarms", "weight_alarms"]
+__all__ = ["fit_alarms", "heat_alarms", "told", "weight_alarms"]
 
 _STEPS, _WINDOW, _DRAWS, _EXAMPLES = 100, 50, 16, 256
 _WEIGHED, _SEARCHED, _PARTICLES, _RELIABLE = 500, 500, 200, 0.7
@@ -83,9 +84,10 @@ def weight_alarms(
 ) -> dict[str, str]:
     """Return the alarm ``k_hat`` if the importance weights of 500 draws have a tail of more than 0.7.
 
-    The alarm ``modes`` is that of modes outside the guide, for which a run of 500 steps or more is searched: the search
-    takes a small part of its time. A run of fewer than 100 steps, or that ended at another temperature than 1, raises
-    none. The state of torch's generators is not changed. Arguments are those of :func:`fit_alarms`.
+    The alarm ``modes`` is that of modes outside the guide, and ``narrow`` that of a guide that lacks density around
+    what it has; for both a run of 500 steps or more is searched, which takes a part of its time. A run of fewer than
+    100 steps, or that ended at another temperature than 1, raises none. The state of torch's generators is not changed.
+    Arguments are those of :func:`fit_alarms`.
     """
     if len(history["beta"]) < _STEPS or float(history["beta"][-1]) != 1.0:
         return {}
@@ -96,7 +98,28 @@ def weight_alarms(
             found = guide.check(model, *data, **options)
         except ValueError as error:
             return {"k_hat": f"the guide cannot be judged by importance weights: {error}"}
-    return {} if found.reliable else {"k_hat" if found.k_hat >= _RELIABLE else "modes": found.advice}
+    if found.reliable:
+        return {}
+    return {"k_hat" if found.k_hat >= _RELIABLE else "modes" if found.misses_modes else "narrow": found.advice}
+
+
+def heat_alarms(guide: Any, temperature: float) -> dict[str, str]:
+    """Return the alarm ``heat`` if a temperature above 1 at the start leads a guide to near modes only."""
+    if not isinstance(guide, AutoHypernet) or "frame" not in dict(guide.named_children()) or temperature <= 1:
+        return {}
+    says = (
+        f"this guide of {guide.latent_dim} unknowns begins at one mode, found by Newton's method, and learns in units "
+        f"of it, so that a temperature of {temperature:.4g} leads to near modes only: give it latent_size, for example "
+        "30, or components where there may be others."
+    )
+    return {"heat": says}
+
+
+def told(found: dict[str, str], log: logging.Logger) -> dict[str, str]:
+    """Return alarms, each of which has been logged as a warning."""
+    for name, says in found.items():
+        log.warning("%s: %s", name, says)
+    return found
 
 
 def _some(data: Sequence[Any]) -> tuple[Any, Tensor]:

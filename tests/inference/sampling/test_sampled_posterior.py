@@ -266,6 +266,29 @@ def test_it_agrees_with_the_no_u_turn_sampler():
     torch.testing.assert_close(*probs, atol=0.03, rtol=0)
 
 
+def test_a_prior_need_not_know_its_variance(problem):
+    """Of a prior that is a shifted Gaussian, written as a transform, torch knows no variance."""
+    deviation, shift = problem.prior.variance.sqrt(), 0.5
+    moved = torch.distributions.TransformedDistribution(
+        torch.distributions.Normal(torch.zeros_like(deviation), deviation),
+        [torch.distributions.AffineTransform(shift, 1.0)],
+    )
+    _, sampled = problem.sampled(torch.distributions.Independent(moved, 1), slice(0, 12))
+    design = torch.cat([problem.x[:12], torch.ones(12, 1, dtype=DTYPE)], 1)
+    exact = problem.exact(12)[1]
+    mean = exact @ (design.T @ problem.y[:12, 0] / NOISE**2 + shift / deviation**2)
+    error = (exact.diagonal() / 2000).sqrt()
+    assert ((sampled.samples.mean(0) - mean).abs() < 5 * error).all()
+    torch.testing.assert_close(sampled.samples.T.cov(), exact, rtol=0, atol=0.15 * float(exact.diagonal().max()))
+
+
+def test_a_prior_that_cannot_be_evaluated_is_refused(problem):
+    prior = SampledPosterior(torch.randn(6, 4, dtype=DTYPE, generator=generator()), problem.net.weight_spec)
+    model = BayesianModel(problem.net, prior(), Gaussian(0.1))
+    with pytest.raises(TypeError, match=r"^model: expected a prior with a density.*fitted\(\)"):
+        reference_posterior(model, problem.x, problem.y, sampler="batched")
+
+
 def test_what_does_not_fit_is_refused(problem):
     model = BayesianModel(problem.net, problem.prior, Gaussian(0.1))
     x, y = problem.x, problem.y
