@@ -1,4 +1,4 @@
-"""Finding how the coordinates of a guide bend: Gaussians near a density given a few unknowns, at some of their values."""
+"""Finding how the coordinates of a guide bend: Gaussians near a density given a few unknowns, at some values."""
 
 from __future__ import annotations
 
