@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -88,6 +89,17 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
         return self.reverse
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make the reverse model for the sizes of a state that has one; its Adam begins anew."""
+        loc, direct = (state_dict.get(f"{prefix}reverse.{name}") for name in ("loc", "direct.0.weight"))
+        if loc is None or direct is None:
+            self.reverse = self._optimizer = None
+        elif self.reverse is None or not self.reverse.suits(loc, direct.new_zeros(len(direct))):
+            own = torch.Generator(device=loc.device)
+            self.reverse = ReverseModel(loc.expand(2, -1), len(direct), self.hidden, self.num_flows, own)
+            self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _estimate(
         self, q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
@@ -96,11 +108,13 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         analytic = analytic_part(q, p, *latent_and_noise(draw), generator)
         per_draw = self._information(q, draw, generator)
         bound = per_draw.mean().to(draw.w)
-        return kl_of_parts(analytic, bound, (bound, None), {"standard_error": standard_error(per_draw)})
+        return kl_of_parts(
+            analytic, bound, (bound, None), {"standard_error": standard_error(analytic.terms - per_draw)}
+        )
 
     def train_reverse(self, q: SemiImplicit, steps: int, generator: torch.Generator | None = None) -> None:
         """Tighten the bound at the present ``q`` by ``steps`` steps on the reverse model alone."""
-        for _ in range(steps):
+        for _ in range(steps if q.latent_size else 0):
             with torch.no_grad():
                 draw = q.draw(self.num_samples, generator)
             with torch.enable_grad():
@@ -115,6 +129,8 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
     def _information(self, q: SemiImplicit, draw: WeightDraw, generator: torch.Generator | None) -> Tensor:
         """Return the bound of the mutual information per draw ``(S,)``."""
         z0, _ = latent_and_noise(draw)
+        if not z0.shape[1]:
+            return z0.new_zeros(len(z0))
         u = q.whitened(draw)
         model = self.reverse
         if model is None or not model.suits(u, z0):
