@@ -111,13 +111,19 @@ def _conditionals(
     middle = variational_newton(given(0 * loc[:k]), 0 * loc[k:], 1.0, **settings)
     if middle is None:
         return None
-    sides = []
-    for unit in (node * unit for node in _NODES for unit in units):
-        found = variational_newton(given(unit), middle.loc, middle.root, **settings)
-        if found is None:
-            return None
-        sides.append(_seen_from(middle, found))
-    return middle, Bend(*(_coefficients(torch.stack(values)) for values in zip(*sides, strict=True)))
+    sides: list[list[tuple[Tensor, Tensor, Tensor]]] = [[] for _ in _NODES]
+    for unit in units:
+        begin = middle
+        for place, node in enumerate(_NODES):
+            if place and node * _NODES[place - 1] < 0:  # on another side than the node before
+                begin = middle
+            found = variational_newton(given(node * unit), begin.loc, begin.root, **settings)
+            if found is None:
+                return None
+            sides[place].append(_seen_from(middle, found))
+            begin = found
+    each = [side for node in sides for side in node]
+    return middle, Bend(*(_coefficients(torch.stack(values)) for values in zip(*each, strict=True)))
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from .newton import LogDensity
 
 __all__ = ["Margins", "fitted_margins"]
 
-_REACH, _POINTS, _ROWS, _STEPS = 6.0, 25, (16, 128), 60
+_REACH, _POINTS, _ROWS, _STEPS = 6.0, 25, (16, 48), 60
 """Of the grid: its ends, its points, least and most draws of the others, and most steps of a fit."""
 
 _POWERS, _SKEWS = 1.5, 2.0
