@@ -54,10 +54,10 @@ Beside Pyro's guides, at equal time
 """
 
 MEANING = """\
-*funnel* is :math:`v \\sim N(0, 1),\\ x \\sim N(0, e^{v})`, *banana* is
-:math:`x \\sim N(0, 1),\\ y \\sim N(x^2, 0.3^2)`, and *two modes* is the posterior of mean and scale given eight values
-around the mean's modulus. Exact draws of all three are known. On the last, AutoHypernet begins hot; the last line
-offers the same to the autoregressive flow. Numbers are means over the runs, with the largest in brackets; less is
+*funnel* is :math:`v \\sim N(0, 1)`, :math:`x \\sim N(0, e^{v})`, *banana* is
+:math:`x \\sim N(0, 1)`, :math:`y \\sim N(x^2, 0.3^2)`, and *two modes* is the posterior of mean and scale given eight
+values around the mean's modulus. Exact draws of all three are known. On the last, AutoHypernet begins hot; the last
+line offers the same to the autoregressive flow. Numbers are means over the runs, with the largest in brackets; less is
 better.
 
 """

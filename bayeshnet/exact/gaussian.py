@@ -170,8 +170,8 @@ class GaussianClassesHead(ExactHead):
         return constant - 0.5 * (log_det + size * widening.log()) - (degrees + size) / 2 * (distance / widening).log1p()
 
     def _log_frequencies(self) -> Tensor:
-        """Return the log-frequencies of the classes; one without examples counts as if there were one."""
-        counts = torch.where(self.counts > 0, self.counts, 1.0)
+        """Return the log-frequencies of the classes; one of fewer than one example counts as if there were one."""
+        counts = self.counts.clamp_min(1)
         return (counts / counts.sum()).log()
 
     def _whitened(self, features: Tensor) -> tuple[Tensor, Tensor]:

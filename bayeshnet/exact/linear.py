@@ -256,9 +256,9 @@ class BayesianLinearHead(ExactHead):
         noise = torch.maximum(rest, _LEAST_NOISE * self.square).clamp_min(1e-300) / number
         log_det = 2 * float(factor.diagonal().log().sum()) - len(factor) * math.log(ridge)
         terms = number * (2 * math.pi * noise).log() + log_det + rest / noise
-        if self.of_classes:  # a class without examples has no evidence, and the noise of one example
+        if self.of_classes:  # a class without examples has no evidence, and the noise of one; forgotten ones nearly so
             terms = terms[self.square > 0]
-            noise = torch.where(self.square > 0, noise, 1 / number)
+            noise = noise + (1 - self.square).clamp_min(0) / number
         return Fit(weight, factor, ridge, noise, -0.5 * float(terms.sum()))
 
     def _settings(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checks import check_data, check_generator, check_items
+from ..checks import check_generator, check_items
 from ..distributions.base import draw_from
 from ..errors import (
     check_flags,
@@ -27,7 +27,7 @@ from ..mnets import MainNetInterface, ModuleMainNet
 from ..mnets.inputs import Inputs, num_examples, split_inputs
 from ..representation import Settings
 from ..weights import WeightSpec
-from .predicting.chunks import draws_at_a_time, inputs_at_a_time
+from .predicting.chunks import check_batch, draws_at_a_time, inputs_at_a_time
 from .predicting.modes import predicting
 from .prediction import Moments, Prediction, predictive_quantiles
 
@@ -132,7 +132,7 @@ class Predictive(Settings):
         numbers, so that memory stays that of a chunk.
 
         Args:
-            batches: inputs, each as for a call.
+            batches: inputs, each as for a call; of a loader of pairs ``(x for x, _ in loader)``.
             cond_id: condition of the guide.
             cond_input: the same as a vector.
             generator: of the draws.
@@ -155,8 +155,7 @@ class Predictive(Settings):
 
     def _in_batches(self, batches: Iterable[Inputs], draws: Callable[[], Iterable[Tensor]]) -> Iterator[Prediction]:
         for number, x in enumerate(batches):
-            for part in x if isinstance(x, tuple) else (x,):
-                check_data("batches", part, "batches of inputs, in dense tensors")
+            check_batch(x)
             try:
                 prediction = self._predict(x, draws(), False, [])
             except (TypeError, ValueError) as error:

@@ -123,8 +123,8 @@ def _mark_best(cells: Sequence[Cell], larger: bool | None) -> list[Cell]:
 def account_table(results: Sequence[RunResult], label: Callable[[RunResult], str] | None = None) -> Table:
     """Compare runs of one stream in the predictive over all classes seen, and in what each method used and keeps.
 
-    ``joint minus this`` is the last accuracy of the method ``joint`` of the same seed minus that of the run: accuracy
-    over all classes falls with their number also if nothing is forgotten.
+    ``joint minus this`` is the last accuracy of the method ``joint`` on the same tasks, of the same seed, minus that of
+    the run: accuracy over all classes falls with their number also if nothing is forgotten.
 
     Args:
         results: results of runs on one data set.
@@ -132,7 +132,7 @@ def account_table(results: Sequence[RunResult], label: Callable[[RunResult], str
     """
     results = check_results(results)
     groups = find_repetitions(results, None if label is None else _named(label)).rows
-    joint = {r.seed: value for r in results if r.method == "joint" and (value := _last(r)) is not None}
+    joint = {_tasks_of(r): value for r in results if r.method == "joint" and (value := _last(r)) is not None}
     columns = [Column("scenario")]
     entries: list[Sequence[Cell | str]] = [[_scenario(runs[0]) for runs in groups.values()]]
     for measure in account_measures():
@@ -152,9 +152,15 @@ def account_table(results: Sequence[RunResult], label: Callable[[RunResult], str
 _last = final("last_accuracy")
 
 
-def _behind(runs: Sequence[RunResult], joint: Mapping[int, float]) -> Cell:
-    """Return the last accuracy of joint runs minus that of runs of the same seeds."""
-    each = [(joint.get(run.seed), _last(run)) for run in runs]
+def _tasks_of(result: RunResult) -> tuple[Any, ...]:
+    """Return what two runs share that learn the same tasks: the seed, their names, and settings of the data."""
+    data = (item for item in result.settings.items() if not item[0].startswith("learner"))
+    return result.seed, result.tasks, tuple(sorted(data))
+
+
+def _behind(runs: Sequence[RunResult], joint: Mapping[tuple[Any, ...], float]) -> Cell:
+    """Return the last accuracy of joint runs minus that of runs on the same tasks."""
+    each = [(joint.get(_tasks_of(run)), _last(run)) for run in runs]
     return _over_seeds([high - low for high, low in each if high is not None and low is not None])
 
 

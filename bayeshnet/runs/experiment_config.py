@@ -38,7 +38,7 @@ _KEY = re.compile(r'\s*Parser key "([^"]*)":\s*')
 _UNLIKELY = ("<class 'NoneType'>", "does not correspond to a subclass of")
 _PLACE = re.compile(r"[a-z_][\w.]*: ")
 _BARE = re.compile(r"Expected a <class '(?:\w+\.)*(\w+)'>")
-_UNKNOWN = re.compile(r"Option '([^']*)' is not accepted\.?")
+_UNKNOWN = re.compile(r"Option '([^']*)' is not accepted\.?|unrecognized arguments: --([\w.]+).*", re.DOTALL)
 _NO_CLASS = re.compile(r"Expected a dot import path string: (.*)", re.DOTALL)
 _KIND = re.compile(r"Expected a <class '(?:\w+\.)*(\w+)'>\. Got value: (.*)", re.DOTALL)
 
@@ -90,8 +90,10 @@ def in_plain_words(message: str) -> str:
         else:
             break
     unknown, name = _UNKNOWN.fullmatch(text), _NO_CLASS.fullmatch(text)
-    if unknown:
-        keys.append(unknown[1])
+    if keys[:1] == ["config"]:  # the option that names the file
+        del keys[0]
+    if unknown and (keys or unknown[1]):
+        keys.append(unknown[1] or unknown[2])
         text = "expected a setting of that object, got an unknown one"
     elif name:
         text = f"expected the name of a class, got {name[1]}"

@@ -221,7 +221,8 @@ def _plain(thing: Any) -> Any:
         values = thing.detach().cpu()
         if not bool(values.isfinite().all()):
             return NotImplemented
-        return {"tensor": values.tolist(), "dtype": str(thing.dtype).removeprefix("torch.")}
+        entry = {"tensor": values.tolist(), "dtype": str(thing.dtype).removeprefix("torch.")}
+        return entry if values.numel() else {**entry, "shape": list(values.shape)}
     return NotImplemented
 
 

@@ -221,7 +221,8 @@ def _dtype(name: str) -> torch.dtype:
 
 
 def _tensor(entry: dict[str, Any]) -> Tensor:
-    return torch.tensor(entry["tensor"], dtype=_dtype(entry["dtype"]))
+    tensor = torch.tensor(entry["tensor"], dtype=_dtype(entry["dtype"]))
+    return tensor.reshape(entry.get("shape", tensor.shape))
 
 
 def _blank(entry: dict[str, Any]) -> Tensor:

@@ -38,7 +38,8 @@ def save(thing: Any, folder: str | Path) -> Path:
     again to :func:`load`, which fills in the values; a warning of the logger ``bayeshnet`` then names them.
 
     Args:
-        thing: a module, an estimator or other settings, or a dict or list of such things.
+        thing: a module, an estimator or other settings, or a dict or list of such things. Plain values are numbers,
+            text, and finite tensors of at most 4,096 entries; larger ones belong into buffers of a module.
         folder: the folder, which is created if necessary. Other files in it are left alone.
 
     Returns:
@@ -76,7 +77,8 @@ def save(thing: Any, folder: str | Path) -> Path:
         raise value_error("thing", expected=expected, found=f"what files cannot describe: {listed}")
     tensors = [id(t) for module in found.modules for t in set(module.state_dict(keep_vars=True).values())]
     if len(set(tensors)) < len(tensors):
-        raise value_error("thing", expected="modules that share no tensors", found="some that do")
+        hint = "Save each module once."
+        raise value_error("thing", expected="modules that share no tensors", found="some that do", hint=hint)
     record = {
         "holds": _HOLDS,
         "object_format": _FORMAT,

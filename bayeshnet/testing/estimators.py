@@ -151,8 +151,8 @@ class EstimatorContract(ABC):
 
 def _slack(estimate: KLEstimate) -> float:
     """Return three standard errors of an estimate, as far as it tells them."""
-    found = (estimate.diagnostics.get(name) for name in ("standard_error", "analytic_standard_error"))
-    return 3 * sum(float(error) for error in found if error is not None)
+    error = estimate.diagnostics.get("standard_error")
+    return 0.0 if error is None else 3 * float(error)
 
 
 def _flat(gradients: Sequence[Tensor]) -> Tensor:

@@ -117,6 +117,20 @@ class HeadContract(ABC):
         assert bool(probs.isfinite().all())
         assert head.labels[probs.argmax(1)].tolist() == y.tolist()
 
+    def test_left_out_scores_are_those_of_a_fit_without_the_example(self) -> None:
+        """Up to settings that a head chooses by its examples; scores of examples that were learned are far off."""
+        generator = torch.Generator().manual_seed(7)
+        x = torch.randn(40, 20, generator=generator).double()
+        y = (x[:, 0] + torch.randn(40, generator=generator) > 0).long()
+        head = self.make(20).update(x, y)
+        rest = [torch.arange(40) != number for number in range(40)]
+        anew = torch.cat([self.make(20).update(x[r], y[r]).log_probs(x[~r]) for r in rest])
+        left_out = head.left_out_logits(x, y).log_softmax(1)
+        learned, formula, truth = (-p[torch.arange(40), y].mean() for p in (head.log_probs(x), left_out, anew))
+        assert abs(formula - truth) < 0.4 * (truth - learned)
+        margins = torch.stack([p[:, 1] - p[:, 0] for p in (left_out, anew)])
+        assert torch.corrcoef(margins)[0, 1] > 0.95
+
     def test_one_class_has_probability_one(self) -> None:
         x, _, new = self.examples()
         head = self.make(_SIZE).update(x[:5], torch.full((5,), 3))

@@ -177,6 +177,10 @@ MISTAKES = {
         ["run", "--learner.training.stepss", "3"],
         "learner.training.stepss: expected a setting of that object, got an unknown one; bayeshnet run --help lists",
     ),
+    "a setting of another learner": (
+        ["run", "--method", "exact-stream", "--learner.training.steps", "3"],
+        "learner.training.steps: expected a setting of that object, got an unknown one; bayeshnet run --help lists",
+    ),
     "no such class": (["run", "--learner.network", "Nope"], "learner.network: expected the name of a class, got Nope"),
     "no name of a folder": (["run", "--output", ""], "--output: expected a folder, got an empty name"),
     "no configuration file": (["run", "--config", "nowhere.yaml"], "nowhere.yaml"),

@@ -114,6 +114,19 @@ def test_heads_that_depend_on_the_order_are_found():
         Late().test_a_stream_in_any_order_gives_what_one_batch_gives()
 
 
+def test_heads_that_score_what_they_have_learned_as_left_out_are_found():
+    class Seen(BayesianLinearHead):
+        def left_out_logits(self, features, y, weight=None):
+            return self.logits(features)
+
+    class Joined(HeadContract):
+        def make(self, num_features):
+            return Seen(num_features)
+
+    with pytest.raises(AssertionError):
+        Joined().test_left_out_scores_are_those_of_a_fit_without_the_example()
+
+
 class Doubled(HMLP):
     """A hypernetwork of one's own: the outputs of a perceptron times a factor."""
 

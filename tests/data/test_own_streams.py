@@ -16,6 +16,8 @@ from bayeshnet.runs import Experiment, RunFolder, load_run, named_configuration
 from bayeshnet.runs.experiment_config import open_folder, read_experiment
 from bayeshnet.runs.fingerprints import data_fingerprints
 from bayeshnet.runs.judged_settings import check_own_stream
+from bayeshnet.runs.results.summary import _name_of
+from bayeshnet.tasks import TaskStream
 
 SOURCE = """
 import torch
@@ -131,6 +133,8 @@ def test_a_run_writes_down_module_function_and_a_digest_of_the_data(here, capsys
     known = {name: result.settings[name] for name in ("data.module", "data.function", "examples")}
     assert known == {"data.module": "my_streams_of_birds", "data.function": "birds", "examples": digest}
     assert result.data == "birds of mine"
+    unnamed = TaskStream(get_stream(NAME, data_seed=2).tasks)
+    assert _name_of(load_run(folder, allow=["my_streams_of_birds"]).experiment, unnamed) == NAME.replace(":", ".")
     assert f"{NAME}, digest {digest}" in (folder / "report.html").read_text()
     assert main(["run", "--resume", str(folder)]) == 2
     assert "allow it with --allow my_streams_of_birds" in capsys.readouterr().err

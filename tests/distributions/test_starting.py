@@ -5,7 +5,14 @@ import torch
 from torch import nn
 
 from bayeshnet.builders import HyperHypernetwork
-from bayeshnet.distributions import DiracPosterior, FanInGaussian, HypernetPosterior, MeanFieldPosterior
+from bayeshnet.distributions import (
+    DiracPosterior,
+    FanInGaussian,
+    HypernetPosterior,
+    LowRankPosterior,
+    MeanFieldPosterior,
+    RadialPosterior,
+)
 from bayeshnet.estimators import LIVI, Auto
 from bayeshnet.hnets import HMLP, ChunkedHMLP
 from bayeshnet.mnets import MLP, ModuleMainNet
@@ -63,6 +70,26 @@ def test_other_hypernetworks_move_by_the_constant(kind):
     z = torch.randn(20_000, 3, dtype=DTYPE, generator=generator())
     values = law.unwhiten(law.geometry(torch.cat([z, -z])))
     assert ((values.mean(0) - TRAINED).abs() <= 5 * values.std(0) / len(values) ** 0.5 + 1e-3 * values.std(0)).all()
+
+
+@pytest.mark.parametrize("scale", [None, "fan_in", 0.5])
+@pytest.mark.parametrize("family", [DiracPosterior, LowRankPosterior, MeanFieldPosterior, RadialPosterior])
+def test_posteriors_with_learned_means_move_and_keep_their_widths(family, scale):
+    posterior = family(SPEC, scale=scale).to(DTYPE)
+    before = {name: p.detach().clone() for name, p in posterior.named_parameters()}
+    parameters = dict(posterior.named_parameters())
+    draws = [posterior.draw(50, generator()).w - posterior().mean]
+    posterior.start_at(NET)
+    torch.testing.assert_close(posterior().mean, TRAINED, rtol=0, atol=1e-6)  # fan-in scales are single precision
+    assert all(p is parameters[name] for name, p in posterior.named_parameters())
+    assert [name for name, p in posterior.named_parameters() if not torch.equal(p, before[name])] == ["mean.u"]
+    draws.append(posterior.draw(50, generator()).w - posterior().mean)
+    torch.testing.assert_close(*draws)
+    posterior.start_at(TRAINED + 1)
+    torch.testing.assert_close(posterior().mean, TRAINED + 1, rtol=0, atol=1e-6)
+    for init, message in ((TRAINED[1:], "^init: expected"), (TRAINED * torch.nan, "^init: expected finite values")):
+        with pytest.raises(ValueError, match=message):
+            posterior.start_at(init)
 
 
 def test_conditions_move_alike():

@@ -208,6 +208,24 @@ def test_auto_says_what_it_chose(name):
         torch.testing.assert_close(Auto().log_density(q, draw), chosen.log_density(q, draw))
 
 
+def test_a_closed_form_per_draw_is_the_density_where_there_is_one():
+    linear = LinearProblem.make(2, P).q(affine=True)
+    gaussian = linear.to_gaussian()
+    wide = MultivariateNormal(gaussian.mean, gaussian.factor @ gaussian.factor.mT + gaussian.diag.diag())
+    draw = linear.draw(3, generator())
+    torch.testing.assert_close(ClosedForm().log_density(linear, draw), wide.log_prob(draw.w))
+    point = Dirac(normal(P))
+    assert not ClosedForm().log_density(point, point.draw(3, generator())).any()
+    components = [MeanFieldGaussian(normal(P, seed=i), torch.ones(P)) for i in (1, 2)]
+    mixture = Mixture(torch.zeros(2, dtype=DTYPE), components)
+    draw = mixture.draw(3, generator())
+    parts = torch.stack([Independent(Normal(normal(P, seed=i), 1.0), 1).log_prob(draw.w) for i in (1, 2)])
+    torch.testing.assert_close(ClosedForm().log_density(mixture, draw), parts.logsumexp(0) - torch.tensor(2.0).log())
+    bent = TanhProblem.make(2, P).q()
+    with pytest.raises(ValueError, match=r"^q: expected a distribution with a density.*ImportanceSandwich"):
+        ClosedForm().log_density(bent, bent.draw(3, generator()))
+
+
 def test_auto_goes_stochastic_only_where_jacobians_do_not_fit():
     geometry = JacobianGeometry(lambda z: z, 2, 2, like=torch.zeros(1, dtype=DTYPE))
     geometry.latent_size, geometry.num_weights = 500, 10**6  # nothing is computed

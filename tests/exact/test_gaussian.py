@@ -125,3 +125,12 @@ def test_examples_that_are_forgotten_are_left_out_by_their_weight():
     assert bool(head.left_out_logits(X, Y).isfinite().all())
     one = GaussianClassesHead(3).update(X, Y).update(X[:1] + 9, torch.tensor([7])).forget(0.99)
     assert bool(one.left_out_logits(X[:1] + 9, torch.tensor([7])).isfinite().all())
+
+
+def test_a_class_that_is_forgotten_is_as_unlikely_as_one_of_which_nothing_was_learned():
+    head = GaussianClassesHead(3, forgetting=0.8).update(X, torch.full((25,), 7))
+    for _ in range(6):
+        head.update(X, Y)
+    assert float(head.counts[3]) < 1e-12
+    found = head.add_classes(torch.tensor([9])).log_probs(X)
+    torch.testing.assert_close(found[:, 3], found[:, 4], rtol=1e-4, atol=1e-4)

@@ -298,3 +298,21 @@ def test_fits_are_new_in_inference_mode_too():
 
 def test_a_head_that_has_learned_nothing_has_the_evidence_of_nothing():
     assert BayesianLinearHead(4, 2).log_evidence() == BayesianLinearHead(4).log_evidence() == 0.0
+
+
+def test_a_class_that_is_forgotten_is_as_unlikely_as_one_of_which_nothing_was_learned():
+    """Not less likely than that: it had the probability zero."""
+    y = torch.arange(30) % 2
+    head = BayesianLinearHead(4, forgetting=0.8).update(X, torch.full((30,), 5))
+    for _ in range(5):
+        head.update(X, y)
+    assert float(head.counts[2]) < 1e-10
+    found = head.add_classes(torch.tensor([9])).log_probs(X)
+    torch.testing.assert_close(found[:, 2], found[:, 3], rtol=1e-4, atol=1e-4)
+    assert float(found.min()) > -20
+    few = BayesianLinearHead(4).update(X, y).update(X[:2], torch.tensor([5, 5]))
+    noise = few.fit().noise
+    changed = few.forget(0.25).fit().noise  # of half an example
+    left = few.square - (few.cross * few.fit().weight).sum(0)
+    torch.testing.assert_close(changed, (left + torch.tensor([0.0, 0.0, 0.5])) / few.count)
+    assert float(changed[2]) > float(noise[2])

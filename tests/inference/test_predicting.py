@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from bayeshnet.distributions import MeanFieldPosterior
 from bayeshnet.functional import batched_forward
@@ -141,6 +142,16 @@ def test_batches_in_one_chunk_are_those_of_one_call():
 def test_batches_refuse_what_is_none_at_once():
     with pytest.raises(TypeError, match="batches: expected an iterable"):
         classifier().batches(3)
+
+
+def test_batches_of_pairs_are_refused_with_the_way_out():
+    x, y = torch.randn(6, 3), torch.zeros(6)
+    loader = DataLoader(TensorDataset(x, y), batch_size=4)
+    predictive = classifier()
+    with pytest.raises(TypeError, match=r"batches: expected inputs, .*\(x for x, _ in loader\)"):
+        next(predictive.batches(loader, generator=generator()))
+    parts = list(predictive.batches((x for x, _ in loader), generator=generator()))
+    torch.testing.assert_close(torch.cat([p.mean for p in parts]), predictive(x, generator=generator()).mean)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])

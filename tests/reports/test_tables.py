@@ -278,6 +278,8 @@ def test_accounts_compare_with_joint_runs_of_the_same_seed():
     assert (joint[3].value, ours[3].value) == (0.0, pytest.approx(8.5))
     assert ours[3].std == pytest.approx(statistics.stdev([10.0, 7.0]))
     assert (joint[2].best, ours[2].best, ours[5].value) == (True, False, 2.5)
+    other = RunResult.of(record(method="ours", seed=0, settings={"data_options.num_tasks": "3"}, final=made[2].final))
+    assert [row[3].value for row in account_table([*made, other]).rows] == [0.0, pytest.approx(8.5), None]
     assert [c.name for c in account_table(made[2:]).columns] == [n for n in names if n != "joint minus this"]
     assert [t.title for t in comparison_tables(made)][1] == table.title
 

@@ -57,6 +57,18 @@ def test_the_bound_of_each_task_stands_beside_that_of_the_prior():
     assert second["negative_elbo"] is None
 
 
+def test_a_perfect_answer_is_not_chance_where_a_constant_one_is_as_good():
+    """One class, nearly one class, constant targets: nothing says that the task was missed."""
+    x = torch.randn(100, 2)
+    for y in (torch.zeros(100), torch.arange(100) == 0):
+        task = Task("classes", Split(x, y.long()), Split(x, y.long()), 2)
+        assert not is_at_chance(task, 1.0)
+        assert is_at_chance(task, 0.99)
+    one = values(1)
+    assert not is_at_chance(one, 0.3)
+    assert is_at_chance(one, math.nan)
+
+
 def test_chance_is_a_constant_answer():
     task = make_task(0)
     ones = float(task.test.y.double().mean())

@@ -16,7 +16,7 @@ import yaml
 
 from bayeshnet.builders import ImplicitGenerator, MeanFieldWeights, MLPNetwork
 from bayeshnet.continual import EWC, Coreset, ExperienceReplay, GrowingSoftmax, PosteriorReplay, Training
-from bayeshnet.data import from_arrays
+from bayeshnet.data import from_arrays, modes2d
 from bayeshnet.distributions import Dirac, FanInGaussian, HypernetPosterior, MeanFieldGaussian
 from bayeshnet.estimators import ClosedForm
 from bayeshnet.hnets import HMLP
@@ -340,7 +340,15 @@ def test_runs_on_other_data_of_the_caller_are_no_repetitions():
 
     first, again, other = result(0.0, 1), result(0.0, 2), result(1.0, 3)
     assert first.data == "own"
+    assert not any(name.startswith("data_options") for name in first.settings)  # which are those of split-digits
     assert first.settings == again.settings != other.settings
     found = find_repetitions([first, again, other, first])
     assert [len(runs) for runs in found.rows.values()] == [2, 1]
     assert len(found.repeated) == 1
+
+
+def test_results_name_the_stream_that_was_learned_though_the_experiment_names_another():
+    learner = EWC(MLPNetwork((4,)), training=Training(steps=2), num_samples=3)
+    result = run_experiment(Experiment(learner), stream=modes2d()).result
+    assert result.data == "modes2d"
+    assert "examples" in result.settings

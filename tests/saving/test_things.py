@@ -164,6 +164,15 @@ print(json.dumps(bayeshnet.save_list))
     assert {p.name for p in (tmp_path / "things").iterdir()} == {"object-1.json", "object-1.safetensors"}
 
 
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (2, 0, 4), ()])
+def test_small_tensors_keep_shape_and_type(tmp_path, shape):
+    value = torch.full(shape, 1.5, dtype=torch.float64)
+    save({"value": value}, tmp_path / "thing")
+    again = load(tmp_path / "thing")["value"]
+    assert (again.shape, again.dtype) == (value.shape, torch.float64)
+    assert torch.equal(again, value)
+
+
 def test_networks_of_ones_own_are_imported_only_if_allowed(tmp_path):
     net = ModuleMainNet(nn.Sequential(Plain(4), nn.Tanh(), nn.Linear(4, 1)), select="2.*")
     package = Plain.__module__.partition(".")[0]

@@ -150,6 +150,7 @@ class TaskEvidence(nn.Module):
         for t in tasks:
             own = owner == check_int("tasks", t, 0)
             counts = self.head.counts[own]
+            counts = counts if bool(counts.sum() > 0) else torch.ones_like(counts)  # all were taken out
             density.append((each[:, own] + (counts / counts.sum()).log()).logsumexp(1))
             distance.append(far[:, own].amin(1))
             residual.append(self.scale[t] * residual_norm(features, self.center[t], self.directions[t]))

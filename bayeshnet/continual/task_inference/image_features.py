@@ -46,9 +46,9 @@ class ImageFeatures(ModuleSettings, nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the features of the images ``x``."""
-        if x[0].numel() != math.prod(self.image_shape):
+        if math.prod(x.shape[1:]) != math.prod(self.image_shape):
             raise value_error("x", expected=f"images of shape {self.image_shape}, flattened or not", got=x)
-        images = x.reshape(-1, *self.image_shape)
+        images = x.reshape(len(x), *self.image_shape)
         brightness = images.mean(1, keepdim=True)
         padded = F.pad(brightness, (1, 1, 1, 1), mode="replicate")
         across = (padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]) / 2

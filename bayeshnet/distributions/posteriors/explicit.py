@@ -18,7 +18,7 @@ from ..dirac import Dirac
 from ..gaussian import LowRankGaussian, MeanFieldGaussian
 from ..radial import Radial
 from .base import WeightPosterior
-from .export import weights_of
+from .export import known_weights, weights_of
 from .whitening import resolve_whitening
 
 __all__ = ["DiracPosterior", "LowRankPosterior", "MeanFieldPosterior", "RadialPosterior", "WhitenedMean"]
@@ -79,6 +79,23 @@ class _MeanPosterior(WeightPosterior):
     def scale(self) -> Tensor:
         """Scale ``()`` or ``(P,)`` of the map from whitened weights to weights."""
         return self.mean.scale
+
+    @torch.no_grad()
+    def start_at(self, init: nn.Module | Tensor) -> None:
+        """Move the means to the weights of a module; the widths stay as they are.
+
+        Args:
+            init: a module that has the weights, such as a trained one, or a tensor ``(P,)``.
+
+        Example:
+            >>> net = nn.Linear(2, 1)
+            >>> posterior = MeanFieldPosterior(WeightSpec.of(net), scale="fan_in")
+            >>> posterior.start_at(net)
+            >>> bool(torch.allclose(posterior().mean[:2], net.weight[0]))
+            True
+        """
+        weights = known_weights(weights_of(init, self.weight_spec), self.weight_spec)
+        self.mean.u.copy_((weights.to(self.mean.u) - self.mean.loc) / self.mean.scale)
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Return the arguments that build a posterior of the same structure, for :func:`bayeshnet.save`."""

@@ -7,11 +7,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from ...errors import check_instance, value_error
+from ...errors import check_finite, check_floating, check_instance, check_shape, value_error
 from ...mnets import MainNetInterface, ModuleMainNet
 from ...weights import WeightSpec
 
-__all__ = ["plain_states", "weights_of"]
+__all__ = ["known_weights", "plain_states", "weights_of"]
 
 
 @torch.no_grad()
@@ -56,6 +56,14 @@ def weights_of(init: nn.Module | Tensor, spec: WeightSpec) -> Tensor:
         return spec.flatten([p.detach() for p in found])
     parameters = _parameters_of(init, spec, "init")
     return spec.flatten([parameters[name].detach() for name in spec.names])
+
+
+def known_weights(weights: Tensor, spec: WeightSpec) -> Tensor:
+    """Return weights ``(P,)`` at which a posterior begins, if their shape is right and their values are known."""
+    check_shape("init", weights, (spec.numel,), "Weights are flat vectors; see WeightSpec.flatten.")
+    if check_floating("init", weights).is_meta:
+        raise value_error("init", expected="weights of known values", got=weights)
+    return check_finite("init", weights)
 
 
 def _parameters_of(module: nn.Module, spec: WeightSpec, argument: str = "module") -> dict[str, nn.Parameter]:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...errors import check_finite, check_floating, check_shape, value_error
 from ...geometry.base import Geometry
 from ..semi_implicit import GeneratedWeights
+from .export import known_weights
 
 __all__ = ["mean_output", "start_at"]
 
@@ -26,10 +26,7 @@ def start_at(posterior: Any, weights: Tensor, cond_id: int | None = None) -> Non
         weights: the new mean.
         cond_id: the condition.
     """
-    check_shape("init", weights, (posterior.weight_spec.numel,), "Weights are flat vectors; see WeightSpec.flatten.")
-    if check_floating("init", weights).is_meta:
-        raise value_error("init", expected="weights of known values", got=weights)
-    check_finite("init", weights)
+    known_weights(weights, posterior.weight_spec)
     law: GeneratedWeights = posterior.forward(cond_id)
     mean = mean_output(law.geometry)
     offset = law.whiten(weights.to(mean)) - mean

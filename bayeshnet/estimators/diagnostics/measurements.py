@@ -65,8 +65,8 @@ def map_view(q: SemiImplicit, draw: WeightDraw, z: Tensor) -> dict[str, Any]:
     straight = float((precise(moved).square() * precision).sum())
     return {
         "singular_values": values.flatten(),
-        "condition": float((values[:, -1] / values[:, 0].clamp_min(1e-30)).median()),
-        "smallest": float(values[:, 0].median()),
+        "condition": float((values[:, -1] / values[:, 0].clamp_min(1e-30)).median()) if values.numel() else 1.0,
+        "smallest": float(values[:, 0].median()) if values.numel() else 0.0,
         "share_from_map": from_map / (from_map + from_noise),
         "nonlinear_share": curved / straight if straight > 0 else 0.0,
     }

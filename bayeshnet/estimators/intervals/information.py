@@ -109,14 +109,19 @@ def bound_information(
     q = reduced(q)
     size = max(4, 2**20 // q.geometry.num_weights)
     linearized = mean_determinant(q, 0.2 * target, generator)
-    effort, settled = choose_effort(q, target, generator, quick)
+    effort, pilot = _try_efforts(q, target, generator, quick)
+    settled = _closes(pilot, target)
     most = min(most, effort.draws) if settled else _FEW
     blocks: list[_Block] = []
     joined = None
-    while joined is None or (joined.half_width(level) > target and joined.num < most):
+    sides: tuple[Mean, Mean] | None = None
+    while joined is None or sides is None or (_half_width(sides, level) > target and joined.num < most):
         blocks.append(_block(q, min(_FEW, size, max(2, most)), effort, generator))
         joined = _Block.joined(blocks)
-    lower, upper = Mean.of(joined.include), Mean.of(joined.exclude)
+        parts = (joined.include, pilot.include), (joined.exclude, pilot.exclude)
+        low, high = (skewed_mean(own, other, level) for own, other in parts)
+        sides = low, high
+    lower, upper = sides
     return InformationBounds(
         lower + linearized,
         upper + linearized,
@@ -162,9 +167,6 @@ class _Block:
     def gap(self) -> float:
         return float((self.exclude - self.include).mean())
 
-    def half_width(self, level: float) -> float:
-        return max(Mean.of(side).half_width(level) for side in (self.include, self.exclude))
-
 
 def exact_information(q: SemiImplicit) -> InformationBounds:
     """Return the mutual information of an affine map, which has no error."""
@@ -176,13 +178,50 @@ def choose_effort(
     q: SemiImplicit, target: float, generator: torch.Generator | None, quick: bool = False
 ) -> tuple[Effort, bool]:
     """Return the least effort that closes the gap on a few draws, or else the one with the smallest gap."""
-    gaps = []
+    effort, pilot = _try_efforts(q, target, generator, quick)
+    return effort, _closes(pilot, target)
+
+
+def _try_efforts(
+    q: SemiImplicit, target: float, generator: torch.Generator | None, quick: bool
+) -> tuple[Effort, _Block]:
+    """Return the effort that is chosen, and the draws on which it was tried."""
+    pilots = []
     for effort in EFFORTS[: _QUICK if quick else None]:
-        pilot = _block(q, _PILOT, effort, generator)
-        if pilot.gap < 2 * target and not bool(pilot.missed.any()):
-            return effort, True
-        gaps.append(pilot.gap)
-    return EFFORTS[gaps.index(min(gaps))], False
+        pilots.append(_block(q, _PILOT, effort, generator))
+        if _closes(pilots[-1], target):
+            return effort, pilots[-1]
+    best = min(range(len(pilots)), key=lambda i: pilots[i].gap)
+    return EFFORTS[best], pilots[best]
+
+
+def _closes(pilot: _Block, target: float) -> bool:
+    return pilot.gap < 2 * target and not bool(pilot.missed.any())
+
+
+def _half_width(sides: tuple[Mean, Mean], level: float) -> float:
+    return max(side.half_width(level) for side in sides)
+
+
+def skewed_mean(values: Tensor, others: Tensor, level: float) -> Mean:
+    r"""Return the mean of ``values`` ``(S,)`` with an error that counts values which are rare, but far from the others.
+
+    Without one of them among the values their scatter, and with it the interval at which no more draws are made, would
+    be too small. So the standard deviation s is that of the values and of ``others`` ``(R,)``, draws of before that are
+    no part of the mean, and with their skewness g the quantile t of Student's distribution is widened to
+    :math:`t + |g| (1 + 2 t^2) / (6 \sqrt S)`.
+
+    References:
+        Johnson, "Modified t tests and confidence intervals for asymmetrical populations", 1978.
+    """
+    plain, seen = Mean.of(values), torch.cat([values, others])
+    deviation, spread = seen - seen.mean(), seen.std()
+    error = float(spread) / math.sqrt(len(values))
+    if not error > 0:
+        return plain
+    t = Mean(0.0, 1.0, plain.dof).half_width(level)
+    skewness = abs(float((deviation / spread).pow(3).mean()))
+    return Mean(plain.value, error * (1 + skewness * (1 + 2 * t * t) / (6 * t * math.sqrt(len(values)))), plain.dof)
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ class Known:
         """
         y, z = torch.cat(list(values)).cpu(), torch.cat(list(latents))
         columns = [z, z.square() - 1, *((part(z) - mean.value).unsqueeze(-1) for part, mean, _ in self.functions)]
-        design = torch.cat([torch.ones_like(z[:, :1]), *columns], 1).cpu()
+        design = torch.cat([z.new_ones(len(z), 1), *columns], 1).cpu()
         num, size = design.shape
         if num < 4 * size:
             found, slopes = Mean.of(y), [0.0] * len(self.functions)

@@ -72,6 +72,8 @@ def normal_points(like: Tensor, num: int, generator: torch.Generator | None = No
         return normal_like(like, (num, like.shape[0]), generator)
     device = "cpu" if generator is None else generator.device
     seed = int(torch.randint(2**31, (), generator=generator, device=device))
+    if not like.shape[0]:
+        return like.new_zeros(num, 0)
     engine = torch.quasirandom.SobolEngine(like.shape[0], scramble=True, seed=seed)
     tiny = torch.finfo(torch.float64).eps
     found: Tensor = torch.special.ndtri(engine.draw(num, dtype=torch.float64).clamp(tiny, 1 - tiny)).to(like)
@@ -147,7 +149,7 @@ class _Quadratic:
         z = normal_points(like, 2 ** math.ceil(math.log2(num)), generator)
         values = torch.cat([function(part).detach() for part in z.split(block)])
         products = z[:, rows] * z[:, columns]
-        design = torch.cat([torch.ones_like(z[:, :1]), z, products], dim=1).double()
+        design = torch.cat([z.new_ones(len(z), 1), z, products], dim=1).double()
         found = torch.linalg.lstsq(design.cpu(), values.double().cpu().unsqueeze(-1), driver="gelsd").solution[:, 0]
         matrix = torch.zeros(n, n, dtype=torch.float64)
         matrix[rows, columns] = found[1 + n :]

@@ -54,9 +54,10 @@ class ImportanceSandwich(DensityEstimator):
         num_draws: old name of ``num_samples``.
 
     Diagnostics:
-        ``analytic`` and its ``analytic_standard_error`` (which grows with ``P``); ``mutual_information`` and its
-        ``standard_error``; ``constant``; ``ess`` and ``ess_min``, the effective share of the proposals in the mean and
-        at least; ``information``, the :class:`MutualInformation`. ``value`` is the middle of ``lower`` and ``upper``.
+        ``analytic`` and its ``analytic_standard_error`` (which grows with ``P``); ``mutual_information``;
+        ``standard_error``, that of the value; ``constant``; ``ess`` and ``ess_min``, the effective share of the
+        proposals in the mean and at least; ``information``, the :class:`MutualInformation` with its own standard
+        error. ``value`` is the middle of ``lower`` and ``upper``.
 
     References:
         Sobolev, Vetrov, "Importance weighted hierarchical variational inference", 2019.
@@ -108,7 +109,7 @@ class ImportanceSandwich(DensityEstimator):
         info = self.mutual_information(q, draw, generator)
         diagnostics = {
             "analytic_standard_error": standard_error(analytic.terms),
-            "standard_error": info.standard_error,
+            "standard_error": standard_error(analytic.terms - info.per_draw),
             **{key: info.diagnostics[key] for key in ("ess", "ess_min")},
             "information": info,
         }

@@ -96,11 +96,13 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         analytic = analytic_part(q, p, *latent_and_noise(draw), generator)
         per_draw = self._information(q, draw, generator)
         bound = per_draw.mean().to(draw.w)
-        return kl_of_parts(analytic, bound, (bound, None), {"standard_error": standard_error(per_draw)})
+        return kl_of_parts(
+            analytic, bound, (bound, None), {"standard_error": standard_error(analytic.terms - per_draw)}
+        )
 
     def train_reverse(self, q: SemiImplicit, steps: int, generator: torch.Generator | None = None) -> None:
         """Tighten the bound at the present ``q`` by ``steps`` steps on the reverse model alone."""
-        for _ in range(steps):
+        for _ in range(steps if q.latent_size else 0):
             with torch.no_grad():
                 draw = q.draw(self.num_samples, generator)
             with torch.enable_grad():
@@ -115,6 +117,8 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
     def _information(self, q: SemiImplicit, draw: WeightDraw, generator: torch.Generator | None) -> Tensor:
         """Return the bound of the mutual information per draw ``(S,)``."""
         z0, _ = latent_and_noise(draw)
+        if not z0.shape[1]:
+            return z0.new_zeros(len(z0))
         u = q.whitened(draw)
         model = self.reverse
         if model is None or not model.suits(u, z0):

@@ -169,6 +169,8 @@ def even_latents(like: Tensor, num: int, generator: torch.Generator | None = Non
         Yu, Suresh, Choromanski, Holtmann-Rice, Kumar, "Orthogonal random features", 2016.
     """
     n = like.shape[0]
+    if not n:
+        return like.new_zeros(num, 0)
     rotation, upper = torch.linalg.qr(precise(normal_like(like, (-(-num // n), n, n), generator)))
     rotation = rotation * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
     squares = normal_like(like, (num * _GROUP, n), generator).square().sum(-1).sort().values

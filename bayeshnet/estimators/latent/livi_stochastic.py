@@ -77,6 +77,8 @@ class StochasticLIVI(DensityEstimator):
     def _half_log_det(self, q: SemiImplicit, z: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return half the log-determinants ``(M,)`` without gradient, and a zero ``()`` with their mean gradient."""
         num, n = z.shape
+        if not n:
+            return z.new_zeros(num), z.new_zeros(())
         where = z.repeat_interleave(self.num_probes, dim=0)
         probes = torch.where(uniform_like(z, (num * self.num_probes, n), generator) < 0.5, -1.0, 1.0).to(z)
         precision = q.sigma**-2

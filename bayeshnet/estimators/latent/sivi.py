@@ -58,7 +58,7 @@ class SIVI(KLEstimator):
         draw = q.draw(num_samples, generator)
         analytic = analytic_part(q, p, *latent_and_noise(draw), generator)
         info = self.mutual_information(q, draw, generator)
-        diagnostics = {"standard_error": info.standard_error, **info.diagnostics}
+        diagnostics = {"standard_error": standard_error(analytic.terms - info.per_draw), **info.diagnostics}
         return kl_of_parts(analytic, info.value, (info.lower, None), diagnostics)
 
     def mutual_information(

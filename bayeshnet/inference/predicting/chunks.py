@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
+from ...checks import check_data
+from ...errors import type_error
 from ...guides.likelihoods.contract import network_outputs
 from ...mnets.activations import values_per_example
 from ...mnets.inputs import Inputs, num_examples
 from ...per_example import examples_apart
 
-__all__ = ["draws_at_a_time", "inputs_at_a_time"]
+__all__ = ["check_batch", "draws_at_a_time", "inputs_at_a_time"]
 
 _WEIGHTS = 2**27
 """Entries of the weights of a chunk of draws."""
@@ -21,6 +25,15 @@ On a CPU tensors of a few MiB are reused from call to call, and larger ones are 
 _MOST = 2**28
 _LEAST, _FEW = 128, 16
 """Inputs that are divided only for memory, beyond ``_MOST`` values; inputs that are never divided."""
+
+
+def check_batch(x: Any) -> None:
+    """Refuse what is no batch of inputs, such as the list of inputs and targets that a loader of pairs gives."""
+    if isinstance(x, list):
+        hint = "Of a loader of pairs give (x for x, _ in loader)."
+        raise type_error("batches", expected="inputs, a tensor or a tuple of several", got=x, hint=hint)
+    for part in x if isinstance(x, tuple) else (x,):
+        check_data("batches", part, "batches of inputs, in dense tensors")
 
 
 def draws_at_a_time(num_weights: int) -> int:

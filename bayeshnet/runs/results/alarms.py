@@ -34,7 +34,8 @@ def find_alarms(
     and folds, but not that a point has no KL, there are
 
     - ``chance``: just after learning, a task's accuracy on the assessed inputs is within two standard errors of that of
-      its most frequent class, or below; or its squared error is not below the variance of the targets;
+      its most frequent class, or below, and not perfect; or its squared error is not below the variance of the targets,
+      if these vary;
     - ``elbo``: the negative evidence lower bound is not below that of the prior;
     - ``prior``: the KL from the prior is below 0.001 nats a weight: nothing was learned, and sigma is the prior's;
     - ``drift``: a task's posterior has moved since it was learned, see
@@ -68,9 +69,10 @@ def is_at_chance(task: Task, given: float) -> bool:
     """Return whether an accuracy, or mean squared error, on the test inputs of a task is that of a constant answer."""
     y = task.test.y
     if task.kind != "classification":
-        return not given < float(y.double().var(0, correction=0).mean())
+        variance = float(y.double().var(0, correction=0).mean())
+        return not given < (variance if variance > 0 else math.inf)
     most = float(torch.bincount(y.flatten().long()).max()) / len(y)
-    return given <= most + 2 * math.sqrt(most * (1 - most) / len(y))
+    return given < 1 and given <= most + 2 * math.sqrt(most * (1 - most) / len(y))
 
 
 def _size(audit: Diagnosis) -> int:

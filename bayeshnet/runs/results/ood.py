@@ -77,10 +77,10 @@ def predict_all(learner: Learner, state: LearnerState, stream: TaskStream, seed:
             calibration.append(prediction)
             continue
         settings = getattr(learner, "density", None)
-        if validated or not isinstance(settings, DensitySettings):
+        if validated or not isinstance(settings, DensitySettings) or len(split) == 1:  # then there is no other
             density = state.densities[t].log_density(split.x[chosen], noise)
         else:
-            density = _held_out_density(settings, split, chosen, noise)
+            density = _held_out_density(settings, split, chosen, noise, task.layout)
         held_out: dict[str, Any] = {
             "log_density": density[:, None],
             "temperature": known.temperature,
@@ -112,7 +112,9 @@ def _held_out_evidence(evidence: TaskEvidence, split: Split, chosen: Tensor, tas
     return torch.cat(scores)
 
 
-def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, noise: Tensor) -> Tensor:
+def _held_out_density(
+    settings: DensitySettings, split: Split, chosen: Tensor, noise: Tensor, layout: str | None
+) -> Tensor:
     """Compute the log-density of chosen training inputs of a task under densities that were fitted without them.
 
     A density gives higher values to the inputs it was fitted to than to new ones, which would make thresholds far too
@@ -124,7 +126,7 @@ def _held_out_density(settings: DensitySettings, split: Split, chosen: Tensor, n
         rest = torch.ones(len(split), dtype=torch.bool, device=chosen.device)
         rest[part] = False
         labels = None if split.y.is_floating_point() else split.y[rest]
-        scores.append(settings.fit(split.x[rest], labels).log_density(split.x[part], noise))
+        scores.append(settings.fit(split.x[rest], labels, layout).log_density(split.x[part], noise))
     return torch.cat(scores)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,6 @@ import torch
 
 from ... import __version__
 from ...continual import LearnerState
-from ...data import STREAMS
 from ...data.own import is_own
 from ...files import fingerprint
 from ...reports import DriftRecord, RunResult
@@ -28,6 +28,8 @@ from .posterior_checks import audit_posterior, kl_record
 from .records import Assessment
 
 __all__ = ["summarize_run"]
+
+_UNNAMED = inspect.signature(TaskStream).parameters["name"].default
 
 
 def summarize_run(
@@ -63,7 +65,7 @@ def summarize_run(
     final.update(measure_costs(experiment.learner, state, stream))
     train = [a.seconds.train for a in assessments]
     return RunResult(
-        data=stream.name if _is_callers(experiment, stream) else experiment.data,
+        data=_name_of(experiment, stream),
         method=experiment.method,
         seed=experiment.seed,
         tasks=tuple(task.name for task in stream),
@@ -78,7 +80,7 @@ def summarize_run(
         seconds={"train": sum(train), "assess": sum(a.seconds.assess for a in assessments), "per_task": train},
         versions={"bayeshnet": __version__, "torch": torch.__version__, "python": platform.python_version()},
         judged_on=experiment.judge_on,
-        settings=recorded_settings(experiment) | _examples(experiment, stream),
+        settings=_settings(experiment, stream),
         drift=tuple(drift),
         alarms=find_alarms(stream, assessments, audits, bounds, drift),
     )
@@ -116,14 +118,26 @@ def _means(per_task: Sequence[Mapping[str, Any]], drift: Sequence[DriftRecord]) 
 
 def _is_callers(experiment: Experiment, stream: TaskStream) -> bool:
     """Return whether the stream is the caller's, whose examples the settings of the experiment do not describe."""
-    return is_own(experiment.data) or stream.name not in STREAMS
+    return is_own(experiment.data) or stream.name != experiment.data
 
 
-def _examples(experiment: Experiment, stream: TaskStream) -> dict[str, str]:
-    """Return a digest of the examples of a stream of the caller's as a setting: runs on others are no repetitions."""
+def _name_of(experiment: Experiment, stream: TaskStream) -> str:
+    """Return the name of the data: that of the stream, or of module and function where it has none of its own."""
+    unnamed = is_own(experiment.data) and stream.name == _UNNAMED
+    return experiment.data.replace(":", ".") if unnamed else stream.name
+
+
+def _settings(experiment: Experiment, stream: TaskStream) -> dict[str, str]:
+    """Return the settings for the record; of a stream of the caller's a digest of the examples is one.
+
+    So runs on others are no repetitions. Options of the experiment's data describe no stream but that.
+    """
+    settings = recorded_settings(experiment)
     if not _is_callers(experiment, stream):
-        return {}
-    return {"examples": fingerprint(*data_fingerprints(stream).values())[:8]}
+        return settings
+    if not is_own(experiment.data):
+        settings = {name: value for name, value in settings.items() if not name.startswith("data_options.")}
+    return settings | {"examples": fingerprint(*data_fingerprints(stream).values())[:8]}
 
 
 def _ood_numbers(detection: DetectionRates, abstention: AbstentionRates | None) -> dict[str, Any]:

@@ -240,6 +240,16 @@ def test_with_a_linear_generator_the_optimum_equals_its_closed_form():
     torch.testing.assert_close(posterior(1).loc.detach() / unit, old[1], atol=1e-6, rtol=0)
 
 
+def test_outputs_that_cannot_be_compared_are_refused():
+    law = ImplicitGenerator(latent_size=2).build(WeightSpec.of_shapes([[2, 3]]))()
+    with pytest.raises(TypeError, match=r"^z: expected latents \(M, n\)"):
+        outputs_of(law, None, torch.ones(6))
+    other = torch.distributions.Independent(torch.distributions.Laplace(torch.zeros(6), 1.0), 1)
+    with pytest.raises(TypeError, match=r"^posterior: expected one whose distributions the output.*Independent"):
+        outputs_of(other, None, torch.ones(6))
+    assert latent_of(other, 3) is None
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="strength"):
         OutputRegularizer(strength=-1)

@@ -5,7 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bayeshnet.continual import Abstention
+from bayeshnet.builders import MeanFieldWeights, MLPNetwork
+from bayeshnet.continual import Abstention, ExactStream, Separate, Split, Task, TaskStream, Training
+from bayeshnet.features import RandomFourier
+from bayeshnet.runs.results.ood import measure_abstention, predict_all
+from tests.support.tasks import learn
+
+QUICK = Separate(MLPNetwork((2,)), MeanFieldWeights(), training=Training(steps=1), num_samples=2)
 
 
 def test_thresholds_are_order_statistics_of_each_tasks_own_scores():
@@ -46,3 +52,61 @@ def test_the_former_name_of_the_score_warns():
     rule, scores = Abstention.calibrate([torch.arange(99.0)]), torch.tensor([[3.0], [9.0]])
     with pytest.warns(DeprecationWarning, match=r"use Abstention\.ood_score"):
         assert torch.equal(rule.foreignness(scores), rule.ood_score(scores))
+
+
+def images_of(layout):
+    """Two tasks of noisy images, a color bright on the left in each, and foreign images, in a layout."""
+    generator, tasks = torch.Generator().manual_seed(0), []
+
+    def laid(x):
+        return x if layout == "CHW" else x.movedim(1, -1).contiguous()
+
+    for number in range(2):
+        x = 0.2 * torch.rand(120, 3, 6, 6, generator=generator)
+        x[:, number, :, :3] += torch.rand(120, 1, 1, generator=generator)
+        y = torch.arange(120) % 2
+        parts = (Split(laid(part), labels) for part, labels in zip(x.chunk(2), y.chunk(2), strict=True))
+        tasks.append(Task(f"task {number}", *parts, 2, labels=(2 * number, 2 * number + 1), info={"layout": layout}))
+    return TaskStream(tasks, outliers={"noise": laid(torch.rand(20, 3, 6, 6, generator=generator))})
+
+
+def test_thresholds_of_images_do_not_depend_on_the_layout():
+    """Densities without the calibration inputs are of the same features as those that are kept."""
+    learner, found = QUICK, {}
+    for layout in ("CHW", "HWC"):
+        stream = images_of(layout)
+        state = learn(learner, stream)
+        found[layout] = predict_all(learner, state, stream, 0)
+        assert learner.predict_each(state, stream[0].test.x[:0]).scores().shape == (0, 2)
+    for first, last in zip(found["CHW"].calibration, found["HWC"].calibration, strict=True):
+        torch.testing.assert_close(first.log_density, last.log_density, rtol=1e-4, atol=1e-3)
+    rates = [measure_abstention(each).scores["density"].false_alarm for each in found.values()]
+    assert rates[0] == rates[1] > 0
+
+
+@pytest.mark.parametrize("learner", [ExactStream(RandomFourier(5)), QUICK])
+def test_a_task_of_one_example_has_no_threshold(learner):
+    """One score cannot promise a rate; the run ends with results all the same."""
+    tasks, x = [], torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    for number in range(2):
+        own = Split(x[number : number + 1], torch.tensor([number]))
+        tasks.append(Task(f"task {number}", own, own, 2, labels=(2 * number, 2 * number + 1)))
+    stream = TaskStream(tasks, outliers={"others": x[2:]})
+    found = predict_all(learner, learn(learner, stream), stream, 0)
+    rates = measure_abstention(found)
+    assert all(each.scores("density").isfinite().all() for each in found.calibration)
+    assert {score.false_alarm for score in rates.scores.values()} == {0.0}
+
+
+def test_a_task_of_one_example_after_large_ones_has_no_threshold():
+    """Where weights of the evidence were learned, and all that is known of the last task is taken out of it."""
+    generator, tasks = torch.Generator().manual_seed(0), []
+    for number, size in enumerate((100, 100, 1)):
+        x = 0.3 * torch.randn(size, 3, generator=generator)
+        x[:, number] += 3
+        own = Split(x, torch.arange(size) % 2)
+        tasks.append(Task(f"task {number}", own, own, 2, labels=(2 * number, 2 * number + 1)))
+    stream = TaskStream(tasks, outliers={"others": torch.randn(5, 3, generator=generator)})
+    found = predict_all(QUICK, learn(QUICK, stream), stream, 0)
+    assert all(bool(each.scores("evidence").isfinite().all()) for each in found.calibration)
+    assert set(measure_abstention(found).scores) == {"entropy", "mutual_information", "density", "combined"}
