@@ -231,8 +231,8 @@ class AutoHypernet(FlatGuide):
         if wide is not None and part_of(self, "posterior") is None:
             self._build_wide(torch.zeros_like(wide))
         if fraction is not None and part_of(self, "posterior") is None:
-            zero = torch.zeros_like(fraction)
-            self._build([Start(zero, None, 0.0)] if self.components == 1 else [self._narrow(zero)] * self.components)
+            zeros = torch.zeros_like(fraction).repeat(self.components, 1)  # a tensor of its own for each component
+            self._build([Start(z, None, 0.0) if self.components == 1 else self._narrow(z.clone()) for z in zeros])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _build_wide(self, loc: Tensor) -> None:
