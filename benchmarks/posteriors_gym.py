@@ -1,4 +1,4 @@
-"""Posteriors of which the package inference-gym ships moments of long runs, as models in Pyro."""
+"""Posteriors of which the package inference-gym ships data, and moments of long runs, as models in Pyro."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 from posteriors_records import Moments, Target, columns, module_at, package_folder, truth
 from torch import Tensor
 
-__all__ = ["GYM", "brownian", "credit", "items", "radon", "sparse", "volatility"]
+__all__ = ["GYM", "brownian", "credit", "exact_brownian", "items", "radon", "sparse", "volatility"]
 
 HEAVY = {"tails": 1.5}
 
@@ -104,17 +104,37 @@ def _data(name: str) -> Any:
     return module_at(package_folder("inference_gym") / "internal" / "datasets" / f"{name}.py")
 
 
+def _path() -> Tensor:
+    """The Brownian motion as it is seen ``(30,)``, NaN where it is not."""
+    return torch.as_tensor(_data("brownian_motion_missing_middle_observations").OBSERVED_LOC, dtype=torch.float32)
+
+
+def exact_brownian(num: int) -> Tensor:
+    """Independent draws ``(num, 32)`` of both log-scales, from a grid, and of the motion, a normal given these."""
+    seen = _path().double()
+    known, times = ~seen.isnan(), torch.arange(1, len(seen) + 1).double()
+    walk = torch.minimum(times[:, None], times)
+    values, vectors = torch.linalg.eigh(walk[known][:, known])
+    step, noise = torch.linspace(-8, 3, 551).double(), torch.linspace(-15, 3, 901).double()
+    variance = (2 * step).exp()[:, None, None] * values + (2 * noise).exp()[:, None] * torch.ones_like(values)
+    given = -0.5 * (variance.log() + (vectors.mT @ seen[known]) ** 2 / variance).sum(-1)
+    density = given - step[:, None] ** 2 / 8 - noise**2 / 8
+    index = torch.multinomial((density - density.max()).exp().flatten(), num, replacement=True)
+    scales = torch.stack([step[index // len(noise)], noise[index % len(noise)]], 1)
+    scales = scales + 0.02 * (torch.rand_like(scales) - 0.5)  # within a cell of the grid
+    prior = (2 * scales[:, 0]).exp()[:, None, None] * walk
+    error = (2 * scales[:, 1]).exp()[:, None, None] * torch.eye(int(known.sum()))
+    gain = torch.linalg.solve(prior[:, known][:, :, known] + error, prior[:, known]).mT
+    values, vectors = torch.linalg.eigh(prior - gain @ prior[:, known])
+    moved = vectors @ (values.clamp_min(0).sqrt() * torch.randn(num, len(seen)).double()).unsqueeze(-1)
+    return torch.cat([scales, gain @ seen[known] + moved.squeeze(-1)], 1).float()
+
+
 def _brownian_target() -> Target:
-    name = "brownian_motion_missing_middle_observations"
-    known = _known(
-        f"brownian_motion_unknown_scales_{name[16:]}", "INNOVATION_NOISE_SCALE", "OBSERVATION_NOISE_SCALE", "LOCS"
-    )
-
     def read(values: dict[str, Tensor]) -> Tensor:
-        return torch.cat([columns("innovation", "noise")(values), values["step"].cumsum(-1)], 1)
+        return torch.cat([columns("innovation", "noise")(values).log(), values["step"].cumsum(-1)], 1)
 
-    seen = torch.as_tensor(_data(name).OBSERVED_LOC, dtype=torch.float32)
-    return Target(partial(brownian, seen), known, read, centred=("step",), options=HEAVY)
+    return Target(partial(brownian, _path()), exact_brownian, read, centred=("step",), options=HEAVY)
 
 
 def numeric(rows: Sequence[Sequence[str]]) -> np.ndarray:

@@ -130,7 +130,8 @@ def get_stream(name: str, **options: Any) -> TaskStream:
             raise value_error(f"options of {name!r}", expected="one of " + ", ".join(known), got=key)
     lacking = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in given]
     if lacking:
-        advice = f"Give it as an option of the stream (--data-options.{lacking[0]} VALUE on the command line)."
+        flag = "--data-dir FOLDER" if lacking[0] == "data_dir" else f"--data-options.{lacking[0]} VALUE"
+        advice = f"Give it as an option of the stream ({flag} on the command line)."
         raise value_error(f"options of {name!r}", expected=" and ".join(lacking), found="none", hint=advice)
     expected = f"a function that returns a TaskStream, where {name!r} does not"
     found: TaskStream = check_instance("data", stream_entry(name).builder(**given), TaskStream, expected)

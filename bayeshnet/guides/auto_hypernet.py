@@ -39,8 +39,8 @@ from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
 from .sites import continuous_named
 from .symmetries import Group, Symmetry
+from .wide.bend import frame_of
 from .wide.entropy import LinearReverse
-from .wide.frame import Frame
 from .wide.posterior import MANY, WidePosterior
 from .wide.start import find_frame
 
@@ -56,12 +56,12 @@ class AutoHypernet(FlatGuide):
 
     where ``h`` is a perceptron with a linear skip connection, with its density from an estimator. Of more than 30
     unknowns it begins at a Gaussian near the posterior, found by Newton's method in the first call (1 s for 300, 13 s
-    for 1000 of a logistic regression), and in units of it has 16 latents and learned noise of each unknown. It works
-    wherever ``AutoMultivariateNormal`` does: constrained supports, plates, ``Predictive``; with ``Trace_ELBO``,
-    ``TraceGraph_ELBO`` (looped or vectorized particles) and :class:`~bayeshnet.inference.ImplicitELBO`. Losses that
-    would be wrong are refused. For posteriors of several modes give it ``components``, or begin hot,
-    ``fit(beta=Annealing(1000))``, above 30 unknowns with ``latent_size``: the Gaussian is at one. Unknowns of
-    hierarchies are generated in units of their scales. :meth:`check` tells whether it is right, :meth:`resample` mends.
+    for 1000 of a logistic regression), which bends with scales and other unknowns of bounded support; in its units
+    there are 16 latents and learned noise of each unknown. It works wherever ``AutoMultivariateNormal`` does:
+    constraints, plates, ``Predictive``; with ``Trace_ELBO``, ``TraceGraph_ELBO`` (looped or vectorized particles) and
+    :class:`~bayeshnet.inference.ImplicitELBO`. Losses that would be wrong are refused. For posteriors of several modes
+    give it ``components``, or begin hot, ``fit(beta=Annealing(1000))``, past 30 unknowns with ``latent_size``. Unknowns
+    of hierarchies are generated in units of their scales. :meth:`check` tells if it is right, :meth:`resample` mends.
 
     Args:
         model: a Pyro model whose structure does not change from call to call.
@@ -219,13 +219,13 @@ class AutoHypernet(FlatGuide):
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         """Make parts that are not there yet, in the order of a first run, on which optimizers' states depend."""
         kept = {key.removeprefix(prefix): value for key, value in state_dict.items()}
-        names = ("frame.root", "posterior.log_scale", "tails.skew", "degrees.logits")
-        root, wide, skew, logits = (kept.get(name) for name in names)
+        names = ("posterior.log_scale", "tails.skew", "degrees.logits")
+        (wide, skew, logits), frame = (kept.get(name) for name in names), frame_of(kept)
         fraction = kept.get(f"posterior.{'' if self.components == 1 else 'components.0.'}sigma.module.fraction")
         if logits is not None and part_of(self, "degrees") is None:
             self.degrees = Degrees(len(logits), logits, slow=wide is not None)
-        if root is not None and part_of(self, "frame") is None:
-            self.frame = Frame(torch.zeros_like(root[0]), root)
+        if frame is not None and part_of(self, "frame") is None:
+            self.frame = frame
         if skew is not None and part_of(self, "tails") is None:
             self.tails = Tails(torch.zeros_like(skew))
         if wide is not None and part_of(self, "posterior") is None:

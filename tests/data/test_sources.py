@@ -13,7 +13,7 @@ from PIL import Image
 from torch.utils.data import TensorDataset
 
 from bayeshnet.cli import main
-from bayeshnet.data import ArrayRows, DictRows, FolderImages, from_avalanche, image_folder
+from bayeshnet.data import ArrayRows, DictRows, FolderImages, from_avalanche, get_stream, image_folder
 from bayeshnet.tasks import Split
 
 SIZE = (6, 5)
@@ -96,6 +96,11 @@ def test_a_stream_of_a_folder_reads_what_is_asked_for(images):
     other = next(i for i in range(12) if train.y[i] == 1)
     with pytest.raises(ValueError, match=r"file .*class-3.*expected an image that can be read, got FileNotFoundError"):
         train.x[other]
+
+
+def test_the_folder_of_images_is_asked_for_as_the_command_line_takes_it():
+    with pytest.raises(ValueError, match=r"options of 'folder': expected data_dir, got none. .*\(--data-dir FOLDER on"):
+        get_stream("folder")
 
 
 def test_train_and_test_may_be_folders_of_their_own(tmp_path):

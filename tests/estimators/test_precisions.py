@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bayeshnet.distributions import FanInGaussian, HypernetPosterior
-from bayeshnet.estimators import AVB, IWHVI, LIVI, SSGE, Auto, ImportanceSandwich, MonteCarlo
+from bayeshnet.estimators import AVB, IWHVI, LIVI, SSGE, Auto, ImportanceSandwich, MonteCarlo, NuMethod, Stein
 from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec
 
@@ -41,3 +41,41 @@ def test_a_prior_that_is_a_hypernetwork_may_have_another_precision(estimator):
     assert values[0].dtype == values[1].dtype == torch.float64
     # Other latents are drawn for the search in single precision, so that the two are equal within its noise alone.
     torch.testing.assert_close(*values, rtol=0.02, atol=0.05)
+
+
+@pytest.mark.parametrize("estimator", [SSGE(16), Stein(16), NuMethod(16)])
+def test_a_prior_that_is_a_hypernetwork_is_searched_with_the_generator_given(estimator):
+    q, p = posterior(torch.float64), posterior(torch.float64, 0.5)
+    before = torch.get_rng_state()
+    first, second = (estimator.estimate(q, p, generator=generator()).surrogate for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: IWHVI(8, 4, steps=2, num_flows=1), lambda: AVB((8,), 16)], ids=["IWHVI", "AVB"]
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_state_of_a_learned_model_can_be_loaded(make, dtype):
+    """Into an estimator that has none yet, or one of another size; the next estimate without training is the same."""
+    q, prior = posterior(dtype), FanInGaussian(SPEC, dtype=dtype)
+    trained, new, used = make(), make(), make()
+    empty = new.state_dict()
+    trained.estimate(q, prior, generator=generator())
+    wide = (
+        torch.distributions.Independent(torch.distributions.Normal(torch.zeros(7), 1.0), 1)
+        if isinstance(used, AVB)
+        else None
+    )
+    if wide is not None:
+        used.train_discriminator(wide, wide, 1, generator())
+    before = torch.get_rng_state()
+    trained.steps = 0
+    expected = trained.estimate(q, prior, generator=generator()).value
+    for estimator in (new, used):
+        estimator.load_state_dict(trained.state_dict())
+        estimator.steps = 0
+        assert torch.equal(estimator.estimate(q, prior, generator=generator()).value, expected)
+    assert torch.equal(torch.get_rng_state(), before)
+    trained.load_state_dict(empty)
+    assert list(trained.state_dict()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,6 +88,17 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         self.reverse = ReverseModel(samples, q.latent_size, self.hidden, self.num_flows, generator)
         self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
         return self.reverse
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make the reverse model for the sizes of a state that has one; its Adam begins anew."""
+        loc, direct = (state_dict.get(f"{prefix}reverse.{name}") for name in ("loc", "direct.0.weight"))
+        if loc is None or direct is None:
+            self.reverse = self._optimizer = None
+        elif self.reverse is None or not self.reverse.suits(loc, direct.new_zeros(len(direct))):
+            own = torch.Generator(device=loc.device)
+            self.reverse = ReverseModel(loc.expand(2, -1), len(direct), self.hidden, self.num_flows, own)
+            self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _estimate(
         self, q: SemiImplicit, p: Distribution, num_samples: int, generator: torch.Generator | None

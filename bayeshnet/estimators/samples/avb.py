@@ -85,6 +85,15 @@ class AVB(ModuleSettings, nn.Module, DrawEstimator):
         self._optimizer = make_adam(self.discriminator.parameters(), self.lr)
         return self.discriminator
 
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Make the discriminator for the sizes of a state that has one; its Adam begins anew."""
+        first = state_dict.get(f"{prefix}discriminator.0.weight")
+        if first is None:
+            self.discriminator = self._optimizer = None
+        else:
+            self._net(first, torch.Generator(device=first.device))
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     def _estimate(
         self, q: Distribution, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:

@@ -61,14 +61,19 @@ class KernelSamples:
         x = torch.addcmul(mean, q.sigma, eps)
         return cls(q, WeightDraw(q.unwhiten(x), z, eps, x), x, mean)
 
-    def cross_entropy(self, p: Distribution) -> Tensor:
-        r"""Return :math:`-E \log p`, up to a constant where the noise is integrated out."""
+    def cross_entropy(self, p: Distribution, generator: torch.Generator | None = None) -> Tensor:
+        r"""Return :math:`-E \log p`, up to a constant where the noise is integrated out.
+
+        Args:
+            p: the prior.
+            generator: of the search for the density of a prior that is a hypernetwork.
+        """
         analytic = conditional_kl(self.q, p) if isinstance(self.q, SemiImplicit) else None
         if analytic is not None and analytic.mean_at is not None and self.mean is not None:
             return analytic.mean_at(self.mean)
         if analytic is not None and self.draw.z is not None:
             return analytic.at(self.draw.z).mean()
-        return -log_prob_of(p, self.draw.w).mean()
+        return -log_prob_of(p, self.draw.w, generator).mean()
 
 
 @dataclass(frozen=True)
@@ -108,16 +113,18 @@ class ScoreEstimator(KLEstimator):
     def _estimate(
         self, q: Distribution, p: Distribution, num_samples: int, generator: torch.Generator | None
     ) -> KLEstimate:
-        return self._estimate_from(KernelSamples.take(q, num_samples, generator), p)
+        return self._estimate_from(KernelSamples.take(q, num_samples, generator), p, generator)
 
     @final
-    def _estimate_from(self, samples: KernelSamples, p: Distribution) -> KLEstimate:
+    def _estimate_from(
+        self, samples: KernelSamples, p: Distribution, generator: torch.Generator | None = None
+    ) -> KLEstimate:
         x = gathered(samples.x)
         with torch.no_grad():
             gram, distances = gram_and_distances(x)
             width = kernel_width(distances, self.width)
             score = self._score(gram, distances, width, x.shape[1])
-        surrogate = _ScoreSurrogate.apply(x, score.matrix.detach()) + samples.cross_entropy(p)  # type: ignore[no-untyped-call]
+        surrogate = _ScoreSurrogate.apply(x, score.matrix.detach()) + samples.cross_entropy(p, generator)  # type: ignore[no-untyped-call]
         known = {"why_no_value": "a score has no normalizing constant", "width": width, **score.diagnostics}
         later = {"stein_trace": lambda: stein_trace(score.matrix, gram, x.shape[1]), **score.later}
         return KLEstimate(None, surrogate, diagnostics=LazyDiagnostics(known, later))

@@ -61,7 +61,7 @@ class SSGE(ScoreEstimator, DrawEstimator):
     def _estimate_at(
         self, q: Distribution, p: Distribution, draw: WeightDraw, generator: torch.Generator | None
     ) -> KLEstimate:
-        return self._estimate_from(KernelSamples.of(q, draw), p)
+        return self._estimate_from(KernelSamples.of(q, draw), p, generator)
 
     def _score(self, gram: Tensor, distances: Tensor, width: Tensor, num_weights: int) -> Score:
         kernel = gaussian_kernel(distances, width)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Tails"]
+__all__ = ["Tails", "stretched", "unstretched"]
 
 
 class Tails(nn.Module):
@@ -43,19 +43,27 @@ class Tails(nn.Module):
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
         r"""Return ``x`` and the log-density of the change, :math:`-\log |dx / du|`, for each entry of ``u``."""
-        power, scale = self.log_power.exp(), self.log_scale.exp()
-        at = power * self.skew
-        y = (u - self.loc) / scale
-        moved = power * (y.asinh() + self.skew)
-        x = self.loc + scale * (moved.sinh() - at.sinh()) / (power * at.cosh())
-        return x, at.cosh().log() + 0.5 * torch.log1p(y**2) - _log_cosh(moved)
+        scale = self.log_scale.exp()
+        x, log_density = stretched((u - self.loc) / scale, self.log_power.exp(), self.skew)
+        return self.loc + scale * x, log_density
 
     def undo(self, x: Tensor) -> Tensor:
         """Return ``u``."""
-        power, scale = self.log_power.exp(), self.log_scale.exp()
-        at = power * self.skew
-        moved = ((x - self.loc) / scale * power * at.cosh() + at.sinh()).asinh()
-        return self.loc + scale * (moved / power - self.skew).sinh()
+        scale = self.log_scale.exp()
+        return self.loc + scale * unstretched((x - self.loc) / scale, self.log_power.exp(), self.skew)
+
+
+def stretched(y: Tensor, power: Tensor, skew: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Return :math:`(\sinh(p (\operatorname{asinh} y + e)) - \sinh(p e)) / (p \cosh(p e))`, and the log-density."""
+    at, moved = power * skew, power * (y.asinh() + skew)
+    x = (moved.sinh() - at.sinh()) / (power * at.cosh())
+    return x, at.cosh().log() + 0.5 * torch.log1p(y**2) - _log_cosh(moved)
+
+
+def unstretched(x: Tensor, power: Tensor, skew: Tensor) -> Tensor:
+    """Return what :func:`stretched` takes to ``x``."""
+    at = power * skew
+    return ((x * power * at.cosh() + at.sinh()).asinh() / power - skew).sinh()
 
 
 def _log_cosh(x: Tensor) -> Tensor:

@@ -39,9 +39,10 @@ class GaussianStart:
 def variational_newton(
     log_density: LogDensity,
     loc: Tensor,
-    scale: float,
+    scale: float | Tensor,
     *,
     rounds: int = 60,
+    near: bool = False,
     block_size: int = 256,
     generator: torch.Generator | None = None,
 ) -> GaussianStart | None:
@@ -62,8 +63,9 @@ def variational_newton(
     Args:
         log_density: function from ``(S, D)`` to ``(S,)``, differentiable.
         loc: where to begin, ``(D,)``.
-        scale: standard deviation at first.
+        scale: standard deviation at first, or the root ``(D, D)``.
         rounds: most steps before the last.
+        near: True to end with the first step in vain and one that averages, for a Gaussian that begins near.
         block_size: most rows of a call of the function with its gradient.
         generator: of all noise.
 
@@ -83,11 +85,13 @@ def variational_newton(
                 [0.0000, 0.5000]]))
     """
     search = _Search(log_density, loc.detach(), block_size, generator)
-    current = search.judged(loc.detach(), scale * torch.eye(loc.numel(), dtype=loc.dtype, device=loc.device))
+    eye = torch.eye(loc.numel(), dtype=loc.dtype, device=loc.device)
+    current = search.judged(loc.detach(), scale if isinstance(scale, Tensor) else scale * eye)
     if current.bound == -math.inf:
         return None
     failures = taken = 0
-    patience, averaged = (max(least, min(most, _EVALUATIONS // loc.numel())) for least, most in (_FAILURES, _AVERAGED))
+    usual = (max(least, min(most, _EVALUATIONS // loc.numel())) for least, most in (_FAILURES, _AVERAGED))
+    patience, averaged = (1, 1) if near else usual
     while taken < rounds and failures < patience:
         step = search.step(current)
         better = (found for found in map(step, _RATES) if found.bound > current.bound)

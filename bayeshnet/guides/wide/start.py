@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.distributions import constraints
 
 from ...rng import seeded
 from ..checking.joint import JointDensity
+from .bend import BentFrame
+from .bending import bent_frame
 from .frame import Frame
 from .newton import LogDensity, variational_newton
 
@@ -23,16 +27,20 @@ _MOST, _MOST_SINGLY = 1000, 200
 """The most unknowns for which a full covariance is searched: each step takes two gradients for each of them. The second
 number is for models that are not written for plates around them, which run once for each gradient."""
 
+_BENT, _ENTRIES = 32, 4000
+"""The most unknowns with which the coordinates bend, and the most entries of a row for each of them."""
+
 _OF_MODELS = (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError, AssertionError)
 """Errors of models at values far from any that they were written for."""
 
 
 def find_frame(
     model: Callable[..., Any], sites: Any, loc: Tensor, scale: float, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> Frame | None:
+) -> Frame | BentFrame | None:
     """Find coordinates in which the posterior of a model is near a standard normal.
 
-    The state of torch's generators is not changed, nor that of Pyro.
+    They bend with unknowns whose support is bounded, such as scales, where a model is written for plates around it: the
+    first 32 of them, fewer of more than 125 unknowns. The state of torch's generators is not changed, nor that of Pyro.
 
     Args:
         model: a Pyro model.
@@ -50,26 +58,60 @@ def find_frame(
         return None
     sites.degrees = {name: degree.detach() for name, degree in sites.degrees.items()}
     try:
-        # A step may leave the range of numbers, and is refused then; a model may draw, such as subsamples.
-        with poutine.block(), seeded(0), pyro.validation_enabled(False):
-            log_density = _density_of(model, sites, torch.stack([loc, loc + scale]), args, kwargs)
+        with _quietly():
+            log_density, at_once = _density_of(model, sites, torch.stack([loc, loc + scale]), args, kwargs)
             found = None if log_density is None else variational_newton(log_density, loc, scale)
     except _OF_MODELS as error:
         _log.info("the guide begins at its starting values: in the search for better ones the model raised %r", error)
         return None
-    return None if found is None else Frame(found.loc, found.root)
+    if log_density is None or found is None:
+        return None
+    leading = _bounded(sites, loc)[: min(_BENT, _ENTRIES // loc.numel())] if at_once else []
+    frame = Frame(found.loc, found.root)
+    if not 0 < len(leading) < loc.numel():
+        return frame
+    try:
+        with _quietly():
+            return bent_frame(log_density, found, leading) or frame
+    except _OF_MODELS as error:
+        _log.info(
+            "the guide begins at a Gaussian that does not bend: in the search for more the model raised %r", error
+        )
+        return frame
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep statements, random numbers and validation to the search.
+
+    A step may leave the range of numbers, and is refused then; a model may draw, such as subsamples.
+    """
+    with poutine.block(), seeded(0), pyro.validation_enabled(False):
+        yield
+
+
+def _bounded(sites: Any, loc: Tensor) -> list[int]:
+    """Return the places of unknowns at sites with a support of intervals or half-lines, entry by entry."""
+    found = []
+    for site, part in sites.unpack(torch.arange(loc.numel())):
+        support = site["fn"].support
+        while isinstance(support, constraints.independent):
+            support = support.base_constraint
+        if support.event_dim == 0 and support is not constraints.real:
+            found += part.flatten().tolist()
+    return found
 
 
 def _density_of(
     model: Callable[..., Any], sites: Any, tried: Tensor, args: Sequence[Any], kwargs: Mapping[str, Any]
-) -> LogDensity | None:
-    """Return the log-density of flat unknowns; None for a model of too many that needs a run for each row."""
+) -> tuple[LogDensity | None, bool]:
+    """Return the log-density of flat unknowns and whether one run gives all rows; None if too many need a run each."""
     with torch.no_grad():
         values = sites.by_name(sites.rows(tried)[0])
         density = JointDensity(model, values, args, kwargs)
         at_once = density.can_be_batched(values)
     if not at_once and tried.shape[1] > _MOST_SINGLY:
-        return None
+        return None, False
 
     def log_density(u: Tensor) -> Tensor:
         x, way = sites.rows(u)
@@ -78,4 +120,4 @@ def _density_of(
         found: Tensor = each - way
         return found
 
-    return log_density
+    return log_density, at_once
