@@ -16,7 +16,7 @@ from .search import maximize_slow
 
 __all__ = ["BayesianLinearHead", "LinearPrediction"]
 
-_BELOW, _ABOVE = 18.0, 10.0
+_BELOW, _ABOVE, _NEAR = 18.0, 10.0, 4.0
 _LOGISTIC, _LOWEST, _HIGHEST, _BETAS = 1.7, 0.1, 10.0, 61
 _LEAST_NOISE = 1e-12
 _WIDE, _PART = 1024, 512
@@ -232,6 +232,8 @@ class BayesianLinearHead(ExactHead):
         start = None
         if len(self.gram) > _WIDE:  # a part of the features says about where the maximum is
             start = self._best(_PART) + math.log(len(self.gram) / _PART)
+            earlier = math.log(ridge) if ridge > 0 else -math.inf
+            start = earlier if abs(earlier - start) < _NEAR else start
         return self._at(math.exp(self._best(len(self.gram), start)))
 
     def _best(self, width: int, start: float | None = None) -> float:

@@ -217,22 +217,22 @@ class AutoHypernet(FlatGuide):
         return alone and not self.stretch and self.latent_dim > MANY
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        """Make parts that are not there yet, so that a guide can be loaded without a run of the model."""
+        """Make parts that are not there yet, in the order of a first run, on which optimizers' states depend."""
         kept = {key.removeprefix(prefix): value for key, value in state_dict.items()}
         names = ("posterior.log_scale", "tails.skew", "degrees.logits")
         (wide, skew, logits), frame = (kept.get(name) for name in names), frame_of(kept)
         fraction = kept.get(f"posterior.{'' if self.components == 1 else 'components.0.'}sigma.module.fraction")
+        if logits is not None and part_of(self, "degrees") is None:
+            self.degrees = Degrees(len(logits), logits, slow=wide is not None)
         if frame is not None and part_of(self, "frame") is None:
             self.frame = frame
+        if skew is not None and part_of(self, "tails") is None:
+            self.tails = Tails(torch.zeros_like(skew))
         if wide is not None and part_of(self, "posterior") is None:
             self._build_wide(torch.zeros_like(wide))
         if fraction is not None and part_of(self, "posterior") is None:
-            zero = torch.zeros_like(fraction)
-            self._build([Start(zero, None, 0.0)] if self.components == 1 else [self._narrow(zero)] * self.components)
-        if skew is not None and part_of(self, "tails") is None:
-            self.tails = Tails(torch.zeros_like(skew))
-        if logits is not None and part_of(self, "degrees") is None:
-            self.degrees = Degrees(len(logits), logits, slow=wide is not None)
+            zeros = torch.zeros_like(fraction).repeat(self.components, 1)  # a tensor of its own for each component
+            self._build([Start(z, None, 0.0) if self.components == 1 else self._narrow(z.clone()) for z in zeros])
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _build_wide(self, loc: Tensor) -> None:

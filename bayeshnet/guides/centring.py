@@ -13,6 +13,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.distributions import Independent, biject_to, constraints
 
+from .checking.joint import other_shape
+
 __all__ = ["Degrees", "LocScale", "Placing", "constrain", "dependent_sites"]
 
 _REAL = (constraints.real, constraints.real_vector)
@@ -119,6 +121,7 @@ class Placing(Messenger):
         if name not in self.unknowns:
             return
         given, moved = self.unknowns[name], None
+        _check_plates(msg, given)
         x, other = given, given
         if name in self.degrees and (site := LocScale.of(msg["fn"])) is not None:
             if self.undo:
@@ -133,6 +136,17 @@ class Placing(Messenger):
         self.values[name], self.log_densities[name], self.unconstrained[name] = value, log_density, other
         if not msg["is_observed"]:
             msg["value"], msg["done"] = value, True
+
+
+def _check_plates(msg: Any, unconstrained: Tensor) -> None:
+    """Refuse unknowns of a site whose plates have other sizes than theirs."""
+    fn = msg["fn"]
+    shape = biject_to(fn.support).forward_shape(unconstrained.shape)
+    for frame in msg["cond_indep_stack"]:
+        place = (frame.dim or 0) - fn.event_dim
+        if frame.vectorized and -place <= len(shape) and shape[place] != frame.size:
+            count = len(fn.shape())
+            raise other_shape(msg["name"], tuple(fn.shape()), tuple(shape[len(shape) - count :]))
 
 
 class _Leaves(Messenger):

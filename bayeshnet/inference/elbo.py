@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -27,10 +28,13 @@ from .bound import (
     count_plates,
     is_direct,
     join,
+    written_for_plates,
 )
 from .schedules import check_temperature
 
 __all__ = ["ImplicitELBO"]
+
+_log = logging.getLogger(__name__)
 
 
 class ImplicitELBO(Settings, ELBO):
@@ -54,7 +58,8 @@ class ImplicitELBO(Settings, ELBO):
             (:func:`~bayeshnet.inference.bound.local_outputs`): less variance. A multilayer perceptron computes all
             particles in one pass, other networks take a pass for each. It needs a
             :class:`~bayeshnet.guides.BayesianModel` and a guide over its weights, without handlers around them.
-        vectorize_particles: True to run a Pyro model with all particles in one plate; False runs it once per particle.
+        vectorize_particles: True to run a Pyro model with all particles in one plate; False runs it once per particle,
+            and so does True with an :class:`~bayeshnet.guides.AutoHypernet` of a model that is not written for plates.
         max_plate_nesting: number of dimensions for plates of a Pyro model; found by a first run if not given. Not
             needed for a :class:`~bayeshnet.guides.BayesianModel`.
         amp: ``"bf16"`` to run the main network in bfloat16 (``torch.autocast``); None for the dtype of its weights.
@@ -109,6 +114,7 @@ class ImplicitELBO(Settings, ELBO):
         if self.local_noise and self.amp is not None:
             raise value_error("amp", expected="None with local noise", got=amp)
         self.last: ELBOTerms | None = None
+        self._asked: tuple[Any, bool] | None = None
 
     def terms(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> ELBOTerms:
         """Evaluate the bound and its parts; other arguments are those of model and guide."""
@@ -150,9 +156,8 @@ class ImplicitELBO(Settings, ELBO):
         if self.amp is not None:
             expected = "a BayesianModel and a HypernetGuide without handlers around them, with amp"
             raise type_error("model", expected=expected, got=model)
-        return TracedEvaluation(
-            settings, *run, vectorize=self.vectorize_particles, nesting=partial(self._nesting, *run)
-        )
+        vectorize, nesting = partial(self._vectorized, *run), partial(self._nesting, *run)
+        return TracedEvaluation(settings, *run, vectorize=vectorize, nesting=nesting)
 
     def differentiable_loss(self, model: Any, guide: Any, *args: Any, **kwargs: Any) -> Tensor:
         """Evaluate the bound as a scalar to be differentiated."""
@@ -178,6 +183,16 @@ class ImplicitELBO(Settings, ELBO):
             self.max_plate_nesting = count_plates(model, guide, args, kwargs) + 1
         found: float = self.max_plate_nesting
         return found
+
+    def _vectorized(self, model: Any, guide: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Return whether all particles run in one plate; a model is asked once whether it is written for that."""
+        if not self.vectorize_particles or isinstance(model, BayesianModel):
+            return bool(self.vectorize_particles)
+        if self._asked is None or self._asked[0] is not model:
+            self._asked = (model, written_for_plates(model, guide, args, kwargs))
+            if not self._asked[1]:
+                _log.warning("the model is not written for plates around it: its particles run one after the other")
+        return self._asked[1]
 
     def _get_trace(self, model: Any, guide: Any, args: Any, kwargs: Any) -> Any:
         """Refuse Pyro's own loops over traces, which would ask each draw for its density."""

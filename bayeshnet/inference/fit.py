@@ -177,6 +177,7 @@ def fit(
         hot = told(heat_alarms(guide, objective.temperature(0)), _log) if alarms else {}
         clip = None if grad_clip is None else check_positive("grad_clip", grad_clip)
         loop.stepper = Stepper(parameters, optimizer, lr, scheduler, planned, clip)
+        objective.optimizer = loop.stepper.optimizer
         loop.load(state)
         run = Run(model, guide, planned, per_epoch, 0 if state is None else int(state["step"]))
         loop.go(run, listeners)

@@ -15,7 +15,7 @@ from ..checks import check_mapping, refusing
 from ..errors import value_error
 from ..guides import BayesianModel
 from ..guides.likelihoods.contract import support_named
-from .bound import ELBOTerms
+from .bound import ELBOTerms, without_loose_parameters
 from .elbo import ImplicitELBO
 from .losses import AddedLoss, StepContext
 from .run import PARTS
@@ -48,6 +48,7 @@ class Objective:
     Attributes:
         weight: factor of means over a batch that is a process's part of a larger one.
         whole: the larger batch; None if there is none.
+        optimizer: what trains the parameters, for a look at those of the first step; None for no such look.
         program: a function of batch and temperature that computes the bound; None for its evaluation.
     """
 
@@ -73,6 +74,7 @@ class Objective:
         self.weight = 1.0
         self.program: Callable[..., ELBOTerms] | None = None
         self.whole: Sequence[Any] | None = None
+        self.optimizer: torch.optim.Optimizer | None = None
         self.needs_weights = any(loss.needs_weights for loss in self.losses)
         if self.needs_weights and not isinstance(elbo, ImplicitELBO):
             raise value_error(
@@ -91,6 +93,9 @@ class Objective:
         with ExitStack() as stack:
             for context in self._contexts:
                 stack.enter_context(context(step))
+            if self.optimizer is not None and self.program is None and not isinstance(self.model, BayesianModel):
+                stack.enter_context(without_loose_parameters(self.optimizer, self.guide, self.model))
+            self.optimizer = None
             loss = self._implicit(step, batch, beta, record) if self._is_implicit else self._other(step, batch, record)
         record["loss"] = loss
         return loss, _row(record, loss.detach())

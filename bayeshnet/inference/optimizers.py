@@ -18,6 +18,8 @@ from .schedules import Cosine, Schedule
 
 __all__ = ["OptimizerFactory", "Stepper", "trainable"]
 
+_LIKE_PARAMETERS = {"exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer", "square_avg"}
+
 OptimizerFactory = Callable[..., torch.optim.Optimizer]
 """An optimizer class, or a function of the parameters."""
 
@@ -31,7 +33,8 @@ def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.
             got=guide,
             hint="A guide that is a function has no parameters to collect.",
         )
-    if next(guide.parameters(), None) is None:
+    # An automatic guide that was loaded has its parameters, and would draw for its start in the first step.
+    if next(guide.parameters(), None) is None or getattr(guide, "prototype_trace", guide) is None:
         first_run()
     modules = [module for module in (guide, model) if isinstance(module, nn.Module)]
     found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
@@ -132,10 +135,22 @@ class Stepper:
         return {"optimizer": self.optimizer.state_dict(), "scheduler": scheduler}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Resume from the state of another run."""
+        """Resume from the state of another run; refuse that of other parameters, which torch would take."""
+        self._check_shapes(state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scheduler is not None:
             self.scheduler.load_state_dict(state["scheduler"])
+
+    def _check_shapes(self, state: Mapping[str, Any]) -> None:
+        """Refuse averages of gradients that have other shapes than the parameters in whose place they are."""
+        places = [place for group in state["param_groups"] for place in group["params"]]
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for place, parameter in zip(places, parameters, strict=False):
+            for name, value in state["state"].get(place, {}).items():
+                if name in _LIKE_PARAMETERS and isinstance(value, Tensor) and value.shape != parameter.shape:
+                    found = f"one whose {name} is {tuple(value.shape)} where the parameter is {tuple(parameter.shape)}"
+                    advice = "Make guide and model as in that run."
+                    raise value_error("state", expected="one of the same parameters", found=found, hint=advice)
 
     def _set_scheduler(self, scheduler: Any) -> None:
         """Use a function of the step as a factor of the learning rate; call anything else with the optimizer."""

@@ -8,6 +8,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import _DIM_ALLOCATOR
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from ...checks import refusing
 from ...errors import value_error
 from .rows import by_rows, try_rows
 
-__all__ = ["JointDensity", "log_joint"]
+__all__ = ["JointDensity", "log_joint", "other_shape"]
 
 
 class JointDensity:
@@ -37,7 +38,7 @@ class JointDensity:
         self._program = refusing("model", model, "a program that takes the arguments of model and guide")
         self._args, self._kwargs = args, kwargs or {}
         with torch.no_grad():
-            first = self._trace({name: value[0] for name, value in values.items()})
+            first = self._trace({name: value[0] for name, value in values.items()}, _Fitting(values))
         _check_unknowns(first, values)
         self._sizes = {name: len(first.nodes[name]["fn"].batch_shape) for name in _samples(first)}
 
@@ -71,13 +72,53 @@ class JointDensity:
         single = self.single(values, 0)
         return try_rows(lambda: self.batched(values), lambda i: self.single(values, i), num, single) is not None
 
-    def _trace(self, given: Mapping[str, Tensor], plate: Any = None) -> Any:
+    def _trace(self, given: Mapping[str, Tensor], around: Any = None) -> Any:
         conditioned = poutine.condition(self._program, dict(given))
         with poutine.block():
-            run = conditioned if plate is None else plate(conditioned)
+            run = conditioned if around is None else around(conditioned)
             trace = poutine.trace(run).get_trace(*self._args, **self._kwargs)
         trace.compute_log_prob()
         return trace
+
+
+class _Fitting(Messenger):
+    """A handler that refuses unknowns of other shapes than those of their values, and unknowns without a density.
+
+    Args:
+        values: ``(S, *shape)`` by the names of the sites.
+    """
+
+    def __init__(self, values: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self.shapes = {name: value.shape[1:] for name, value in values.items()}
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        name, fn = msg["name"], msg["fn"]
+        if name not in self.shapes or (msg["is_observed"] and not isinstance(msg["value"], Tensor)):
+            return
+        if fn.shape() != self.shapes[name]:
+            raise other_shape(name, tuple(fn.shape()), tuple(self.shapes[name]))
+        masks = [msg["mask"], getattr(fn, "_mask", None)]
+        if any(isinstance(mask, Tensor) and not bool(mask.all()) for mask in masks):
+            raise value_error(
+                "model",
+                expected="unknowns with a density",
+                found=f"site {name!r}, which is masked in places",
+                hint="Mask observed sites, or observe what is known, y[known], instead of obs_mask.",
+            )
+
+
+def other_shape(name: str, shape: tuple[int, ...], own: tuple[int, ...]) -> ValueError:
+    """Return the error of an unknown that has another shape with these arguments than it had in the guide's first run.
+
+    Args:
+        name: of the site.
+        shape: with these arguments.
+        own: in the guide.
+    """
+    found = f"data with which site {name!r} has shape {shape}, where that of the guide has {own}"
+    advice = "A guide has the unknowns of its first call: make a new one for data with others."
+    return value_error("arguments of the model", expected="data of the same unknowns", found=found, hint=advice)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ from .after import fit_alarms, heat_alarms, told, weight_alarms
 from .direct import DirectEvaluation, check_batch, is_direct
 from .evaluation import Evaluation, EvaluationSettings
 from .local_noise import independent_outputs, local_outputs
+from .plates import without_loose_parameters, written_for_plates
 from .searched import BoundCheck, check_bound
 from .terms import BoundParts, ELBOTerms, join
 from .traced import TracedEvaluation, count_plates
@@ -27,4 +28,6 @@ __all__ = [
     "local_outputs",
     "told",
     "weight_alarms",
+    "without_loose_parameters",
+    "written_for_plates",
 ]

@@ -42,7 +42,7 @@ class TracedEvaluation(Evaluation):
         guide: a Pyro guide with at least one weight site.
         args: arguments of model and guide.
         kwargs: keyword arguments of model and guide.
-        vectorize: True to run all particles in one plate.
+        vectorize: function that returns whether to run all particles in one plate.
         nesting: function that returns the number of dimensions for plates, that of the particles included.
     """
 
@@ -54,7 +54,7 @@ class TracedEvaluation(Evaluation):
         args: Sequence[Any],
         kwargs: Mapping[str, Any],
         *,
-        vectorize: bool,
+        vectorize: Callable[[], bool],
         nesting: Callable[[], float],
     ) -> None:
         if settings.local_noise:
@@ -99,7 +99,7 @@ class TracedEvaluation(Evaluation):
         num = self.settings.num_particles
         with seeded(self.settings.generator):
             nesting = self.nesting()
-            if self.vectorize and num > 1:
+            if num > 1 and self.vectorize():
                 plate = pyro.plate("num_particles_vectorized", num, dim=-int(nesting))
                 return self._collect(self._run(nesting, plate), nesting, num)
             return _mean([self._collect(self._run(nesting), nesting, 1) for _ in range(num)])
