@@ -33,7 +33,7 @@ from ._parameter_statements import declare_parameters, part_of
 from .auto_sites import UnpackedSite, refuse_subsampled
 from .centring import Degrees
 from .checking.starts import Start
-from .checking.tails import Tails
+from .checking.tails import Tails, unit_scale
 from .components import GeneratedMixture, MixtureKL, MixturePosterior
 from .flat_guide import FlatGuide
 from .implicit_site import ImplicitSite
@@ -237,8 +237,8 @@ class AutoHypernet(FlatGuide):
 
     def _build_wide(self, loc: Tensor) -> None:
         """Make the posterior of many unknowns."""
-        scale = (self.init_scale if part_of(self, "frame") is None else 1.0) * (self.sigma or 1.0)
-        self.posterior = WidePosterior(loc, scale, self.layers, self._activation[0])
+        scale = self.init_scale if part_of(self, "frame") is None else unit_scale(self.tail_power)
+        self.posterior = WidePosterior(loc, scale * (self.sigma or 1.0), self.layers, self._activation[0])
         if self._default_estimator:
             self.estimator = LinearReverse()
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bayeshnet.guides import AutoHypernet
-from bayeshnet.guides.checking.tails import Tails
+from bayeshnet.guides.checking.tails import Tails, unit_scale
 from bayeshnet.inference import ImplicitELBO
 from tests.support.oracles import DTYPE
 
@@ -124,3 +124,24 @@ def test_the_spread_at_first_is_the_initial_scale_and_its_tails_are_heavy():
 def test_a_power_that_is_no_positive_number_is_refused():
     with pytest.raises(ValueError, match="tails: expected a number > 0"):
         AutoHypernet(schools, tails=0.0)
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0, 1.5, 2.0])
+def test_draws_of_the_unit_scale_have_deviation_one(power):
+    u = unit_scale(power) * torch.randn(400_000, 1, dtype=DTYPE, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        x, _ = Tails(torch.zeros(1, dtype=DTYPE), power).place(u)
+    assert float(x.std()) == pytest.approx(1.0, abs=0.01)
+
+
+def test_a_guide_of_many_unknowns_begins_at_its_gaussian_whatever_its_tails():
+    def model():
+        with pyro.plate("all", 40):
+            pyro.sample("x", dist.Normal(3 * ONE, 0.2 * ONE))
+
+    torch.manual_seed(0)
+    guide = AutoHypernet(model, tails=1.5)
+    guide()
+    draws = guide.sample_posterior(4000, generator=torch.Generator().manual_seed(0))["x"]
+    assert float((draws.std(0) / 0.2).mean()) == pytest.approx(1.0, abs=0.03)
+    assert float(((draws.mean(0) - 3) / 0.2).abs().max()) < 0.15

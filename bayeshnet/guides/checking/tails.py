@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Tails", "stretched", "unstretched"]
+__all__ = ["Tails", "stretched", "unit_scale", "unstretched"]
 
 
 class Tails(nn.Module):
@@ -58,6 +58,20 @@ def stretched(y: Tensor, power: Tensor, skew: Tensor) -> tuple[Tensor, Tensor]:
     at, moved = power * skew, power * (y.asinh() + skew)
     x = (moved.sinh() - at.sinh()) / (power * at.cosh())
     return x, at.cosh().log() + 0.5 * torch.log1p(y**2) - _log_cosh(moved)
+
+
+def unit_scale(power: float | None) -> float:
+    """Compute the standard deviation of a normal that tails of a power, without skewness, take to one of 1."""
+    if power is None:
+        return 1.0
+    v = torch.linspace(-8.0, 8.0, 801, dtype=torch.float64)
+    shares = (-0.5 * v.square()).softmax(0)
+    low, high = 0.0, 10.0
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        x, _ = stretched(middle * v, v.new_tensor(power), v.new_zeros(()))
+        low, high = (middle, high) if float((shares * x.square()).sum()) < 1 else (low, middle)
+    return 0.5 * (low + high)
 
 
 def unstretched(x: Tensor, power: Tensor, skew: Tensor) -> Tensor:
