@@ -100,7 +100,7 @@ def _low_rank_conditional(q: SemiImplicit, p: Distribution) -> ConditionalKL | N
     offset = scaled.T @ loc
 
     def at(z: Tensor) -> Tensor:
-        along = precise(geometry.inner(z.unsqueeze(-2), scaled.T) - offset)
+        along = precise(geometry.inner(z.unsqueeze(-2), scaled.T.to(z)) - offset)
         solved = torch.linalg.solve_triangular(root, along.unsqueeze(-1), upper=False).squeeze(-1)
         found: Tensor = 0.5 * (geometry.sqdist(z, loc, 1 / diag) - (solved**2).sum(-1).to(z))
         return found
@@ -119,10 +119,10 @@ def _full_conditional(q: SemiImplicit, p: MultivariateNormal) -> ConditionalKL |
     log_det = root.diagonal().log().sum() - total(q.sigma.log(), num) - q.log_volume
 
     def mean_at(h: Tensor) -> Tensor:
-        return _half_mean_square(h @ inverse.T - offset)
+        return _half_mean_square(h.to(inverse) @ inverse.T - offset)
 
     def at(z: Tensor) -> Tensor:
-        found: Tensor = 0.5 * (geometry(z) @ inverse.T - offset).square().sum(-1)
+        found: Tensor = 0.5 * (geometry(z).to(inverse) @ inverse.T - offset).square().sum(-1)
         return found
 
     return ConditionalKL(lambda: 0.5 * (trace - num) + log_det, at, mean_at)

@@ -82,7 +82,8 @@ class Auto(DensityEstimator):
 
     def _choose_semi_implicit(self, q: SemiImplicit, p: Distribution) -> tuple[DensityEstimator, str]:
         n, num = q.latent_size, q.geometry.num_weights
-        if q.geometry.is_affine and has_closed_form(q, p):
+        known = as_low_rank(p) is not None or isinstance(p, MultivariateNormal)  # told without an evaluation
+        if q.geometry.is_affine and (known or has_closed_form(q, p)):
             return ClosedForm(), f"linear hypernetwork, Gaussian prior: low-rank Gaussians (n={n}, P={num})"
         if (
             isinstance(q.geometry, JacobianGeometry)

@@ -87,7 +87,7 @@ class ExactHead(nn.Module, ABC):
 
     @property
     def mean_weights(self) -> Tensor:
-        """Mean weight of the examples of each class ``(C,)``: 1, or less with forgetting, as if classes had as many."""
+        """Mean weight of examples of each class ``(C,)`` by ``forgetting`` alone, as if all classes had as many."""
         counts = self.counts if self.of_classes else torch.full_like(self.square, self.count / len(self.square))
         return typical_weights(counts, self.count, self.forgetting)
 
@@ -206,8 +206,8 @@ class ExactHead(nn.Module, ABC):
         Args:
             features: ``(N, D)``, of examples that the head has learned.
             y: their classes ``(N,)``.
-            weight: their weights in the sums ``(N,)``, 1 unless examples are forgotten: ``forgetting`` to the power of
-                the number of later ones, times the factors of :meth:`forget` since. None for :attr:`mean_weights`.
+            weight: their weights in the sums ``(N,)``: ``forgetting`` to the power of the number of later ones, times
+                the factors of :meth:`forget` since. None for :attr:`mean_weights`, in which these factors are not.
         """
 
     def log_probs(self, features: Tensor) -> Tensor:

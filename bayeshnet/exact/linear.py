@@ -260,7 +260,8 @@ class BayesianLinearHead(ExactHead):
         terms = number * (2 * math.pi * noise).log() + log_det + rest / noise
         if self.of_classes:  # a class without examples has no evidence, and the noise of one; forgotten ones nearly so
             terms = terms[self.square > 0]
-            noise = noise + (1 - self.square).clamp_min(0) / number
+            known = self.square.max().clamp(1e-300, 1.0)  # with all examples forgotten classes differ as before
+            noise = noise + (1 - self.square / known).clamp_min(0) / number
         return Fit(weight, factor, ridge, noise, -0.5 * float(terms.sum()))
 
     def _settings(self) -> dict[str, Any]:

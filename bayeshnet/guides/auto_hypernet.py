@@ -220,11 +220,11 @@ class AutoHypernet(FlatGuide):
         """Make parts that are not there yet, in the order of a first run, on which optimizers' states depend."""
         kept = {key.removeprefix(prefix): value for key, value in state_dict.items()}
         names = ("posterior.log_scale", "tails.skew", "degrees.logits")
-        (wide, skew, logits), frame = (kept.get(name) for name in names), frame_of(kept)
+        (wide, skew, logits), frame = (kept.get(name) for name in names), frame_of(kept, part_of(self, "frame"))
         fraction = kept.get(f"posterior.{'' if self.components == 1 else 'components.0.'}sigma.module.fraction")
         if logits is not None and part_of(self, "degrees") is None:
             self.degrees = Degrees(len(logits), logits, slow=wide is not None)
-        if frame is not None and part_of(self, "frame") is None:
+        if wide is not None:
             self.frame = frame
         if skew is not None and part_of(self, "tails") is None:
             self.tails = Tails(torch.zeros_like(skew))

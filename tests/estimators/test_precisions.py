@@ -79,3 +79,16 @@ def test_the_state_of_a_learned_model_can_be_loaded(make, dtype):
     assert torch.equal(torch.get_rng_state(), before)
     trained.load_state_dict(empty)
     assert list(trained.state_dict()) == []
+
+
+@pytest.mark.parametrize("make", [lambda: IWHVI(8, 4, steps=2), lambda: AVB((8,), 16)], ids=["IWHVI", "AVB"])
+def test_a_state_of_another_precision_is_loaded_into_a_learned_model(make):
+    trained, other = make(), make()
+    for estimator, dtype in ((trained, torch.float32), (other, torch.float64)):
+        estimator.estimate(posterior(dtype), FanInGaussian(SPEC, dtype=dtype), generator=generator())
+        estimator.steps = 0
+    other.load_state_dict(trained.state_dict())
+    q, prior = posterior(torch.float64), FanInGaussian(SPEC, dtype=torch.float64)
+    found = other.estimate(q, prior, generator=generator()).value
+    expected = trained.double().estimate(q, prior, generator=generator()).value
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)

@@ -316,3 +316,17 @@ def test_a_class_that_is_forgotten_is_as_unlikely_as_one_of_which_nothing_was_le
     left = few.square - (few.cross * few.fit().weight).sum(0)
     torch.testing.assert_close(changed, (left + torch.tensor([0.0, 0.0, 0.5])) / few.count)
     assert float(changed[2]) > float(noise[2])
+
+
+def test_classes_that_are_all_forgotten_have_the_noise_of_what_is_left():
+    """Of less than an example of each class: the noise is that of what they say, and no more for the most frequent."""
+    y = (X[:30, 0] > 0).long()
+    head = BayesianLinearHead(4).update(X[:30], y)
+    ridge = head.fit().ridge
+    faded = head.forget(0.02)
+    assert float(faded.counts.max()) < 1
+    faded.chosen.copy_(torch.tensor([0.02 * ridge, faded.count]))  # at the ridge of as many examples
+    noise = faded.fit().noise
+    left = faded.square - (faded.cross * faded.fit().weight).sum(0)
+    rarer = 1 - faded.square / faded.square.max()
+    torch.testing.assert_close(noise, (left + rarer) / faded.count)

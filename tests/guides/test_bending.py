@@ -49,8 +49,9 @@ def test_the_frame_has_the_density_of_autograd_and_is_undone(monkeypatch):
         jacobian = torch.autograd.functional.jacobian(lambda v: frame.place(v)[0], u[index])
         torch.testing.assert_close(density[index].sum(), -torch.linalg.slogdet(jacobian)[1])
     torch.testing.assert_close(frame.undo(x), u)
-    monkeypatch.setattr(bend, "_ENTRIES", 2 * 3**2)  # two rows at a time
+    monkeypatch.setattr(bend, "_ENTRIES", 2 * 3**2)  # two rows at a time, or one
     torch.testing.assert_close(frame.undo(x), u)
+    torch.testing.assert_close(frame.place(u)[1], density)
 
 
 def test_the_frame_is_made_from_its_state():
@@ -189,6 +190,43 @@ def test_where_bending_raises_the_gaussian_stays_and_the_log_says_why(monkeypatc
         guide()
     assert isinstance(guide.frame, Frame)
     assert "too far" in caplog.text
+
+
+def begun_guide(most):
+    """A guide of the groups that has been run, with a frame that bends with at most so many unknowns."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(start, "_BENT", most)
+        guide = AutoHypernet(groups)
+        guide()
+    return guide
+
+
+@pytest.mark.parametrize("kinds", [(0, 1), (1, 0), (1, 1)])
+def test_a_guide_that_has_been_run_takes_the_coordinates_of_a_state(kinds):
+    kept, other = (begun_guide(most) for most in kinds)
+    before = kept.sample_posterior(3, generator=noise())
+    other.load_state_dict(kept.state_dict())
+    for name, value in other.sample_posterior(3, generator=noise()).items():
+        torch.testing.assert_close(value, before[name])
+
+
+@pytest.mark.parametrize("size", [31, 62, 100, 125, 1000])
+def test_searches_stay_within_a_budget(size):
+    k = start._most_leading(size)
+    assert 1 <= k <= 32
+    assert (4 * k + 1) * (size - k) <= max(4000, 10 * size)
+    assert k in (32, size - 1) or (4 * k + 5) * (size - k - 1) > max(4000, 10 * size)
+
+
+def test_coordinates_bend_beside_a_strong_correlation_in_single_precision():
+    """Intercept and slope of a covariate far from zero: conditional deviations of a ten-thousandth."""
+
+    def log_density(x):
+        v, a, b = x.double().T
+        return -0.5 * (v.square() + (a * (-v).exp()).square() + ((b - a) * (-v).exp() / 1e-4).square()) - 2 * v
+
+    root = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 1, 1e-4]])
+    assert bent_frame(log_density, GaussianStart(torch.zeros(3), root, -1e9), [0], noise()) is not None
 
 
 @pytest.mark.slow

@@ -94,8 +94,8 @@ class IWHVI(ModuleSettings, nn.Module, KLEstimator):
         loc, direct = (state_dict.get(f"{prefix}reverse.{name}") for name in ("loc", "direct.0.weight"))
         if loc is None or direct is None:
             self.reverse = self._optimizer = None
-        elif self.reverse is None or not self.reverse.suits(loc, direct.new_zeros(len(direct))):
-            own = torch.Generator(device=loc.device)
+        elif self.reverse is None or not self.reverse.suits(loc.to(self.reverse.loc), loc.new_zeros(len(direct))):
+            own = torch.Generator(device=loc.device)  # of sizes that suit torch casts what it copies
             self.reverse = ReverseModel(loc.expand(2, -1), len(direct), self.hidden, self.num_flows, own)
             self._optimizer = torch.optim.Adam(self.reverse.parameters(), lr=self.lr)
         super()._load_from_state_dict(state_dict, prefix, *args)

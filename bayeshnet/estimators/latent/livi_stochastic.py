@@ -13,6 +13,7 @@ from ...distributions.semi_implicit import SemiImplicit
 from ...errors import check_int
 from ...geometry.information import refuse_lost
 from ...geometry.linalg import precise
+from ...memo import transforms_active
 from ...rng import uniform_like
 from ..accepted import semi_implicit
 from ..analytic import analytic_part, kl_of_parts
@@ -86,7 +87,7 @@ class StochasticLIVI(DensityEstimator):
             found = _lanczos(q, where, probes, min(self.num_steps, n))
         quadrature, solved = (t.detach() for t in found)  # of forward mode, too
         half = 0.5 * n * quadrature.reshape(num, self.num_probes).mean(1)
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and not transforms_active():
             return half, z.new_zeros(())
         moved = q.geometry.jvp(where, solved.to(z)) * q.geometry.jvp(where, probes)
         gradient = 0.5 * (moved * precision).sum(-1).mean()

@@ -37,9 +37,9 @@ class SIVI(KLEstimator):
         num_draws: old name of ``num_samples``.
 
     Diagnostics:
-        ``analytic``; ``mutual_information``; ``constant``; ``standard_error``; ``limit``, the ``log(K + 1)`` nats that
-        the bound can find; ``saturated``, true if it found more than all but one of them. ``value`` is the bound
-        ``upper``.
+        ``analytic``; ``mutual_information``; ``constant``; ``standard_error``, given the ``K`` latents, whose own error
+        is not in it and counts where they are few; ``limit``, the ``log(K + 1)`` nats that the bound can find;
+        ``saturated``, true if it found more than all but one of them. ``value`` is the bound ``upper``.
 
     References:
         Yin, Zhou, "Semi-implicit variational inference", 2018.

@@ -91,6 +91,10 @@ class AVB(ModuleSettings, nn.Module, DrawEstimator):
         if first is None:
             self.discriminator = self._optimizer = None
         else:
+            own = None if self.discriminator is None else next(self.discriminator.parameters())
+            first = (
+                first.to(own) if own is not None and own.shape == first.shape else first
+            )  # torch casts what it copies
             self._net(first, torch.Generator(device=first.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 

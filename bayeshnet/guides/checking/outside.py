@@ -73,9 +73,6 @@ def find_outside(given: Searched, particles: Tensor, own: Any, drawn: Tensor) ->
     share = lacking(some)
     if share <= MISSED:
         return Outside(share)
-    # The guide's own coordinates are those in which the posterior is most like a normal.
-    way = given.sites if given.sites.can_be_batched(drawn) else given.plain
-    density = JointDensity(given.model, given.plain.by_name(drawn), given.args, given.kwargs)
 
     def log_density(u: Tensor) -> Tensor:
         with pyro.validation_enabled(False):  # a trajectory may leave the range of numbers, and is refused then
@@ -84,6 +81,9 @@ def find_outside(given: Searched, particles: Tensor, own: Any, drawn: Tensor) ->
             return found
 
     try:
+        # The guide's own coordinates are those in which the posterior is most like a normal.
+        way = given.sites if given.sites.can_be_batched(given.sites.rows(drawn, undo=True)[0]) else given.plain
+        density = JointDensity(given.model, given.plain.by_name(drawn), given.args, given.kwargs)
         begun, own_begun = (way.rows(x, undo=True)[0] for x in (some, drawn))
         return carried_on(log_density, begun, own_begun, lambda u: lacking(way.rows(u)[0]))
     except (RuntimeError, ValueError):  # of the model at values far from any that it was written for

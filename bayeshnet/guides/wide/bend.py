@@ -16,7 +16,7 @@ TERMS = 4
 """Number of the terms of each leading unknown."""
 
 _ENTRIES = 2**24
-"""Most entries of the matrices that are solved at a time."""
+"""Most entries of what is made of a block of rows at a time."""
 
 
 def terms(u: Tensor) -> Tensor:
@@ -64,12 +64,18 @@ class Bend(nn.Module):
 
     def place(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``w`` ``(*B, k + M)`` and the log-density of the change for each entry."""
+        rows = u.reshape(-1, u.shape[-1])
+        block = max(1, _ENTRIES // max(1, self.shear[..., 0].numel()))
+        w, density = zip(*(self._placed(some) for some in rows.split(block)), strict=True)
+        return torch.cat(w).reshape(u.shape), torch.cat(density).reshape(u.shape)
+
+    def _placed(self, u: Tensor) -> tuple[Tensor, Tensor]:
         leading, others = self._split(u)
         t = terms(leading)
         log_scale = t @ self.log_scale
         scaled = others * log_scale.exp()
         sheared = (scaled @ self.shear.flatten(0, 1).mT).unflatten(-1, self.shear.shape[:2])
-        moved = t @ self.shift + scaled + (t.unsqueeze(-1) * sheared).sum(-2)
+        moved = t @ self.shift + scaled + torch.einsum("nk,nki->ni", t, sheared)
         return torch.cat([leading, moved], -1), torch.cat([torch.zeros_like(leading), -log_scale], -1)
 
     def undo(self, w: Tensor) -> Tensor:
@@ -123,8 +129,22 @@ class BentFrame(nn.Module):
         return u[..., self.order.argsort()]
 
 
-def frame_of(kept: Mapping[str, Tensor]) -> Frame | BentFrame | None:
-    """Make coordinates of the shapes of a state, in which they are named ``frame``; None if it has none."""
+def frame_of(kept: Mapping[str, Tensor], made: nn.Module | None = None) -> Frame | BentFrame | None:
+    """Make coordinates of the shapes of a state, in which they are named ``frame``; None if it has none.
+
+    Those that are ``made`` already are returned if their shapes are these; others get their dtype and device.
+    """
+    found = _of_shapes(kept)
+    if found is None or made is None:
+        return found
+    shapes, own = ({name: value.shape for name, value in each.state_dict().items()} for each in (found, made))
+    if shapes == own and isinstance(made, (Frame, BentFrame)):
+        return made
+    like = next(value for value in made.buffers() if value.is_floating_point())
+    return found.to(device=like.device, dtype=like.dtype)
+
+
+def _of_shapes(kept: Mapping[str, Tensor]) -> Frame | BentFrame | None:
     if "frame.root" in kept:
         return _straight(kept["frame.root"])
     if "frame.order" not in kept:

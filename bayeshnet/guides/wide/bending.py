@@ -61,8 +61,8 @@ def bent_frame(
     k = len(leading)
     order = _order(leading, start.loc)
     back = order.argsort()
-    covariance = precise(start.root @ start.root.mT)[order][:, order]
-    root, failed = torch.linalg.cholesky_ex(covariance)
+    root = precise(start.root)
+    root, failed = torch.linalg.cholesky_ex((root @ root.mT)[order][:, order])
     if bool(failed):
         return None
     loc, root = start.loc[order], root.to(start.loc)

@@ -27,8 +27,8 @@ _MOST, _MOST_SINGLY = 1000, 200
 """The most unknowns for which a full covariance is searched: each step takes two gradients for each of them. The second
 number is for models that are not written for plates around them, which run once for each gradient."""
 
-_BENT, _ENTRIES = 32, 4000
-"""The most unknowns with which the coordinates bend, and the most entries of a row for each of them."""
+_BENT, _SEARCHED = 32, (4000, 10)
+"""The most unknowns with which coordinates bend, and most unknowns of all searches: in all, and for each unknown."""
 
 _OF_MODELS = (RuntimeError, ValueError, TypeError, IndexError, ArithmeticError, AssertionError)
 """Errors of models at values far from any that they were written for."""
@@ -40,7 +40,8 @@ def find_frame(
     """Find coordinates in which the posterior of a model is near a standard normal.
 
     They bend with unknowns whose support is bounded, such as scales, where a model is written for plates around it: the
-    first 32 of them, fewer of more than 125 unknowns. The state of torch's generators is not changed, nor that of Pyro.
+    first of them, at most 32 of 62 unknowns, 10 of 100, 2 of 1000. The state of torch's generators is not changed, nor
+    that of Pyro.
 
     Args:
         model: a Pyro model.
@@ -66,7 +67,7 @@ def find_frame(
         return None
     if log_density is None or found is None:
         return None
-    leading = _bounded(sites, loc)[: min(_BENT, _ENTRIES // loc.numel())] if at_once else []
+    leading = _bounded(sites, loc)[: _most_leading(loc.numel())] if at_once else []
     frame = Frame(found.loc, found.root)
     if not 0 < len(leading) < loc.numel():
         return frame
@@ -78,6 +79,12 @@ def find_frame(
             "the guide begins at a Gaussian that does not bend: in the search for more the model raised %r", error
         )
         return frame
+
+
+def _most_leading(size: int) -> int:
+    """Return with how many unknowns coordinates may bend: each takes four searches in all the others."""
+    most = max(_SEARCHED[0], _SEARCHED[1] * size)
+    return max(k for k in range(min(_BENT, size - 1) + 1) if k == 0 or (4 * k + 1) * (size - k) <= most)
 
 
 @contextmanager
