@@ -40,12 +40,13 @@ draws to compare with, and couplings of splines are too wide for hundreds of unk
 on posteriors of more than a hundred unknowns, nor, for the sake of time, on some others of this page.
 
 The tails and where degrees of centring begin were chosen on the centered schools, how components begin, their number
-and their learning rate on two moons and SLCP, and that checks look at how far weights move means and spreads on two
-modes. Of more than 30 unknowns our guide begins at a Gaussian that Newton's method finds, in coordinates that bend with
-scales, which is part of its time. How these bend was chosen on Brownian motion, with radon and volatility in sight. The
-sizes of its parameters were chosen on radon, that Newton's steps leave saddles and how many there are at most on
-stochastic volatility, and how soon they end on item response, for its time; Brownian motion and the networks were
-looked at while it was written. The other posteriors had no part in it.
+and their learning rate on two moons and SLCP, that checks look at how far weights move means and spreads on two
+modes, and that they want 5 % of the draws to count on sparse German credit. Of more than 30 unknowns our guide begins
+at a Gaussian that Newton's method finds, in coordinates that bend with scales, which is part of its time. How these
+bend was chosen on Brownian motion, with radon and volatility in sight. The sizes of its parameters were chosen on
+radon, that Newton's steps leave saddles and how many there are at most on stochastic volatility, and how soon they end
+on item response, for its time; Brownian motion and the networks were looked at while it was written. The other
+posteriors had no part in it.
 
 """
 CALIBRATION = f"""\

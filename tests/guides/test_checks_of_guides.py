@@ -2,6 +2,7 @@
 
 import math
 import sys
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -279,3 +280,21 @@ def test_a_density_that_is_hardly_known_is_not_relied_on():
     nowhere = torch.full((400,), -torch.inf, dtype=DTYPE)
     with pytest.raises(ValueError, match="look for data outside the supports"):
         judge(nowhere, torch.zeros(400, dtype=DTYPE), torch.zeros(400, dtype=DTYPE))
+
+
+@pytest.mark.parametrize(("effective", "reliable"), [(30.0, False), (70.0, True)])
+def test_a_check_of_which_few_draws_count_is_not_reliable(effective, reliable):
+    check = GuideCheck(0.6, effective, 1000, 0.0, 0.0, "")
+    assert (check.reliable, check.resamples) == (reliable, reliable)
+    assert not replace(check, missed=0.5).reliable
+    assert replace(check, missed=0.5).resamples == reliable
+
+
+def test_advice_says_that_few_draws_count():
+    """Log-weights that are uniform on an interval of 60 have no tail; by their moments 2 of 60 draws count."""
+    ratios = torch.linspace(-60, 0, 4000, dtype=DTYPE)
+    check, smooth = judge(ratios, torch.zeros_like(ratios), torch.zeros_like(ratios))
+    assert smooth.k_hat < 0.7
+    assert check.effective == pytest.approx(4000 * 2 / 60, rel=0.1)  # smoothed
+    assert "too few" in check.advice
+    assert not check.reliable

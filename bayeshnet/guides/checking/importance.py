@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 RELIABLE, _GOOD, _WIDE = 0.7, 0.5, 1.0
-LEAST_DRAWS, _SHIFTED = 100, 0.25
+LEAST_DRAWS, _SHIFTED, _FEWEST = 100, 0.25, 0.05
 _FINE = "The guide covers the posterior that it has found: its draws can be used, or resampled to exactness."
 
 
@@ -77,8 +77,13 @@ class GuideCheck:
 
     @property
     def reliable(self) -> bool:
-        """True if ``k_hat`` is below 0.7 and at most 5 % of the posterior is missed."""
-        return self.k_hat < RELIABLE and not self._lacks_density
+        """True if ``k_hat`` is below 0.7, at least 5 % of the draws count, and at most 5 % of the mass is missed."""
+        return self.resamples and not self._lacks_density
+
+    @property
+    def resamples(self) -> bool:
+        """True if resampling mends what the guide covers: of fewer draws that count it would be noise, as is k-hat."""
+        return self.k_hat < RELIABLE and self.effective >= _FEWEST * self.num_samples
 
     @property
     def _lacks_density(self) -> bool:
@@ -135,6 +140,11 @@ def _advice(k_hat: float, effective: float, num: int, gap: float) -> str:
         )
     if k_hat < _GOOD and effective > 0.5 * num:
         return _FINE
+    if k_hat < RELIABLE and effective < _FEWEST * num:
+        return (
+            f"Of {num} draws of the guide {effective:.0f} count, too few to tell how wrong it is or to resample them: "
+            "train longer, learn the centring of hierarchies, or use the sampler."
+        )
     if k_hat < RELIABLE:
         return f"The guide has wrong proportions: resample its draws, of which {effective:.0f} of {num} count."
     return (

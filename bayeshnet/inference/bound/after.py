@@ -19,7 +19,7 @@ from ...rng import seeded
 __all__ = ["fit_alarms", "heat_alarms", "told", "weight_alarms"]
 
 _STEPS, _WINDOW, _DRAWS, _EXAMPLES = 100, 50, 16, 256
-_WEIGHED, _SEARCHED, _PARTICLES, _RELIABLE = 500, 500, 200, 0.7
+_WEIGHED, _SEARCHED, _PARTICLES = 500, 500, 200
 
 
 @torch.no_grad()
@@ -82,7 +82,7 @@ def weight_alarms(
     history: Mapping[str, Tensor],
     arguments: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """Return the alarm ``k_hat`` if the importance weights of 500 draws have a tail of more than 0.7.
+    """Return the alarm ``k_hat`` if the weights of 500 draws have a tail of more than 0.7, or fewer than 5 % count.
 
     The alarm ``modes`` is that of modes outside the guide, and ``narrow`` that of a guide that lacks density around
     what it has; for both a run of 500 steps or more is searched, which takes a part of its time. A run of fewer than
@@ -100,7 +100,7 @@ def weight_alarms(
             return {"k_hat": f"the guide cannot be judged by importance weights: {error}"}
     if found.reliable:
         return {}
-    return {"k_hat" if found.k_hat >= _RELIABLE else "modes" if found.misses_modes else "narrow": found.advice}
+    return {"k_hat" if not found.resamples else "modes" if found.misses_modes else "narrow": found.advice}
 
 
 def heat_alarms(guide: Any, temperature: float) -> dict[str, str]:
