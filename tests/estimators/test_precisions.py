@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch.distributions import MultivariateNormal
 
-from bayeshnet.distributions import FanInGaussian, HypernetPosterior
+from bayeshnet.distributions import FanInGaussian, HypernetPosterior, LowRankGaussian, embed
 from bayeshnet.estimators import AVB, IWHVI, LIVI, SSGE, Auto, ImportanceSandwich, MonteCarlo, NuMethod, Stein
 from bayeshnet.hnets import HMLP
 from bayeshnet.weights import WeightSpec
@@ -92,3 +93,25 @@ def test_a_state_of_another_precision_is_loaded_into_a_learned_model(make):
     found = other.estimate(q, prior, generator=generator()).value
     expected = trained.double().estimate(q, prior, generator=generator()).value
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+WIDE = WeightSpec.of_shapes([[4], [1]])
+ROOT = torch.eye(5, dtype=torch.float64) + 0.3 * torch.randn(5, 5, dtype=torch.float64, generator=generator()).tril(-1)
+CORRELATED = [
+    MultivariateNormal(torch.ones(5, dtype=torch.float64), scale_tril=ROOT),
+    LowRankGaussian(torch.ones(5, dtype=torch.float64), ROOT[:, :1], torch.full((5,), 0.5, dtype=torch.float64)),
+]
+
+
+@pytest.mark.parametrize("prior", CORRELATED, ids=["full", "low rank"])
+@pytest.mark.parametrize("estimator", [LIVI(8), ImportanceSandwich(8), SSGE(16), Auto(8)])
+def test_a_posterior_that_is_embedded_in_higher_precision_has_the_kl_of_that(prior, estimator):
+    """Latents are drawn in the precision of the map, so that noise alone tells the two apart."""
+    places, values = torch.tensor([0, 1, 2, 4]), []
+    for dtype in (torch.float32, torch.float64):
+        q = embed(posterior(dtype), places, FanInGaussian(WIDE, dtype=torch.float64))
+        torch.manual_seed(0)
+        found = [estimator.estimate(q, prior, num_samples=256, generator=None).surrogate.detach() for _ in range(4)]
+        values.append(torch.stack(found).double())
+    scale = (values[0].var() / 4 + values[1].var() / 4).sqrt()
+    assert float((values[0].mean() - values[1].mean()).abs()) < 5 * float(scale) + 0.02
