@@ -65,6 +65,19 @@ def test_transforms_agree_with_autograd(name, prior):
     torch.testing.assert_close(together, torch.stack(each), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["LIVI", "StochasticLIVI"])
+def test_forward_mode_needs_no_gradients(name):
+    """Forward mode goes on where autograd is switched off: the directional derivative is that of the gradient."""
+    module = Estimated(ESTIMATORS[name](), FanInGaussian(SPEC, dtype=DTYPE))
+    parameters = {key: value.detach() for key, value in module.named_parameters()}
+    tangent = {key: torch.cos(torch.arange(v.numel(), dtype=DTYPE)).view_as(v) for key, v in parameters.items()}
+    module().backward()
+    expected = sum((parameter.grad * tangent[key]).sum() for key, parameter in module.named_parameters())
+    with torch.no_grad():
+        along = jvp(lambda own: functional_call(module, own, ()), (parameters,), (tangent,))[1]
+    torch.testing.assert_close(along, expected)
+
+
 def test_second_derivatives_of_a_closed_form():
     """With means m and log-scales r, to a standard normal: the identity and twice the variances."""
     loc, log_scale = torch.tensor([0.3, -1.0, 2.0], dtype=DTYPE), torch.tensor([0.1, -0.5, 0.0], dtype=DTYPE)
