@@ -204,11 +204,12 @@ def check_number(
     """Return ``value`` as a finite ``float`` within the closed interval ``[minimum, maximum]``."""
     bounds = [f">= {minimum}"] * (minimum is not None) + [f"<= {maximum}"] * (maximum is not None)
     expected = " ".join(["a finite number", " and ".join(bounds)]).strip()
-    if isinstance(value, (bool, str, torch.Tensor)) or not hasattr(value, "__float__"):
+    known = hasattr(value, "__float__") and not getattr(value, "ndim", 0)  # numpy 1 takes an array of one as a number
+    if isinstance(value, (bool, str, torch.Tensor)) or not known:
         raise type_error(argument, expected=expected, got=value, hint=hint)
     try:
         number = float(value)
-    except (TypeError, ValueError) as error:  # of an array
+    except (TypeError, ValueError) as error:
         raise type_error(argument, expected=expected, got=value, hint=hint) from error
     except OverflowError:
         number = math.inf

@@ -39,6 +39,8 @@ class Memo(Generic[Value]):
 
     Args:
         size: maximum number of cached values; the oldest one is dropped first.
+        known: True for values that the host knows and that are no tensors, of keys that steps do not change: they are
+            reused in programs that are recorded, too, where nothing may be computed anew.
 
     Example:
         >>> memo, x = Memo(), torch.ones(2)
@@ -49,8 +51,8 @@ class Memo(Generic[Value]):
         False
     """
 
-    def __init__(self, size: int = 1) -> None:
-        self.size = size
+    def __init__(self, size: int = 1, *, known: bool = False) -> None:
+        self.size, self.known = size, known
         self._cached: list[tuple[tuple[Any, ...], tuple[Any, ...], Value]] = []
 
     def get(self, keys: tuple[Any, ...], make: Callable[[], Value]) -> Value:
@@ -60,7 +62,7 @@ class Memo(Generic[Value]):
             keys: tensors and other objects on which the value depends, compared by identity.
             make: function that computes the value.
         """
-        if not _enabled():
+        if not _enabled(self.known):
             return make()
         state = _state(keys)
         value = self._find(keys, state)
@@ -71,7 +73,7 @@ class Memo(Generic[Value]):
 
     def peek(self, keys: tuple[Any, ...]) -> Value | None:
         """Return the cached value for ``keys``, or None."""
-        value = self._find(keys, _state(keys)) if _enabled() else None
+        value = self._find(keys, _state(keys)) if _enabled(self.known) else None
         return None if value is None else value[0]
 
     def clear(self) -> None:
@@ -79,12 +81,12 @@ class Memo(Generic[Value]):
         self._cached = []
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Memo[Value]:
-        """Copy the size alone: the tensors of a copied object are other keys."""
-        return type(self)(self.size)
+        """Copy the settings alone: the tensors of a copied object are other keys."""
+        return type(self)(self.size, known=self.known)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the size alone."""
-        return type(self), (self.size,)
+        """Pickle the settings alone."""
+        return _made, (type(self), self.size, self.known)
 
     def _find(self, keys: tuple[Any, ...], state: tuple[Any, ...]) -> tuple[Value] | None:
         """Return the cached value in a tuple, as it may itself be None; or None if there is no such value."""
@@ -141,8 +143,13 @@ def host_may_look(x: Tensor) -> bool:
     return all(level.key() != torch._C._functorch.TransformType.Vmap for level in stack)
 
 
-def _enabled() -> bool:
-    return shortcuts().memo and not transforms_active()
+def _enabled(known: bool) -> bool:
+    return shortcuts().memo and (not transforms_active() or (known and _TRACED.get()))
+
+
+def _made(kind: type[Memo[Any]], size: int, known: bool) -> Memo[Any]:
+    """Make a cache with settings that have names."""
+    return kind(size, known=known)
 
 
 def _state(keys: tuple[Any, ...]) -> tuple[Any, ...]:

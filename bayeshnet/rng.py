@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -16,9 +15,6 @@ from .checks import check_generator, check_seed
 from .errors import LARGEST, check_instance, check_size, type_error, value_error
 
 __all__ = ["derive_seed", "generator_on", "normal_like", "sample_seeded", "seeded", "uniform_like"]
-
-_DERIVED: WeakKeyDictionary[torch.Generator, list[torch.Generator]] = WeakKeyDictionary()
-"""Generators on other devices, by the one from whose seed theirs come."""
 
 
 def normal_like(like: Tensor, size: tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
@@ -62,8 +58,9 @@ def derive_seed(seed: int, *keys: int) -> int:
 def generator_on(device: torch.device | str, generator: torch.Generator | None) -> torch.Generator | None:
     """Return a generator on a device: ``generator`` itself if it is there, None for None (torch's global ones).
 
-    Otherwise it is a new one, whose seed is derived from that of ``generator``: equal seeds give equal draws. A program
-    that has to know its choices without waiting for a device makes them with one on the CPU.
+    Otherwise it is a new one, whose seed is drawn from ``generator``, for which the host waits: equal seeds give equal
+    draws, and two generators made of one give other ones. A program that has to know its choices without waiting for a
+    device makes such a generator on the CPU before its steps.
 
     Example:
         >>> generator = torch.Generator().manual_seed(3)
@@ -78,26 +75,12 @@ def generator_on(device: torch.device | str, generator: torch.Generator | None) 
         made = torch.Generator(device=where)
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         raise value_error("device", expected="a device of this machine, such as 'cpu'", got=device) from error
-    _DERIVED.setdefault(generator, []).append(made)
-    return made.manual_seed(derive_seed(generator.initial_seed() % 2**63, 1))
+    return made.manual_seed(_drawn_seed(generator))
 
 
-def derived_states(generator: torch.Generator | None) -> list[Tensor]:
-    """Return the states of the generators that :func:`generator_on` made of one, in their order."""
-    return [] if generator is None else [made.get_state() for made in _DERIVED.get(generator, [])]
-
-
-def set_derived_states(generator: torch.Generator | None, states: Sequence[Tensor]) -> None:
-    """Set the states of the generators that were made of one, which are as many.
-
-    Raises:
-        ValueError: if they are not as many.
-    """
-    made = [] if generator is None else _DERIVED.get(generator, [])
-    if len(made) != len(states):
-        raise value_error("states", expected=f"those of {len(made)} generators", found=f"{len(states)}")
-    for each, state in zip(made, states, strict=True):
-        each.set_state(state)
+def _drawn_seed(generator: torch.Generator) -> int:
+    """Draw a seed from a generator."""
+    return int(torch.randint(2**62, (), generator=generator, device=generator.device))
 
 
 @contextmanager
@@ -111,7 +94,7 @@ def seeded(source: int | torch.Generator | None) -> Iterator[None]:
         yield
         return
     if isinstance(source, torch.Generator):
-        seed = int(torch.randint(2**62, (), generator=source, device=source.device))
+        seed = _drawn_seed(source)
     else:
         seed = check_seed("source", source)
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []):

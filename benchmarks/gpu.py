@@ -2,14 +2,16 @@
 
 ``python benchmarks/gpu.py --device cuda`` from a checkout, without a network, writes ``docs/results/gpu.json`` and
 ``docs/results/gpu.rst``. Networks are perceptrons of the published sizes, LeNet, ResNet-32 and WRN-28-10 under
-mean-field and generated posteriors, with 1, 10 and 100 weight draws a step: evaluated, compiled, captured as a CUDA
-graph, and with the network in bfloat16; beside them a loop over draws on hypnettorch's network, if that is installed,
-and the time of matrix products with as many operations. ``--device cpu --tiny`` tries all of it in a minute.
+mean-field and generated posteriors, with 1, 10 and 100 weight draws a step: evaluated, captured as a CUDA graph, with
+the network in bfloat16, compiled, and compiled and captured; beside them a loop over draws on hypnettorch's network, if
+that is installed, which is Bayes by backprop, and the time of matrix products with as many operations. What compiles
+comes last, as it takes longest. ``--device cpu --tiny`` tries all of it in a minute.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib.util
 import json
 import subprocess
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu_page import page
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -35,10 +38,11 @@ ROOT = Path(__file__).parent.parent
 LIMIT, SUITE_LIMIT = 480.0, 150.0
 MODES: dict[str, dict[str, Any]] = {
     "eager": {},
-    "compiled": {"compile": True},
     "captured": {"capture": True},
     "bf16": {"amp": "bf16"},
     "captured bf16": {"capture": True, "amp": "bf16"},
+    "compiled": {"compile": True},
+    "compiled captured": {"compile": True, "capture": True},
 }
 
 
@@ -61,6 +65,7 @@ def perceptron(sizes: tuple[int, ...]) -> Callable[[], Any]:
 OPTIONS: dict[str, Any] = {"no_weights": True, "verbose": False}
 CASES = [
     Case("perceptron 2-10-10-6", perceptron((2, 10, 10, 6)), (2,), 32, generated=True, outputs=6),
+    Case("perceptron 784-100-100-10", perceptron((784, 100, 100, 10)), (784,), 128),
     Case("perceptron 784-100-100-10", perceptron((784, 100, 100, 10)), (784,), 128, generated=True),
     Case("LeNet", lambda: LeNet(**OPTIONS), (28, 28, 1), 128, generated=True),
     Case("ResNet-32", lambda: ResNet(use_batch_norm=False, **OPTIONS), (32, 32, 3), 32),
@@ -93,16 +98,15 @@ def settle(device: str) -> None:
 
 
 def measure(case: Case, samples: int, mode: str, device: str, steps: int) -> dict[str, Any]:
-    """Time training steps of a case, and note the peak of memory in bytes (of CUDA)."""
+    """Time training steps of a case, and note by how many bytes its memory grows at most (on CUDA)."""
     torch.manual_seed(0)
+    before = emptied() if device.startswith("cuda") else 0
     net = case.make()
     builder = ImplicitGenerator(latent_size=8, hidden_layers=(32,)) if case.generated else MeanFieldWeights()
     posterior = builder.build(net.weight_spec).to(device)
     model = BayesianModel(net, FanInGaussian(net.weight_spec, device=device), Categorical(), num_data=1000).to(device)
     data = (torch.randn(case.batch, *case.inputs).flatten(1), torch.arange(case.batch) % case.outputs)
     timer = Timer(device, max(1, steps // 4))
-    if device.startswith("cuda"):
-        torch.cuda.reset_peak_memory_stats()
     fit(
         model,
         HypernetGuide(posterior, LIVI() if case.generated else ClosedForm()),
@@ -115,8 +119,16 @@ def measure(case: Case, samples: int, mode: str, device: str, steps: int) -> dic
         **MODES[mode],
     )
     step = timer.seconds / timer.counted
-    memory = torch.cuda.max_memory_allocated() if device.startswith("cuda") else None
+    memory = torch.cuda.max_memory_allocated() - before if device.startswith("cuda") else None
     return {"seconds": step, "samples_per_second": samples * case.batch / step, "memory": memory}
+
+
+def emptied() -> int:
+    """Free the memory of measurements before, begin a new peak, and return what is left."""
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated()
 
 
 def loop(case: Case, samples: int, device: str, steps: int) -> dict[str, Any]:
@@ -177,13 +189,15 @@ def _hidden(net: Any) -> tuple[int, ...]:
 
 def suite() -> str:
     """Run the tests that need a device, and return the last line of what they say."""
-    words = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-m", "not slow"]
-    words += ["tests/devices", "tests/inference/test_compiled.py"]
+    words = [sys.executable, "-m", "pytest", "-q", "-n", "4", "-p", "no:cacheprovider", "-m", "gpu"]
+    words += ["-o", "filterwarnings=default", "tests/devices", "tests/inference/test_compiled.py"]
     try:
         found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=SUITE_LIMIT)
     except subprocess.TimeoutExpired:
         return f"not finished after {SUITE_LIMIT:.0f} s"
-    return (found.stdout.strip().splitlines() or [found.stderr.strip()])[-1]
+    if found.returncode:
+        print(found.stdout, found.stderr, file=sys.stderr)
+    return (found.stdout.strip().splitlines() or [found.stderr.strip()])[-1].strip("= ")
 
 
 def attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
@@ -197,63 +211,67 @@ def attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, A
         return {"none": " ".join(f"{type(error).__name__}: {error}".split())[:200]}
 
 
-def run(device: str, tiny: bool, limit: float = LIMIT) -> dict[str, Any]:
-    """Make all measurements for which there is time, small networks first."""
-    begin, rows = time.perf_counter(), []
-    found = {"device": name_of(device), "torch": torch.__version__, "suite": "left out" if tiny else suite()}
-    cases, draws, steps = (TINY, (1, 3), 4) if tiny else (CASES, (1, 10, 100), 20)
-    for case in cases:
-        for samples in draws:
-            row: dict[str, Any] = {"network": case.name, "samples": samples, "batch": case.batch}
-            for mode in ("eager", "bf16") if tiny else MODES:
+def run(device: str, tiny: bool, limit: float, keep: Callable[[dict[str, Any]], object]) -> None:
+    """Make all measurements for which there is time: small networks first, and compiled steps after all others.
+
+    What has been found is given to ``keep`` after each row.
+    """
+    begin = time.perf_counter()
+    found: dict[str, Any] = {
+        "device": name_of(device),
+        "torch": torch.__version__,
+        "suite": "left out" if tiny else suite(),
+    }
+    cases, draws = (TINY, (1, 3)) if tiny else (CASES, (1, 10, 100))
+    rows = [(case, samples, _head(case, samples)) for case in cases for samples in draws]
+    found["rows"] = [row for *_, row in rows]
+    quick = {name: options for name, options in MODES.items() if "compile" not in options}
+    for modes in (("eager", "bf16"),) if tiny else (quick, set(MODES) - set(quick)):
+        for case, samples, row in rows:
+            steps = 4 if tiny else 20 if samples < 100 else 8
+            for mode in (mode for mode in MODES if mode in modes):
                 late = time.perf_counter() - begin > limit
                 row[mode] = {"none": "no time left"} if late else attempt(measure, case, samples, mode, device, steps)
-            if case.name.startswith("perceptron") and importlib.util.find_spec("hypnettorch"):
-                row["loop"] = attempt(loop, case, samples, device, max(2, steps // 4))
-            for name, dtype in (("products", torch.float32), ("products bf16", torch.bfloat16)):
-                row[name] = attempt(products, case, samples, device, dtype, steps)
-            rows.append(row)
-    return {**found, "rows": rows, "seconds": time.perf_counter() - begin}
+            if "eager" in modes:
+                row |= _beside(case, samples, device, steps)
+            keep({**found, "seconds": time.perf_counter() - begin})
+
+
+def _head(case: Case, samples: int) -> dict[str, Any]:
+    """Return the names of a row."""
+    posterior = "generated" if case.generated else "mean field"
+    return {"network": case.name, "posterior": posterior, "samples": samples, "batch": case.batch}
+
+
+def _beside(case: Case, samples: int, device: str, steps: int) -> dict[str, Any]:
+    """Measure the loop of the published network, and matrix products in two precisions."""
+    found = {}
+    if case.name.startswith("perceptron") and not case.generated and importlib.util.find_spec("hypnettorch"):
+        found["loop"] = attempt(loop, case, samples, device, max(2, steps // 4))
+    for name, dtype in (("products", torch.float32), ("products bf16", torch.bfloat16)):
+        found[name] = attempt(products, case, samples, device, dtype, steps)
+    return found
 
 
 def name_of(device: str) -> str:
     return torch.cuda.get_device_name() if device.startswith("cuda") else device
 
 
-def page(found: dict[str, Any]) -> str:
-    """Return the page of the documentation."""
-    columns = [*MODES, "loop", "products", "products bf16"]
-    title = "Training steps on an accelerator"
-    where = f"{found['device']}, torch {found['torch']}, in {found['seconds']:.0f} s"
-    lines = [title, "=" * len(title), "", f"Written by ``benchmarks/gpu.py`` on {where}."]
-    lines += [f"Tests of the device: {found['suite']}.", ""]
-    lines += [
-        "Milliseconds of a step, and the peak of memory of the evaluated one; dashes where none was measured.",
-        "",
-    ]
-    lines += [".. list-table::", "   :header-rows: 1", ""]
-    for cells in [["network", "draws", *columns, "MiB"], *(_cells(row, columns) for row in found["rows"])]:
-        lines += [f"   {'* -' if not place else '  -'} {cell}" for place, cell in enumerate(cells)]
-    return "\n".join([*lines, ""])
-
-
-def _cells(row: dict[str, Any], columns: list[str]) -> list[str]:
-    times = [f"{1e3 * row[c]['seconds']:.3g}" if "seconds" in row.get(c, {}) else "--" for c in columns]
-    memory = row["eager"].get("memory")
-    return [row["network"], str(row["samples"]), *times, "--" if memory is None else f"{memory / 2**20:.0f}"]
-
-
 def main(words: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--tiny", action="store_true", help="two small networks, a few steps, no tests")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds after which no measurement begins")
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "results", help="folder of gpu.json and gpu.rst")
     options = parser.parse_args(words)
-    found = run(options.device, options.tiny)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    (options.output / "gpu.rst").write_text(page(found), encoding="utf-8")
-    print(page(found))
+
+    def keep(found: dict[str, Any]) -> None:
+        (options.output / "gpu.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        (options.output / "gpu.rst").write_text(page(found, tuple(MODES)), encoding="utf-8")
+
+    run(options.device, options.tiny, options.limit, keep)
+    print((options.output / "gpu.rst").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

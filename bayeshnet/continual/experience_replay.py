@@ -15,7 +15,7 @@ from ..builders.networks import NetworkBuilder
 from ..errors import check_int
 from ..functional import batched_forward
 from ..guides import BayesianModel
-from ..inference import AddedLoss, Term
+from ..inference import AddedLoss, StepContext, Term
 from ..mnets.inputs import join_inputs, split_inputs
 from ..mnets.output_view import pieces_between, take_pieces
 from ..mnets.running_statistics import holding
@@ -84,26 +84,45 @@ class ReplayLearner(SharedLearner):
         if previous is None or not isinstance(previous.memory, ExampleMemory):
             return terms
         weight = self.weight(previous.memory, check_int("num_data", model.num_data, 1))
-        return [*terms, self._replay(state, previous.memory, weight, generator)]
+        return [*terms, ReplayedExamples(self, state, previous.memory, weight, generator)]
 
-    def _replay(self, state: LearnerState, memory: ExampleMemory, weight: float, generator: torch.Generator) -> Term:
-        count = memory.num_tasks
-        competing = [self.competing(state, t) for t in range(count)]
-        pieces = [pieces_between(*whole, gaps) for whole, gaps in competing]
-        offsets = [self.offset(state, t) for t in range(count)]
 
-        chooser = generator_on("cpu", generator)
+class ReplayedExamples(AddedLoss):
+    """Mean negative log-likelihood of stored examples of all tasks, times a weight.
 
-        def term(weights: Tensor, x: Tensor, y: Tensor, step: int) -> Tensor:
-            old = memory.draw_each(self.replay_size, chooser)
-            old_x, nll = join_inputs([inputs for inputs, _ in old]), []
-            outputs = _outputs_by_task(state, weights, old_x, [len(targets) for _, targets in old])
-            for made, (_, targets), own, offset in zip(outputs, old, pieces, offsets, strict=True):
-                if len(targets):
-                    nll.append(-state.likelihood.log_prob(take_pieces(made, own), targets + offset).mean(0).sum())
-            return torch.stack(nll).sum() * (weight / sum(len(targets) for _, targets in old))
+    Args:
+        learner: the learner, which knows outputs and labels of each task.
+        state: the state that is being trained.
+        memory: stored examples.
+        weight: factor of the mean, in nats per example.
+        generator: of the choice of examples.
+    """
 
-        return term
+    def __init__(
+        self,
+        learner: ReplayLearner,
+        state: LearnerState,
+        memory: ExampleMemory,
+        weight: float,
+        generator: torch.Generator,
+    ) -> None:
+        self.state, self.memory, self.weight, self.size = state, memory, weight, learner.replay_size
+        tasks = range(memory.num_tasks)
+        self._pieces = [pieces_between(*whole, gaps) for whole, gaps in (learner.competing(state, t) for t in tasks)]
+        self._offsets = [learner.offset(state, t) for t in tasks]
+        self._chooser = generator_on("cpu", generator)
+        self.generators = () if self._chooser is None else (self._chooser,)
+
+    def __call__(self, context: StepContext) -> Tensor:
+        """Compute the loss, a scalar in nats per example."""
+        old = self.memory.draw_each(self.size, self._chooser)
+        inputs, nll = join_inputs([x for x, _ in old]), []
+        outputs = _outputs_by_task(self.state, context.weights, inputs, [len(targets) for _, targets in old])
+        for made, (_, targets), own, offset in zip(outputs, old, self._pieces, self._offsets, strict=True):
+            if len(targets):
+                found = self.state.likelihood.log_prob(take_pieces(made, own), targets + offset)
+                nll.append(-found.mean(0).sum())
+        return torch.stack(nll).sum() * (self.weight / sum(len(targets) for _, targets in old))
 
 
 def _outputs_by_task(state: LearnerState, weights: Tensor, x: Any, sizes: list[int]) -> Sequence[Tensor]:

@@ -64,7 +64,7 @@ class FanInGaussian(WeightDistribution):
         self.weight_spec = check_spec(weight_spec)
         self.whitening = weight_spec.whitening(gain, last_gain, bias, dtype=dtype, device=device)
         self.dtype, self.device = self.loc.dtype, self.loc.device
-        self._matches = Memo[bool]()
+        self._matches = Memo[bool](known=True)
         super().__init__(torch.Size(), torch.Size((weight_spec.numel,)), validate_args=False)
 
     @property

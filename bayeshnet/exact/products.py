@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -18,7 +19,13 @@ _BLOCK, _ROWS = 512, 1024
 def is_rough(features: Tensor) -> bool:
     """Return whether products are taken in single precision: of many features ``(N, D)`` that have no more digits."""
     many = features.shape[1] > shortcuts().precise_features and features.dtype == torch.float32
-    return many and torch.get_float32_matmul_precision() == "highest"
+    return many and _multiplies_precisely()
+
+
+def _multiplies_precisely() -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # torch 2.9 says that the setting has got another name
+        return torch.get_float32_matmul_precision() == "highest"
 
 
 def add_products(gram: Tensor, part: Tensor, weighted: Tensor) -> None:

@@ -130,7 +130,8 @@ def fit(
             process.
         compile: True to evaluate the bound and its gradient by ``torch.compile`` as one graph without breaks, or the
             name of a backend. For a :class:`~bayeshnet.guides.BayesianModel` without losses that look at weight draws.
-        capture: True to launch the same as a CUDA graph, for networks whose step is bound by the launch of kernels.
+        capture: True to launch the same as a CUDA graph, for networks whose step is bound by the launch of kernels;
+            with ``compile`` the compiled one.
         amp: ``"bf16"`` for the main network in bfloat16; KL, Gram matrices and all that is recorded keep their dtype.
         num_latents: deprecated name of ``num_samples``.
 

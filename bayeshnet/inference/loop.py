@@ -17,7 +17,6 @@ from ..guides import BayesianModel
 from ..mnets.inputs import map_tensors
 from ..parallel import processes
 from ..parallel.shares import own_rows, shares_data
-from ..rng import derived_states, set_derived_states
 from .batches import Batch, LoaderBatches, TensorBatches, as_batch
 from .bound import check_batch
 from .callbacks import EarlyStopping
@@ -187,6 +186,10 @@ class Loop:
         """Return guide and model, if they are modules."""
         return [part for part in (self.objective.guide, self.objective.model) if isinstance(part, nn.Module)]
 
+    def _generators_of_losses(self) -> list[torch.Generator]:
+        """Return the generators that losses have for themselves."""
+        return [g for loss in self.objective.losses for g in loss.generators if g is not self.generator]
+
     def can_resume(self) -> bool:
         """Return whether a snapshot holds all that steps change.
 
@@ -199,7 +202,8 @@ class Loop:
     def snapshot(self, step: int) -> dict[str, Any]:
         """Return the state from which to resume, with that of guide and model."""
         modules = [dict(m.state_dict()) for m in self._modules()]
-        return {"state": self.state_dict(step), "modules": modules, "derived": derived_states(self.generator)}
+        states = [generator.get_state() for generator in self._generators_of_losses()]
+        return {"state": self.state_dict(step), "modules": modules, "derived": states}
 
     def resume(self, state: Mapping[str, Any]) -> None:
         """Take over a snapshot.
@@ -214,7 +218,12 @@ class Loop:
                 found = " ".join(str(error).split())
                 raise value_error("state", expected="that of the same guide and model", found=found) from error
         self.load(state["state"])
-        set_derived_states(self.generator, state["derived"])
+        own = self._generators_of_losses()
+        if len(own) != len(state["derived"]):
+            expected = f"states of {len(own)} generators, which the losses have"
+            raise value_error("state", expected=expected, found=f"{len(state['derived'])}")
+        for generator, known in zip(own, state["derived"], strict=True):
+            generator.set_state(known)
 
     def load(self, state: Mapping[str, Any] | None) -> None:
         """Resume from the state of another run."""

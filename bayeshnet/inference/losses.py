@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ..checks import check_callable, check_items, refusing
@@ -105,11 +106,13 @@ class AddedLoss(ABC):
             that pass; among several such losses this holds for the first. Others are evaluated after the bound, those
             of column ``"penalty"`` first.
         needs_weights: True for a loss that looks at weight draws.
+        generators: generators of its own, besides that of the training, whose states are kept with a step.
     """
 
     column: ClassVar[str] = "extra"
     joins_batch: ClassVar[bool] = False
     needs_weights: ClassVar[bool] = True
+    generators: Sequence[torch.Generator] = ()
 
     @abstractmethod
     def __call__(self, context: StepContext) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from tests.support.places import PLACES
 
 FILE = Path(__file__).parent.parent.parent / "benchmarks" / "gpu.py"
+sys.path.insert(0, str(FILE.parent))
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +52,12 @@ def test_steps_on_a_device(gpu, place):
 def test_what_cannot_be_measured_says_why(gpu):
     found = gpu.attempt(gpu.measure, gpu.TINY[1], 1, "captured", "cpu", 2)
     assert found["none"].startswith("ValueError: capture: expected a guide on a CUDA device")
-    row = {"network": "a", "samples": 1, "eager": {"none": "out of memory"}}
+    row = {"network": "a", "posterior": "generated", "samples": 1, "batch": 2, "eager": {"none": "out of memory"}}
+    row |= {"captured": {"seconds": 0.002}, "loop": {"seconds": 0.005}}
     known = {"device": "d", "torch": torch.__version__, "suite": "3 passed", "seconds": 1.0, "rows": [row]}
-    assert "Tests of the device: 3 passed." in gpu.page(known)
+    made = gpu.page(known, tuple(gpu.MODES))
+    assert "Tests of the device: 3 passed." in made
+    assert made.rstrip().endswith("- 2.5")  # the loop takes as many times the quickest step
 
 
 def test_networks_are_those_that_are_named(gpu):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -29,7 +30,9 @@ from bayeshnet.continual import (
     Training,
     load_state,
 )
+from bayeshnet.continual.experience_replay import ReplayedExamples
 from bayeshnet.guides import Categorical
+from bayeshnet.inference import StepContext
 from bayeshnet.runs import Experiment, RunFolder, run_experiment
 from bayeshnet.runs.preview import preview
 from tests.support.tasks import learn, same_state
@@ -130,7 +133,7 @@ def test_replayed_examples_have_the_masked_likelihood(name):
     x, y = (torch.cat([memory.of(t)[i] for t in range(2)]) for i in range(2))
     number = torch.tensor([0, 1]).repeat_interleave(60)
     memory.draw_each = lambda num, generator: [(x[number == t], y[number == t]) for t in range(2)]
-    term = learner._replay(three, memory, 0.5, torch.Generator())
+    loss = ReplayedExamples(learner, three, memory, 0.5, torch.Generator())
     weights = three.posterior(0).mean.detach().unsqueeze(0)
     exist = [i for t in range(3) for i in block(name, t)] + (list(range(15, 20)) if name == "fixed" else [])
     logits, expected = logits_of(three, x), 0.0
@@ -139,7 +142,8 @@ def test_replayed_examples_have_the_masked_likelihood(name):
         probs = masked(logits[rows], exist if learner.heads.joint else block(name, task))
         own = torch.tensor(block(name, task))[y[rows]]
         expected = expected - probs.gather(1, own[:, None]).log().sum()
-    torch.testing.assert_close(term(weights, x, y, 0), expected * 0.5 / len(x))
+    found = loss(StepContext(0, (x, y), SimpleNamespace(weights=weights)))
+    torch.testing.assert_close(found, expected * 0.5 / len(x))
 
 
 LEARNERS = {

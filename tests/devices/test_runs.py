@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from bayeshnet.cli import main
 from bayeshnet.commands.parser import parse_run
-from bayeshnet.rng import derived_states, generator_on, set_derived_states
+from bayeshnet.rng import generator_on
 from bayeshnet.runs import Listener, RunFolder, load_run, run_experiment
 from bayeshnet.runs.execution import learn_stream
 from bayeshnet.runs.experiment import resolve_device
@@ -96,16 +96,13 @@ def test_choices_on_the_cpu_go_on_with_the_step(place, tmp_path):
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_generators_that_come_from_one_have_states(place):
+def test_generators_made_of_one_draw_other_numbers_and_the_same_ones_of_an_equal_one(place):
     with place() as there:
-        source = torch.Generator(there.name).manual_seed(1)
-        made = generator_on("cpu", source)
-        states = derived_states(source)
-        first = torch.rand(3, generator=made)
-        set_derived_states(source, states)
-        assert torch.equal(torch.rand(3, generator=made), first)
-        with pytest.raises(ValueError, match="states: expected those of 1 generators"):
-            set_derived_states(source, [])
+        sources = [torch.Generator(there.name).manual_seed(1) for _ in range(2)]
+        made = [[torch.rand(3, generator=generator_on("cpu", source)) for _ in range(2)] for source in sources]
+        assert torch.equal(made[0][0], made[1][0])
+        assert torch.equal(made[0][1], made[1][1])
+        assert not torch.equal(made[0][0], made[0][1])
 
 
 @pytest.mark.slow

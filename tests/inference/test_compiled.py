@@ -12,11 +12,12 @@ from bayeshnet.commands.parser import parse_run
 from bayeshnet.continual import OutputRegularizer
 from bayeshnet.continual.task_posterior import GeneratedTasks
 from bayeshnet.distributions import FanInGaussian
-from bayeshnet.guides import BayesianModel, Gaussian, HypernetGuide, MeanFieldGuide
+from bayeshnet.guides import BayesianModel, Gaussian, HeteroscedasticGaussian, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import ImplicitELBO, fit
-from bayeshnet.inference.compiled import BoundProgram
+from bayeshnet.inference.compiled import BoundProgram, CapturedBound
 from bayeshnet.mnets import MLP
 from tests.support.parallel_problems import PROBLEMS, build, parameters
+from tests.support.pretended_device import PretendedDevice
 
 
 def train(name, dtype=torch.float64, steps=4, **options):
@@ -101,7 +102,7 @@ def test_batches_of_two_shapes_and_penalties():
     [
         ({"compile": "gcc"}, "compile: expected True, False or a backend of torch.compile"),
         ({"compile": 3}, "compile: expected True or False, got 3"),
-        ({"compile": True, "capture": True}, "compile, capture: expected one of the two, got both"),
+        ({"compile": True, "capture": True}, "capture: expected a guide on a CUDA device, got one on cpu"),
         ({"capture": True}, "capture: expected a guide on a CUDA device, got one on cpu"),
         ({"compile": "eager", "losses": [lambda context: context.weights.sum()]}, "losses that do not look at weight"),
         ({"compile": "eager", "elbo": ImplicitELBO(generator=torch.Generator())}, "elbo: expected one without a gen"),
@@ -121,18 +122,92 @@ def test_networks_that_change_as_they_run_are_refused():
         fit(model, guide, (torch.randn(4, 2), torch.randn(4, 1)), num_steps=1, compile="eager")
 
 
+@pytest.mark.parametrize("likelihood", [Gaussian(0.3), Gaussian(0.3, learn=True), HeteroscedasticGaussian()])
+@pytest.mark.parametrize("name", ["closed", "livi"])
+def test_a_program_waits_for_no_device_once_it_has_run(name, likelihood):
+    """So that it can be captured: what the host has to know, it knows from the runs before."""
+    with PretendedDevice() as there:
+        model, guide, batch = moved_to(there.device, *build(name, torch.float64))
+        likelihood = copy.deepcopy(likelihood).double().to(there.device)
+        model = BayesianModel(model.net, model.prior, likelihood, num_data=24).to(there.device)
+        if isinstance(likelihood, HeteroscedasticGaussian):
+            model.net = MLP(2, 2, hidden_layers=(3,), no_weights=True, verbose=False)
+            guide = MeanFieldGuide(model.net).double().to(there.device)
+            model.prior = FanInGaussian(model.net.weight_spec, dtype=torch.float64, device=there.device)
+        program = BoundProgram(ImplicitELBO(None, 3, 5), model, guide, {})
+        beta = torch.full((), 0.7, dtype=torch.float64, device=there.device)
+        for _ in range(2):
+            program(program.parameters, beta, *batch)
+        before = there.waits
+        program(program.parameters, beta, *batch)
+        assert there.waits == before
+
+
+def moved_to(device, model, guide, data):
+    """Return a problem on a device."""
+    prior = FanInGaussian(model.net.weight_spec, dtype=data[0].dtype, device=device)
+    model = BayesianModel(model.net, prior, model.likelihood, num_data=model.num_data).to(device)
+    return model, guide.to(device), tuple(part.to(device) for part in data)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch's own, of itself
+@pytest.mark.parametrize("compile", [False, "aot_eager", pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["closed", "livi"])
+def test_a_captured_training_ends_where_a_plain_one_does(name, compile):
+    losses = []
+    for accelerated in ({}, {"capture": True, "compile": compile}):
+        torch.manual_seed(0)
+        model, guide, data = moved_to("cuda", *build(name, torch.float32))
+        options = {"num_particles": 32, "num_samples": 32, "lr": 0.02, "alarms": False, **accelerated}
+        losses.append(fit(model, guide, data, num_steps=500, batch_size=12, **options).final()["loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["closed", "livi"])
-def test_a_captured_training_ends_where_a_plain_one_does(name):
-    losses = []
-    for capture in (False, True):
-        torch.manual_seed(0)
-        model, guide, data = build(name, torch.float32)
-        model, guide, data = model.cuda(), guide.cuda(), tuple(part.cuda() for part in data)
-        options = {"num_particles": 32, "num_samples": 32, "lr": 0.02, "alarms": False, "capture": capture}
-        losses.append(fit(model, guide, data, num_steps=500, batch_size=12, **options).final()["loss"])
-    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+def test_a_captured_step_is_the_step(name):
+    """Value and gradient of one step in double precision, at the same numbers."""
+    model, guide, batch = moved_to("cuda", *build(name, torch.float64))
+    program = BoundProgram(ImplicitELBO(None, 3, 5), model, guide, {})
+    captured, gradients, losses = CapturedBound(program), [], []
+    for bound in (
+        lambda: captured(batch, 0.7).loss,
+        lambda: ImplicitELBO(None, 3, 5, beta=0.7).terms(model, guide, *batch).loss,
+    ):
+        bound()
+        torch.manual_seed(4)
+        losses.append(bound())
+        gradients.append(torch.autograd.grad(losses[-1], program.parameters, allow_unused=True))
+    torch.testing.assert_close(losses[0], losses[1], rtol=1e-10, atol=1e-12)
+    for found, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-8, atol=1e-10)
+
+
+class Looks(Gaussian):
+    """A likelihood that reads a value in each step."""
+
+    def log_prob_sum(self, outputs, y):
+        return super().log_prob_sum(outputs, y) * float(outputs.detach().isfinite().all())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_what_cannot_be_captured_is_refused_and_breaks_nothing():
+    model, guide, data = moved_to("cuda", *build("closed", torch.float32))
+    there = BayesianModel(model.net, model.prior, Looks(0.3), num_data=24).cuda()
+    prior_here = BayesianModel(model.net, FanInGaussian(model.net.weight_spec), model.likelihood, num_data=24)
+    for bad, says in (
+        (there, "capture: expected a bound whose steps neither wait for the device"),
+        (prior_here, "p: expected a prior on cuda:0, got one on cpu"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            fit(bad, guide, data, num_steps=2, capture=True)
+        assert torch.randn(3, device="cuda").isfinite().all()
+        assert torch.cuda.get_sync_debug_mode() == 0
+    fit(model, guide, data, num_steps=2, capture=True)
 
 
 def test_the_network_alone_is_in_bfloat16():

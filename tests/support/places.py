@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
-from tests.support.pretended_device import PretendedDevice
+from tests.support.pretended_device import PretendedDevice, asking_function
 
 __all__ = ["PLACES", "WAITS", "CudaDevice", "unexpected"]
 
@@ -31,9 +31,12 @@ class CudaDevice:
 
     def __enter__(self):
         self._before = torch.cuda.get_sync_debug_mode()
-        self._catch = warnings.catch_warnings(record=True)
-        self._said = self._catch.__enter__()
-        warnings.simplefilter("always")
+        self._catch = warnings.catch_warnings()
+        self._catch.__enter__()
+        self._waits: Counter[str] = Counter()
+        self._show = warnings.showwarning
+        warnings.filterwarnings("always", message=".*called a synchronizing CUDA operation")
+        warnings.showwarning = self._count
         torch.cuda.set_sync_debug_mode("warn")
         return self
 
@@ -43,9 +46,14 @@ class CudaDevice:
 
     @property
     def waits(self) -> Counter[str]:
-        """Number of times that the host has waited, by place."""
-        found = [w for w in self._said if "synchronizing CUDA operation" in str(w.message)]
-        return Counter(f"{w.filename}:{w.lineno}" for w in found)
+        """Number of times that the host has waited, by the function of the library that asked (or of the caller)."""
+        return self._waits.copy()
+
+    def _count(self, message, *where, **more):
+        if "synchronizing CUDA operation" in str(message):
+            self._waits[f"{asking_function((__file__, warnings.__file__))} [{where[1]}:{where[2]}]"] += 1
+        else:
+            self._show(message, *where, **more)
 
 
 PLACES = [

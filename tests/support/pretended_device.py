@@ -10,6 +10,7 @@ Autograd needs a kind of device that torch knows: the tensors say ``meta``.
 from __future__ import annotations
 
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import bayeshnet
 
-__all__ = ["Pretended", "PretendedDevice"]
+__all__ = ["Pretended", "PretendedDevice", "asking_function"]
 
 aten = torch.ops.aten
 _DEVICE = torch.device("meta")
@@ -227,6 +228,8 @@ def _refuse_mixing(func, args, parts):
     if any(not isinstance(part, Pretended) and part.ndim > 0 for part in parts):
         expected = "Expected all tensors to be on the same device, but found at least two devices"
         raise RuntimeError(f"{expected}, the pretended device and the CPU! ({func})")
+    if func is not aten.where.self and sum(not isinstance(part, Pretended) for part in parts) > 1:
+        raise RuntimeError(f"Trying to pass too many CPU scalars to a kernel of the pretended device! ({func})")
 
 
 def _is_send(func, args, kwargs, wanted):
@@ -256,17 +259,21 @@ def _is_read(func, args, wanted):
 def _count(kind, what):
     device = PretendedDevice.current
     if device is not None:
-        getattr(device, kind)[f"{_asking_function()} [{what}]"] += 1
+        getattr(device, kind)[f"{asking_function()} [{what}]"] += 1
 
 
-def _asking_function():
-    """Return the innermost function of the library on the stack; else the one that is not torch's or of this file."""
-    frame, fallback = sys._getframe(2), None
+def asking_function(but=(__file__,)):
+    """Return the innermost function of the library on the stack; else one that is neither torch's nor of files.
+
+    What autograd's own threads ask for, the main thread waits for.
+    """
+    ours = threading.current_thread() is threading.main_thread()
+    frame, fallback = sys._getframe(2) if ours else sys._current_frames()[threading.main_thread().ident], None
     while frame is not None:
         name = frame.f_code.co_filename
         if name.startswith(_PACKAGE):
             return f"{name.removeprefix(_PACKAGE)}:{frame.f_code.co_name}"
-        if fallback is None and "/torch/" not in name and name != __file__:
+        if fallback is None and "/torch/" not in name and name not in but:
             fallback = f"{Path(name).parent.name}/{Path(name).name}:{frame.f_code.co_name}"
         frame = frame.f_back
     return fallback or "?"

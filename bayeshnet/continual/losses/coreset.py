@@ -72,6 +72,7 @@ class OtherTasksExposure(AddedLoss):
         self.memory, self.tasks = memory, list(tasks)
         self.weight, self.generator = weight, generator
         self._chooser = generator_on("cpu", generator)
+        self.generators = () if self._chooser is None else (self._chooser,)
 
     def __call__(self, context: StepContext) -> Tensor:
         """Compute the loss, a scalar in nats per example, on as many stored examples as the batch has inputs."""

@@ -94,7 +94,7 @@ class Gaussian(_Values):
         residual = self.targets(outputs, y) - outputs
         squares = (residual * residual).sum()
         constant = outputs.numel() * (-_HALF_LOG_2PI - self.log_scale)
-        return torch.addcmul(constant, (-2 * self.log_scale).exp(), squares, value=-0.5).to(squares)
+        return (constant - (-2 * self.log_scale).exp() * (0.5 * squares)).to(squares)
 
     def mean(self, outputs: Tensor) -> Tensor:
         """Return the outputs."""

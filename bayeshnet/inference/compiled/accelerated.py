@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
@@ -73,24 +74,41 @@ class CompiledBound(AcceleratedBound):
         # Inductor would draw other numbers for the same seed.
         options: Any = {"fallback_random": True} if self.backend == "inductor" else None
         compiled: Function = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend, options=options)
-        return compiled
+
+        def run(parameters: Sequence[Tensor], beta: Tensor, *batch: Any) -> tuple[Tensor, ...]:
+            with torch.no_grad():  # the program has the gradient in it
+                return compiled([p.detach() for p in parameters], beta, *batch)
+
+        return run
 
 
 @final
 class CapturedBound(AcceleratedBound):
-    """The program as a CUDA graph: its kernels are launched at once, on copies of the batch that stay in place."""
+    """The program as a CUDA graph: its kernels are launched at once, on copies of the batch that stay in place.
+
+    Args:
+        program: the bound as a function of tensors.
+        compiled: the compiled program, whose kernels are launched instead; None for torch's own.
+    """
+
+    def __init__(self, program: BoundProgram, compiled: CompiledBound | None = None) -> None:
+        super().__init__(program)
+        self.compiled = compiled
 
     def _make(self, parameters: Sequence[Tensor], beta: Tensor, batch: Sequence[Any]) -> Function:
+        function = self.program if self.compiled is None else self.compiled._make(parameters, beta, batch)
         heat, held = beta.clone(), map_tensors(torch.clone, tuple(batch))
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.random.fork_rng(devices=[beta.device]), torch.cuda.stream(stream):
             for _ in range(3):  # libraries choose their kernels before
-                self.program(parameters, heat, *held)
+                function(parameters, heat, *held)
+            with _no_waits():
+                function(parameters, heat, *held)
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            out = self.program(parameters, heat, *held)
+            out = function(parameters, heat, *held)
 
         def replay(parameters: Sequence[Tensor], beta: Tensor, *batch: Any) -> tuple[Tensor, ...]:
             heat.copy_(beta)
@@ -100,6 +118,22 @@ class CapturedBound(AcceleratedBound):
             return tuple(value.clone() for value in out)
 
         return replay
+
+
+@contextmanager
+def _no_waits() -> Iterator[None]:
+    """Refuse a program in which the host waits for the device: capturing it fails, and breaks torch's generator."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    except RuntimeError as error:
+        if "synchronizing CUDA operation" not in str(error):
+            raise
+        expected = "a bound whose steps neither wait for the device nor copy to it: model, prior and guide there"
+        raise value_error("capture", expected=expected, found=str(error), hint="Leave it off.") from error
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 class _WithGradient(torch.autograd.Function):
@@ -126,8 +160,6 @@ def is_recorded(compile: Any, capture: Any) -> bool:
         expected = f"True, False or a backend of torch.compile: {', '.join(torch.compiler.list_backends(()))}"
         raise value_error("compile", expected=expected, got=compile)
     check_flags(capture=capture)
-    if compile and capture:
-        raise value_error("compile, capture", expected="one of the two", found="both")
     if (compile or capture) and shares_samples():
         expected = "neither where processes share out samples, since all draw the same numbers"
         raise value_error("compile, capture", expected=expected, found="one of them", hint="Share out the data.")
@@ -150,13 +182,14 @@ def accelerated(objective: Any, compile: bool | str, capture: bool) -> Accelerat
     program = BoundProgram(objective.elbo, objective.model, objective.guide, objective.arguments)
     if not program.parameters:
         raise type_error("guide", expected="parameters that exist before the first step", found="none")
-    if compile:
-        return CompiledBound(program, compile if isinstance(compile, str) else "inductor")
+    compiled = CompiledBound(program, compile if isinstance(compile, str) else "inductor") if compile else None
+    if not capture:
+        return compiled
     device = program.parameters[0].device
     if device.type != "cuda":
         advice = "CUDA graphs are CUDA's; compile=True works everywhere."
         raise value_error("capture", expected="a guide on a CUDA device", found=f"one on {device}", hint=advice)
-    return CapturedBound(program)
+    return CapturedBound(program, compiled)
 
 
 def _shapes(part: Any) -> Any:

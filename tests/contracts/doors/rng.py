@@ -27,7 +27,7 @@ DOORS: dict[str, Door] = {
     "derive_seed": Door({"seed": 3}),
     "generator_on": Door(
         lambda: {"device": "cpu", "generator": _generator()},
-        read=lambda made: torch.rand(3, generator=made),
+        read=lambda made: torch.rand(3, generator=made, device=None if made is None else made.device).cpu(),
         random=True,
     ),
     "normal_like": Door(_draw, random=True),
