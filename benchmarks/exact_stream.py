@@ -1,6 +1,6 @@
 """Exact learners on Split Fashion-MNIST, and on split digits, in several class orders.
 
-Usage: ``python benchmarks/exact_stream.py DATA_DIR RESULTS.jsonl [--orders 5] [--settings patches compact ...]``.
+Usage: ``python benchmarks/exact_stream.py DATA_DIR RESULTS.jsonl [--orders 5] [--seeds 1] [--settings patches ...]``.
 A line of the file is one setting in one order; lines that are there are not computed again. The state after each task
 is kept beside the file until its line is there, so that a script that was killed, or told to stop after ``--tasks``
 tasks, goes on where it was.
@@ -9,6 +9,7 @@ tasks, goes on where it was.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import shutil
 import statistics
@@ -63,7 +64,7 @@ class PausedError(Exception):
     """Raised when as many tasks have been learned as were asked for."""
 
 
-def learn(learner, stream, folder, most):
+def learn(learner, stream, folder, most, seed):
     """Return the state after the stream, the processor time of learning, and the accuracies after tasks but the last.
 
     It goes on from what is in the folder.
@@ -75,7 +76,7 @@ def learn(learner, stream, folder, most):
         if taken == most:
             raise PausedError
         begin, taken = time.process_time(), taken + 1
-        state = learner.learn(state, task, seed=number)
+        state = learner.learn(state, task, seed=100 * seed + number)
         known["cpu"] += time.process_time() - begin
         if number < len(stream) - 1:
             prediction, right = predict(learner, state, stream[: number + 1])
@@ -91,10 +92,10 @@ def predict(learner, state, tasks):
     return prediction, torch.cat([torch.tensor(t.labels)[t.test.y] for t in tasks])
 
 
-def measure(learner, stream, folder, most):
+def measure(learner, stream, folder, most, seed):
     """Learn the stream and return the numbers of a row."""
     folder.mkdir(parents=True, exist_ok=True)
-    state, cpu, accuracies = learn(learner, stream, folder, most)
+    state, cpu, accuracies = learn(learner, stream, folder, most, seed)
     begin = time.process_time()
     prediction, right = predict(learner, state, stream)
     task = torch.cat([torch.full((len(t.test),), n) for n, t in enumerate(stream)])
@@ -122,26 +123,27 @@ def main():
     parser.add_argument("data_dir", type=Path)
     parser.add_argument("results", type=Path)
     parser.add_argument("--orders", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=1, help="seeds of the features in each order")
     parser.add_argument("--tasks", type=int, default=None, help="tasks of a setting to be learned in this call")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--settings", nargs="+", default=list(SETTINGS), choices=list(SETTINGS))
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     lines = arguments.results.read_text().splitlines() if arguments.results.exists() else []
-    done = {(line["setting"], line["order"]) for line in map(json.loads, lines)}
-    for order in range(arguments.orders):
+    done = {(line["setting"], line["order"], line.get("seed", 0)) for line in map(json.loads, lines)}
+    for seed, order in itertools.product(range(arguments.seeds), range(arguments.orders)):
         for name in arguments.settings:
-            if (name, order) in done:
+            if (name, order, seed) in done:
                 continue
             stream = make_stream(name, arguments.data_dir, order)
             features, head = SETTINGS[name]
             learner = ExactStream(features, head=head, density=DensitySettings(num_parts=1, num_components=1))
-            folder = arguments.results.with_suffix("") / f"{name}-{order}"
+            folder = arguments.results.with_suffix("") / f"{name}-{order}-{seed}"
             try:
-                numbers = measure(learner, stream, folder, arguments.tasks)
+                numbers = measure(learner, stream, folder, arguments.tasks, seed)
             except PausedError:
                 return
-            row = {"setting": name, "order": order, "features": None, **numbers}
+            row = {"setting": name, "order": order, "seed": seed, "features": None, **numbers}
             with arguments.results.open("a") as file:
                 file.write(json.dumps(row) + "\n")
             shutil.rmtree(folder)

@@ -60,13 +60,11 @@ class Anchored:
 
     def log_ratio(self, z: Tensor) -> Tensor:
         """Compute the ratio above at latents ``z`` ``(S, K, n)``: ``(S, K)``."""
-        anchor = self.latent.unsqueeze(1)
-        return -self.along(anchor, z) - 0.5 * self.geometry.sqdist_between(anchor, z, self.precision)
+        return self._log_ratio(z)
 
     @cached_property
-    def along(self) -> Callable[[Tensor, Tensor], Tensor]:
-        """Function that returns the inner products of :attr:`pull` with differences of outputs."""
-        return self.geometry.against(self.pull.unsqueeze(1))
+    def _log_ratio(self) -> Callable[[Tensor], Tensor]:
+        return self.geometry.log_ratio_from(self.latent.unsqueeze(1), self.pull.unsqueeze(1), self.precision)
 
     def at(self, rows: Tensor | slice) -> Anchored:
         """Return the same for some of the weights."""

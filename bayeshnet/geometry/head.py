@@ -134,6 +134,20 @@ class HeadGeometry(Geometry):
         pulled = self.head.pull(v)
         return lambda z, other: ((self._activations(z) - self._activations(other)) * pulled).sum((-1, -2))
 
+    def log_ratio_from(self, anchor: Tensor, v: Tensor, precision: Precision = 1.0) -> Callable[[Tensor], Tensor]:
+        r"""Return the function :math:`z \mapsto -v^\top \Delta - \tfrac12 \Delta^\top \Lambda \Delta`, ``(*B,)``.
+
+        Both parts come from one difference of activations.
+        """
+        pulled, start = self.head.pull(v), self._activations(anchor)
+        values, factor = split_precision(precision, self.num_weights)
+
+        def log_ratio(z: Tensor) -> Tensor:
+            delta = start - self._activations(z)
+            return -(delta * pulled).sum((-1, -2)) - 0.5 * factor * self.head.weighted_gram(values).sqnorm(delta)
+
+        return log_ratio
+
     def vjp(self, z: Tensor, v: Tensor) -> Tensor:
         r"""Compute the vector-Jacobian product :math:`J^\top v` at ``z``: ``(*B, n)``."""
         check_shape("z", z, (-1, self.latent_size))

@@ -74,6 +74,8 @@ class HypernetworkContract(HypernetworkModules):
                 torch.testing.assert_close(g.sqdist(z, c, precision), (delta**2 * diag).sum(-1), **close)
             apart = ((fn(z) - fn(other)) ** 2 * diag).sum(-1)
             torch.testing.assert_close(g.sqdist_between(z, other, precision), apart, **close)
+            ratio = -((fn(other) - fn(z)) * v).sum(-1) - 0.5 * apart
+            torch.testing.assert_close(g.log_ratio_from(other, v, precision)(z), ratio, **close)
         torch.testing.assert_close(g.inner(z, v), (fn(z) * v).sum(-1), **close)
         torch.testing.assert_close(g.inner_between(z, other, v), ((fn(z) - fn(other)) * v).sum(-1), **close)
         torch.testing.assert_close(g.against(v)(z, other), ((fn(z) - fn(other)) * v).sum(-1), **close)
@@ -105,6 +107,7 @@ class HypernetworkContract(HypernetworkModules):
             + g.sqdist_between(z, other, precision).sum()
             + g.inner(z, v).sin().sum()
             + g.inner_between(z, other, v).cos().sum()
+            + g.log_ratio_from(other, v, precision)(z).sin().sum()
             + g.vjp(z, v).pow(2).sum()
             + g.jvp(z, other).pow(3).mean()
             + g.rows(z, index).pow(2).sum()
