@@ -13,6 +13,7 @@ from torch import Tensor
 from ..distributions.base import WeightDraw
 from ..distributions.semi_implicit import SemiImplicit
 from ..geometry.base import Geometry
+from ..geometry.head import HeadGeometry
 from ..geometry.linalg import identity_plus_cholesky, precise
 from ..memo import transforms_active
 from ..rng import normal_like, uniform_like
@@ -64,7 +65,11 @@ class Anchored:
 
     @cached_property
     def _log_ratio(self) -> Callable[[Tensor], Tensor]:
-        return self.geometry.log_ratio_from(self.latent.unsqueeze(1), self.pull.unsqueeze(1), self.precision)
+        geometry, anchor, pull = self.geometry, self.latent.unsqueeze(1), self.pull.unsqueeze(1)
+        if isinstance(geometry, HeadGeometry):  # which has both parts from the same activations
+            return geometry.log_ratio_from(anchor, pull, self.precision)
+        along = geometry.against(pull)
+        return lambda z: -along(anchor, z) - 0.5 * geometry.sqdist_between(anchor, z, self.precision)
 
     def at(self, rows: Tensor | slice) -> Anchored:
         """Return the same for some of the weights."""

@@ -69,16 +69,6 @@ class Geometry(ABC):
         Its results share that part of the graph, which lasts for one backward pass.
         """
 
-    def log_ratio_from(self, anchor: Tensor, v: Tensor, precision: Precision = 1.0) -> Callable[[Tensor], Tensor]:
-        r"""Return the function :math:`z \mapsto -v^\top \Delta - \tfrac12 \Delta^\top \Lambda \Delta`, ``(*B,)``.
-
-        With :math:`\Delta = h(a) - h(z)` and :math:`v = \Lambda (u - h(a))` it is the log-likelihood of ``u`` at ``z``
-        minus that at the anchor ``a``. Its results share what depends on ``v`` and the anchor alone, as in
-        :meth:`against`.
-        """
-        along = self.against(v)
-        return lambda z: -along(anchor, z) - 0.5 * self.sqdist_between(anchor, z, precision)
-
     def inner_between(self, z: Tensor, other: Tensor, v: Tensor) -> Tensor:
         r"""Compute the inner product :math:`v^\top (h(z) - h(z'))` with a difference of outputs: ``(*B,)``."""
         return self.against(v)(z, other)

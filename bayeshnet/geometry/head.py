@@ -137,7 +137,9 @@ class HeadGeometry(Geometry):
     def log_ratio_from(self, anchor: Tensor, v: Tensor, precision: Precision = 1.0) -> Callable[[Tensor], Tensor]:
         r"""Return the function :math:`z \mapsto -v^\top \Delta - \tfrac12 \Delta^\top \Lambda \Delta`, ``(*B,)``.
 
-        Both parts come from one difference of activations.
+        With :math:`\Delta = h(a) - h(z)` and :math:`v = \Lambda (u - h(a))` it is the log-likelihood of ``u`` at ``z``
+        minus that at the anchor ``a``. Both parts come from one difference of activations. Results share what depends
+        on ``v`` and the anchor alone, as those of :meth:`against` do.
         """
         pulled, start = self.head.pull(v), self._activations(anchor)
         values, factor = split_precision(precision, self.num_weights)
