@@ -1,4 +1,4 @@
-"""Training steps on an accelerator: correctness, then times, samples per second and peak memory, in eight minutes.
+"""Training steps on an accelerator: correctness, then times, samples per second and growth of memory.
 
 ``python benchmarks/gpu.py --device cuda`` from a checkout, without a network, writes ``docs/results/gpu.json`` and
 ``docs/results/gpu.rst``. Networks are perceptrons of the published sizes, LeNet, ResNet-32 and WRN-28-10 under

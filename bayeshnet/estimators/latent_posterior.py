@@ -39,7 +39,9 @@ class Anchored:
     .. math:: \log\frac{N(u; h(z), \sigma^2)}{N(u; h(a), \sigma^2)} = -r^\top \sigma^{-2} \Delta
         - \tfrac12 \Delta^\top \sigma^{-2} \Delta,
 
-    which never subtracts two large squared norms and never computes ``h(z)`` where the geometry can avoid it.
+    which never subtracts two large squared norms and never computes ``h(z)`` where the geometry can avoid it. What
+    depends on the anchor alone is computed in the first call, under the modes of autograd that hold then, and its graph
+    lasts for one backward pass.
 
     Attributes:
         geometry: the map ``h``.

@@ -25,7 +25,10 @@ def is_rough(features: Tensor) -> bool:
 def _multiplies_precisely() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # torch 2.9 says that the setting has got another name
-        return torch.get_float32_matmul_precision() == "highest"
+        try:
+            return torch.get_float32_matmul_precision() == "highest"
+        except RuntimeError:  # the other name has been used
+            return False
 
 
 def add_products(gram: Tensor, part: Tensor, weighted: Tensor) -> None:

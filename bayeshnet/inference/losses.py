@@ -106,7 +106,8 @@ class AddedLoss(ABC):
             that pass; among several such losses this holds for the first. Others are evaluated after the bound, those
             of column ``"penalty"`` first.
         needs_weights: True for a loss that looks at weight draws.
-        generators: generators of its own, besides that of the training, whose states are kept with a step.
+        generators: generators of its own, besides that of the training, whose states are part of a step that a run
+            keeps, though not of ``FitResult.state``.
     """
 
     column: ClassVar[str] = "extra"

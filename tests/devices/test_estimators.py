@@ -30,6 +30,7 @@ EXCEPTIONS = {
     "SSGE": ("estimators/samples/ssge.py:spectral_matrix",),
     "StochasticLIVI": ("estimators/latent/livi_stochastic.py:_lanczos",),
 }
+ELSEWHERE = ("rng.py:_drawn_seed", "estimators/draws.py:sample_beside")
 NAMES = [
     name
     for name in estimators.__all__
@@ -99,7 +100,9 @@ def test_a_prior_on_another_device_gives_its_draws(place, name, here):
     with place() as there:
         device, other = (there.device, "cpu") if here else ("cpu", there.device)
         _, again = estimate(name, "mean field", device, other)
+        before = there.waits
         found = again()
+        assert unexpected(there.waits - before, ELSEWHERE) == {}
         assert found.value.device.type == torch.device(device).type
         assert torch.isfinite(found.value.cpu())
 

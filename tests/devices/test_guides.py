@@ -105,6 +105,24 @@ def test_guides_and_likelihoods(place, guide, likelihood):
 
 
 @pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("noise", [0.3, torch.tensor([0.3, 0.5])], ids=["one", "each"])
+def test_a_gaussian_likelihood_takes_outputs_of_a_device(place, noise):
+    likelihood = Gaussian(noise)
+    outputs, y = torch.randn(3, 5, 2), torch.randn(5, 2)
+
+    def found(outputs, y):
+        values = likelihood.log_prob(outputs, y), likelihood.log_prob_sum(outputs, y), likelihood.noise(outputs)
+        return *values, likelihood.distribution(outputs).log_prob(y)
+
+    expected = found(outputs, y)
+    with place() as there:
+        values = found(outputs.to(there.device), y.to(there.device))
+        assert {value.device.type for value in values} == {there.device.type}
+        values = [value.cpu() for value in values]
+    torch.testing.assert_close(values, list(expected))
+
+
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("options", "exceptions"),
     [

@@ -13,6 +13,8 @@ from tests.support.pretended_device import PretendedDevice, asking_function
 __all__ = ["PLACES", "WAITS", "CudaDevice", "unexpected"]
 
 WAITS = {
+    "rng.py:_drawn_seed": "a prior on another device than the posterior: a seed for it is drawn",
+    "estimators/draws.py:sample_beside": "a prior on another device than the posterior: its draws are copied",
     "estimators/samples/ssge.py:spectral_matrix": "torch asks whether its eigenvalue solver converged",
     "estimators/latent/livi_stochastic.py:_lanczos": "torch asks whether its eigenvalue solver converged",
     "inference/loop.py:_look": "every 100 steps, and after the last one, whether the loss is a number",
@@ -35,6 +37,7 @@ class CudaDevice:
         self._catch.__enter__()
         self._waits: Counter[str] = Counter()
         self._show = warnings.showwarning
+        warnings.filterwarnings("ignore", message=".*ynchronization debug mode is a prototype")
         warnings.filterwarnings("always", message=".*called a synchronizing CUDA operation")
         warnings.showwarning = self._count
         torch.cuda.set_sync_debug_mode("warn")

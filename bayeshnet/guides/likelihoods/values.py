@@ -77,14 +77,15 @@ class Gaussian(_Values):
 
     def distribution(self, outputs: Tensor) -> dist.TorchDistribution:
         """Return normal distributions with means ``outputs``, with the last dimension as the event."""
-        found: dist.TorchDistribution = dist.Normal(outputs, self.scale).to_event(1)
+        found: dist.TorchDistribution = dist.Normal(outputs, self.scale.to(outputs.device)).to_event(1)
         return found
 
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
-        standard = (self.targets(outputs, y) - outputs) * (-self.log_scale).exp()
-        return torch.sub(-_HALF_LOG_2PI - self.log_scale, standard.square(), alpha=0.5).sum(-1)
+        log_scale = self.log_scale.to(outputs.device)
+        standard = (self.targets(outputs, y) - outputs) * (-log_scale).exp()
+        return torch.sub(-_HALF_LOG_2PI - log_scale, standard.square(), alpha=0.5).sum(-1)
 
     @places_summed
     def log_prob_sum(self, outputs: Tensor, y: Tensor) -> Tensor:
@@ -102,7 +103,7 @@ class Gaussian(_Values):
 
     def noise(self, outputs: Tensor) -> Tensor:
         """Compute the variance of the noise, summed over targets: ``(*B, N)``."""
-        return (2 * self.log_scale).exp().expand(outputs.shape).sum(-1)
+        return (2 * self.log_scale.to(outputs.device)).exp().expand(outputs.shape).sum(-1)
 
 
 class HeteroscedasticGaussian(_Values):

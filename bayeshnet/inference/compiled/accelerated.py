@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -98,34 +99,41 @@ class CapturedBound(AcceleratedBound):
     def _make(self, parameters: Sequence[Tensor], beta: Tensor, batch: Sequence[Any]) -> Function:
         function = self.program if self.compiled is None else self.compiled._make(parameters, beta, batch)
         heat, held = beta.clone(), map_tensors(torch.clone, tuple(batch))
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.random.fork_rng(devices=[beta.device]), torch.cuda.stream(stream):
-            for _ in range(3):  # libraries choose their kernels before
-                function(parameters, heat, *held)
-            with _no_waits():
-                function(parameters, heat, *held)
-        torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            out = function(parameters, heat, *held)
+        with torch.cuda.device(beta.device):  # streams and graphs are those of the current one
+            _warm_up(lambda: function(parameters, heat, *held), beta.device)
+            with torch.cuda.graph(graph):
+                out = function(parameters, heat, *held)
 
         def replay(parameters: Sequence[Tensor], beta: Tensor, *batch: Any) -> tuple[Tensor, ...]:
             heat.copy_(beta)
             for old, new in zip(_tensors(held), _tensors(batch), strict=True):
                 old.copy_(new)
-            graph.replay()
+            with torch.cuda.device(beta.device):
+                graph.replay()
             return tuple(value.clone() for value in out)
 
         return replay
+
+
+def _warm_up(run: Callable[[], object], device: torch.device) -> None:
+    """Run a program so that libraries choose their kernels, and refuse one that waits; random numbers stay."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.random.fork_rng(devices=[device]), torch.cuda.stream(stream):
+        for _ in range(3):
+            run()
+        with _no_waits():
+            run()
+    torch.cuda.current_stream().wait_stream(stream)
 
 
 @contextmanager
 def _no_waits() -> Iterator[None]:
     """Refuse a program in which the host waits for the device: capturing it fails, and breaks torch's generator."""
     before = torch.cuda.get_sync_debug_mode()
-    torch.cuda.set_sync_debug_mode("error")
     try:
+        _set_sync_debug_mode("error")
         yield
     except RuntimeError as error:
         if "synchronizing CUDA operation" not in str(error):
@@ -133,7 +141,13 @@ def _no_waits() -> Iterator[None]:
         expected = "a bound whose steps neither wait for the device nor copy to it: model, prior and guide there"
         raise value_error("capture", expected=expected, found=str(error), hint="Leave it off.") from error
     finally:
-        torch.cuda.set_sync_debug_mode(before)
+        _set_sync_debug_mode(before)
+
+
+def _set_sync_debug_mode(mode: int | str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that it is a prototype
+        torch.cuda.set_sync_debug_mode(mode)
 
 
 class _WithGradient(torch.autograd.Function):
