@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..checks import check_callable, naming, refusing
 from ..errors import check_positive, type_error, value_error
+from ..estimators import KLEstimator
 from ..optim import make_adam
 from ..parallel.shares import average_step
 from .schedules import Cosine, Schedule
@@ -25,7 +26,11 @@ OptimizerFactory = Callable[..., torch.optim.Optimizer]
 
 
 def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.Parameter]:
-    """Return all parameters of guide and model that require a gradient; ``first_run`` initializes lazy guides."""
+    """Return all parameters of guide and model that require a gradient; ``first_run`` initializes lazy guides.
+
+    Those of an estimator of the KL are left out: it trains them itself, and the bound would train a discriminator to be
+    wrong.
+    """
     if not isinstance(guide, nn.Module):
         raise type_error(
             "guide",
@@ -37,7 +42,9 @@ def trainable(guide: Any, model: Any, first_run: Callable[[], None]) -> list[nn.
     if next(guide.parameters(), None) is None or getattr(guide, "prototype_trace", guide) is None:
         first_run()
     modules = [module for module in (guide, model) if isinstance(module, nn.Module)]
-    found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad}
+    parts = [part for module in modules for part in module.modules()]
+    own = {id(p) for part in parts if isinstance(part, KLEstimator) for p in part.parameters()}
+    found = {id(p): p for module in modules for p in module.parameters() if p.requires_grad and id(p) not in own}
     if not found:
         raise value_error(
             "guide", expected="parameters to train", found="none", hint="All are frozen, or the guide has none."

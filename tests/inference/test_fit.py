@@ -15,8 +15,9 @@ from pyro.infer.autoguide import AutoNormal
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
+from bayeshnet.builders import ImplicitGenerator
 from bayeshnet.distributions import DiracPosterior, FanInGaussian, MeanFieldPosterior
-from bayeshnet.estimators import LIVI
+from bayeshnet.estimators import AVB, IWHVI, LIVI
 from bayeshnet.guides import BayesianModel, Bernoulli, Categorical, Gaussian, HypernetGuide, MeanFieldGuide
 from bayeshnet.inference import (
     Callback,
@@ -231,6 +232,28 @@ def test_a_resumed_run_is_the_uninterrupted_one():
     assert rest.steps == 25
     assert len(rest.history["loss"]) == 15
     torch.testing.assert_close(flat(again), flat(whole), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("estimator", [lambda: IWHVI(4, 4, steps=2), lambda: AVB((8,), steps=2)], ids=["IWHVI", "AVB"])
+def test_networks_of_an_estimator_are_trained_by_it_alone(estimator):
+    """It makes them in the first step; a later training is resumed, and does not train them towards a lower bound."""
+    found = []
+    for parts in ((6,), (3, 6)):
+        torch.manual_seed(0)
+        net, generator, state = small_net(), torch.Generator().manual_seed(4), None
+        builder = ImplicitGenerator(latent_size=2, embedding_size=2, hidden_layers=(4,))
+        guide = HypernetGuide(builder.build(net.weight_spec).double(), estimator()).condition(0)
+        model = BayesianModel(net, FanInGaussian(net.weight_spec, dtype=DTYPE), Gaussian(0.5))
+        for steps in parts:
+            result = fit(model, guide, data(), num_steps=steps, state=state, generator=generator, alarms=False)
+            state = result.state
+        found.append(flat(guide))
+    torch.testing.assert_close(found[1], found[0], rtol=0, atol=0)
+    before = [p.clone() for p in guide.estimator.parameters()]
+    guide.estimator.steps = 0
+    fit(model, guide, data(), num_steps=2, alarms=False)
+    assert before
+    assert all(torch.equal(a, b) for a, b in zip(before, guide.estimator.parameters(), strict=True))
 
 
 class Rates(Callback):
