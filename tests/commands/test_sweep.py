@@ -129,6 +129,7 @@ def assessment(*given):
     return Assessment(len(given), "classification", given, {}, None, {}, {}, {}, None, None, {})
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_and_leaves_table_figure_and_best_configuration(optuna, space, tmp_path, capsys):
     folder = tmp_path / "sweep"
     assert sweep(space, folder, 2) == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,10 +30,10 @@ from bayeshnet.continual import (
     load_state,
 )
 from bayeshnet.continual.experience_replay import ReplayedExamples
-from bayeshnet.guides import Categorical
-from bayeshnet.inference import StepContext
+from bayeshnet.guides import BayesianModel, Categorical
 from bayeshnet.runs import Experiment, RunFolder, run_experiment
 from bayeshnet.runs.preview import preview
+from tests.support.steps import step_with
 from tests.support.tasks import learn, same_state
 
 COUNTS = (2, 3, 5)
@@ -142,7 +141,8 @@ def test_replayed_examples_have_the_masked_likelihood(name):
         probs = masked(logits[rows], exist if learner.heads.joint else block(name, task))
         own = torch.tensor(block(name, task))[y[rows]]
         expected = expected - probs.gather(1, own[:, None]).log().sum()
-    found = loss(StepContext(0, (x, y), SimpleNamespace(weights=weights)))
+    model = BayesianModel(three.net, three.posterior.prior(x), three.likelihood, num_data=len(x))
+    found = loss(step_with(model, weights, x, y))
     torch.testing.assert_close(found, expected * 0.5 / len(x))
 
 

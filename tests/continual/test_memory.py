@@ -67,7 +67,7 @@ def test_rehearsal_is_the_likelihood_of_what_is_stored(heads):
     net, _ = learner.training_problem(state, make_task(2), 2)
     model = BayesianModel(net, state.posterior.prior(weights), state.likelihood, num_data=40)
     (term,) = learner.terms(state, previous, model, torch.Generator().manual_seed(5))
-    value = term(weights, None, None, 0)
+    value = term(step_with(model, weights))
     x, y, task = previous.memory.draw(11, torch.Generator().manual_seed(5))
     expected = 0.0
     for w in weights:
@@ -111,7 +111,7 @@ def test_joint_training_keeps_everything_and_counts_each_example_alike():
     x, y, task = state.memory.draw(8, torch.Generator().manual_seed(3))
     logits = after.net(x, weights=after.net.weight_spec.split(weights[0]))
     nll = -torch.stack([logits[i, 2 * t : 2 * t + 2].log_softmax(0)[y[i]] for i, t in enumerate(task)])
-    torch.testing.assert_close(term(weights, None, None, 0), nll.mean() * 60 / 10)
+    torch.testing.assert_close(term(step_with(model, weights)), nll.mean() * 60 / 10)
 
 
 def test_doubt_is_the_cross_entropy_to_the_uniform_distribution():

@@ -299,9 +299,8 @@ def test_ignored_labels_count_as_data_without_information(network):
     close(predictive.log_likelihood(problem.x, y), each.logsumexp(0) - math.log(S))
 
 
-@pytest.mark.parametrize(
-    "shape", ["(N,)", *(pytest.param(s, marks=pytest.mark.slow) for s in ("(N, 1)", "outputs (N,)"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", ["(N,)", "(N, 1)", "outputs (N,)"])
 def test_nuts_finds_the_conjugate_posterior_in_any_shape(shape):
     torch.manual_seed(0)
     x = draw(30, 1)

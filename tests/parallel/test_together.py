@@ -198,6 +198,7 @@ def test_losses_of_drawn_examples_are_those_of_the_whole_batch():
         torch.testing.assert_close(values, wanted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_others_follow_the_first_from_its_checkpoint(tmp_path):
     """A run that is stopped and goes on in two processes is that of one, and the first alone writes."""
     learner = Separate(MLPNetwork((3,)), MeanFieldWeights(), training=Training(steps=8, batch_size=6), num_samples=4)

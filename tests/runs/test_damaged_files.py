@@ -367,6 +367,7 @@ def test_resume_names_damaged_files_in_one_line(command_run, tmp_path, capsys):
         path.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_a_damaged_folder_crashes_no_process(command_run, tmp_path):
     """In a process of its own, since a crash would take the tests with it."""
     folder = shutil.copytree(command_run, tmp_path / "run")

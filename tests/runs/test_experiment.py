@@ -62,7 +62,8 @@ def comparable(result):
     return {key: value for key, value in plain.items() if key not in ("seconds", "versions")}
 
 
-@pytest.mark.parametrize("data", [pytest.param("modes2d", marks=pytest.mark.slow), "regression1d"])
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["modes2d", "regression1d"])
 def test_results_are_complete(tmp_path, data):
     folder = RunFolder(tmp_path / "run")
     folder.create("data: x\n")

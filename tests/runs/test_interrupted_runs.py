@@ -360,6 +360,7 @@ def test_commands_that_are_stopped_at_random_moments_are_resumed(tmp_path, comma
         assert not [p for p in path.rglob("*") if is_transient(p)]
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_command_with_one_line_and_code_2(tmp_path, monkeypatch, capsys):
     path, real = tmp_path / "run", os.write
 
