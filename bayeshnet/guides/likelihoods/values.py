@@ -83,8 +83,9 @@ class Gaussian(_Values):
     @places_summed
     def log_prob(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Compute the log-density of ``y`` ``(N, C)``, summed over targets: ``(*B, N)``, in nats."""
-        log_scale = self.log_scale.to(outputs.device)
-        standard = (self.targets(outputs, y) - outputs) * (-log_scale).exp()
+        residual = self.targets(outputs, y) - outputs
+        log_scale = self.log_scale.to(residual.device)
+        standard = residual * (-log_scale).exp()
         return torch.sub(-_HALF_LOG_2PI - log_scale, standard.square(), alpha=0.5).sum(-1)
 
     @places_summed
