@@ -35,6 +35,15 @@ class Index:
         return 3
 
 
+class ArrayOfOne:
+    """Stands for an array of one entry in numpy 1, where it becomes a float."""
+
+    ndim = 1
+
+    def __float__(self):
+        return 1.0
+
+
 ACCEPTED = [
     (lambda: check_choice("x", "a", ("a", "b")), "a"),
     (lambda: check_int("x", 3, 3), 3),
@@ -75,6 +84,7 @@ REFUSED = [
     (lambda: check_function("x", 3), TypeError, "x: expected a function of a tensor, or None, got 3."),
     (lambda: check_function("x", nn.ReLU), TypeError, "Pass an instance such as torch.nn.ReLU()."),
     (lambda: check_number("x", math.nan), ValueError, "x: expected a finite number, got nan."),
+    (lambda: check_number("x", ArrayOfOne()), TypeError, "x: expected a finite number, got <tests"),
     (lambda: check_number("x", 2, 0, 1), ValueError, "x: expected a finite number >= 0 and <= 1, got 2."),
     (lambda: check_number("x", "1"), TypeError, "x: expected a finite number, got '1'."),
     (lambda: check_positive("x", 0, "Why."), ValueError, "x: expected a number > 0, got 0. Why."),

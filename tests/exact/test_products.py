@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bayeshnet.exact import BayesianLinearHead, GaussianClassesHead, linear
+from bayeshnet.exact.products import is_rough
 from bayeshnet.speed import using
 
 X = torch.randn(3000, 600, generator=torch.Generator().manual_seed(0)) + 0.5
@@ -21,6 +22,18 @@ def test_products_of_many_features_agree_to_the_digits_of_the_features():
     assert rough.count == 3000
     torch.testing.assert_close(rough.cross, precise.cross, rtol=1e-12, atol=1e-9)
     torch.testing.assert_close(rough.predict(X[:50]).mean, precise.predict(X[:50]).mean, rtol=1e-3, atol=1e-5)
+
+
+def test_products_are_precise_where_torch_does_not_say_how_it_multiplies(monkeypatch):
+    """It raises where its newer setting of the precision was used."""
+
+    def refuse():
+        raise RuntimeError("mix of the legacy and new APIs")
+
+    with using(precise_features=100):
+        assert is_rough(X)
+        monkeypatch.setattr(torch, "get_float32_matmul_precision", refuse)
+        assert not is_rough(X)
 
 
 def test_features_of_more_digits_and_heads_that_forget_are_precise():

@@ -28,6 +28,7 @@ from bayeshnet.inference import (
     LogProgress,
     fit,
 )
+from bayeshnet.inference.loop import Loop
 from bayeshnet.inference.losses import AddedLoss
 from bayeshnet.inference.objective import Objective
 from bayeshnet.tasks import Split
@@ -254,6 +255,30 @@ def test_networks_of_an_estimator_are_trained_by_it_alone(estimator):
     fit(model, guide, data(), num_steps=2, alarms=False)
     assert before
     assert all(torch.equal(a, b) for a, b in zip(before, guide.estimator.parameters(), strict=True))
+
+
+class Chooses(AddedLoss):
+    """A loss with a generator of its own."""
+
+    def __init__(self, generator):
+        self.generators = (generator,)
+
+    def __call__(self, context):
+        return context.weights.sum() * 0
+
+
+def test_a_step_that_is_kept_has_the_generators_of_losses():
+    own, common = torch.Generator().manual_seed(1), torch.Generator().manual_seed(2)
+    model, guide = ridge()
+    losses = [Chooses(own), Chooses(common)]  # the second one's is that of the training
+    loop = Loop(None, Objective(ImplicitELBO(), model, guide, 12, losses=losses), None, common)
+    kept = [generator.get_state() for generator in (own, common)]
+    state = {"modules": [dict(m.state_dict()) for m in (guide, model)], "state": None, "derived": kept[:1]}
+    first = torch.rand(3, generator=own)
+    loop.resume(state)
+    assert torch.equal(torch.rand(3, generator=own), first)
+    with pytest.raises(ValueError, match="state: expected states of 1 generators, which the losses have, got 2"):
+        loop.resume({**state, "derived": kept})
 
 
 class Rates(Callback):
